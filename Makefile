@@ -1,0 +1,63 @@
+# `make run` starts the daemon, `make test` tests everything; both make what they need first.
+# No other tool than make, and a Python from 3.11 on with its venv module.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+# Twice quiet: only errors are shown.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql')
+
+.PHONY: help run check test clean
+
+help:
+	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
+	@echo "make check   lint, types and unit tests, under a minute"
+	@echo "make test    check, and the tests with real processes"
+	@echo "make clean   remove what these made, the data under ./var/ excepted"
+	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
+
+run: $(VENV)/.installed
+	@mkdir -p var
+	@exec $(BIN)/twistd --nodaemon --pidfile= --rundir=var oneshot $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/coverage run -m pytest --quiet -m "not e2e"
+	$(BIN)/coverage report
+
+test: check $(VENV)/.installed
+	$(BIN)/python -m pytest -m e2e
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find oneshotd tests twisted -name __pycache__ -prune -exec rm -rf {} + -o -name dropin.cache -delete
+
+# The environment with the tools that a build takes; the rest stands on it.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "oneshotd needs Python 3.11 or newer; name one: make PYTHON=python3.x" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "$(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "making the environment $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install 'setuptools>=66' wheel
+	@touch $@
+
+# The package as a user has it: regularly installed, so that twistd finds its plugin everywhere.
+# build/ goes first: setuptools packs what an earlier build left there.
+$(VENV)/.installed: $(VENV)/.made $(SOURCES)
+	@echo "installing oneshotd"
+	@rm -rf build
+	@$(PIP) install --no-build-isolation .
+	@rm -rf build oneshotd.egg-info
+	@touch $@
+
+# The tests' tools. The tests run on the working tree, so a change there needs no installing.
+$(VENV)/.test: $(VENV)/.made setup.py pyproject.toml
+	@echo "installing what the tests need"
+	@$(PIP) install --no-build-isolation '.[test]'
+	@rm -rf build oneshotd.egg-info
+	@touch $@

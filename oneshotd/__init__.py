@@ -1,0 +1,3 @@
+"""oneshotd: an event goes in once and comes out once to each Prometheus-style scraper."""
+
+__version__ = "0.1.0"

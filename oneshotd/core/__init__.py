@@ -1,0 +1,1 @@
+"""The pure core: records and rules, without clock, socket, reactor or environment."""

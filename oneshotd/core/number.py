@@ -1,0 +1,43 @@
+"""The number grammar of sample values: what a client may write, and how it is exposed.
+
+Accepted is what both Go's ``strconv.ParseFloat`` and Prometheus' text parser accept: a number
+that we take and a scraper rejects would cost it the whole response. So there are no underscores
+and no hexadecimal floats (Prometheus' ``parseFloat`` refuses the characters ``p`` and ``_``), and
+no sign before NaN (Go refuses it).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+_NUMBER = re.compile(
+    r"(?P<finite>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?)|[+-]?inf(?:inity)?|nan",
+    # ASCII, or the i of "inf" would match a Turkish dotless one.
+    re.ASCII | re.IGNORECASE,
+)
+_FORGOTTEN_PLUS = re.compile(r"(^|[eE]) ")
+
+
+def canonical(text: str) -> str:
+    """The number in the one spelling in which it is stored, compared and exposed.
+
+    Where a sign can stand a space is a plus: in a query string an unescaped ``+`` is a space.
+
+    :return: the shortest decimal form that reads back as the same float64; whole numbers without
+        ``.0``, minus zero as ``-0``, the others as ``NaN``, ``+Inf``, ``-Inf``.
+    :raises ValueError: its text says why ("is not a number"), without quoting the number.
+    """
+    if " " in text:
+        text = _FORGOTTEN_PLUS.sub(r"\1+", text)
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise ValueError("is not a number")
+    number = float(text)
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        if found["finite"]:  # Go: ErrRange. Underflow to zero is no error there, nor here.
+            raise ValueError("is beyond the range of a 64-bit float")
+        return "+Inf" if number > 0 else "-Inf"
+    return repr(number).removesuffix(".0")

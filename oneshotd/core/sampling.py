@@ -1,0 +1,140 @@
+"""Pending events -> the samples of one scrape response (DESIGN: "From events to samples").
+
+The text format and every scraper demand at most one sample per series per response. What
+becomes of an event depends only on what its series has had in this response so far:
+
+=================  =======================  =====================
+so far             event without a value    event with a value
+=================  =======================  =====================
+nothing            opens a counting sample  is a sample, closes
+counting sample    is counted in it         waits, closes
+closed             waits                    waits
+=================  =======================  =====================
+
+So no event ever overtakes an earlier one of its series. Who waits is *owed*: the cursor passes
+it, and it comes before the log next time. A response is planned here and settled elsewhere;
+planning changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import compress
+
+from attrs import field, frozen, validators
+
+from oneshotd.core.event import Pending, Sample, metric_of
+from oneshotd.core.exposition import head_size, line_size
+
+#: Series that `Plan.queueing` names at most: it feeds a warning, not an account.
+MAX_QUEUEING = 100
+
+#: Room kept for a count, whose digits are not known when its sample is opened (bytes).
+_COUNT = "0" * 24
+
+
+@frozen(kw_only=True)
+class Caps:
+    """What one response, and what one scraper's debt, may grow to.
+
+    :param samples: lines in a response; ``?limit=`` may ask for fewer.
+    :param bytes: of these lines with their HELP and TYPE, before compression. A sample that is
+        larger than this alone could never be sent: keep it above the largest event's text.
+    :param owed: events that a scraper may be owed; at this many its cursor stops. (A revoked
+        delivery may take it beyond; then nothing new is owed until it is below again.)
+    """
+
+    samples: int = field(default=20_000, validator=validators.ge(1))
+    bytes: int = field(default=8 * 2**20, validator=validators.ge(1))
+    owed: int = field(default=10_000, validator=validators.ge(0))
+
+
+@frozen(kw_only=True)
+class Plan:
+    """One response, and how to settle it once it is delivered.
+
+    :param samples: in order of first appearance, one a series.
+    :param ats: the `at` (Unix ms) of each event that goes out, for the latencies.
+    :param cursor: the scraper's new cursor (seq).
+    :param newly_owed: seqs behind the new cursor that do not go out; ascending.
+    :param went_out: owed seqs that do; ascending.
+    :param queueing: series -> how many of its events, among those looked at, wait behind an
+        earlier one; the `MAX_QUEUEING` longest queues.
+    """
+
+    samples: Sequence[Sample]
+    ats: Sequence[int]
+    cursor: int
+    newly_owed: Sequence[int]
+    went_out: Sequence[int]
+    queueing: Mapping[str, int]
+
+    @property
+    def events(self) -> int:
+        """How many events the samples stand for."""
+        return len(self.ats)
+
+
+def plan(pending: Pending, caps: Caps) -> Plan:
+    """Plan one response in scrape-time mode.
+
+    The walk ends before the event whose sample does not fit any more, or that would have to be
+    owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
+
+    Where the store did not read all that is owed (``pending.owed < pending.owed_total``), what
+    is missing may be older events of any series. The store then sends no log rows along; if it
+    does, they are not looked at.
+    """
+    owed = pending.owed
+    rows = owed if owed < pending.owed_total else len(pending)
+    counts: dict[str, int] = {}  # every series that has a sample, in order of appearance
+    valued: dict[str, str] = {}
+    closed: set[str] = set()
+    names: set[str] = set()
+    waiting: list[int] = []
+    size = 0
+    walked = rows
+    for row, series, value in zip(range(rows), pending.series, pending.values, strict=False):
+        if series not in counts:
+            size += line_size(series, _COUNT if value is None else value)
+            name = metric_of(series)
+            if name not in names:
+                names.add(name)
+                size += head_size(name)
+            if size > caps.bytes or len(counts) >= caps.samples:
+                walked = row
+                break
+            counts[series] = 1
+            if value is not None:
+                valued[series] = value
+                closed.add(series)
+        elif value is None and series not in closed:
+            counts[series] += 1
+        elif row >= owed and len(waiting) >= caps.owed:  # waiting: all that would be owed
+            walked = row
+            break
+        else:
+            closed.add(series)
+            waiting.append(row)
+
+    goes = bytearray(b"\1") * walked
+    for row in waiting:
+        goes[row] = 0
+    shown: dict[str, int | str] = {**counts, **valued}
+    queueing = Counter(pending.series[row] for row in waiting)
+    return Plan(
+        samples=list(map(Sample, shown, map(str, shown.values()))),
+        ats=list(compress(pending.ats, goes)),
+        cursor=_cursor(pending, walked),
+        newly_owed=[pending.seqs[row] for row in waiting if row >= owed],
+        went_out=list(compress(pending.seqs, goes[:owed])),
+        queueing=dict(queueing.most_common(MAX_QUEUEING)),
+    )
+
+
+def _cursor(pending: Pending, walked: int) -> int:
+    """Where the cursor stands after this many rows."""
+    if walked == len(pending):
+        return pending.end  # the log may have been read beyond its last row for this scraper
+    return pending.seqs[walked - 1] if walked > pending.owed else pending.cursor

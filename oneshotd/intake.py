@@ -1,0 +1,161 @@
+"""The one way in: events of all doors, batched into the store, with back-pressure.
+
+What comes in while a commit runs waits here and goes into the next one together. What waits
+is bounded in events and bytes; beyond that it is refused ("busy"), so that memory is bounded
+however slow the disk is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oneshotd.core.event import Group, NewEvent
+from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.store.interface import Conflict, IStore, Stored
+from oneshotd.telemetry import Telemetry
+
+#: What may wait for the store: some seconds of the fastest intake, and little memory.
+MAX_WAITING_EVENTS = 100_000
+MAX_WAITING_BYTES = 64 << 20
+
+#: Memory that an event takes besides its text, roughly (bytes).
+_OVERHEAD = 200
+
+
+@frozen
+class _Waiting:
+    """A group on its way; nobody waits for the answer of one from UDP."""
+
+    group: Group
+    door: str
+    done: Deferred[Stored] | None
+
+
+@define
+class Load:
+    """How much waits for the store."""
+
+    events: int = 0
+    size: int = 0
+
+
+def _size(events: Sequence[NewEvent]) -> int:
+    return sum(len(event.series) + _OVERHEAD for event in events)
+
+
+class Intake:
+    """Takes groups of events and answers when they are on disk."""
+
+    _log = Logger()
+
+    def __init__(self, store: IStore, telemetry: Telemetry, clock: IReactorTime) -> None:
+        self._store = store
+        self._telemetry = telemetry
+        self._clock = clock
+        self._queue: list[_Waiting] = []
+        self._storing = False
+        self._idle: list[Deferred[None]] = []
+        self.load = Load()
+
+    def submit(self, group: Group, door: str) -> Deferred[Stored]:
+        """Store a group.
+
+        :param door: one of `telemetry.DOORS`.
+        :returns: fires when the group is on disk; fails with `Refused` (422 for a key with
+            other content, 503 if the store cannot take it now). Cancelling it changes nothing
+            but that nobody hears the answer.
+        """
+        done: Deferred[Stored] = Deferred()
+        try:
+            self._put([_Waiting(group, door, done)])
+        except Refused as refused:
+            done.errback(refused)
+        return done
+
+    def offer(self, events: Sequence[NewEvent], door: str) -> None:
+        """Store events for which nobody waits; each stands alone. Refusals are counted here."""
+        plain = [event for event in events if event.key is None]
+        groups = [Group(events=plain)] if plain else []
+        groups += [Group(events=(event,)) for event in events if event.key is not None]
+        try:
+            self._put([_Waiting(group, door, None) for group in groups])
+        except Refused as refused:
+            self._telemetry.refused(refused.reason, len(events))
+
+    def drain(self) -> Deferred[None]:
+        """Fires when nothing waits any more."""
+        if not self._storing:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._idle.append(done)
+        return done
+
+    def _put(self, waiting: Sequence[_Waiting]) -> None:
+        events = sum(len(item.group.events) for item in waiting)
+        size = sum(_size(item.group.events) for item in waiting)
+        if self.load.events + events > MAX_WAITING_EVENTS or self.load.size + size > MAX_WAITING_BYTES:
+            raise Refused(
+                "too much is waiting for the disk: try again in a moment", reason="busy", status=503
+            )
+        self.load.events += events
+        self.load.size += size
+        self._queue.extend(waiting)
+        if not self._storing:
+            # Not at once: what else this turn of the reactor brings goes along.
+            self._storing = True
+            self._clock.callLater(0, self._store_waiting)
+
+    def _store_waiting(self) -> None:
+        batch, self._queue = self._queue, []
+        stored = self._store.append([item.group for item in batch])
+        stored.addBoth(self._answer, batch)
+
+    def _answer(self, result: list[Stored | Conflict] | Failure, batch: list[_Waiting]) -> None:
+        for item in batch:
+            self.load.events -= len(item.group.events)
+            self.load.size -= _size(item.group.events)
+        if self._queue:
+            self._store_waiting()
+        else:
+            self._storing = False
+            idle, self._idle = self._idle, []
+            for done in idle:
+                done.callback(None)
+        if isinstance(result, Failure):
+            self._refuse(batch, result)
+        else:
+            for item, outcome in zip(batch, result, strict=True):
+                self._tell(item, outcome)
+
+    def _tell(self, item: _Waiting, outcome: Stored | Conflict) -> None:
+        if isinstance(outcome, Conflict):
+            refused = Refused(
+                f"key {outcome.key!r} was seen before with other content", reason="conflict", status=422
+            )
+            self._fail(item, refused)
+            return
+        if outcome.again:
+            self._telemetry.duplicate(len(item.group.events))
+        else:
+            self._telemetry.accepted(item.door, outcome.stored)
+            self._telemetry.duplicate(outcome.duplicates)
+        if item.done is not None and not item.done.called:
+            item.done.callback(outcome)
+
+    def _refuse(self, batch: list[_Waiting], failure: Failure) -> None:
+        if not isinstance(failure.value, StoreUnavailable):
+            self._log.failure("storing {count} groups", failure=failure, count=len(batch))
+        for item in batch:
+            self._fail(item, Refused(f"not stored: {failure.value}", reason="store", status=503))
+
+    def _fail(self, item: _Waiting, refused: Refused) -> None:
+        if item.done is None:
+            self._telemetry.refused(refused.reason, len(item.group.events))
+        elif not item.done.called:
+            item.done.errback(refused)

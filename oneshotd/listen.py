@@ -1,0 +1,155 @@
+"""Where the daemon listens: sockets made by us for a bare port, endpoint strings for the rest.
+
+A bare port means every address, IPv4 and IPv6, through one dual-stack socket: what
+``net.ipv6.bindv6only`` says does not count. Every failure to bind is raised at once, as
+`OneshotError`: Twisted's own endpoint service would log it and stay up, listening on nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oneshotd.config import UdpAddress
+from oneshotd.errors import OneshotError
+
+_log = Logger()
+
+#: Connections that wait to be accepted; Linux' own bound (net.core.somaxconn) since 5.4.
+BACKLOG = 4096
+#: Bytes asked of the kernel for datagrams that wait to be read: tens of thousands of small ones.
+#: Linux gives at most net.core.rmem_max, often 208 KiB.
+RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
+
+# What the kernel says where IPv6 is not built in, or is off by sysctl.
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
+    """Serve `factory` at a bare port number (0: a free one) or a Twisted endpoint string.
+
+    :raises OneshotError: it cannot listen there; the text says where and why.
+    """
+    if not where.isdecimal():
+        return _listen_endpoint(reactor, where, factory)
+    sock = _every_address("HTTP", socket.SOCK_STREAM, int(where))
+    family = sock.family
+    descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
+    return _at_once(where, AdoptedStreamServerEndpoint(reactor, descriptor, family).listen(factory))
+
+
+def udp_socket(address: UdpAddress) -> socket.socket:
+    """A bound, non-blocking socket for the datagrams that come to the address; the caller's to close.
+
+    :raises OneshotError: it cannot listen there; the text says where and why.
+    """
+    if address.host is None:
+        sock = _every_address("UDP", socket.SOCK_DGRAM, address.port)
+    else:
+        sock = _one_address(address.host, address.port)
+    _enlarge(sock)
+    return sock
+
+
+def _every_address(door: str, kind: socket.SocketKind, port: int) -> socket.socket:
+    """A bound socket (and listening, if it is a stream) for both families, or IPv4 alone."""
+    try:
+        return _bound(socket.AF_INET6, kind, ("::", port), v6only=False)
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise _busy(door, kind, port, error) from error
+    _log.info("{door}: no IPv6 here, listening on IPv4 only, port {port}", door=door, port=port)
+    try:
+        return _bound(socket.AF_INET, kind, ("0.0.0.0", port))
+    except OSError as error:
+        raise _busy(door, kind, port, error) from error
+
+
+def _one_address(host: str, port: int) -> socket.socket:
+    try:
+        # Numeric, so nothing is looked up; this knows how a scope (fe80::1%eth0) is given.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+        family, kind, _, _, where = found[0]
+        return _bound(family, kind, where)
+    except OSError as error:
+        raise _busy("UDP", socket.SOCK_DGRAM, port, error, host) from error
+
+
+def _bound(
+    family: socket.AddressFamily, kind: socket.SocketKind, where: Any, v6only: bool = True
+) -> socket.socket:
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        if kind == socket.SOCK_STREAM:
+            # Connections in TIME_WAIT do not hinder a restart. Not for UDP: there it would let a
+            # second daemon take the datagrams of the first.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _enlarge(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    # Linux doubles what it gives, for its bookkeeping, and reports that (socket(7)).
+    got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+    if got < RECEIVE_BUFFER_BYTES:
+        _log.info(
+            "UDP: receive buffer of {got} bytes, {asked} asked; net.core.rmem_max sets the most",
+            got=got,
+            asked=RECEIVE_BUFFER_BYTES,
+        )
+
+
+def _listen_endpoint(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
+    try:
+        listening = serverFromString(reactor, where).listen(factory)
+    except Exception as error:
+        # A wrong string raises whatever its parser stumbled over: ValueError, TypeError, KeyError,
+        # OSError for a missing certificate, OpenSSL's own.
+        raise OneshotError(f"HTTP: {where}: {str(error) or type(error).__name__}") from error
+    return _at_once(where, listening)
+
+
+def _at_once(where: str, listening: Any) -> IListeningPort:
+    """The port of an endpoint that is up already; Twisted's own endpoints all are or fail."""
+    results: list[IListeningPort | Failure] = []
+    listening.addBoth(results.append)
+    if not results:
+        listening.cancel()
+        raise OneshotError(f"HTTP: {where}: does not say at once whether it listens")
+    (result,) = results
+    if not isinstance(result, Failure):
+        return result
+    error = result.value
+    if isinstance(error, CannotListenError):
+        if isinstance(error.socketError, OSError) and isinstance(error.port, int):
+            host = error.interface or None
+            raise _busy("HTTP", socket.SOCK_STREAM, error.port, error.socketError, host) from error
+        raise OneshotError(f"HTTP: {where}: {error.socketError}") from error
+    raise OneshotError(f"HTTP: {where}: {error}") from error
+
+
+def _busy(
+    door: str, kind: socket.SocketKind, port: int, error: OSError, host: str | None = None
+) -> OneshotError:
+    what = f"{'tcp' if kind == socket.SOCK_STREAM else 'udp'} port {port}"
+    if host is not None:
+        what += f" of {host}"
+    why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror or error}"
+    return OneshotError(f"{door}: {what} {why}")

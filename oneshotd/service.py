@@ -1,0 +1,192 @@
+"""The daemon, put together: what there is, in which order it starts, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.logger import Logger
+from twisted.web.resource import NoResource
+
+from oneshotd import __version__
+from oneshotd.config import Config
+from oneshotd.core.wire import Rules
+from oneshotd.delivery import Delivery
+from oneshotd.errors import StoreUnavailable
+from oneshotd.intake import Intake
+from oneshotd.listen import listen_http, udp_socket
+from oneshotd.store.clock import Clock
+from oneshotd.store.ledger import Limits
+from oneshotd.store.sqlite import SQLiteStore
+from oneshotd.telemetry import Telemetry
+from oneshotd.udp import Datagrams, UDPDoor
+from oneshotd.web.app import Doors
+from oneshotd.web.channel import Site, send
+from oneshotd.web.request import OneshotRequest
+
+#: Seconds between two rounds of upkeep (pruning, retiring); more often where the hold is short.
+UPKEEP = 10.0
+
+#: Seconds that what is under way at a shutdown gets: requests and deliveries, then the disk.
+#: Together with the rest well below the 90 s after which systemd kills.
+LAST_REQUESTS, LAST_WRITES = 10.0, 10.0
+
+
+class OneshotService(Service):
+    """One daemon. Ports are bound in the privileged part of the start, the store is opened as
+    the service's user, and nothing is served before both are there.
+
+    :raises OneshotError: from the start, with the reason.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, config: Config) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._trouble: str | None = "starting"
+        self._upkeep: IDelayedCall | None = None
+        self._ports: list[IListeningPort] = []
+        self._telemetry = Telemetry()
+        self._site = Site(
+            NoResource(),
+            requestFactory=partial(OneshotRequest, refused=self._telemetry.refused),
+            reactor=reactor,
+            max_connections=config.max_connections,
+            request_timeout=config.request_timeout,
+            idle_timeout=config.idle_timeout,
+            access_log=config.access_log,
+        )
+
+    def privilegedStartService(self) -> None:
+        """Bind everything; no connection is looked at before the reactor runs."""
+        super().privilegedStartService()
+        self._udp_sockets = [udp_socket(address) for address in self._config.udp]
+        self._ports = [listen_http(self._reactor, where, self._site) for where in self._config.http]
+
+    def startService(self) -> None:
+        """Open the store and start to serve."""
+        super().startService()
+        config, reactor, telemetry = self._config, self._reactor, self._telemetry
+        self._store = SQLiteStore(
+            config.store.path,
+            reactor,
+            limits=Limits(
+                hold=config.hold,
+                newcomers=config.newcomers,
+                max_events=config.max_events,
+                max_bytes=config.max_bytes,
+            ),
+            clock=Clock(),
+            committed=telemetry.commit,
+        )
+        rules = Rules(metric=config.metric, taken=telemetry.reserved_names())
+        self._intake = Intake(self._store, telemetry, reactor)
+        self._delivery = Delivery(self._store, telemetry, reactor, lambda: int(time.time() * 1000))
+        self._site.resource = Doors(
+            intake=self._intake,
+            delivery=self._delivery,
+            store=self._store,
+            telemetry=telemetry,
+            send=send,
+            ready=lambda: self._trouble,
+            clock=reactor,
+            rules=rules,
+            trusted_proxies=config.trusted_proxy,
+            allow_emit=config.allow_emit,
+            allow_scrape=config.allow_scrape,
+        ).resource()
+        self._datagrams = Datagrams(
+            intake=self._intake,
+            telemetry=telemetry,
+            rules=rules,
+            allowed=config.allow_emit,
+            clock=reactor,
+        )
+        self._udp = [
+            UDPDoor(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._udp_sockets
+        ]
+        for door in self._udp:
+            door.start(reactor)
+        self._log.info(
+            "oneshotd {version} serves {http}, takes datagrams on {udp}, keeps its events in {store}",
+            version=__version__,
+            http=", ".join(str(port.getHost()) for port in self._ports),
+            udp=", ".join(str(sock.getsockname()[:2]) for sock in self._udp_sockets),
+            store=config.store.path,
+        )
+        self._background("starting", self._learn)
+
+    def stopService(self) -> Deferred[None]:
+        """Take nothing new, see to the end what is under way, then close the store."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._trouble = "stopping"
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        for door in self._udp:
+            door.drain()
+            door.stop()
+        self._datagrams.flush()
+        await self._at_most(LAST_REQUESTS, self._site.finish(), "requests")
+        self._site.abort()
+        await self._at_most(LAST_WRITES, self._intake.drain(), "events")
+        await self._at_most(LAST_WRITES, self._delivery.drain(), "settlements")
+        if self._upkeep is not None and self._upkeep.active():
+            self._upkeep.cancel()
+        await self._at_most(LAST_WRITES, self._store.close(), "the store")
+        self._log.info("oneshotd has stopped; all that was accepted is on disk")
+
+    async def _at_most(self, seconds: float, work: Deferred[None], what: str) -> None:
+        try:
+            await work.addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            self._log.error("{what} did not end within {seconds} s", what=what, seconds=seconds)
+
+    # -- upkeep
+
+    async def _learn(self) -> None:
+        self._delivery.learn(await self._store.census())
+        self._trouble = None
+        self._log.info("oneshotd is ready")
+        self._look_after()
+
+    def _look_after(self) -> None:
+        seconds = max(0.5, min(UPKEEP, self._config.hold / 20))
+        self._upkeep = self._reactor.callLater(seconds, self._background, "upkeep", self._prune)
+
+    async def _prune(self) -> None:
+        try:
+            for loss in await self._store.prune():
+                self._log.warn(
+                    "{scraper} has missed {events} events: {reason}",
+                    scraper=loss.scraper,
+                    events=loss.events,
+                    reason=loss.reason,
+                )
+            self._delivery.learn(await self._store.census())
+            self._telemetry.writable = True
+        except StoreUnavailable as error:
+            self._telemetry.writable = False
+            self._log.warn("upkeep waits for the store: {error}", error=str(error))
+        finally:
+            if self._trouble is None:
+                self._look_after()
+
+    def _background(self, what: str, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        Deferred.fromCoroutine(work()).addErrback(
+            lambda failure: self._log.failure("{what}", failure=failure, what=what)
+        )
+
+
+def assemble(reactor: Any, config: Config) -> IService:
+    """The daemon as a service; nothing is opened before it is started."""
+    service: IService = OneshotService(reactor, config)
+    return service

@@ -1,0 +1,1 @@
+"""Where the log, the cursors and the keys are kept: one interface, several back ends."""

@@ -1,0 +1,158 @@
+"""The SQLite file: opened, recognised, upgraded; or refused, with the reason.
+
+One connection, which locks the file for itself before WAL is switched on: a second daemon is
+refused, and the WAL-reset bug of SQLite 3.7.0-3.51.2 (it needs two connections) cannot happen.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.resources import files
+
+from twisted.logger import Logger
+
+from oneshotd.errors import StoreRefused
+
+#: "1sht", at offset 68 of the file: how a file of ours is known.
+APPLICATION_ID = 0x31736874
+
+#: The newest layout, and so the number of scripts in `schema/`.
+SCHEMA_VERSION = 1
+
+#: Errors after which a file of ours is moved aside and a new one begun.
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_log = Logger()
+
+Connect = Callable[[str], sqlite3.Connection]
+
+
+def plain_connect(path: str) -> sqlite3.Connection:
+    """A connection for one thread at a time, with transactions left to us."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+
+
+def open_database(path: str, connect: Connect = plain_connect) -> sqlite3.Connection:
+    """Open the file, or make it.
+
+    :raises StoreRefused: it is not ours, from a newer version, in use, or cannot be opened.
+    """
+    try:
+        return _open(path, connect)
+    except sqlite3.DatabaseError as error:
+        if not (_code(error) in _CORRUPT and _is_ours(path)):
+            raise StoreRefused(_reason(path, error)) from error
+        aside = _move_aside(path)
+        _log.critical(
+            "the store {path} is corrupt ({error}); it was moved to {aside} and a new one is begun:"
+            " events that were held and not yet delivered are only in there",
+            path=path,
+            error=str(error),
+            aside=aside,
+        )
+    except OSError as error:
+        raise StoreRefused(f"cannot open the store {path}: {error.strerror or error}") from error
+    try:
+        return _open(path, connect)
+    except sqlite3.DatabaseError as error:
+        raise StoreRefused(_reason(path, error)) from error
+
+
+def _open(path: str, connect: Connect) -> sqlite3.Connection:
+    fresh = not os.path.exists(path) or os.path.getsize(path) == 0
+    if fresh:
+        # Events may carry what is not for every user's eyes.
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
+    connection = connect(path)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if fresh:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise StoreRefused(f"the file {path} is a SQLite database, but not one of oneshotd: left alone")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _upgrade(connection, path)
+        # Touches every table's root, the newest of the log, and takes the lock for good.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("SELECT * FROM segment ORDER BY first DESC LIMIT 1").fetchone()
+        connection.execute("SELECT * FROM segment ORDER BY first LIMIT 1").fetchone()
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _upgrade(connection: sqlite3.Connection, path: str) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreRefused(
+            f"the store {path} has layout {version}, this oneshotd knows {SCHEMA_VERSION}:"
+            " it was written by a newer version"
+        )
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        script = (files("oneshotd.store") / "schema" / f"{number}.sql").read_text("utf-8")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(script):
+                connection.execute(statement)
+            if number == 1:
+                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0)")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; `executescript` would commit first."""
+    statements, start = [], 0
+    for end, char in enumerate(script, 1):
+        if char == ";" and sqlite3.complete_statement(script[start:end]):
+            statements.append(script[start:end])
+            start = end
+    return statements
+
+
+def _code(error: sqlite3.Error) -> int:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return int(code) & 0xFF
+
+
+def _reason(path: str, error: sqlite3.Error) -> str:
+    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"the store {path} is in use by another process"
+    if _code(error) == sqlite3.SQLITE_NOTADB:
+        return f"the file {path} is not a database of oneshotd: left alone"
+    return f"cannot open the store {path}: {error}"
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            header = file.read(72)
+    except OSError:
+        return False
+    return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def _move_aside(path: str) -> str:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    aside = f"{path}.corrupt-{stamp}"
+    number = 0
+    while os.path.exists(aside):
+        number += 1
+        aside = f"{path}.corrupt-{stamp}-{number}"
+    os.rename(path, aside)
+    for suffix in ("-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.rename(path + suffix, aside + suffix)
+    return aside

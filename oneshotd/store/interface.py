@@ -1,0 +1,177 @@
+"""What a store promises; every back end passes the one contract suite in `tests/store`.
+
+The store owns its clock. It fixes an event's `at` and `seq`, knows each scraper's cursor and
+what it is owed, and keeps one reservation per scraper. Time out of the store is in Unix
+milliseconds, durations are in seconds.
+
+A reservation ends in one of three ways:
+
+* ``settle(delivered)``: durable at once; the lease stays, so that nobody else reserves for
+  this scraper while the delivery can still be revoked. It ends with `release` or `revoke`.
+* ``settle(returned)``: everything reserved is to come again.
+* the daemon dies: after its lease a reservation counts as returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from oneshotd.core.event import Event, Group, Pending
+from oneshotd.core.scraper import Visit
+
+
+@frozen(kw_only=True)
+class Stored:
+    """A group is on disk.
+
+    :param stored: how many of its events were new.
+    :param duplicates: how many were known by their own key.
+    :param first: seq of the first new one (0 if none), the rest follow without a gap.
+    :param again: the whole group was known by its key: this is the answer of the first time.
+    """
+
+    stored: int
+    duplicates: int = 0
+    first: int = 0
+    again: bool = False
+
+
+@frozen(kw_only=True)
+class Conflict:
+    """A key was seen before with other content; nothing of the group was stored."""
+
+    key: str
+
+
+@frozen(kw_only=True)
+class Reservation:
+    """Events set aside for one scrape response.
+
+    :param token: names the reservation; None where there is nothing to settle (see `busy`).
+    :param remaining: how many events the scraper has to come beyond the pending ones.
+    :param busy: why there are no events here: another delivery to this scraper is under way
+        ("in flight"), or there are too many scrapers ("too many"); None otherwise.
+    """
+
+    token: int | None
+    pending: Pending
+    remaining: int = 0
+    busy: str | None = None
+
+
+class Settled(Enum):
+    """What became of a settlement."""
+
+    SETTLED = "settled"
+    ALREADY = "already"
+    SUPERSEDED = "superseded"
+
+
+@frozen(kw_only=True)
+class ScraperStatus:
+    """One scraper as it is now.
+
+    :param pending: events to come, the owed ones among them.
+    :param owed: events behind the cursor that it has yet to get.
+    :param seen_at: Unix ms of its last answered or attempted scrape.
+    :param oldest_at: `at` of the oldest event it has to come, or None.
+    :param answered: scrapes delivered to it.
+    :param lost: events it missed, by reason ("away", "log full").
+    :param timed: it has sent X-Prometheus-Scrape-Timeout-Seconds.
+    """
+
+    name: str
+    live: bool
+    cursor: int
+    pending: int
+    owed: int
+    seen_at: int
+    answered: int
+    timed: bool
+    oldest_at: int | None = None
+    lost: Mapping[str, int] = {}
+
+
+@frozen(kw_only=True)
+class Census:
+    """The store's figures for the metrics and the page.
+
+    :param size: bytes of the held events' text.
+    :param head: seq of the newest event ever accepted.
+    :param lost: (scraper, reason) -> events missed, retired scrapers included for a day.
+    """
+
+    events: int
+    size: int
+    head: int
+    scrapers: tuple[ScraperStatus, ...]
+    lost: Mapping[tuple[str, str], int]
+
+
+@frozen(kw_only=True)
+class Loss:
+    """Events that a live scraper will never get, and why."""
+
+    scraper: str
+    reason: str
+    events: int
+
+
+class IStore(Interface):
+    """All methods may fail with `StoreUnavailable`; then nothing was changed."""
+
+    def append(groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
+        """Store each group or refuse it; durable when the Deferred fires."""
+
+    def reserve(visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
+        """Set aside what this scraper has to come, at most `limit` events, owed ones first.
+
+        A newcomer is registered durably before its first response.
+
+        :param lease: seconds after which an unsettled reservation counts as returned.
+        """
+
+    def look(visit: Visit, limit: int) -> Deferred[Reservation]:
+        """The same reading without a reservation, a registration or a trace."""
+
+    def settle(
+        token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+    ) -> Deferred[Settled]:
+        """End a reservation. The last three count only if `delivered`.
+
+        :param cursor: the scraper's new cursor.
+        :param newly_owed: seqs behind the new cursor that did not go out.
+        :param went_out: owed seqs that did.
+        """
+
+    def revoke(token: int) -> Deferred[Settled]:
+        """What was delivered under this token is to come again."""
+
+    def release(token: int) -> None:
+        """The delivery is final: the next scrape may reserve."""
+
+    def census() -> Deferred[Census]:
+        """Figures of the log and of every scraper."""
+
+    def events(after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
+        """Held events beyond seq `after` whose labels match, ascending; never consumes."""
+
+    def changed(after: int) -> Deferred[int]:
+        """Fires with the newest seq as soon as it is beyond `after`."""
+
+    def prune() -> Deferred[list[Loss]]:
+        """Drop what has had its time, retire who stayed away, keep the log within its bounds."""
+
+    def check() -> Deferred[None]:
+        """Write something small; fails with the reason if the store cannot."""
+
+    def backup(path: str) -> Deferred[None]:
+        """A consistent copy of the store into a new file."""
+
+    def close() -> Deferred[None]:
+        """Finish what waits, then let go of everything."""

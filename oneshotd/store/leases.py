@@ -1,0 +1,122 @@
+"""Reservations: what is set aside for a response, from `reserve` until it is final.
+
+Memory only. A daemon that dies takes them along, which is what makes them *returned*.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import evolve, frozen
+
+from oneshotd.core.event import Event, Pending
+
+#: Ended tokens remembered, to tell "already" from "superseded".
+ENDED_TOKENS = 1000
+
+
+@frozen(kw_only=True)
+class Lease:
+    """One reservation.
+
+    :param until: monotonic seconds at which it lapses if nobody settles it.
+    :param cursor: the scraper's cursor when it reserved.
+    :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
+    :param delivered: it was settled so; what follows is there to undo it.
+    """
+
+    token: int
+    scraper: str
+    until: float
+    cursor: int
+    timed: bool
+    pending: Pending = Pending()
+    delivered: bool = False
+    newly_owed: tuple[int, ...] = ()
+    went_out: tuple[Event, ...] = ()
+
+    def rows(self, seqs: set[int]) -> list[Event]:
+        """The pending events with these seqs."""
+        pending = self.pending
+        columns = zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True)
+        return [Event(*row) for row in columns if row[0] in seqs]
+
+
+class Leases:
+    """At most one lease for each scraper.
+
+    `snapshot` and `restore` make them follow a transaction that is rolled back.
+    """
+
+    def __init__(self) -> None:
+        self._by_token: dict[int, Lease] = {}
+        self._by_scraper: dict[str, int] = {}
+        self._ended: deque[int] = deque(maxlen=ENDED_TOKENS)
+        self._last = 0
+        #: Tokens whose settlement has been asked for; they never lapse.
+        self.settling: set[int] = set()
+
+    def of(self, scraper: str, now: float) -> Lease | None:
+        """The scraper's lease, unless it has lapsed."""
+        token = self._by_scraper.get(scraper)
+        if token is None:
+            return None
+        lease = self._by_token[token]
+        if now >= lease.until and token not in self.settling:
+            self._drop(lease)
+            return None
+        return lease
+
+    def get(self, token: int) -> Lease | None:
+        """The lease with this token, lapsed or not, as long as nobody took its place."""
+        return self._by_token.get(token)
+
+    def grant(self, scraper: str, until: float, pending: Pending, timed: bool) -> Lease:
+        """A new lease; the caller has made sure that the scraper has none."""
+        self._last += 1
+        lease = Lease(
+            token=self._last,
+            scraper=scraper,
+            until=until,
+            cursor=pending.cursor,
+            timed=timed,
+            pending=pending,
+        )
+        self._put(lease)
+        return lease
+
+    def delivered(self, lease: Lease, newly_owed: tuple[int, ...], went_out: tuple[Event, ...]) -> None:
+        """Keep what is needed to undo the delivery, and no more."""
+        self._put(evolve(lease, delivered=True, newly_owed=newly_owed, went_out=went_out, pending=Pending()))
+
+    def end(self, lease: Lease) -> None:
+        """The scraper may reserve again."""
+        self._drop(lease)
+        self._ended.append(lease.token)
+
+    def has_ended(self, token: int) -> bool:
+        """Whether the token was settled to its end (and did not lapse)."""
+        return token in self._ended
+
+    def lowest(self, now: float) -> int | None:
+        """The lowest cursor that a lease may fall back to: nothing beyond it may be pruned."""
+        held = (self.of(lease.scraper, now) for lease in tuple(self._by_token.values()))
+        return min((lease.cursor for lease in held if lease is not None), default=None)
+
+    def snapshot(self) -> object:
+        """The state to come back to."""
+        return dict(self._by_token), dict(self._by_scraper)
+
+    def restore(self, state: object) -> None:
+        """Come back to a snapshot."""
+        assert isinstance(state, tuple)
+        self._by_token, self._by_scraper = state
+
+    def _put(self, lease: Lease) -> None:
+        self._by_token[lease.token] = lease
+        self._by_scraper[lease.scraper] = lease.token
+
+    def _drop(self, lease: Lease) -> None:
+        self._by_token.pop(lease.token, None)
+        if self._by_scraper.get(lease.scraper) == lease.token:
+            del self._by_scraper[lease.scraper]

@@ -1,0 +1,335 @@
+"""The ledger: what append, reserve, settle and revoke mean, in terms of the SQLite schema.
+
+Everything here runs inside a transaction that `sqlite.py` opens and commits. What the ledger
+keeps in memory (the head of the log, the scrapers) is a copy of what is on disk; after a
+rollback `load` reads it again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from attrs import frozen
+
+from oneshotd.core.event import Event, Group, NewEvent, Pending, labels_of
+from oneshotd.core.scraper import MAX_SCRAPERS, Visit
+from oneshotd.store import keys
+from oneshotd.store.clock import Clock, Times
+from oneshotd.store.interface import Census, Conflict, Reservation, ScraperStatus, Settled, Stored
+from oneshotd.store.leases import Leases
+from oneshotd.store.scrapers import Scraper, ScraperTable
+from oneshotd.store.segments import LogWriter, read, seq_before
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How much is kept.
+
+    :param hold: seconds that every event is kept and that a scraper may stay away.
+    :param newcomers: seconds of the past that a new scraper sees, at most the hold.
+    :param max_events: events in the log.
+    :param max_bytes: bytes of event text in the log.
+    :param read_bytes: text read for one response, beyond which the rest follows with the next;
+        it bounds what a scraper is owed as well, since the log is read only behind it.
+    """
+
+    hold: float = 3600.0
+    newcomers: float = 300.0
+    max_events: int = 1_000_000
+    max_bytes: int = 1 << 30
+    read_bytes: int = 32 << 20
+
+
+class Ledger:
+    """The rules of the log, the cursors, the keys and the reservations."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.limits = limits
+        self.leases = Leases()
+        self.log = LogWriter()
+        self.scrapers = ScraperTable()
+        self.times = Times(clock)
+        self.pruned = 0
+        self.pruned_size = 0
+        self._monotonic = clock.monotonic
+        self._now_at = 0
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read the head of the log and the scrapers from disk."""
+        self.connection = connection
+        self.pruned, self.pruned_size, now_up, clock_at = connection.execute(
+            "SELECT pruned, pruned_size, now_up, clock_at FROM state"
+        ).fetchone()
+        last = connection.execute("SELECT up, clock_at FROM segment ORDER BY first DESC LIMIT 1").fetchone()
+        up, at = last or (0, 0)
+        self.times.resume(max(up, now_up), max(at, clock_at))
+        self.log.load(connection, self.pruned, self.pruned_size, self.times.at())
+        self.scrapers.load(connection)
+
+    def begin(self) -> None:
+        """A transaction begins: one time of acceptance holds for all of it."""
+        self._now_at = self.times.at()
+
+    def flush(self) -> None:
+        """Write what was appended; before the log is read, and before the commit."""
+        self.log.flush(self.connection, self.times.up(), self._now_at)
+
+    def monotonic(self) -> float:
+        """Seconds of the clock that leases run by."""
+        return self._monotonic()
+
+    def write_time(self) -> None:
+        """Bring up-time and clock to disk: nothing less than a write shows that one is possible."""
+        self.connection.execute(
+            "UPDATE state SET now_up = ?, clock_at = ?", (self.times.up(), self.times.at())
+        )
+
+    def last_words(self) -> None:
+        """What is to be on disk at the end."""
+        self.scrapers.write_seen()
+        self.write_time()
+
+    @property
+    def head(self) -> int:
+        """seq of the newest event."""
+        return self.log.next - 1
+
+    @property
+    def held_events(self) -> int:
+        """Events in the log."""
+        return self.head - self.pruned
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the events' text in the log."""
+        return self.log.total_size - self.pruned_size
+
+    def edge(self, seconds: float) -> int:
+        """The up-time so long ago, ms."""
+        return self.times.up() - int(seconds * 1000)
+
+    # -- the way in
+
+    def append(self, groups: Sequence[Group]) -> list[Stored | Conflict]:
+        """Put groups into the log; see `IStore.append`."""
+        return [self._append(group) for group in groups]
+
+    def _append(self, group: Group) -> Stored | Conflict:
+        since = self.edge(self.limits.hold)
+        if group.key is not None:
+            digest = keys.digest_of(group.events)
+            known = keys.find(self.connection, group.key, since)
+            if known is not None:
+                return known.answer() if known.digest == digest else Conflict(key=group.key)
+        fresh: dict[str, keys.Known] = {}
+        new: list[NewEvent] = []
+        for event in group.events:
+            if event.key is not None:
+                event_digest = keys.digest_of((event,))
+                known = fresh.get(event.key) or keys.find(self.connection, event.key, since)
+                if known is not None:
+                    if known.digest != event_digest:
+                        return Conflict(key=event.key)
+                    continue
+                fresh[event.key] = keys.Known(event_digest, 1, 0, self.log.next + len(new))
+            new.append(event)
+        first = self.log.next if new else 0
+        duplicates = len(group.events) - len(new)
+        if group.key is not None:
+            fresh[group.key] = keys.Known(digest, len(new), duplicates, first)
+        if fresh:
+            keys.remember(self.connection, fresh, self.times.up())
+        add, now = self.log.add, self._now_at
+        for series, value, _ in new:
+            add(series, value, now)
+        return Stored(stored=len(new), duplicates=duplicates, first=first)
+
+    # -- the way out
+
+    def reserve(self, visit: Visit, lease: float, limit: int) -> Reservation:
+        """Set events aside for a scraper; see `IStore.reserve`."""
+        self.flush()
+        scraper = self.scrapers.by_name.get(visit.name)
+        if scraper is None:
+            if len(self.scrapers.by_name) >= MAX_SCRAPERS:
+                return Reservation(token=None, pending=Pending(), busy="too many")
+            scraper = self._newcomer(visit)
+            self.scrapers.write(scraper)
+        self.scrapers.saw(scraper, self.times.up(), self.times.at())
+        now = self.monotonic()
+        if self.leases.of(visit.name, now) is not None:
+            return Reservation(token=None, pending=Pending(), busy="in flight")
+        scraper.cursor = self._start(scraper)
+        pending = self._pending(scraper, limit)
+        granted = self.leases.grant(visit.name, now + lease, pending, visit.timed)
+        return self._reservation(granted.token, scraper, pending)
+
+    def look(self, visit: Visit, limit: int) -> Reservation:
+        """Read what `reserve` would give, and leave no trace; see `IStore.look`."""
+        self.flush()
+        scraper = self.scrapers.by_name.get(visit.name) or self._newcomer(visit)
+        return self._reservation(None, scraper, self._pending(scraper, limit))
+
+    def _reservation(self, token: int | None, scraper: Scraper, pending: Pending) -> Reservation:
+        return Reservation(
+            token=token, pending=pending, remaining=self.head - pending.cursor + scraper.owed - len(pending)
+        )
+
+    def _newcomer(self, visit: Visit) -> Scraper:
+        window = self.edge(min(self.limits.newcomers, self.limits.hold))
+        return Scraper(
+            id=self.scrapers.next_id(),
+            name=visit.name,
+            named=visit.named,
+            timed=False,
+            answered=0,
+            cursor=seq_before(self.connection, window, self.pruned, self.head),
+            seen_up=self.times.up(),
+            seen_at=self.times.at(),
+        )
+
+    def _start(self, scraper: Scraper) -> int:
+        """Where its log begins: nobody waited for a visitor, and what was pruned is gone."""
+        return scraper.cursor if scraper.live else max(scraper.cursor, self.pruned)
+
+    def _pending(self, scraper: Scraper, limit: int) -> Pending:
+        cursor = self._start(scraper)
+        seqs: list[int] = []
+        ats: list[int] = []
+        series: list[str] = []
+        values: list[str | None] = []
+        size = 0
+        for event in self.scrapers.owed(scraper) if scraper.owed else ():
+            seqs.append(event.seq)
+            ats.append(event.at)
+            series.append(event.series)
+            values.append(event.value)
+            size += len(event.series)
+            if len(seqs) >= limit or size >= self.limits.read_bytes:
+                break
+        owed, end = len(seqs), cursor
+        for segment in read(self.connection, cursor):
+            if len(seqs) >= limit or size >= self.limits.read_bytes:
+                break
+            count = min(limit - len(seqs), len(segment.series))
+            seqs.extend(range(segment.first, segment.first + count))
+            ats.extend(segment.ats[:count])
+            series.extend(segment.series[:count])
+            values.extend(segment.values[:count])
+            size += sum(map(len, segment.series))
+            end = segment.first + count - 1
+        return Pending(
+            seqs=seqs,
+            series=series,
+            values=values,
+            ats=ats,
+            owed=owed,
+            owed_total=scraper.owed,
+            cursor=cursor,
+            end=end,
+        )
+
+    def settle(
+        self, token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+    ) -> Settled:
+        """End a reservation; see `IStore.settle`."""
+        lease = self.leases.get(token)
+        if lease is None:
+            return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
+        if lease.delivered:
+            return Settled.ALREADY
+        if not delivered:
+            self.leases.end(lease)
+            return Settled.SETTLED
+        scraper = self.scrapers.by_name[lease.scraper]
+        newly, gone = lease.rows(set(newly_owed)), lease.rows(set(went_out))
+        self.leases.delivered(lease, tuple(newly_owed), tuple(gone))
+        was_live = scraper.live
+        moved = bool(cursor != scraper.cursor or newly or gone or lease.timed > scraper.timed or not was_live)
+        scraper.cursor = cursor
+        scraper.timed = scraper.timed or lease.timed
+        scraper.answered += 1
+        if moved:
+            # Otherwise the count of answers waits for the next transaction that writes.
+            self.scrapers.unowe(scraper, went_out)
+            self.scrapers.owe(scraper, newly)
+            self.scrapers.write(scraper)
+        return Settled.SETTLED
+
+    def revoke(self, token: int) -> Settled:
+        """Undo a delivery; see `IStore.revoke`."""
+        lease = self.leases.get(token)
+        if lease is None or not lease.delivered:
+            return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
+        scraper = self.scrapers.by_name[lease.scraper]
+        self.scrapers.unowe(scraper, lease.newly_owed)
+        self.scrapers.owe(scraper, lease.went_out)
+        scraper.cursor = lease.cursor
+        scraper.answered = max(0, scraper.answered - 1)
+        self.scrapers.write(scraper)
+        self.leases.end(lease)
+        return Settled.SETTLED
+
+    def release(self, token: int) -> None:
+        """A delivery is final; see `IStore.release`."""
+        lease = self.leases.get(token)
+        if lease is not None and lease.delivered:
+            self.leases.end(lease)
+
+    # -- looking
+
+    def census(self) -> Census:
+        """Figures of everything; see `IStore.census`."""
+        self.flush()
+        rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
+        lost = {(scraper, reason): events for scraper, reason, events in rows}
+        return Census(
+            events=self.held_events,
+            size=self.held_bytes,
+            head=self.head,
+            lost=lost,
+            scrapers=tuple(self._status(scraper, lost) for scraper in self.scrapers.by_name.values()),
+        )
+
+    def pending_count(self, scraper: Scraper) -> int:
+        """Events that the scraper has to come."""
+        return self.head - self._start(scraper) + scraper.owed
+
+    def _status(self, scraper: Scraper, lost: Mapping[tuple[str, str], int]) -> ScraperStatus:
+        pending = self.pending_count(scraper)
+        return ScraperStatus(
+            name=scraper.name,
+            live=scraper.live,
+            cursor=scraper.cursor,
+            pending=pending,
+            owed=scraper.owed,
+            seen_at=scraper.seen_at,
+            answered=scraper.answered,
+            timed=scraper.timed,
+            oldest_at=self._oldest_at(scraper) if pending else None,
+            lost={reason: events for (name, reason), events in lost.items() if name == scraper.name},
+        )
+
+    def _oldest_at(self, scraper: Scraper) -> int | None:
+        owed = self.scrapers.owed(scraper) if scraper.owed else iter(())
+        first = next(owed, None)
+        if first is not None:
+            return first.at
+        row = self.connection.execute(
+            "SELECT clock_at FROM segment WHERE first > ? - count ORDER BY first LIMIT 1",
+            (self._start(scraper) + 1,),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def events(self, after: int, where: Mapping[str, str], limit: int) -> list[Event]:
+        """Held events whose labels match; see `IStore.events`."""
+        self.flush()
+        matching = (
+            event
+            for segment in read(self.connection, after)
+            for event in segment.events()
+            if not where or where.items() <= labels_of(event.series).items()
+        )
+        return list(islice(matching, limit))

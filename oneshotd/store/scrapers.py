@@ -1,0 +1,133 @@
+"""The tables `scraper` and `owed`, with a copy of the former in memory.
+
+At most `MAX_SCRAPERS` rows, each some hundred bytes; what a scraper is owed stays on disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from attrs import define
+
+from oneshotd.core.event import Event
+from oneshotd.core.scraper import LIVE_AFTER
+
+
+@define(kw_only=True)
+class Scraper:
+    """A row of the table `scraper`, and how many events it is owed."""
+
+    id: int
+    name: str
+    named: bool
+    timed: bool
+    answered: int
+    cursor: int
+    seen_up: int
+    seen_at: int
+    owed: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether events wait for it (DESIGN, "Words"); who is away too long is retired."""
+        return self.named or self.answered >= LIVE_AFTER
+
+
+class ScraperTable:
+    """Who scrapes; changes are part of the caller's transaction."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Scraper] = {}
+        self._seen: set[str] = set()
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read the tables anew."""
+        self._connection = connection
+        self._seen.clear()
+        owed = dict(connection.execute("SELECT scraper, count(*) FROM owed GROUP BY scraper"))
+        rows = connection.execute(
+            "SELECT id, name, named, timed, answered, cursor, seen_up, seen_at FROM scraper"
+        )
+        self.by_name = {
+            name: Scraper(
+                id=number,
+                name=name,
+                named=bool(named),
+                timed=bool(timed),
+                answered=answered,
+                cursor=cursor,
+                seen_up=seen_up,
+                seen_at=seen_at,
+                owed=owed.get(number, 0),
+            )
+            for number, name, named, timed, answered, cursor, seen_up, seen_at in rows
+        }
+
+    def live(self) -> Iterator[Scraper]:
+        """Those whom events wait for."""
+        return (scraper for scraper in self.by_name.values() if scraper.live)
+
+    def next_id(self) -> int:
+        """A free row number."""
+        return 1 + max((scraper.id for scraper in self.by_name.values()), default=0)
+
+    def write(self, scraper: Scraper) -> None:
+        """Bring a row to disk."""
+        self.by_name[scraper.name] = scraper
+        self._connection.execute(
+            "INSERT OR REPLACE INTO scraper VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                scraper.id,
+                scraper.name,
+                scraper.named,
+                scraper.timed,
+                scraper.answered,
+                scraper.cursor,
+                scraper.seen_up,
+                scraper.seen_at,
+            ),
+        )
+
+    def saw(self, scraper: Scraper, up: int, at: int) -> None:
+        """Note a visit; it comes to disk with `write_seen`, never by a commit of its own."""
+        scraper.seen_up, scraper.seen_at = up, at
+        self._seen.add(scraper.name)
+
+    def write_seen(self) -> None:
+        """Bring the visits noted so far to disk."""
+        for name in self._seen & self.by_name.keys():
+            self.write(self.by_name[name])
+        self._seen.clear()
+
+    def delete(self, scraper: Scraper) -> None:
+        """Forget a scraper and what it is owed."""
+        self._connection.execute("DELETE FROM owed WHERE scraper = ?", (scraper.id,))
+        self._connection.execute("DELETE FROM scraper WHERE id = ?", (scraper.id,))
+        del self.by_name[scraper.name]
+
+    def owe(self, scraper: Scraper, events: Sequence[Event]) -> None:
+        """Keep copies of events that the scraper has yet to get."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?)", [(scraper.id, *event) for event in events]
+        )
+        self._count(scraper)
+
+    def unowe(self, scraper: Scraper, seqs: Sequence[int]) -> None:
+        """Drop such copies."""
+        self._connection.executemany(
+            "DELETE FROM owed WHERE scraper = ? AND seq = ?", [(scraper.id, seq) for seq in seqs]
+        )
+        self._count(scraper)
+
+    def _count(self, scraper: Scraper) -> None:
+        # Counted anew, since a settlement may be repeated after a commit of unknown outcome.
+        count = self._connection.execute("SELECT count(*) FROM owed WHERE scraper = ?", (scraper.id,))
+        scraper.owed = count.fetchone()[0]
+
+    def owed(self, scraper: Scraper) -> Iterator[Event]:
+        """What the scraper is owed, ascending by seq."""
+        rows = self._connection.execute(
+            "SELECT seq, at, series, value FROM owed WHERE scraper = ? ORDER BY seq", (scraper.id,)
+        )
+        return (Event(*row) for row in rows)

@@ -1,0 +1,311 @@
+"""The daemon's own metrics: a registry of its own, over plain numbers.
+
+One custom collector reads the numbers when they are asked for, so counting takes no lock and
+nothing is exposed as ``_created``. Everything here belongs to the reactor's thread.
+
+Names follow https://prometheus.io/docs/practices/naming/. Per-scraper figures exist for *live*
+scrapers only: somebody's curl, once, leaves no series behind.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from attrs import define
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from oneshotd import __version__
+from oneshotd.errors import REASONS
+from oneshotd.histogram import Histogram
+from oneshotd.store.interface import Census, ScraperStatus
+
+#: Through which an event comes in.
+DOORS = ("http", "http_bulk", "udp")
+
+#: How a read of /metrics ended: with events; without, as there were none; without, as another
+#: delivery to this scraper was under way; a look; without, as there are too many scrapers.
+SCRAPES = ("events", "empty", "busy", "look", "too_many")
+
+#: Why a scraper missed an event (`store.interface.Census.lost`).
+LOSSES = ("away", "log full")
+
+#: Upper bounds in seconds: scrape intervals and the default hold lie between them.
+DELIVERY_BOUNDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600)
+#: Upper bounds in seconds: an NVMe disk is at the left end, a worn SD card at the right.
+COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+#: Scrapers whose counters are kept at most until the next look at the census; well above the
+#: 200 that there can be, so that a census from a moment ago takes nobody's counts away.
+MAX_TALLIES = 1000
+
+#: What a family's name is expanded with, over all types and both text formats.
+SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum", "_gcount")
+
+
+@define
+class _Tally:
+    """What this process counted for one scraper."""
+
+    delivered: int = 0
+    returned: int = 0
+    revoked: int = 0
+    uncertain: int = 0
+    queueing: int = 0
+
+
+_Figure = Callable[[ScraperStatus, _Tally], float]
+
+#: Gauges per live scraper: name, help, the figure.
+_SCRAPER_GAUGES: tuple[tuple[str, str, _Figure], ...] = (
+    ("pending_events", "Events that it has to come.", lambda now, _: now.pending),
+    ("owed_events", "Pending events behind its cursor.", lambda now, _: now.owed),
+    ("last_seen_timestamp_seconds", "Unix time of its last scrape.", lambda now, _: now.seen_at / 1000),
+    ("queueing_series", "Series whose events wait behind each other.", lambda _, tally: tally.queueing),
+)
+#: Counters per live scraper, all of events; what was returned or revoked goes out again.
+_SCRAPER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
+    ("delivered_events", "Events whose arrival was acknowledged.", lambda _, tally: tally.delivered),
+    ("returned_events", "Events sent that did not arrive.", lambda _, tally: tally.returned),
+    ("revoked_events", "Events that arrived and were thrown away unread.", lambda _, tally: tally.revoked),
+    ("uncertain_events", "Returned events that may have arrived.", lambda _, tally: tally.uncertain),
+)
+
+
+class Telemetry:
+    """Counts what happens and shows it.
+
+    Attributes to set: `writable`, whether the store can be written.
+
+    :raises KeyError: from the counting methods, for a door, reason or result that is not in
+        `DOORS`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
+    """
+
+    def __init__(self) -> None:
+        self.writable = True
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        self._accepted = dict.fromkeys(DOORS, 0)
+        self._refused = dict.fromkeys(REASONS, 0)
+        self._scrapes = dict.fromkeys(SCRAPES, 0)
+        self._duplicates = 0
+        self._datagrams = 0
+        self._lines = 0
+        self._drops: list[Callable[[], int | None]] = []
+        self._delivery = Histogram(DELIVERY_BOUNDS)
+        self._commit = Histogram(COMMIT_BOUNDS)
+        self._tallies: dict[str, _Tally] = {}
+        self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
+
+    # What comes in
+
+    def accepted(self, door: str, n: int = 1) -> None:
+        """`n` events are on disk."""
+        self._accepted[door] += n
+
+    def refused(self, reason: str, n: int = 1) -> None:
+        """`n` events, lines, datagrams or requests were not taken."""
+        self._refused[reason] += n
+
+    def duplicate(self, n: int = 1) -> None:
+        """`n` events were known by their key."""
+        self._duplicates += n
+
+    def datagram(self, lines: int) -> None:
+        """A datagram was read; `lines` of it were no blanks."""
+        self._datagrams += 1
+        self._lines += lines
+
+    def watch_drops(self, total: Callable[[], int | None]) -> None:
+        """Ask this for the datagrams that the kernel dropped so far; None: not to be known."""
+        self._drops.append(total)
+
+    def commit(self, seconds: float) -> None:
+        """A commit of the store took so long."""
+        self._commit.observe(seconds)
+
+    # What goes out
+
+    def scraped(self, result: str) -> None:
+        """A read of /metrics was answered; see `SCRAPES`."""
+        self._scrapes[result] += 1
+
+    def delivered(self, scraper: str, events: int, ats: Iterable[int], now_ms: int) -> None:
+        """A delivery of so many events ended well.
+
+        :param ats: when each was accepted, Unix ms, in any order.
+        :param now_ms: now, on the same clock.
+        """
+        self._tally(scraper).delivered += events
+        self._delivery.observe_all((now_ms - at) / 1000 for at in ats)
+
+    def returned(self, scraper: str, events: int) -> None:
+        """A delivery of so many events did not arrive."""
+        self._tally(scraper).returned += events
+
+    def revoked(self, scraper: str, events: int) -> None:
+        """A delivery of so many events arrived and was thrown away."""
+        self._tally(scraper).revoked += events
+
+    def uncertain(self, scraper: str, events: int) -> None:
+        """Nobody can say whether a delivery of so many events arrived."""
+        self._tally(scraper).uncertain += events
+
+    def queueing(self, scraper: str, series: int) -> None:
+        """In so many series events wait behind each other for this scraper, now."""
+        self._tally(scraper).queueing = series
+
+    def forget(self, scraper: str) -> None:
+        """Drop what was counted for this scraper, if anything was."""
+        self._tallies.pop(scraper, None)
+
+    # What is shown
+
+    def render(self, census: Census, most: int | None = None) -> tuple[bytes, int]:
+        """The own metrics in the text format 0.0.4, and how many samples they are.
+
+        :param most: with more samples than these, whole families are left out: first those
+            per scraper, then histograms, then the rest, each from its end.
+        """
+        self._census = census
+        if len(self._tallies) > MAX_TALLIES:
+            for scraper in self._tallies.keys() - {status.name for status in census.scrapers}:
+                self.forget(scraper)
+        families = sorted((family for family in self.registry.collect() if family.samples), key=_rank)
+        samples = sum(len(family.samples) for family in families)
+        while most is not None and samples > most and families:
+            samples -= len(families.pop().samples)
+        return generate_latest(_Families(families)), samples
+
+    def reserved_names(self) -> frozenset[str]:
+        """Every metric name that an event may not have.
+
+        All forms of all families, whatever their type: a gauge ``process_cpu_seconds_total``
+        beside the process collector breaks a strict parser for the whole response.
+        """
+        return frozenset(family.name + suffix for family in self.registry.collect() for suffix in SUFFIXES)
+
+    def describe(self) -> list[Metric]:
+        """Nothing to register under: the registry calls this instead of `collect`."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, also those that have no samples yet."""
+        yield InfoMetricFamily(
+            "oneshotd_build",
+            "The running version.",
+            value={"version": __version__, "python": ".".join(platform.python_version_tuple()[:2])},
+        )
+        yield GaugeMetricFamily(
+            "oneshotd_store_writable", "1 if events can be stored, 0 if not.", value=int(self.writable)
+        )
+        yield _counts("oneshotd_events_accepted", "Events stored, by door.", "door", self._accepted)
+        yield _counts(
+            "oneshotd_refused",
+            "Events, lines, datagrams and requests that were refused, by reason.",
+            "reason",
+            self._refused,
+        )
+        yield CounterMetricFamily(
+            "oneshotd_events_duplicate",
+            "Events that were known by their idempotency key.",
+            value=self._duplicates,
+        )
+        log = self._census
+        yield GaugeMetricFamily("oneshotd_held_events", "Events in the log.", value=log.events)
+        yield GaugeMetricFamily("oneshotd_held_bytes", "Size of the events in the log.", value=log.size)
+        yield CounterMetricFamily("oneshotd_udp_datagrams", "Datagrams read.", value=self._datagrams)
+        yield CounterMetricFamily("oneshotd_udp_lines", "Lines in datagrams.", value=self._lines)
+        yield self._kernel_drops()
+        yield _counts("oneshotd_scrapes", "Reads of /metrics, by what came of them.", "result", self._scrapes)
+        yield HistogramMetricFamily(
+            "oneshotd_delivery_seconds",
+            "From the acceptance of an event to its delivery, over all scrapers.",
+            buckets=self._delivery.buckets(),
+            sum_value=self._delivery.sum,
+        )
+        yield HistogramMetricFamily(
+            "oneshotd_commit_seconds",
+            "Duration of the store's commits.",
+            buckets=self._commit.buckets(),
+            sum_value=self._commit.sum,
+        )
+        yield self._lost()
+        yield from self._per_scraper()
+
+    def _kernel_drops(self) -> Metric:
+        family = CounterMetricFamily(
+            "oneshotd_udp_kernel_drops", "Datagrams dropped by the kernel unread.", labels=[]
+        )
+        totals = [total() for total in self._drops]
+        known = [total for total in totals if total is not None]
+        if len(known) == len(totals):  # no figure at all rather than one that is too low
+            family.add_metric([], sum(known))
+        return family
+
+    def _lost(self) -> Metric:
+        lost: dict[tuple[str, str], int] = {}
+        for status in self._live():
+            lost.update({(status.name, reason): 0 for reason in LOSSES})
+            lost.update({(status.name, reason): events for reason, events in status.lost.items()})
+        lost.update(self._census.lost)
+        family = CounterMetricFamily(
+            "oneshotd_scraper_lost_events", "Events that it will never get.", labels=["scraper", "reason"]
+        )
+        for key, events in lost.items():
+            family.add_metric(key, events)
+        return family
+
+    def _per_scraper(self) -> Iterator[Metric]:
+        nothing = _Tally()
+        live = [(status, self._tallies.get(status.name, nothing)) for status in self._live()]
+        tables = ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, _SCRAPER_COUNTERS))
+        for kind, table in tables:
+            for name, text, figure in table:
+                family = kind(f"oneshotd_scraper_{name}", text, labels=["scraper"])
+                for status, tally in live:
+                    family.add_metric([status.name], figure(status, tally))
+                yield family
+
+    def _live(self) -> Iterator[ScraperStatus]:
+        return (status for status in self._census.scrapers if status.live)
+
+    def _tally(self, scraper: str) -> _Tally:
+        tally = self._tallies.get(scraper)
+        if tally is None:
+            tally = self._tallies[scraper] = _Tally()
+        return tally
+
+
+class _Families:
+    """Just enough of a registry for `generate_latest`."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _counts(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    """A counter family with one label."""
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _rank(family: Metric) -> int:
+    """How soon this family is left out where not all fit: the higher, the sooner."""
+    if family.name.startswith("oneshotd_scraper_"):
+        return 2
+    return 1 if family.type == "histogram" else 0

@@ -1,0 +1,1 @@
+"""The HTTP doors: routes, limits, answers, and the receipt that proves a delivery."""

@@ -1,0 +1,281 @@
+"""The doors: which request goes where, and what it is answered.
+
+`Doors` knows its collaborators by what it needs of them only. Nothing that must be finished
+lives in a coroutine here: Klein cancels it when the client hangs up (klein#840).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
+
+from attrs import define
+from klein import Klein
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from oneshotd.core.address import Networks
+from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.scraper import (
+    Visit,
+    forwarded_client,
+    identify,
+    is_look,
+    scrape_deadline,
+    scrape_limit,
+)
+from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, parse_query
+from oneshotd.errors import OneshotError, Refused
+from oneshotd.store.interface import Census, Stored
+from oneshotd.web import page, problems, receipt
+from oneshotd.web.problems import JSON, answer
+from oneshotd.web.request import OneshotRequest, parameters
+
+FORM = "application/x-www-form-urlencoded"
+
+#: Seconds that the store has to answer /readyz and /; a probe of its own waits no longer.
+STORE_PATIENCE = 5.0
+
+#: How the body of POST /events is read, by its type; "" is none given. Plain
+#: ``curl --data-binary @file`` says that it sends a form.
+PARSERS: Mapping[str, Callable[..., list[NewEvent]]] = {
+    "": parse_lines,
+    "text/plain": parse_lines,
+    FORM: parse_lines,
+    "application/x-ndjson": parse_ndjson,
+    "application/ndjson": parse_ndjson,
+    "application/jsonlines": parse_ndjson,
+    "application/json": parse_json,
+}
+
+_TIMEOUT = b"X-Prometheus-Scrape-Timeout-Seconds"
+
+_T = TypeVar("_T")
+
+
+class Shown(Protocol):
+    """One answer in an exposition format."""
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+
+    @property
+    def content_type(self) -> str:
+        """The format, with its version."""
+
+
+class Shipment(receipt.Shipment, Shown, Protocol):
+    """One answer whose arrival matters."""
+
+
+class Intake(Protocol):
+    """What the doors need of `oneshotd.intake`."""
+
+    def submit(self, group: Group, door: str) -> Deferred[Stored]:
+        """Fires when the group is on disk, fails with `Refused`; goes on if it is cancelled."""
+
+
+class Delivery(Protocol):
+    """What the doors need of `oneshotd.delivery`."""
+
+    def scrape(self, visit: Visit, *, limit: int | None, timeout: float) -> Awaitable[Shipment]:
+        """Set aside what the scraper has to come; cancelled, it returns it."""
+
+    def look(self, visit: Visit, *, limit: int | None) -> Awaitable[Shown]:
+        """What would come; nothing moves."""
+
+    def timed_before(self, name: str) -> bool:
+        """Whether this identity had a delivery with a scrape timeout header."""
+
+
+class Store(Protocol):
+    """What the doors need of the store: two looks."""
+
+    def check(self) -> Deferred[None]:
+        """Fails with `OneshotError` where it cannot be written."""
+
+    def census(self) -> Deferred[Census]:
+        """Figures of the log and of every scraper."""
+
+
+class Send(Protocol):
+    """How a shipment goes out (`web/channel.py`)."""
+
+    def __call__(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> Awaitable[None]:
+        """Send the body; status and headers are set. Done when the request may be finished.
+
+        :param deadline: seconds from `request.arrived`.
+        """
+
+
+@define(kw_only=True, eq=False, slots=False)
+class Doors:
+    """The HTTP side of the daemon; `resource` is all that a site gets to see.
+
+    :param ready: why the daemon cannot work now ("starting", "stopping"), or None.
+    :param trusted_proxies: whose X-Forwarded-For and X-Real-IP count.
+    :param allow_emit: who may send events; empty: everyone.
+    :param allow_scrape: who may scrape and look; empty: everyone.
+    """
+
+    intake: Intake
+    delivery: Delivery
+    store: Store
+    telemetry: problems.Refusals
+    send: Send
+    ready: Callable[[], str | None]
+    clock: IReactorTime
+    rules: Rules
+    trusted_proxies: Networks
+    allow_emit: Networks
+    allow_scrape: Networks
+
+    app = Klein()
+    problems.register(app)
+
+    def resource(self) -> IResource:
+        """The root of the site."""
+        resource: IResource = self.app.resource()
+        return resource
+
+    @app.route("/event", methods=["POST"])
+    async def event(self, request: OneshotRequest) -> bytes:
+        """One event; query and form body both carry labels."""
+        self._check_emitter(request)
+        body = request.body()
+        media = request.media_type()
+        if body and media not in ("", FORM):
+            raise Refused(f"Content-Type: expected {FORM}, got {media}", reason="type", status=415)
+        event = parse_query(request.query, body, rules=self.rules)
+        await self.intake.submit(_group([event], request.idempotency_key()), "http")
+        return answer(request, b"ok\n")
+
+    @app.route("/events", methods=["POST"])
+    async def events(self, request: OneshotRequest) -> bytes:
+        """Many events, all or none."""
+        self._check_emitter(request)
+        media = request.media_type()
+        parse = PARSERS.get(media)
+        if parse is None:
+            text = f"Content-Type: expected text/plain, application/x-ndjson or application/json, got {media}"
+            raise Refused(text, reason="type", status=415)
+        events = parse(request.body(), rules=self.rules)
+        stored = await self.intake.submit(_group(events, request.idempotency_key()), "http_bulk")
+        figures = {"stored": stored.stored, "duplicates": stored.duplicates}
+        return answer(request, json.dumps(figures).encode() + b"\n", content_type=JSON)
+
+    @app.route("/metrics", methods=["GET"])
+    async def metrics(self, request: OneshotRequest) -> bytes:
+        """The scrape, or a look at what it would bring."""
+        address = self._check_reader(request)
+        asked = parameters(request.query, ("scraper", "limit"))
+        timeout = request.getHeader(_TIMEOUT)
+        visit = identify(
+            scraper=asked.get("scraper"),
+            user_agent=request.getHeader(b"User-Agent"),
+            address=address,
+            timed=timeout is not None,
+        )
+        limit = scrape_limit(asked.get("limit"))
+        if is_look(
+            method=request.method,
+            accept=b",".join(request.requestHeaders.getRawHeaders(b"Accept", [])),
+            headers=[name for name, _ in request.requestHeaders.getAllRawHeaders()],
+            timed_before=self.delivery.timed_before(visit.name),
+            timed=visit.timed,
+        ):
+            shown = await self.delivery.look(visit, limit=limit)
+            request.setHeader(b"Oneshotd-Look", b"1")
+            return answer(request, shown.body, content_type=shown.content_type.encode("ascii"))
+        deadline = scrape_deadline(timeout)
+        shipment = await self.delivery.scrape(visit, limit=limit, timeout=deadline)
+        answer(request, shipment.body, content_type=shipment.content_type.encode("ascii"))
+        await self.send(request, shipment, deadline=deadline)
+        return b""
+
+    @app.route("/", methods=["GET"])
+    async def front(self, request: OneshotRequest) -> bytes:
+        """A status page for browsers, a few lines for terminals."""
+        self._check_reader(request)
+        request.setHeader(b"Vary", b"Accept")
+        if not problems.accepts(request, "text/html"):
+            scheme = "https" if request.isSecure() else "http"
+            return answer(request, page.welcome(scheme, request.host_text()))
+        problem = await self._problem()
+        try:
+            census = await self._patiently(self.store.census())
+        except (OneshotError, TimeoutError):
+            census = None
+        for name, value in page.HEADERS.items():
+            request.setHeader(name, value)
+        return answer(request, await page.render(census, problem), content_type=page.HTML)
+
+    @app.route("/healthz", methods=["GET"])
+    def healthz(self, request: OneshotRequest) -> bytes:
+        """The process lives."""
+        return answer(request, b"ok\n")
+
+    @app.route("/readyz", methods=["GET"])
+    async def readyz(self, request: OneshotRequest) -> bytes:
+        """The store can be written and the listeners are up."""
+        problem = await self._problem()
+        if problem is None:
+            return answer(request, b"ok\n")
+        return problems.refusal(request, 503, problem, retry_after=problems.RETRY_AFTER["store"])
+
+    async def _problem(self) -> str | None:
+        """Why events or scrapes would not be answered now."""
+        reason = self.ready()
+        if reason is not None:
+            return reason
+        try:
+            await self._patiently(self.store.check())
+        except OneshotError as error:
+            return f"store: {error}"
+        except TimeoutError:
+            return f"store: no answer in {STORE_PATIENCE:g} s"
+        return None
+
+    def _patiently(self, answered: Deferred[_T]) -> Deferred[_T]:
+        return answered.addTimeout(STORE_PATIENCE, self.clock)
+
+    def _check_emitter(self, request: OneshotRequest) -> None:
+        """Refuse whom `allow_emit` shuts out, and other sites' pages."""
+        _check(self.allow_emit, self._client(request), "send events")
+        if request.is_from_another_page():
+            raise Refused("a page of another site may not send events", reason="forbidden", status=403)
+
+    def _check_reader(self, request: OneshotRequest) -> str:
+        """The client's address, unless `allow_scrape` shuts it out."""
+        address = self._client(request)
+        _check(self.allow_scrape, address, "read here")
+        return address
+
+    def _client(self, request: OneshotRequest) -> str:
+        """The client's address; "unix" where it came over a socket that has none."""
+        peer = getattr(request.getClientAddress(), "host", "unix")
+        forwarded = request.requestHeaders.getRawHeaders(b"X-Forwarded-For", [])
+        return forwarded_client(
+            peer,
+            [line.decode("latin-1") for line in forwarded],
+            request.header(b"X-Real-IP"),
+            self.trusted_proxies,
+        )
+
+
+def _check(allowed: Networks, address: str, what: str) -> None:
+    if not allowed.admits(address):
+        raise Refused(f"{address} may not {what}", reason="forbidden", status=403)
+
+
+def _group(events: list[NewEvent], key: str | None) -> Group:
+    """What is stored together.
+
+    :raises Refused: the header names a key, and an event another.
+    """
+    if key is not None and any(event.key is not None for event in events):
+        raise Refused("Idempotency-Key and __id__: expected one of them, got both", reason="key")
+    return Group(events=events, key=key)

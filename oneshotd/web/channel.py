@@ -1,0 +1,266 @@
+"""The HTTP connection: twisted.web's, with what the receipt and the time limits need.
+
+HTTP/1.1 only: a request is bound to its connection, which HTTP/2 would hide.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IPullProducer,
+    IReactorTime,
+    ISSLTransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from zope.interface import implementer
+
+from oneshotd.web.kernel import KernelQueue
+from oneshotd.web.receipt import Receipt, Shipment
+
+#: Seconds for a request to be complete, from its first byte on, and between two requests.
+#: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
+REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
+
+#: Open connections; half of the 2048 descriptors that are reasonable to expect (see setrlimit(2)).
+MAX_CONNECTIONS = 1000
+
+
+#: A Content-Length header that is longer than this says nothing sensible.
+MAX_LENGTH_LINE = 100
+
+
+@implementer(IHalfCloseableProtocol)
+class Channel(http.HTTPChannel):
+    """One connection.
+
+    :ivar began: reactor time (seconds) at which the first byte of the current request came.
+    :ivar since: reactor time at which it last had a complete request, or was opened.
+    :ivar handling: a complete request is being answered.
+    """
+
+    site: Site
+    timeOut: float | None  # type: ignore[assignment]  # typed as int by mistake, not used as one
+    transport: Any
+    requests: list[Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = 0.0
+        self.since = 0.0
+        self._receipt: Receipt | None = None
+        self._waiting = True  # for the first byte of a request
+        self.handling = False  # a request that is complete
+        self._early = False  # bytes came while one was handled
+        self._peer_finished = False
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The site's reactor."""
+        clock: IReactorTime = self.site.reactor
+        return clock
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the transport encrypts."""
+        return bool(ISSLTransport.providedBy(self.transport))
+
+    # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
+
+    def connectionMade(self) -> None:
+        self.since = self.clock.seconds()
+        self.timeOut = self.site.request_timeout
+        self.site.admit(self)
+        super().connectionMade()
+
+    def resetTimeout(self) -> None:
+        """Nothing: a byte more is no reason to wait longer."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._receipt is not None:
+            self._receipt.ask()
+        if self._waiting:
+            self._waiting = False
+            self.began = self.clock.seconds()
+            self.setTimeout(self.site.request_timeout)
+            if self._receipt is not None:
+                self._receipt.next_request()
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        before = len(self.requests)
+        super().lineReceived(line)
+        if len(self.requests) > before:
+            self.requests[-1].arrived = self.began
+
+    def allContentReceived(self) -> None:
+        self.handling, self._early = True, False
+        self.since = self.clock.seconds()
+        super().allContentReceived()
+
+    def headerReceived(self, line: bytes) -> bool:
+        if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
+            # Python refuses to make an int of so many digits, and twisted.web does not expect that.
+            line = b"Content-Length: invalid"
+        accepted: bool = super().headerReceived(line)
+        return accepted
+
+    def rawDataReceived(self, data: bytes) -> None:
+        self._early = True
+        super().rawDataReceived(data)
+
+    def requestDone(self, request: http.Request) -> None:
+        # What came early belongs to a pipelined request, which says nothing of this response.
+        self._waiting, self.handling = not self._early, False
+        self.began = self.clock.seconds()
+        super().requestDone(request)
+        if self.handling:
+            return
+        if self._peer_finished or self.site.finishing:
+            self.loseConnection()
+        elif self._waiting and self.persistent:
+            self.setTimeout(self.site.idle_timeout)
+
+    # The end of a connection
+
+    def readConnectionLost(self) -> None:
+        """The peer has sent all that it will; it may be waiting for its answer still."""
+        self._peer_finished = True
+        if self._receipt is not None:
+            self._receipt.peer_finished()
+        if not self.handling:
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side; the peer is still sending."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.gone(self)
+        if self._receipt is not None:
+            self._receipt.connection_lost(reason)
+            self._receipt = None
+        super().connectionLost(reason)
+
+    # What the receipt needs
+
+    def watch(self, receipt: Receipt) -> None:
+        """Tell this receipt what happens here, as long as the connection lives."""
+        self._receipt = receipt
+        receipt.start()
+
+    def pull_from(self, producer: IPullProducer) -> None:
+        """Have the socket itself ask for more: the inherited channel would ask a clock."""
+        self.transport.unregisterProducer()
+        self._socket_transport().registerProducer(producer, False)
+
+    def pull_no_more(self) -> None:
+        """The channel takes the producer's place again."""
+        self._socket_transport().unregisterProducer()
+        self.transport.registerProducer(self, True)
+
+    def queue(self) -> KernelQueue | None:
+        """The kernel's send queue of this connection, if it can be seen."""
+        get_handle = getattr(self._socket_transport(), "getHandle", None)
+        return None if get_handle is None else KernelQueue.of(get_handle())
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.transport.abortConnection()
+
+    def _socket_transport(self) -> Any:
+        return self.transport.transport if self.is_tls else self.transport
+
+
+class Site(server.Site):
+    """The factory of channels; knows all that are open.
+
+    :param max_connections: beyond these, the one longest without a complete request goes.
+    :param request_timeout: seconds for a request to be complete, from its first byte on.
+    :param idle_timeout: seconds between two requests.
+    :param access_log: whether every request is logged.
+    :ivar finishing: nothing further is taken; each connection closes after its answer.
+    """
+
+    # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
+    protocol = Channel  # type: ignore[assignment]
+    reactor: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        max_connections: int = MAX_CONNECTIONS,
+        request_timeout: float = REQUEST_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT,
+        access_log: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.request_timeout = request_timeout
+        self.idle_timeout = idle_timeout
+        self.finishing = False
+        self._max_connections = max_connections
+        self._access_log = access_log
+        self._channels: set[Channel] = set()
+        self._empty: Deferred[None] | None = None
+
+    def admit(self, channel: Channel) -> None:
+        """A connection was made."""
+        self._channels.add(channel)
+        if len(self._channels) > self._max_connections:
+            waiting = [channel for channel in self._channels if not channel.handling]
+            min(waiting, key=lambda channel: channel.since).abort()
+
+    def gone(self, channel: Channel) -> None:
+        """A connection has ended."""
+        self._channels.discard(channel)
+        if self._empty is not None and not self._channels and not self._empty.called:
+            self._empty.callback(None)
+
+    def finish(self) -> Deferred[None]:
+        """Close every connection as soon as its answer is out; fires when none is left."""
+        self.finishing = True
+        self._empty = Deferred()
+        for channel in list(self._channels):
+            if not channel.handling:
+                channel.loseConnection()
+        if not self._channels:
+            self._empty.callback(None)
+        return self._empty
+
+    def abort(self) -> None:
+        """Reset what is still open."""
+        for channel in list(self._channels):
+            channel.abort()
+
+    def log(self, request: Any) -> None:
+        """Write the access log, if there is to be one."""
+        if self._access_log:
+            super().log(request)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1, also where the h2 package is installed."""
+        return [b"http/1.1"]
+
+
+async def send(request: Any, shipment: Shipment, *, deadline: float) -> None:
+    """Send a response and wait until its request may be finished.
+
+    Status and headers are set. What becomes of the delivery goes to the shipment, also when
+    the connection or the caller is gone.
+
+    :param deadline: seconds from the request's arrival.
+    """
+    channel = request.channel
+    if not shipment.awaits_receipt:
+        request.write(shipment.body)
+    elif channel is None:  # the client hung up meanwhile
+        shipment.returned(uncertain=False)
+    else:
+        request.write(b"")  # the headers
+        receipt = Receipt(channel, shipment, request.write, request.arrived + deadline)
+        channel.watch(receipt)
+        await receipt.done

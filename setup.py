@@ -1,0 +1,60 @@
+"""The package. Its parts are named one by one: `find_packages` skips the folder of the twistd plugin."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version is said once, in the package."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "oneshotd/__init__.py").read_text(), re.MULTILINE)
+    assert found, "oneshotd/__init__.py has no __version__"
+    return found[1]
+
+
+def readme() -> str:
+    path = ROOT / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="oneshotd",
+    version=version(),
+    description="Turns events into one-shot metrics: each goes once to every Prometheus-style scraper",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    author="the oneshotd developers",
+    license="MIT",
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: System :: Monitoring",
+    ],
+    packages=["oneshotd", "oneshotd.core", "oneshotd.store", "oneshotd.web", "twisted.plugins"],
+    package_data={"oneshotd.store": ["schema/*.sql"]},
+    python_requires=">=3.11",
+    # The oldest that the tests have run with: Debian 13's.
+    install_requires=["twisted>=24.11", "klein>=24.8", "attrs>=25.3", "prometheus_client>=0.21"],
+    extras_require={
+        # For `--http ssl:…`.
+        "tls": ["pyopenssl", "service_identity"],
+        "test": [
+            "build",
+            "coverage>=7.2",
+            "hypothesis",
+            "mypy>=1.11",
+            "mypy-zope",
+            "pytest>=8",
+            "pytest-twisted",
+            "ruff",
+            "setuptools>=66",
+            "treq",
+            "wheel",
+        ],
+    },
+    zip_safe=False,
+)

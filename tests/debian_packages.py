@@ -1,0 +1,194 @@
+"""Debian packages for tests: downloaded and unpacked into a cache folder, never installed.
+
+The mirror, its proxy and its keys are those of the system's own apt configuration; lists and
+archives live in the cache folder, so no root is needed and the system's apt state is untouched.
+
+    prometheus = fetch("prometheus") / "usr/bin/prometheus"
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CACHE_VARIABLE = "ONESHOTD_TEST_CACHE"
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: Seconds for which package lists are good; a new version in the archive is no hurry.
+LISTS_AGE = 24 * 3600.0
+#: Seconds for one apt command; a package list has some 10 MB, a Prometheus 20 to 40 MB.
+APT_TIMEOUT = 300.0
+
+#: The first three: hooks meant for the real lists (some images empty the archive folder).
+APT_CONF = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dir::State::Lists "{room}/lists";
+Dir::State::status "{room}/status";
+Dir::Cache "{room}/apt";
+Dir::Cache::archives "archives";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+"""
+OTHER_SUITE_CONF = """\
+Dir::Etc::sourcelist "{room}/sources.list";
+Dir::Etc::sourceparts "-";
+"""
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class PackageUnavailable(Exception):
+    """The archive does not have the package, or cannot be reached; the text is apt's own."""
+
+
+def cache_folder() -> Path:
+    """Where packages are kept between runs; ``$ONESHOTD_TEST_CACHE``, else in the repository."""
+    return Path(os.environ.get(CACHE_VARIABLE) or REPOSITORY / ".cache" / "debian").resolve()
+
+
+def fetch(package: str, suite: str | None = None) -> Path:
+    """The folder in which the package's files lie (``…/usr/bin/…``), downloaded if need be.
+
+    Where there is no apt the test is skipped; where ``CI`` is set it fails instead.
+
+    :param suite: a Debian suite other than the system's own ("trixie", "sid"), from the same
+        mirror.
+    :raises PackageUnavailable: neither the archive nor the cache has it.
+    """
+    for tool in ("apt-get", "apt-config", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            reason = f"{package} comes as a Debian package, and there is no {tool} here"
+            if os.environ.get("CI"):
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+    room = cache_folder() / f"{suite or _own_suite()}-{platform.machine()}"
+    room.mkdir(parents=True, exist_ok=True)
+    with _locked(room / "lock"):
+        return _Archive(room, suite).get(package)
+
+
+def _own_suite() -> str:
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "system")
+    except OSError:
+        return "system"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One run at a time works in a room; the kernel lets go when a process dies."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class _Archive:
+    """One suite, with apt's private state and the unpacked packages in `room`."""
+
+    def __init__(self, room: Path, suite: str | None) -> None:
+        self.room = room
+        self.suite = suite
+        self._updated = room / "updated"
+
+    def get(self, package: str) -> Path:
+        complaints = []
+        for old_lists_will_do in (True, False):
+            recent = old_lists_will_do and self._lists_are_recent()
+            try:
+                if not recent:
+                    complaints += self._update()
+                return self._unpacked(package)
+            except (PackageUnavailable, subprocess.TimeoutExpired) as problem:
+                complaints.append(str(problem))
+            if not recent:
+                break
+        kept = sorted(self.room.glob(f"{package}_*"), key=lambda folder: folder.stat().st_mtime)
+        if kept:
+            return kept[-1]
+        raise PackageUnavailable("\n".join(complaints))
+
+    def _lists_are_recent(self) -> bool:
+        return self._updated.exists() and time.time() - self._updated.stat().st_mtime < LISTS_AGE
+
+    def _update(self) -> list[str]:
+        """Read the package lists; what went wrong with that, which need not matter: the system
+        may have broken sources that are not Debian's, and old lists may still be good."""
+        for folder in ("lists/partial", "apt/archives/partial"):
+            (self.room / folder).mkdir(parents=True, exist_ok=True)
+        (self.room / "status").touch()
+        conf = APT_CONF
+        if self.suite is not None:
+            conf += OTHER_SUITE_CONF
+            signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+            (self.room / "sources.list").write_text(f"deb {signed}{_mirror()} {self.suite} main\n")
+        (self.room / "apt.conf").write_text(conf.format(room=self.room))
+        done = self._apt("update", check=False)
+        if done.returncode != 0:
+            return [done.stderr.strip()]
+        self._updated.touch()
+        return []
+
+    def _unpacked(self, package: str) -> Path:
+        uris = self._apt("--print-uris", "download", package).stdout.split()
+        if len(uris) < 2:
+            raise PackageUnavailable(f"apt-get names no file for {package}")
+        target = self.room / uris[1].removesuffix(".deb")
+        if not target.is_dir():
+            # In the same folder, for the rename; only whole packages bear a package's name.
+            with tempfile.TemporaryDirectory(dir=self.room, prefix="unpacking-") as work:
+                self._apt("download", package, cwd=work)
+                (archive,) = Path(work).glob("*.deb")
+                files = Path(work) / "files"
+                _run(["dpkg-deb", "-x", str(archive), str(files)])
+                files.rename(target)
+        return target
+
+    def _apt(
+        self, *words: str, cwd: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        return _run(["apt-get", "-c", str(self.room / "apt.conf"), "-qq", *words], cwd=cwd, check=check)
+
+
+def _mirror() -> str:
+    """The mirror from which the system takes Debian itself, not its security updates."""
+    targets = _run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
+    )
+    own = {_own_suite(), "oldstable", "stable", "testing", "unstable", "sid"}
+    for line in targets.stdout.splitlines():
+        uri, release, component = line.split()
+        if release in own and component == "main":
+            return uri
+    raise PackageUnavailable("apt-get indextargets names no mirror of this Debian release")
+
+
+def _run(
+    command: list[str], *, cwd: str | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=APT_TIMEOUT,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if check and done.returncode != 0:
+        raise PackageUnavailable(f"{' '.join(command)}: status {done.returncode}\n{done.stderr}")
+    return done

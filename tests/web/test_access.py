@@ -1,0 +1,162 @@
+"""Which requests get to a door at all: by address, by page, by path and by method."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from web_fakes import House
+
+TIMED = "X-Prometheus-Scrape-Timeout-Seconds: 2"
+
+# Who may
+
+
+@pytest.mark.parametrize(
+    ("lines", "emit", "scrape"),
+    [
+        (["POST /event?a=b"], 200, None),
+        (["POST /events"], 200, None),
+        (["GET /metrics"], None, 200),
+        (["HEAD /metrics"], None, 200),
+        (["GET /"], None, 200),
+        (["GET /", "Accept: text/html"], None, 200),
+        (["GET /healthz"], None, None),
+        (["GET /readyz"], None, None),
+    ],
+)
+def test_the_lists_of_addresses_close_their_doors_and_no_others(
+    lines: list[str], emit: int | None, scrape: int | None
+) -> None:
+    body = b"a=b" if lines[0] == "POST /events" else b""
+    near, far = "192.0.2.0/24", "198.51.100.0/24"
+    assert House(allow_emit=[near], allow_scrape=[near]).ask(*lines, body=body).status == 200
+    assert House(allow_emit=[far]).ask(*lines, body=body).status == (403 if emit else 200)
+    assert House(allow_scrape=[far]).ask(*lines, body=body).status == (403 if scrape else 200)
+
+
+def test_a_refused_address_is_told_which_one_it_was() -> None:
+    house = House(allow_emit=["198.51.100.0/24"])
+    answer = house.ask("POST /event?a=b")
+    assert answer.text == "192.0.2.7 may not send events\n"
+    assert house.telemetry.refusals == {"forbidden": 1}
+    assert house.intake.groups == []
+
+
+@pytest.mark.parametrize(
+    ("trusted", "header", "client"),
+    [
+        ([], "X-Forwarded-For: 198.51.100.9", "192.0.2.7"),
+        (["192.0.2.7"], "X-Forwarded-For: 203.0.113.1, 198.51.100.9", "198.51.100.9"),
+        (["192.0.2.7"], "X-Real-IP: 198.51.100.9", "198.51.100.9"),
+    ],
+)
+def test_a_forwarded_address_counts_from_trusted_proxies_only(
+    trusted: list[str], header: str, client: str
+) -> None:
+    house = House(trusted=trusted)
+    house.ask("GET /metrics", header)
+    assert house.delivery.asked[0][1].name == f"{client} unknown"
+
+
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        (IPv6Address("TCP", "::ffff:192.0.2.7", 40000), "192.0.2.7 unknown"),
+        (IPv6Address("TCP", "2001:db8::7", 40000), "2001:db8::7 unknown"),
+        (UNIXAddress(b""), "unix unknown"),
+        (UNIXAddress(None), "unix unknown"),
+    ],
+)
+def test_a_scraper_has_one_name_whatever_the_socket(peer: IAddress, name: str) -> None:
+    house = House(peer=peer)
+    house.ask("GET /metrics")
+    assert house.delivery.asked[0][1].name == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 200),
+        (["Sec-Fetch-Site: same-origin"], 200),
+        (["Sec-Fetch-Site: none"], 200),
+        (["Sec-Fetch-Site: same-origin", "Origin: https://behind-a-proxy.example"], 200),
+        (["Sec-Fetch-Site: cross-site"], 403),
+        (["Sec-Fetch-Site: same-site"], 403),
+        (["Sec-Fetch-Site: cross-site", "Origin: http://oneshot.example:8090"], 403),
+        (["Origin: http://oneshot.example:8090"], 200),
+        (["Origin: HTTP://OneShot.example:8090"], 200),
+        (["Origin: http://oneshot.example"], 403),
+        (["Origin: http://oneshot.example:3000"], 403),
+        (["Origin: http://evil.example"], 403),
+        (["Origin: null"], 403),
+        (["Origin:"], 403),
+        (["Origin: http://oneshot.example:8090", "Origin: http://evil.example"], 403),
+        (["Host: oneshot.example", "Origin: http://oneshot.example:80"], 200),
+        (["Host: oneshot.example:443", "Origin: https://oneshot.example"], 200),
+        (["Host: [::1]:8090", "Origin: http://[::1]:8090"], 200),
+        (["Host:", "Origin: null"], 403),
+    ],
+)
+def test_another_sites_page_cannot_send_events_from_a_visitors_browser(
+    headers: list[str], status: int
+) -> None:
+    house = House()
+    assert house.ask("POST /event?a=b", *headers).status == status
+    assert len(house.intake.groups) == (status == 200)
+
+
+# Wrong doors and wrong methods
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/nothing", "/event/", "/metrics/", "/metrics//", "/Metrics", "/metrics%00", "/%2e%2e/x", "/index.html"],
+)
+def test_a_wrong_address_is_a_404_in_text_and_no_redirect(target: str) -> None:
+    answer = House().ask(f"GET {target}")
+    assert (answer.status, answer.headers["Location"]) == (404, None)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert target not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/event?a=b", {"POST"}),
+        ("/events", {"POST"}),
+        ("/metrics", {"GET", "HEAD"}),
+        ("/", {"GET", "HEAD"}),
+        ("/healthz", {"GET", "HEAD"}),
+        ("/readyz", {"GET", "HEAD"}),
+    ],
+)
+def test_every_other_method_is_a_405_that_says_which_ones_there_are(path: str, allowed: set[str]) -> None:
+    house = House()
+    for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"} - allowed:
+        answer = house.ask(f"{method} {path}", TIMED)
+        assert answer.status == 405, method
+        assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed
+        assert (answer.body == b"") == (method == "HEAD")
+    assert house.intake.groups == []
+    assert house.delivery.asked == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "type_"),
+    [
+        ("application/json", "application/json; charset=utf-8"),
+        ("text/html, application/json;q=0.9", "application/json; charset=utf-8"),
+        ("application/json;q=0", "text/plain; charset=utf-8"),
+        ("*/*", "text/plain; charset=utf-8"),
+        ("text/html", "text/plain; charset=utf-8"),
+    ],
+)
+@pytest.mark.parametrize("line", ["POST /event?value=x", "GET /nothing", "PUT /event", "POST /events"])
+def test_a_client_that_accepts_json_gets_its_errors_in_it(accept: str, type_: str, line: str) -> None:
+    answer = House().ask(line, f"Accept: {accept}")
+    assert answer.headers["Content-Type"] == type_
+    if "json" in type_:
+        assert list(json.loads(answer.text)) == ["error"]
