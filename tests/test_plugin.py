@@ -1,6 +1,7 @@
 """The built wheel: what is in it, and that twistd finds the plugin from everywhere."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,21 @@ def test_a_wrong_option_is_one_line_and_status_1(installed: Path, words: list[st
     assert done.stdout == ""
     assert done.stderr.startswith("twistd oneshot: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_busy_port_ends_the_process_with_the_reason(installed: Path, tmp_path: Path) -> None:
+    """It would stay up, listening on nothing, or leave a traceback and a PID file."""
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [*TWISTD, "-n", "oneshot", f"--http={port}", "--udp=127.0.0.1:0", "--log-level=critical"],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(installed)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.endswith(f"cannot start: HTTP: tcp port {port} is in use")
+    assert not (tmp_path / "twistd.pid").exists()

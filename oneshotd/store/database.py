@@ -35,17 +35,24 @@ def plain_connect(path: str) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
 
 
-def open_database(path: str, connect: Connect = plain_connect) -> sqlite3.Connection:
+def open_database(path: str, connect: Connect = plain_connect, thorough: bool = False) -> sqlite3.Connection:
     """Open the file, or make it.
+
+    :param thorough: look at every page, because something in it could not be read.
 
     :raises StoreRefused: it is not ours, from a newer version, in use, or cannot be opened.
     """
     try:
-        return _open(path, connect)
+        return _open(path, connect, thorough)
     except sqlite3.DatabaseError as error:
-        if not (_code(error) in _CORRUPT and _is_ours(path)):
+        if not (is_corrupt(error) and _is_ours(path)):
             raise StoreRefused(_reason(path, error)) from error
-        aside = _move_aside(path)
+        try:
+            aside = _move_aside(path)
+        except OSError as trouble:
+            raise StoreRefused(
+                f"the store {path} is corrupt ({error}) and cannot be moved aside: {trouble.strerror}"
+            ) from error
         _log.critical(
             "the store {path} is corrupt ({error}); it was moved to {aside} and a new one is begun:"
             " events that were held and not yet delivered are only in there",
@@ -56,12 +63,14 @@ def open_database(path: str, connect: Connect = plain_connect) -> sqlite3.Connec
     except OSError as error:
         raise StoreRefused(f"cannot open the store {path}: {error.strerror or error}") from error
     try:
-        return _open(path, connect)
+        return _open(path, connect, thorough=False)
     except sqlite3.DatabaseError as error:
         raise StoreRefused(_reason(path, error)) from error
+    except OSError as error:
+        raise StoreRefused(f"cannot open the store {path}: {error.strerror or error}") from error
 
 
-def _open(path: str, connect: Connect) -> sqlite3.Connection:
+def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
     fresh = not os.path.exists(path) or os.path.getsize(path) == 0
     if fresh:
         # Events may carry what is not for every user's eyes.
@@ -71,21 +80,42 @@ def _open(path: str, connect: Connect) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if fresh:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        elif not (_has_our_id(connection) or _is_empty(connection)):
             raise StoreRefused(f"the file {path} is a SQLite database, but not one of oneshotd: left alone")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _upgrade(connection, path)
+        if thorough:
+            _look_at_every_page(connection)
         # Touches every table's root, the newest of the log, and takes the lock for good.
         connection.execute("BEGIN IMMEDIATE")
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("SELECT * FROM segment ORDER BY first DESC LIMIT 1").fetchone()
-        connection.execute("SELECT * FROM segment ORDER BY first LIMIT 1").fetchone()
         connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _has_our_id(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is in it yet: a daemon was killed between making the file and its tables."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and connection.execute("PRAGMA application_id").fetchone()[0] == 0
+
+
+def _look_at_every_page(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
 
 
 def _upgrade(connection: sqlite3.Connection, path: str) -> None:
@@ -102,7 +132,7 @@ def _upgrade(connection: sqlite3.Connection, path: str) -> None:
             for statement in _statements(script):
                 connection.execute(statement)
             if number == 1:
-                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0)")
+                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0, 0)")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
@@ -110,6 +140,9 @@ def _upgrade(connection: sqlite3.Connection, path: str) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    if version < SCHEMA_VERSION:
+        # So that the file itself, and not only its WAL, says whose it is.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _statements(script: str) -> list[str]:
@@ -122,15 +155,20 @@ def _statements(script: str) -> list[str]:
     return statements
 
 
-def _code(error: sqlite3.Error) -> int:
-    code = getattr(error, "sqlite_errorcode", 0)
-    return int(code) & 0xFF
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code of an error, 0 if the module itself raised it."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether it says that the file cannot be trusted any more."""
+    return primary_code(error) in _CORRUPT
 
 
 def _reason(path: str, error: sqlite3.Error) -> str:
-    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"the store {path} is in use by another process"
-    if _code(error) == sqlite3.SQLITE_NOTADB:
+    if primary_code(error) == sqlite3.SQLITE_NOTADB:
         return f"the file {path} is not a database of oneshotd: left alone"
     return f"cannot open the store {path}: {error}"
 

@@ -53,7 +53,7 @@ class Leases:
         self._by_scraper: dict[str, int] = {}
         self._ended: deque[int] = deque(maxlen=ENDED_TOKENS)
         self._last = 0
-        #: Tokens whose settlement has been asked for; they never lapse.
+        #: Tokens whose settlement or revocation has been asked for; they never lapse.
         self.settling: set[int] = set()
 
     def of(self, scraper: str, now: float) -> Lease | None:
@@ -102,6 +102,11 @@ class Leases:
         """The lowest cursor that a lease may fall back to: nothing beyond it may be pruned."""
         held = (self.of(lease.scraper, now) for lease in tuple(self._by_token.values()))
         return min((lease.cursor for lease in held if lease is not None), default=None)
+
+    def clear(self) -> None:
+        """Nothing is reserved any more, and no token is known."""
+        self._by_token, self._by_scraper = {}, {}
+        self._ended.clear()
 
     def snapshot(self) -> object:
         """The state to come back to."""

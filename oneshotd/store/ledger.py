@@ -53,20 +53,27 @@ class Ledger:
         self.times = Times(clock)
         self.pruned = 0
         self.pruned_size = 0
+        self.commits = 0
         self._monotonic = clock.monotonic
         self._now_at = 0
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the head of the log and the scrapers from disk."""
         self.connection = connection
-        self.pruned, self.pruned_size, now_up, clock_at = connection.execute(
-            "SELECT pruned, pruned_size, now_up, clock_at FROM state"
+        self.pruned, self.pruned_size, now_up, clock_at, self.commits = connection.execute(
+            "SELECT pruned, pruned_size, now_up, clock_at, commits FROM state"
         ).fetchone()
         last = connection.execute("SELECT up, clock_at FROM segment ORDER BY first DESC LIMIT 1").fetchone()
         up, at = last or (0, 0)
         self.times.resume(max(up, now_up), max(at, clock_at))
         self.log.load(connection, self.pruned, self.pruned_size, self.times.at())
         self.scrapers.load(connection)
+
+    def go_on_after(self, head: int) -> None:
+        """This file took another's place: seqs go on after that one's, reservations are void."""
+        self.connection.execute("UPDATE state SET pruned = ?", (head,))
+        self.leases.clear()
+        self.load(self.connection)
 
     def begin(self) -> None:
         """A transaction begins: one time of acceptance holds for all of it."""
@@ -76,6 +83,11 @@ class Ledger:
         """Write what was appended; before the log is read, and before the commit."""
         self.log.flush(self.connection, self.times.up(), self._now_at)
 
+    def number(self) -> None:
+        """Count this transaction, so that it can be seen afterwards whether it came through."""
+        self.commits += 1
+        self.connection.execute("UPDATE state SET commits = ?", (self.commits,))
+
     def monotonic(self) -> float:
         """Seconds of the clock that leases run by."""
         return self._monotonic()
@@ -83,7 +95,7 @@ class Ledger:
     def write_time(self) -> None:
         """Bring up-time and clock to disk: nothing less than a write shows that one is possible."""
         self.connection.execute(
-            "UPDATE state SET now_up = ?, clock_at = ?", (self.times.up(), self.times.at())
+            "UPDATE state SET now_up = ?, clock_at = max(clock_at, ?)", (self.times.up(), self.times.at())
         )
 
     def last_words(self) -> None:

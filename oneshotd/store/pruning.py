@@ -93,6 +93,10 @@ def _retire(ledger: Ledger) -> list[Loss]:
         if scraper.live and missed:
             losses.append(_lose(ledger, scraper.name, AWAY, missed))
         ledger.scrapers.delete(scraper)
+        # Now begins the day for which its losses can still be read.
+        ledger.connection.execute(
+            "UPDATE loss SET up = ? WHERE scraper = ?", (ledger.times.up(), scraper.name)
+        )
     return losses
 
 
@@ -116,8 +120,12 @@ def _drop_held_long_enough(ledger: Ledger, edge: int) -> bool:
 
 def _drop(ledger: Ledger, horizon: int, size: int) -> None:
     if horizon:
+        floor = ledger.log.outlived(ledger.connection, horizon, ledger.times.at())
         ledger.connection.execute("DELETE FROM segment WHERE first <= ?", (horizon,))
-        ledger.connection.execute("UPDATE state SET pruned = ?, pruned_size = ?", (horizon, size))
+        ledger.connection.execute(
+            "UPDATE state SET pruned = ?, pruned_size = ?, clock_at = max(clock_at, ?)",
+            (horizon, size, floor),
+        )
         ledger.write_time()
         ledger.pruned, ledger.pruned_size = horizon, size
 

@@ -42,9 +42,9 @@ class ScraperTable:
         self._seen: set[str] = set()
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read the tables anew."""
+        """Read the tables anew; that a scraper was here stays true when a transaction is undone."""
         self._connection = connection
-        self._seen.clear()
+        seen = [self.by_name[name] for name in self._seen & self.by_name.keys()]
         owed = dict(connection.execute("SELECT scraper, count(*) FROM owed GROUP BY scraper"))
         rows = connection.execute(
             "SELECT id, name, named, timed, answered, cursor, seen_up, seen_at FROM scraper"
@@ -63,6 +63,10 @@ class ScraperTable:
             )
             for number, name, named, timed, answered, cursor, seen_up, seen_at in rows
         }
+        self._seen &= self.by_name.keys()
+        for before in seen:
+            if before.name in self._seen:
+                self.saw(self.by_name[before.name], before.seen_up, before.seen_at)
 
     def live(self) -> Iterator[Scraper]:
         """Those whom events wait for."""

@@ -93,6 +93,19 @@ class LogWriter:
         self._ats.append(at)
         self.next += 1
 
+    def outlived(self, connection: sqlite3.Connection, horizon: int, now: int) -> int:
+        """The least time (Unix ms) that no series which is gone with the log up to `horizon` has had.
+
+        Zero, unless the wall clock stood still or a burst ran ahead of it for the whole hold.
+        """
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM segment WHERE first <= ? AND latest_at >= ?", (horizon, now)
+        )
+        segments = (_decode(*row) for row in rows)
+        lasts = (at for part in segments for series, at in zip(part.series, part.ats, strict=True)
+                 if at >= now and at == self._ahead.get(series))
+        return max(lasts, default=-1) + 1
+
     def flush(self, connection: sqlite3.Connection, up: int, now: int) -> None:
         """Write what was collected; part of the caller's transaction."""
         total = len(self._series)
@@ -180,5 +193,7 @@ def _decode(
         if byteorder == "big":
             unpacked.byteswap()
         ats = unpacked.tolist()
-    values = [None] * count if value_text is None else [value or None for value in value_text.split("\n")]
+    values: list[str | None] = [None] * count
+    if value_text is not None:
+        values = [value or None for value in value_text.split("\n")]
     return Segment(first=first, series=series_text.split("\n"), values=values, ats=ats)
