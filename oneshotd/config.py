@@ -212,12 +212,22 @@ def _within_hold(config: Config, attribute: Attribute[float], seconds: float) ->
         raise ValueError(f"newcomers: expected at most the hold, {config.hold:g} s, got {seconds:g} s")
 
 
+def _somewhere(config: Config, attribute: Attribute[tuple[str, ...]], http: tuple[str, ...]) -> None:
+    if not http:
+        raise ValueError("http: expected at least one endpoint, got none: nobody could scrape")
+
+
 @frozen(kw_only=True)
 class Config:
     """What the daemon is told. Durations are in seconds, sizes in bytes."""
 
     http: tuple[str, ...] = _option(
-        ("8090",), endpoint, "PORT or Twisted endpoint", "where HTTP is served; a port: IPv4 and IPv6", tuple
+        ("8090",),
+        endpoint,
+        "PORT or Twisted endpoint",
+        "where HTTP is served; a port: IPv4 and IPv6",
+        tuple,
+        validator=_somewhere,
     )
     udp: tuple[UdpAddress, ...] = _option(
         ("8090",), UdpAddress.parse, "[HOST:]PORT", "where datagrams are taken; a port: IPv4 and IPv6", tuple

@@ -17,7 +17,7 @@ from oneshotd import __version__
 from oneshotd.config import Config
 from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
-from oneshotd.errors import StoreUnavailable
+from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
 from oneshotd.listen import listen_http, udp_socket
 from oneshotd.store.clock import Clock
@@ -66,6 +66,10 @@ class OneshotService(Service):
     def privilegedStartService(self) -> None:
         """Bind everything; no connection is looked at before the reactor runs."""
         super().privilegedStartService()
+        try:
+            self._rules = Rules(metric=self._config.metric, taken=self._telemetry.reserved_names())
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         self._udp_sockets = [udp_socket(address) for address in self._config.udp]
         self._ports = [listen_http(self._reactor, where, self._site) for where in self._config.http]
 
@@ -85,7 +89,6 @@ class OneshotService(Service):
             clock=Clock(),
             committed=telemetry.commit,
         )
-        rules = Rules(metric=config.metric, taken=telemetry.reserved_names())
         self._intake = Intake(self._store, telemetry, reactor)
         self._delivery = Delivery(self._store, telemetry, reactor, lambda: int(time.time() * 1000))
         self._site.resource = Doors(
@@ -96,7 +99,7 @@ class OneshotService(Service):
             send=send,
             ready=lambda: self._trouble,
             clock=reactor,
-            rules=rules,
+            rules=self._rules,
             trusted_proxies=config.trusted_proxy,
             allow_emit=config.allow_emit,
             allow_scrape=config.allow_scrape,
@@ -104,7 +107,7 @@ class OneshotService(Service):
         self._datagrams = Datagrams(
             intake=self._intake,
             telemetry=telemetry,
-            rules=rules,
+            rules=self._rules,
             allowed=config.allow_emit,
             clock=reactor,
         )
@@ -116,8 +119,8 @@ class OneshotService(Service):
         self._log.info(
             "oneshotd {version} serves {http}, takes datagrams on {udp}, keeps its events in {store}",
             version=__version__,
-            http=", ".join(str(port.getHost()) for port in self._ports),
-            udp=", ".join(str(sock.getsockname()[:2]) for sock in self._udp_sockets),
+            http=", ".join(_where(port.getHost()) for port in self._ports),
+            udp=", ".join("{}:{}".format(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
         self._background("starting", self._learn)
@@ -184,6 +187,11 @@ class OneshotService(Service):
         Deferred.fromCoroutine(work()).addErrback(
             lambda failure: self._log.failure("{what}", failure=failure, what=what)
         )
+
+
+def _where(address: Any) -> str:
+    """An address for the log: of TCP as ``host:port``, of anything else as it says itself."""
+    return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
 
 
 def assemble(reactor: Any, config: Config) -> IService:

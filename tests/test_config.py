@@ -123,3 +123,8 @@ def test_each_option_explains_itself(name: str) -> None:
     option = OPTIONS[name]
     assert option.help
     assert (option.unit is None) == isinstance(option.default, bool)
+
+
+def test_a_daemon_that_nobody_could_scrape_is_not_started() -> None:
+    with pytest.raises(ValueError, match="http: expected at least one endpoint, got none"):
+        Config(http=())

@@ -102,8 +102,12 @@ class LogWriter:
             f"SELECT {_COLUMNS} FROM segment WHERE first <= ? AND latest_at >= ?", (horizon, now)
         )
         segments = (_decode(*row) for row in rows)
-        lasts = (at for part in segments for series, at in zip(part.series, part.ats, strict=True)
-                 if at >= now and at == self._ahead.get(series))
+        lasts = (
+            at
+            for part in segments
+            for series, at in zip(part.series, part.ats, strict=True)
+            if at >= now and at == self._ahead.get(series)
+        )
         return max(lasts, default=-1) + 1
 
     def flush(self, connection: sqlite3.Connection, up: int, now: int) -> None:

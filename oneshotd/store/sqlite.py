@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oneshotd.core.event import Event, Group
 from oneshotd.core.scraper import Visit
+from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
 from oneshotd.store.database import Connect, plain_connect
 from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored
 from oneshotd.store.ledger import Ledger, Limits
 from oneshotd.store.pruning import prune
 from oneshotd.store.worker import Committed, GroupCommit
+
+T = TypeVar("T")
 
 
 @implementer(IStore)
@@ -43,7 +48,7 @@ class SQLiteStore:
     ) -> None:
         self._committed = committed
         self._losses: list[Loss] = []
-        self._waiting: list[tuple[int, Deferred[int]]] = []
+        self._waiting: dict[Deferred[int], int] = {}
         self._ledger = Ledger(limits or Limits(), clock or Clock())
         self._worker = GroupCommit(os.path.abspath(path), reactor, self._ledger, connect, self._told)
         self._head = self._ledger.head
@@ -53,10 +58,9 @@ class SQLiteStore:
         if committed.seconds is not None:
             self._committed(committed.seconds)
         self._head = max(self._head, committed.head)
-        due = [waiter for waiter in self._waiting if waiter[0] < self._head]
-        for waiter in due:
-            self._waiting.remove(waiter)
-            waiter[1].callback(self._head)
+        for waiter in [waiter for waiter, after in self._waiting.items() if after < self._head]:
+            if self._waiting.pop(waiter, None) is not None:  # not cancelled by another's callback
+                waiter.callback(self._head)
 
     def append(self, groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
         return self._worker.ask(lambda: self._ledger.append(groups))
@@ -70,19 +74,25 @@ class SQLiteStore:
     def settle(
         self, token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
     ) -> Deferred[Settled]:
-        settling = self._ledger.leases.settling
-        settling.add(token)  # from here on the lease does not lapse, even if the disk refuses
+        return self._end(token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out))
 
-        def settled(result: Settled) -> Settled:
+    def revoke(self, token: int) -> Deferred[Settled]:
+        return self._end(token, lambda: self._ledger.revoke(token))
+
+    def _end(self, token: int, work: Callable[[], Settled]) -> Deferred[Settled]:
+        """From here on the lease does not lapse, even if the disk refuses: it is asked again."""
+        settling = self._ledger.leases.settling
+        settling.add(token)
+
+        def ended(result: Settled) -> Settled:
             settling.discard(token)
             return result
 
-        return self._worker.ask(
-            lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out)
-        ).addCallback(settled)
+        def failed(failure: Failure) -> Failure:
+            settling.add(token)  # an earlier question about it may have been answered meanwhile
+            return failure
 
-    def revoke(self, token: int) -> Deferred[Settled]:
-        return self._worker.ask(lambda: self._ledger.revoke(token))
+        return self._worker.ask(work).addCallbacks(ended, failed)
 
     def release(self, token: int) -> None:
         self._worker.post(lambda: self._ledger.release(token))
@@ -96,9 +106,14 @@ class SQLiteStore:
     def changed(self, after: int) -> Deferred[int]:
         if self._head > after:
             return succeed(self._head)
-        waiter: Deferred[int] = Deferred(lambda cancelled: self._waiting.remove((after, cancelled)))
-        self._waiting.append((after, waiter))
+        if self._worker.closed:
+            return fail(StoreUnavailable("the store is closed"))
+        waiter: Deferred[int] = Deferred(self._forget)
+        self._waiting[waiter] = after
         return waiter
+
+    def _forget(self, waiter: Deferred[int]) -> None:
+        self._waiting.pop(waiter, None)
 
     def prune(self) -> Deferred[list[Loss]]:
         return Deferred.fromCoroutine(self._prune())
@@ -116,13 +131,24 @@ class SQLiteStore:
 
     def backup(self, path: str) -> Deferred[None]:
         def copy() -> None:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+            except OSError as error:
+                raise StoreUnavailable(f"cannot write the backup {path}: {error.strerror}") from error
             target = sqlite3.connect(path)
             try:
                 self._ledger.connection.backup(target)
+            except sqlite3.Error:
+                os.unlink(path)
+                raise
             finally:
                 target.close()
 
         return self._worker.ask(copy, lone=True)
 
     def close(self) -> Deferred[None]:
-        return self._worker.close()
+        closed = self._worker.close()
+        for waiter in list(self._waiting):
+            if self._waiting.pop(waiter, None) is not None:
+                waiter.errback(StoreUnavailable("the store is closed"))
+        return closed

@@ -8,6 +8,7 @@ everybody else is refused.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -15,13 +16,13 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
-from oneshotd.store.database import Connect, open_database
+from oneshotd.store.database import Connect, is_corrupt, open_database, primary_code
 from oneshotd.store.interface import Loss
 from oneshotd.store.ledger import Ledger
 from oneshotd.store.pruning import make_room
@@ -32,7 +33,7 @@ T = TypeVar("T")
 REOPEN_INTERVAL = 0.5
 
 
-@frozen
+@frozen(eq=False)
 class _Job:
     """Work for the thread.
 
@@ -51,12 +52,13 @@ _Outcome = tuple[_Job, object]
 class _Doubt:
     """A transaction whose COMMIT failed in an unknown way.
 
-    :param head: seq of its newest event, 0 if it appended none.
+    :param commits: its number.
     :param leases: the reservations to go back to if it did not come through.
     """
 
     outcomes: list[_Outcome]
-    head: int
+    losses: Sequence[Loss]
+    commits: int
     leases: object
 
 
@@ -97,9 +99,10 @@ class GroupCommit:
         self._closed: Deferred[None] | None = None
         self._trouble: str | None = None
         self._connection: sqlite3.Connection | None = None
-        self._changes = 0
         self._doubt: _Doubt | None = None
-        self._open()
+        self._head = 0  # of what is certainly on disk
+        self._suspect = False  # something in the file could not be read
+        self._open_first()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
         self._thread.start()
@@ -127,8 +130,16 @@ class GroupCommit:
             self._jobs.put(None)
         return self._closed
 
+    @property
+    def closed(self) -> bool:
+        """Whether no more work is taken."""
+        return self._closed is not None
+
     def _answer(self, outcomes: list[_Outcome], committed: Committed) -> None:
-        self._told(committed)
+        try:
+            self._told(committed)
+        except Exception:
+            self._log.failure("noting a commit")  # those who wait for its answer come first
         for job, result in outcomes:
             if job.done is None or job.done.called:
                 continue
@@ -151,8 +162,24 @@ class GroupCommit:
                 open_ = False  # the last job is None: what came before it is still done
             except Empty:
                 pass
+            self._attempt(batch)
+        self._attempt([_Job(self._ledger.last_words)])
+        self._shut()
+        if self._doubt is not None:
+            self._refuse([job for job, _ in self._doubt.outcomes])
+        assert self._closed is not None
+        self._reactor.callFromThread(self._closed.callback, None)
+
+    def _attempt(self, batch: list[_Job]) -> None:
+        try:
             self._run(batch)
-        self._end()
+        except Exception as error:
+            # Nobody shall wait for ever: the file is opened and read anew.
+            self._log.failure("the store's thread stumbled")
+            self._note(f"the store failed: {error!r}")
+            self._shut()
+            doubtful = {job for job, _ in self._doubt.outcomes} if self._doubt else set()
+            self._refuse([job for job in batch if job not in doubtful])
 
     def _run(self, batch: list[_Job]) -> None:
         lone = [job for job in batch if job.lone]
@@ -172,24 +199,26 @@ class GroupCommit:
         ledger, connection = self._ledger, self._ledger.connection
         leases = ledger.leases.snapshot()
         started = ledger.monotonic()
-        head = ledger.head
         committing = False
         outcomes: list[_Outcome] = []
+        losses: Sequence[Loss] = ()
         try:
+            changes = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             ledger.begin()
             outcomes = [(job, job.work()) for job in jobs]
             ledger.flush()
             losses = make_room(ledger)
-            changed = connection.total_changes
+            wrote = connection.total_changes != changes
+            if wrote:
+                ledger.number()
             committing = True
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            doubtful = committing and _code(error) != sqlite3.SQLITE_FULL
+            self._suspect = self._suspect or is_corrupt(error)
             self._note(f"the store cannot be written: {error}")
-            if doubtful:
-                appended = ledger.head if ledger.head != head else 0
-                self._doubt = _Doubt(outcomes, appended, leases)
+            if committing and primary_code(error) != sqlite3.SQLITE_FULL:
+                self._doubt = _Doubt(outcomes, losses, ledger.commits, leases)
                 self._shut()
                 self._reopen()
             else:
@@ -206,7 +235,7 @@ class GroupCommit:
                 for job in jobs:
                     self._transaction([job])
         else:
-            wrote, self._changes = changed != self._changes, changed
+            self._head = ledger.head
             if wrote and self._trouble is not None:
                 self._log.info("the store can be written again")
                 self._trouble = None
@@ -217,31 +246,53 @@ class GroupCommit:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self._ledger.load(connection)
+            if self._suspect:
+                self._shut()  # what is wrong with the file is found when it is opened again
+            else:
+                self._ledger.load(connection)
         except sqlite3.Error as error:
             self._note(f"the store cannot be read: {error}")
             self._shut()
 
+    def _open_first(self) -> None:
+        try:
+            self._open()
+        except sqlite3.Error:
+            self._suspect = True
+            try:
+                self._open()
+            except sqlite3.Error as error:
+                raise StoreRefused(f"cannot read the store {self._path}: {error}") from error
+
     def _open(self) -> None:
-        connection = open_database(self._path, self._connect)
+        connection = open_database(self._path, self._connect, self._suspect)
         try:
             self._ledger.load(connection)
+            if self._ledger.head < self._head:
+                self._ledger.go_on_after(self._head)
+                if self._doubt is not None:
+                    self._doubt = evolve(self._doubt, leases=self._ledger.leases.snapshot())
         except BaseException:
             connection.close()
             raise
         self._connection = connection
-        self._changes = connection.total_changes
+        self._suspect = False
+        self._head = self._ledger.head
 
     def _reopen(self) -> None:
         """Open the file again; if a transaction is in doubt, look what became of it."""
         try:
+            if not os.path.exists(self._path):
+                # Unmounted, perhaps; a new file would be an empty one.
+                raise StoreRefused(f"the store {self._path} has vanished")
             self._open()
             doubt = self._doubt
-            came_through = doubt is not None and 0 < doubt.head <= self._ledger.head
+            came_through = doubt is not None and doubt.commits == self._ledger.commits
             if came_through:
                 # A checkpoint proves that it is on disk, and not only in a cache.
                 self._ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (sqlite3.Error, StoreRefused) as error:
+            self._suspect = self._suspect or (isinstance(error, sqlite3.Error) and is_corrupt(error))
             self._note(str(error))
             self._shut()
             return
@@ -250,9 +301,8 @@ class GroupCommit:
         if doubt is None:
             return
         if came_through:
-            self._tell(doubt.outcomes)
+            self._tell(doubt.outcomes, losses=doubt.losses)
         else:
-            # Settlements among it may be on disk all the same; to settle again changes nothing.
             self._ledger.leases.restore(doubt.leases)
             self._refuse([job for job, _ in doubt.outcomes])
 
@@ -263,15 +313,6 @@ class GroupCommit:
             except sqlite3.Error as error:
                 self._log.warn("closing the store: {error}", error=str(error))
             self._connection = None
-
-    def _end(self) -> None:
-        if self._connection is not None:
-            self._transaction([_Job(self._ledger.last_words)])
-        self._shut()
-        if self._doubt is not None:
-            self._refuse([job for job, _ in self._doubt.outcomes])
-        assert self._closed is not None
-        self._reactor.callFromThread(self._closed.callback, None)
 
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -285,7 +326,7 @@ class GroupCommit:
     def _tell(
         self, outcomes: list[_Outcome], seconds: float | None = None, losses: Sequence[Loss] = ()
     ) -> None:
-        committed = Committed(head=self._ledger.head, seconds=seconds, losses=losses)
+        committed = Committed(head=self._head, seconds=seconds, losses=losses)
         self._reactor.callFromThread(partial(self._answer, outcomes, committed))
 
 
@@ -296,8 +337,3 @@ def _result_of(job: _Job) -> object:
         return StoreUnavailable(str(error))
     except Exception as error:
         return error
-
-
-def _code(error: sqlite3.Error) -> int:
-    """The primary result code."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,0 +1,28 @@
+"""The one contract suite of `IStore`: what every back end promises, whatever it is made of.
+
+A back end is put under it by a test module with a fixture `backend` (a `store.backend.Backend`)
+that imports these classes; see `test_sqlite.py`.
+"""
+
+from store.contract_append import TestAppend, TestTimes
+#from store.contract_delivery import TestDelivery, TestScrapers
+from store.contract_keys import TestKeys
+from store.contract_leases import TestLeases
+#from store.contract_looking import TestBackup, TestChanged, TestClosed, TestLooking
+#from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
+
+__all__ = [
+    "TestAppend",
+    "TestBackup",
+    "TestChanged",
+    "TestClosed",
+    "TestDelivery",
+    "TestHold",
+    "TestKeys",
+    "TestLeases",
+    "TestLogFull",
+    "TestLooking",
+    "TestRetirement",
+    "TestScrapers",
+    "TestTimes",
+]

@@ -1,0 +1,79 @@
+"""The SQLite store keeps the contract."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface.verify import verifyObject
+
+from oneshotd.store.interface import IStore
+from oneshotd.store.sqlite import SQLiteStore
+from store.backend import Backend
+from store.contract import (
+    TestAppend,
+    TestKeys,
+    TestLeases,
+    TestTimes,
+)
+from store.pump import Pump
+
+__all__ = [
+    "TestAppend",
+    "TestKeys",
+    "TestLeases",
+    "TestTimes",
+]
+
+T = TypeVar("T")
+
+
+class SQLiteBackend(Backend):
+    """A file in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._path = folder / "oneshotd.sqlite"
+        self._deaths = 0
+        self.pump = Pump()
+
+    def get(self, deferred: Deferred[T]) -> T:
+        return self.pump.get(deferred)
+
+    def _open(self) -> IStore:
+        return SQLiteStore(str(self._path), self.pump, limits=self.limits, clock=self.time.clock)
+
+    def _die(self) -> None:
+        # What kill -9 leaves are the files as they are after the last answer: the next store
+        # gets a copy of them, and what this one writes when it is closed does not count.
+        self._deaths += 1
+        copy = self._folder / f"after-death-{self._deaths}.sqlite"
+        for suffix in ("", "-wal"):
+            if (file := Path(f"{self._path}{suffix}")).exists():
+                shutil.copyfile(file, f"{copy}{suffix}")
+        self._path = copy
+
+    def backup_path(self) -> str:
+        return str(self._folder / "backup.sqlite")
+
+    def open_backup(self, path: str) -> None:
+        self._path = Path(path)
+        self.open_anew()
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    backend = SQLiteBackend(tmp_path)
+    yield backend
+    backend.finish()
+
+
+def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
+    assert verifyObject(IStore, backend.store)
+    assert verifyObject(IReactorFromThreads, Pump())
