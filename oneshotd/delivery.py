@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -19,16 +19,12 @@ from twisted.python.failure import Failure
 from oneshotd.core import exposition
 from oneshotd.core.event import Pending
 from oneshotd.core.sampling import Caps, Plan, plan
-from oneshotd.core.scraper import Visit
+from oneshotd.core.scraper import MAX_PENDING, Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Census, IStore, Reservation, Settled
 from oneshotd.telemetry import Telemetry
 
 T = TypeVar("T")
-
-#: Events looked at for one response, as a multiple of the samples it may have: counted events
-#: merge, so more of them fit.
-LOOK_AHEAD = 10
 
 #: Seconds that a reservation outlives its deadline, for the settlement to be stored.
 LEASE_MARGIN = 30.0
@@ -40,6 +36,8 @@ MAX_STORE_WAIT = 5.0
 #: Seconds between attempts to store a settlement that the disk refuses.
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 
+_BUSY = Reservation(token=None, pending=Pending(), busy="in flight")
+
 
 class Shipment:
     """One response to a scraper, and what is to happen with it.
@@ -50,17 +48,21 @@ class Shipment:
 
     The receipt calls `delivered` or `returned` once; after `delivered` either `revoked` or
     `final`.
+
+    :ivar is_final: nothing further will be said of it.
+    :ivar is_stuck: the store refuses to take down how it ended.
     """
 
     def __init__(self, delivery: Delivery, visit: Visit, body: bytes) -> None:
         self.body = body
         self.content_type = exposition.CONTENT_TYPE_TEXT
         self.is_final = False
+        self.is_stuck = False
         self._delivery = delivery
         self._visit = visit
         self._token = 0
         self._plan: Plan | None = None
-        self.settled: Deferred[None] = succeed(None)
+        self._settled: Deferred[None] | None = None
 
     def carries(self, token: int, planned: Plan) -> None:
         """There are events in it, reserved under this token."""
@@ -70,6 +72,11 @@ class Shipment:
     def awaits_receipt(self) -> bool:
         """Whether anybody needs to know that it has arrived."""
         return self._plan is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was said of its end so far is on disk, and something was."""
+        return self._settled is not None and bool(self._settled.called)
 
     def delivered(self) -> None:
         """The scraper's side has acknowledged every byte."""
@@ -89,12 +96,16 @@ class Shipment:
         """It arrived, and the scraper has thrown it away unread."""
         self.is_final = True
         self._delivery.count_revoked(self._visit, self._events)
-        self._then(lambda: self._delivery.persist(lambda: self._delivery.store.revoke(self._token)))
+        self._then(self._revoke)
 
     def final(self) -> None:
         """It can be revoked no more."""
         self.is_final = True
         self._then(self._release)
+
+    def settlement(self) -> Deferred[None]:
+        """Fires when all that was said of its end is on disk."""
+        return succeed(None) if self._settled is None else self._settled
 
     @property
     def _events(self) -> Plan:
@@ -106,19 +117,32 @@ class Shipment:
         settled = await self._delivery.persist(
             lambda: self._delivery.store.settle(
                 self._token, delivered, planned.cursor, planned.newly_owed, planned.went_out
-            )
+            ),
+            self._stuck,
         )
         self._delivery.note_settled(self._visit, settled)
+
+    async def _revoke(self) -> None:
+        revoked = await self._delivery.persist(
+            lambda: self._delivery.store.revoke(self._token), self._stuck
+        )
+        self._delivery.note_settled(self._visit, revoked)
+
+    def _stuck(self, stuck: bool) -> None:
+        self.is_stuck = stuck
 
     async def _release(self) -> None:
         self._delivery.store.release(self._token)
 
     def _then(self, work: Callable[[], Awaitable[object]]) -> None:
-        async def do(before: Deferred[None]) -> None:
-            await before
+        async def do(before: Deferred[None] | None) -> None:
+            if before is not None:
+                await before
             await work()
 
-        self.settled = self._delivery.track(Deferred.fromCoroutine(do(self.settled)))
+        self._settled = self._delivery.track(Deferred.fromCoroutine(do(self._settled)))
+        if self.is_final:
+            self._settled.addCallback(lambda _: self._delivery.ended(self._visit, self))
 
 
 class Delivery:
@@ -143,18 +167,19 @@ class Delivery:
         self._now_ms = now_ms
         self._caps = caps or Caps()
         self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
+        #: Who has a delivery that has not ended, or whose end is not on disk.
         self._last: dict[str, Shipment] = {}
         self._timed: set[str] = set()
         self._under_way: set[Deferred[None]] = set()
+        self._idle: list[Deferred[None]] = []
 
     def learn(self, census: Census) -> None:
         """Take over what the store knows of the scrapers: at the start, and now and then."""
         self._census = census
-        names = {scraper.name for scraper in census.scrapers}
-        self._timed = {scraper.name for scraper in census.scrapers if scraper.timed}
-        for name in self._last.keys() - names:
-            if self._last[name].settled.called:
-                del self._last[name]
+        known = {scraper.name for scraper in census.scrapers}
+        # What was delivered a moment ago may not be in the census yet.
+        self._timed &= known
+        self._timed |= {scraper.name for scraper in census.scrapers if scraper.timed}
 
     def timed_before(self, name: str) -> bool:
         """Whether this identity has had a delivery with X-Prometheus-Scrape-Timeout-Seconds."""
@@ -166,41 +191,42 @@ class Delivery:
         :param limit: samples in the whole response at most.
         :param timeout: seconds until the scraper gives up.
         """
-        wait = min(timeout / 2, MAX_STORE_WAIT)
+        until = self._clock.seconds() + min(timeout / 2, MAX_STORE_WAIT)
         last = self._last.get(visit.name)
-        if last is not None and last.is_final:
-            await self._within(wait, last.settled, lambda _: None)
-        asked = self.store.reserve(visit, timeout + LEASE_MARGIN, self._look_at(limit))
-        reservation, own = await self._with_census(asked, wait, self._hand_back)
-        shipment, planned = self._load(visit, reservation, own, limit)
-        if reservation.token is None:
-            self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
-        elif planned.events or planned.cursor != reservation.pending.cursor:
-            shipment.carries(reservation.token, planned)
-            self._last[visit.name] = shipment
-            self._telemetry.scraped("events")
+        if last is not None and last.is_final and not last.is_stuck:
+            await self._within(until, last.settlement(), lambda _: None)
+        if last is not None and last.is_final and not last.is_settled:
+            asked = succeed(_BUSY)  # whatever the store thinks of the lease
         else:
-            # Nothing in it that could be lost.
-            shipment.carries(reservation.token, planned)
-            shipment.delivered()
-            shipment.final()
-            shipment = Shipment(self, visit, shipment.body)
-            self._telemetry.scraped("empty")
-        self._telemetry.queueing(visit.name, len(planned.queueing))
-        return shipment
+            asked = self.store.reserve(visit, timeout + LEASE_MARGIN, MAX_PENDING)
+        counted = self._count()
+        reservation = await self._within(until, self._or_none(asked), self._hand_back) or _BUSY
+        try:
+            await self._within(until, counted, lambda _: None)
+            return self._dispatch(visit, reservation, limit)
+        except BaseException:  # the client hung up meanwhile, or something of ours is wrong
+            self._hand_back(reservation)
+            raise
 
     async def look(self, visit: Visit, *, limit: int | None) -> Shipment:
         """What `scrape` would answer; nothing moves, nobody is registered."""
-        asked = self.store.look(visit, self._look_at(limit))
-        reservation, own = await self._with_census(asked, MAX_STORE_WAIT, lambda _: None)
+        until = self._clock.seconds() + MAX_STORE_WAIT
+        asked, counted = self.store.look(visit, MAX_PENDING), self._count()
+        reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
+        await self._within(until, counted, lambda _: None)
         self._telemetry.scraped("look")
-        return self._load(visit, reservation, own, limit)[0]
+        return self._load(visit, reservation, limit)[0]
 
     def drain(self) -> Deferred[None]:
-        """Fires when all that has been said of deliveries so far is on disk."""
+        """Fires when every delivery has ended, and its end is on disk."""
         done: Deferred[None] = Deferred()
-        DeferredList(list(self._under_way)).addCallback(lambda _: done.callback(None))
+        self._idle.append(done)
+        self._rest()
         return done
+
+    def unsettled(self) -> list[str]:
+        """The scrapers whose last delivery would go out again if the daemon died now."""
+        return sorted(name for name, shipment in self._last.items() if not shipment.is_settled)
 
     # -- for Shipment
 
@@ -239,16 +265,32 @@ class Delivery:
                 "{scraper}: a delivery was {how} when it was settled", scraper=visit.name, how=settled
             )
 
-    async def persist(self, attempt: Callable[[], Deferred[T]]) -> T:
-        """Try until the store can: meanwhile the scraper gets no further events."""
+    async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T:
+        """Try until the store can: meanwhile the scraper gets no further events.
+
+        :param stuck: told whether the last attempt has failed.
+        """
         pause = FIRST_RETRY
         while True:
             try:
-                return await attempt()
+                result = await attempt()
+                stuck(False)
+                return result
             except StoreUnavailable as error:
-                self._log.warn("a settlement waits for the store: {error}", error=str(error))
+                self._telemetry.writable = False
+                if pause == FIRST_RETRY:
+                    self._log.warn("a settlement waits for the store: {error}", error=str(error))
+            except Exception:  # given up, it would be lost, or leave the scraper without events
+                self._log.failure("settling a delivery")
+            stuck(True)
             await deferLater(self._clock, pause)
             pause = min(2 * pause, LAST_RETRY)
+
+    def ended(self, visit: Visit, shipment: Shipment) -> None:
+        """A delivery is over and done with."""
+        if self._last.get(visit.name) is shipment:
+            del self._last[visit.name]
+        self._rest()
 
     def track(self, work: Deferred[None]) -> Deferred[None]:
         """Remember work until it is done; its failure is logged, and stops nobody else."""
@@ -258,44 +300,51 @@ class Delivery:
             self._under_way.discard(work)
             if isinstance(result, Failure):
                 self._log.failure("settling a delivery", failure=result)
+            self._rest()
 
         return work.addBoth(done)
 
+    def _rest(self) -> None:
+        if not self._under_way and not self._last:
+            idle, self._idle = self._idle, []
+            for waiting in idle:
+                waiting.callback(None)
+
     # -- parts of a response
 
-    def _look_at(self, limit: int | None) -> int:
-        return LOOK_AHEAD * min(limit or self._caps.samples, self._caps.samples)
+    def _dispatch(self, visit: Visit, reservation: Reservation, limit: int | None) -> Shipment:
+        shipment, planned = self._load(visit, reservation, limit)
+        if reservation.token is None:
+            self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
+            return shipment
+        self._telemetry.queueing(visit.name, len(planned.queueing))
+        shipment.carries(reservation.token, planned)
+        self._last[visit.name] = shipment
+        if planned.events or planned.cursor != reservation.pending.cursor:
+            self._telemetry.scraped("events")
+            return shipment
+        # Nothing in it that could be lost.
+        self._telemetry.scraped("empty")
+        shipment.delivered()
+        shipment.final()
+        return Shipment(self, visit, shipment.body)
 
-    def _hand_back(self, reservation: Reservation) -> None:
+    def _hand_back(self, reservation: Reservation | None) -> None:
         """A reservation that came too late for its response."""
-        token = reservation.token
+        token = None if reservation is None else reservation.token
         if token is not None:
             self.track(Deferred.fromCoroutine(self._return(token)))
 
     async def _return(self, token: int) -> None:
-        await self.persist(lambda: self.store.settle(token, False, 0, (), ()))
+        await self.persist(lambda: self.store.settle(token, False, 0, (), ()), lambda _: None)
 
-    async def _with_census(
-        self, asked: Deferred[Reservation], wait: float, late: Callable[[Reservation], object]
-    ) -> tuple[Reservation, Census]:
-        """A reservation and the figures to go with it; without events if the store cannot say.
+    def _count(self) -> Deferred[None]:
+        """Bring the figures up to date; where the store cannot say, those from before stand."""
 
-        Asked for together, so that there is no moment at which a cancelled request could leave
-        a reservation behind.
-        """
+        def counted(census: Census | None) -> None:
+            self._census = census or self._census
 
-        def came_late(answers: tuple[Reservation | None, Census | None]) -> None:
-            if answers[0] is not None:
-                late(answers[0])
-
-        async def both() -> tuple[Reservation | None, Census | None]:
-            counted = self._or_none(self.store.census())
-            return await self._or_none(asked), await counted
-
-        answers = await self._within(wait, Deferred.fromCoroutine(both()), came_late)
-        reservation, census = answers or (None, None)
-        self._census = census or self._census
-        return reservation or Reservation(token=None, pending=Pending(), busy="in flight"), self._census
+        return self._or_none(self.store.census()).addCallback(counted)
 
     def _or_none(self, asked: Deferred[T]) -> Deferred[T | None]:
         def failed(failure: Failure) -> None:
@@ -304,37 +353,33 @@ class Delivery:
 
         return asked.addErrback(failed)
 
-    def _load(
-        self, visit: Visit, reservation: Reservation, census: Census, limit: int | None
-    ) -> tuple[Shipment, Plan]:
+    def _load(self, visit: Visit, reservation: Reservation, limit: int | None) -> tuple[Shipment, Plan]:
         # A response is the events, then the daemon's own metrics, within one limit for both.
-        own, samples = self._telemetry.render(census, None if limit is None else max(1, limit // 2))
+        own, samples = self._telemetry.render(self._census, None if limit is None else limit // 2)
         caps = self._caps
         if limit is not None:
-            caps = evolve(caps, samples=max(1, min(caps.samples, limit - samples)))
+            caps = evolve(caps, samples=min(caps.samples, limit - samples))
         planned = plan(reservation.pending, caps)
+        if not planned.samples and not samples:
+            own, _ = self._telemetry.render(self._census, limit)  # a response is never empty
         return Shipment(self, visit, exposition.text(planned.samples) + own), planned
 
-    def _within(self, seconds: float, asked: Deferred[T], late: Callable[[T], object]) -> Deferred[T | None]:
+    def _within(self, until: float, asked: Deferred[T], late: Callable[[T], object]) -> Deferred[T | None]:
         """The answer, or None if it does not come in time.
 
         The question itself is never cancelled; an answer that nobody waits for any more goes
         to `late`.
+
+        :param until: reactor time (seconds).
         """
-        answer: Deferred[T | None] = Deferred()
-
-        def out_of_time() -> None:
-            if not answer.called:
-                answer.callback(None)
-
-        timer = self._clock.callLater(seconds, out_of_time)
+        answer: Deferred[T | None] = Deferred(lambda _: timer.cancel())
+        timer = self._clock.callLater(max(0.0, until - self._clock.seconds()), answer.callback, None)
 
         def arrived(result: T) -> None:
-            if timer.active():
-                timer.cancel()
             if answer.called:
                 late(result)
             else:
+                timer.cancel()
                 answer.callback(result)
 
         asked.addCallback(arrived)

@@ -17,12 +17,19 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.quiet import RateLimited
 from oneshotd.store.interface import Conflict, IStore, Stored
 from oneshotd.telemetry import Telemetry
 
 #: What may wait for the store: some seconds of the fastest intake, and little memory.
 MAX_WAITING_EVENTS = 100_000
 MAX_WAITING_BYTES = 64 << 20
+
+#: After a commit that took longer than this (seconds), those who were just answered get a part
+#: of that time to come again, and at most so many seconds. Otherwise, on a slow disk, two halves
+#: of the clients take turns, and each waits for the other's commit. PostgreSQL has `commit_delay`
+#: for it.
+SLOW_COMMIT, PAUSE_PART, MAX_PAUSE = 0.05, 0.1, 0.1
 
 #: Memory that an event takes besides its text, roughly (bytes).
 _OVERHEAD = 200
@@ -60,7 +67,11 @@ class Intake:
         self._clock = clock
         self._queue: list[_Waiting] = []
         self._storing = False
+        self._pause = 0.0  # before the next batch goes, seconds
         self._idle: list[Deferred[None]] = []
+        self._unheard = RateLimited(
+            clock, self._log, "{count} events refused ({reason}), whose senders do not hear of it: {text}"
+        )
         self.load = Load()
 
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
@@ -84,12 +95,17 @@ class Intake:
         groups = [Group(events=plain)] if plain else []
         groups += [Group(events=(event,)) for event in events if event.key is not None]
         try:
-            self._put([_Waiting(group, door, None) for group in groups])
+            if groups:
+                self._put([_Waiting(group, door, None) for group in groups])
         except Refused as refused:
-            self._telemetry.refused(refused.reason, len(events))
+            self._note(refused, len(events))
+
+    def flush(self) -> None:
+        """Log the counts that are still held back; for the end of the daemon."""
+        self._unheard.flush()
 
     def drain(self) -> Deferred[None]:
-        """Fires when nothing waits any more."""
+        """Fires when nothing waits any more, and everybody has been answered."""
         if not self._storing:
             return succeed(None)
         done: Deferred[None] = Deferred()
@@ -109,29 +125,36 @@ class Intake:
         if not self._storing:
             # Not at once: what else this turn of the reactor brings goes along.
             self._storing = True
-            self._clock.callLater(0, self._store_waiting)
+            self._clock.callLater(self._pause, self._store_waiting)
 
     def _store_waiting(self) -> None:
         batch, self._queue = self._queue, []
         stored = self._store.append([item.group for item in batch])
-        stored.addBoth(self._answer, batch)
+        stored.addBoth(self._answer, batch, self._clock.seconds())
 
-    def _answer(self, result: list[Stored | Conflict] | Failure, batch: list[_Waiting]) -> None:
+    def _answer(
+        self, result: list[Stored | Conflict] | Failure, batch: list[_Waiting], asked: float
+    ) -> None:
         for item in batch:
             self.load.events -= len(item.group.events)
             self.load.size -= _size(item.group.events)
-        if self._queue:
-            self._store_waiting()
-        else:
+        took = self._clock.seconds() - asked
+        self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
+        if not self._queue:
             self._storing = False
-            idle, self._idle = self._idle, []
-            for done in idle:
-                done.callback(None)
+        elif self._pause:
+            self._clock.callLater(self._pause, self._store_waiting)
+        else:
+            self._store_waiting()
         if isinstance(result, Failure):
             self._refuse(batch, result)
         else:
             for item, outcome in zip(batch, result, strict=True):
                 self._tell(item, outcome)
+        if not self._storing:
+            idle, self._idle = self._idle, []
+            for done in idle:
+                done.callback(None)
 
     def _tell(self, item: _Waiting, outcome: Stored | Conflict) -> None:
         if isinstance(outcome, Conflict):
@@ -149,6 +172,7 @@ class Intake:
             item.done.callback(outcome)
 
     def _refuse(self, batch: list[_Waiting], failure: Failure) -> None:
+        self._telemetry.writable = False
         if not isinstance(failure.value, StoreUnavailable):
             self._log.failure("storing {count} groups", failure=failure, count=len(batch))
         for item in batch:
@@ -156,6 +180,10 @@ class Intake:
 
     def _fail(self, item: _Waiting, refused: Refused) -> None:
         if item.done is None:
-            self._telemetry.refused(refused.reason, len(item.group.events))
+            self._note(refused, len(item.group.events))
         elif not item.done.called:
             item.done.errback(refused)
+
+    def _note(self, refused: Refused, events: int) -> None:
+        self._telemetry.refused(refused.reason, events)
+        self._unheard.note(refused.reason, events, text=refused.text)

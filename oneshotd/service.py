@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
-from twisted.web.resource import NoResource
+from twisted.web.pages import notFound
 
 from oneshotd import __version__
 from oneshotd.config import Config
@@ -54,7 +54,7 @@ class OneshotService(Service):
         self._ports: list[IListeningPort] = []
         self._telemetry = Telemetry()
         self._site = Site(
-            NoResource(),
+            notFound(),
             requestFactory=partial(OneshotRequest, refused=self._telemetry.refused),
             reactor=reactor,
             max_connections=config.max_connections,
@@ -123,7 +123,7 @@ class OneshotService(Service):
             udp=", ".join("{}:{}".format(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
-        self._background("starting", self._learn)
+        self._background(self._round)
 
     def stopService(self) -> Deferred[None]:
         """Take nothing new, see to the end what is under way, then close the store."""
@@ -132,6 +132,8 @@ class OneshotService(Service):
 
     async def _stop(self) -> None:
         self._trouble = "stopping"
+        if self._upkeep is not None and self._upkeep.active():
+            self._upkeep.cancel()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         for door in self._udp:
@@ -140,52 +142,68 @@ class OneshotService(Service):
         self._datagrams.flush()
         await self._at_most(LAST_REQUESTS, self._site.finish(), "requests")
         self._site.abort()
-        await self._at_most(LAST_WRITES, self._intake.drain(), "events")
-        await self._at_most(LAST_WRITES, self._delivery.drain(), "settlements")
-        if self._upkeep is not None and self._upkeep.active():
-            self._upkeep.cancel()
-        await self._at_most(LAST_WRITES, self._store.close(), "the store")
-        self._log.info("oneshotd has stopped; all that was accepted is on disk")
+        await self._at_most(LAST_WRITES, self._intake.drain(), "storing events")
+        await self._at_most(LAST_WRITES, self._delivery.drain(), "deliveries")
+        await self._at_most(LAST_WRITES, self._store.close(), "closing the store")
+        self._intake.flush()
+        self._say_what_is_left()
 
     async def _at_most(self, seconds: float, work: Deferred[None], what: str) -> None:
         try:
             await work.addTimeout(seconds, self._reactor)
         except TimeoutError:
-            self._log.error("{what} did not end within {seconds} s", what=what, seconds=seconds)
+            self._log.error("{what}: not done within {seconds} s", what=what, seconds=seconds)
+
+    def _say_what_is_left(self) -> None:
+        events, scrapers = self._intake.load.events, self._delivery.unsettled()
+        if events:
+            self._log.error("{events} events that waited for the disk may be lost", events=events)
+        if scrapers:
+            self._log.error(
+                "the last delivery to {scrapers} is not settled on disk: it goes out again",
+                scrapers=", ".join(scrapers),
+            )
+        if not events and not scrapers:
+            self._log.info("oneshotd has stopped; all that was accepted is on disk")
 
     # -- upkeep
 
-    async def _learn(self) -> None:
-        self._delivery.learn(await self._store.census())
-        self._trouble = None
-        self._log.info("oneshotd is ready")
-        self._look_after()
-
-    def _look_after(self) -> None:
-        seconds = max(0.5, min(UPKEEP, self._config.hold / 20))
-        self._upkeep = self._reactor.callLater(seconds, self._background, "upkeep", self._prune)
-
-    async def _prune(self) -> None:
+    async def _round(self) -> None:
+        """One round of upkeep; whatever fails in it, there is a next one."""
         try:
-            for loss in await self._store.prune():
-                self._log.warn(
-                    "{scraper} has missed {events} events: {reason}",
-                    scraper=loss.scraper,
-                    events=loss.events,
-                    reason=loss.reason,
-                )
-            self._delivery.learn(await self._store.census())
-            self._telemetry.writable = True
+            if self._trouble == "starting":
+                self._delivery.learn(await self._store.census())
+                self._ready()
+            else:
+                await self._prune()
         except StoreUnavailable as error:
             self._telemetry.writable = False
-            self._log.warn("upkeep waits for the store: {error}", error=str(error))
+            if self._trouble != "stopping":
+                self._log.warn("upkeep waits for the store: {error}", error=str(error))
         finally:
-            if self._trouble is None:
-                self._look_after()
+            if self._trouble != "stopping":
+                seconds = max(0.5, min(UPKEEP, self._config.hold / 20))
+                self._upkeep = self._reactor.callLater(seconds, self._background, self._round)
 
-    def _background(self, what: str, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+    def _ready(self) -> None:
+        if self._trouble == "starting":
+            self._trouble = None
+            self._log.info("oneshotd is ready")
+
+    async def _prune(self) -> None:
+        for loss in await self._store.prune():
+            self._log.warn(
+                "{scraper} has missed {events} events: {reason}",
+                scraper=loss.scraper,
+                events=loss.events,
+                reason=loss.reason,
+            )
+        self._telemetry.writable = True
+        self._delivery.learn(await self._store.census())
+
+    def _background(self, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
         Deferred.fromCoroutine(work()).addErrback(
-            lambda failure: self._log.failure("{what}", failure=failure, what=what)
+            lambda failure: self._log.failure("upkeep", failure=failure)
         )
 
 

@@ -130,7 +130,8 @@ class Telemetry:
         self._drops.append(total)
 
     def commit(self, seconds: float) -> None:
-        """A commit of the store took so long."""
+        """A commit of the store took so long; so it can be written."""
+        self.writable = True
         self._commit.observe(seconds)
 
     # What goes out

@@ -78,6 +78,16 @@ class Process:
         self._env = env
         self._child: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its number.
+
+        :raises AssertionError: it is not running.
+        """
+        self.check()
+        assert self._child is not None
+        return self._child.pid
+
     def start(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
         """Start it and wait until it is ready.
 

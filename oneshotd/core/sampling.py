@@ -1,4 +1,7 @@
-"""Pending events -> the samples of one scrape response (DESIGN: "From events to samples").
+"""Pending events -> the samples of one scrape response, in scrape-time mode.
+
+What both modes need (`core/event_time.py` is the other) is here, too: the caps, the plan, and how
+a walk over the pending events is settled.
 
 The text format and every scraper demand at most one sample per series per response. What
 becomes of an event depends only on what its series has had in this response so far:
@@ -31,7 +34,7 @@ from oneshotd.core.exposition import head_size, line_size
 MAX_QUEUEING = 100
 
 #: Room kept for a count, whose digits are not known when its sample is opened (bytes).
-_COUNT = "0" * 24
+COUNT = "0" * 24
 
 
 @frozen(kw_only=True)
@@ -54,13 +57,19 @@ class Caps:
 class Plan:
     """One response, and how to settle it once it is delivered.
 
-    :param samples: in order of first appearance, one a series.
+    :param samples: in order of their series' first appearance; the samples of a series stand
+        together. In scrape-time mode there is one a series.
     :param ats: the `at` (Unix ms) of each event that goes out, for the latencies.
     :param cursor: the scraper's new cursor (seq).
     :param newly_owed: seqs behind the new cursor that do not go out; ascending.
     :param went_out: owed seqs that do; ascending.
     :param queueing: series -> how many of its events, among those looked at, wait behind an
         earlier one; the `MAX_QUEUEING` longest queues.
+    :param floor: event-time mode: the earliest time (Unix ms) that a sample of the next response
+        may have.
+    :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
+    :param counted: event-time mode, where a scraper takes one sample a series: series -> `at` of
+        the last event that is counted in its sample.
     """
 
     samples: Sequence[Sample]
@@ -69,6 +78,9 @@ class Plan:
     newly_owed: Sequence[int]
     went_out: Sequence[int]
     queueing: Mapping[str, int]
+    floor: int = 0
+    latest: int = 0
+    counted: Mapping[str, int] = field(factory=dict)
 
     @property
     def events(self) -> int:
@@ -76,33 +88,54 @@ class Plan:
         return len(self.ats)
 
 
-def plan(pending: Pending, caps: Caps) -> Plan:
-    """Plan one response in scrape-time mode.
+class Room:
+    """What is left of a response's caps while it is filled."""
 
-    The walk ends before the event whose sample does not fit any more, or that would have to be
-    owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
+    def __init__(self, caps: Caps) -> None:
+        self._samples = caps.samples
+        self._bytes = caps.bytes
+        self._names: set[str] = set()
+
+    def take(self, series: str, line: int) -> bool:
+        """Take the room of one more sample; False if there is none, and then the walk is over.
+
+        :param line: bytes of its line.
+        """
+        self._samples -= 1
+        self._bytes -= line
+        name = metric_of(series)
+        if name not in self._names:
+            self._names.add(name)
+            self._bytes -= head_size(name)
+        return self._samples >= 0 and self._bytes >= 0
+
+
+def readable(pending: Pending) -> int:
+    """How many rows a walk may look at.
 
     Where the store did not read all that is owed (``pending.owed < pending.owed_total``), what
     is missing may be older events of any series. The store then sends no log rows along; if it
     does, they are not looked at.
     """
+    return pending.owed if pending.owed < pending.owed_total else len(pending)
+
+
+def plan(pending: Pending, caps: Caps) -> Plan:
+    """Plan one response in scrape-time mode.
+
+    The walk ends before the event whose sample does not fit any more, or that would have to be
+    owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
+    """
     owed = pending.owed
-    rows = owed if owed < pending.owed_total else len(pending)
+    rows = walked = readable(pending)
+    room = Room(caps)
     counts: dict[str, int] = {}  # every series that has a sample, in order of appearance
     valued: dict[str, str] = {}
     closed: set[str] = set()
-    names: set[str] = set()
     waiting: list[int] = []
-    size = 0
-    walked = rows
     for row, series, value in zip(range(rows), pending.series, pending.values, strict=False):
         if series not in counts:
-            size += line_size(series, _COUNT if value is None else value)
-            name = metric_of(series)
-            if name not in names:
-                names.add(name)
-                size += head_size(name)
-            if size > caps.bytes or len(counts) >= caps.samples:
+            if not room.take(series, line_size(series, COUNT if value is None else value)):
                 walked = row
                 break
             counts[series] = 1
@@ -117,14 +150,23 @@ def plan(pending: Pending, caps: Caps) -> Plan:
         else:
             closed.add(series)
             waiting.append(row)
+    shown: dict[str, int | str] = {**counts, **valued}
+    return settled(pending, walked, waiting, list(map(Sample, shown, map(str, shown.values()))))
 
+
+def settled(pending: Pending, walked: int, waiting: Sequence[int], samples: Sequence[Sample]) -> Plan:
+    """The plan after a walk.
+
+    :param walked: how many rows were walked past.
+    :param waiting: the rows among them whose events wait for another response; ascending.
+    """
+    owed = pending.owed
     goes = bytearray(b"\1") * walked
     for row in waiting:
         goes[row] = 0
-    shown: dict[str, int | str] = {**counts, **valued}
     queueing = Counter(pending.series[row] for row in waiting)
     return Plan(
-        samples=list(map(Sample, shown, map(str, shown.values()))),
+        samples=samples,
         ats=list(compress(pending.ats, goes)),
         cursor=_cursor(pending, walked),
         newly_owed=[pending.seqs[row] for row in waiting if row >= owed],

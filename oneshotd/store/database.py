@@ -25,6 +25,9 @@ SCHEMA_VERSION = 1
 #: Errors after which a file of ours is moved aside and a new one begun.
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+#: Characters of SQLite's text that are passed on.
+MAX_REASON = 200
+
 _log = Logger()
 
 Connect = Callable[[str], sqlite3.Connection]
@@ -57,7 +60,7 @@ def open_database(path: str, connect: Connect = plain_connect, thorough: bool = 
             "the store {path} is corrupt ({error}); it was moved to {aside} and a new one is begun:"
             " events that were held and not yet delivered are only in there",
             path=path,
-            error=str(error),
+            error=reason_of(error),
             aside=aside,
         )
     except OSError as error:
@@ -90,7 +93,7 @@ def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
             _look_at_every_page(connection)
         # Touches every table's root, the newest of the log, and takes the lock for good.
         connection.execute("BEGIN IMMEDIATE")
-        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for table in _tables(connection):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("SELECT * FROM segment ORDER BY first DESC LIMIT 1").fetchone()
         connection.execute("COMMIT")
@@ -98,6 +101,11 @@ def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return [name for (name,) in rows]
 
 
 def _has_our_id(connection: sqlite3.Connection) -> bool:
@@ -113,9 +121,16 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 def _look_at_every_page(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        error = sqlite3.DatabaseError(found)
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise corrupt(found)
+    # SQLite has no checksums. What has rotted in a text shows where it is no UTF-8 any more, or
+    # where a line end is gone.
+    for table in _tables(connection):
+        for _ in connection.execute(f"SELECT * FROM {table}"):
+            pass
+    lines = "1 + length({0}) - length(replace({0}, char(10), ''))"
+    odd = f"{lines.format('series')} <> count OR {lines.format('value')} <> count OR length(ats) <> 8 * count"
+    if connection.execute(f"SELECT 1 FROM segment WHERE {odd}").fetchone():
+        raise corrupt("the columns of a segment differ in length")
 
 
 def _upgrade(connection: sqlite3.Connection, path: str) -> None:
@@ -162,7 +177,19 @@ def primary_code(error: sqlite3.Error) -> int:
 
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether it says that the file cannot be trusted any more."""
-    return primary_code(error) in _CORRUPT
+    return primary_code(error) in _CORRUPT or str(error).startswith("Could not decode to UTF-8")
+
+
+def reason_of(error: sqlite3.Error) -> str:
+    """What it says, in one line; SQLite quotes a text that is no UTF-8 whole."""
+    return str(error)[:MAX_REASON].replace("\n", " ")
+
+
+def corrupt(text: str) -> sqlite3.DatabaseError:
+    """What we found wrong in a file that SQLite itself has nothing against."""
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _reason(path: str, error: sqlite3.Error) -> str:

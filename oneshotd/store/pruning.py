@@ -46,8 +46,10 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
         " (SELECT scraper, reason FROM loss ORDER BY up DESC LIMIT ?)",
         (MAX_LOSSES,),
     )
-    # fetchall, because each step of this statement frees one page.
-    connection.execute(f"PRAGMA incremental_vacuum({PAGES_A_TURN})").fetchall()
+    # One by one: the sqlite3 module ends this statement after its first page, whatever it is told.
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    for _ in range(min(free, PAGES_A_TURN)):
+        connection.execute("PRAGMA incremental_vacuum(1)")
     return losses, more
 
 

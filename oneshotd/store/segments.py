@@ -13,6 +13,7 @@ from sys import byteorder
 from attrs import frozen
 
 from oneshotd.core.event import Event
+from oneshotd.store.database import corrupt
 
 #: Events a segment holds at most: the grain of pruning, and of what a scrape reads too much.
 SEGMENT_EVENTS = 2000
@@ -193,11 +194,14 @@ def _decode(
     if packed is None:
         ats = [clock_at] * count
     else:
-        unpacked = array("q", packed)
+        unpacked = array("q", packed[: len(packed) // 8 * 8])
         if byteorder == "big":
             unpacked.byteswap()
         ats = unpacked.tolist()
     values: list[str | None] = [None] * count
     if value_text is not None:
         values = [value or None for value in value_text.split("\n")]
-    return Segment(first=first, series=series_text.split("\n"), values=values, ats=ats)
+    series = series_text.split("\n")
+    if not len(series) == len(values) == len(ats) == count:
+        raise corrupt(f"the columns of segment {first} differ in length")
+    return Segment(first=first, series=series, values=values, ats=ats)

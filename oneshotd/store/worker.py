@@ -16,13 +16,13 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
-from oneshotd.store.database import Connect, is_corrupt, open_database, primary_code
+from oneshotd.store.database import Connect, is_corrupt, open_database, primary_code, reason_of
 from oneshotd.store.interface import Loss
 from oneshotd.store.ledger import Ledger
 from oneshotd.store.pruning import make_room
@@ -38,11 +38,13 @@ class _Job:
     """Work for the thread.
 
     :param lone: it cannot run inside a transaction.
+    :param in_memory: it needs no disk, so it is done even if its transaction fails.
     """
 
     work: Callable[[], Any]
     done: Deferred[Any] | None = None
     lone: bool = False
+    in_memory: bool = False
 
 
 _Outcome = tuple[_Job, object]
@@ -54,12 +56,14 @@ class _Doubt:
 
     :param commits: its number.
     :param leases: the reservations to go back to if it did not come through.
+    :param then: what has come in meanwhile and needs no disk.
     """
 
     outcomes: list[_Outcome]
     losses: Sequence[Loss]
     commits: int
     leases: object
+    then: list[_Job] = field(factory=list)
 
 
 @frozen(kw_only=True)
@@ -120,8 +124,8 @@ class GroupCommit:
         return done
 
     def post(self, work: Callable[[], object]) -> None:
-        """Have work done that nobody waits for."""
-        self._jobs.put(_Job(work))
+        """Have work done that nobody waits for and that needs no disk."""
+        self._jobs.put(_Job(work, in_memory=True))
 
     def close(self) -> Deferred[None]:
         """Do what waits, then let go of the file; later work is refused."""
@@ -187,6 +191,9 @@ class GroupCommit:
         if self._connection is None:
             self._reopen()
         if self._connection is None:
+            if self._doubt is not None:
+                self._doubt.then.extend(job for job in batch if job.in_memory)
+                batch = [job for job in batch if not job.in_memory]
             self._refuse(batch)
             return
         if together:
@@ -216,7 +223,7 @@ class GroupCommit:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._suspect = self._suspect or is_corrupt(error)
-            self._note(f"the store cannot be written: {error}")
+            self._note(f"the store cannot be written: {reason_of(error)}")
             if committing and primary_code(error) != sqlite3.SQLITE_FULL:
                 self._doubt = _Doubt(outcomes, losses, ledger.commits, leases)
                 self._shut()
@@ -255,13 +262,14 @@ class GroupCommit:
             self._shut()
 
     def _open_first(self) -> None:
+        nonsense = (sqlite3.Error, TypeError, ValueError)  # a rotten row may be of any type
         try:
             self._open()
-        except sqlite3.Error:
+        except nonsense:
             self._suspect = True
             try:
                 self._open()
-            except sqlite3.Error as error:
+            except nonsense as error:
                 raise StoreRefused(f"cannot read the store {self._path}: {error}") from error
 
     def _open(self) -> None:
@@ -296,7 +304,8 @@ class GroupCommit:
             self._note(str(error))
             self._shut()
             return
-        self._log.info("the store {path} is open again", path=self._path)
+        # Not at each attempt for the operator: while writes fail there is one with every commit.
+        self._log.debug("the store {path} is open again", path=self._path)
         self._doubt = None
         if doubt is None:
             return
@@ -305,6 +314,8 @@ class GroupCommit:
         else:
             self._ledger.leases.restore(doubt.leases)
             self._refuse([job for job, _ in doubt.outcomes])
+        for job in doubt.then:
+            job.work()
 
     def _shut(self) -> None:
         if self._connection is not None:
@@ -320,6 +331,9 @@ class GroupCommit:
         self._trouble = trouble
 
     def _refuse(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if job.in_memory:
+                job.work()
         error = StoreUnavailable(self._trouble or "the store is closed")
         self._tell([(job, error) for job in jobs])
 

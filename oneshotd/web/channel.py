@@ -20,7 +20,7 @@ from twisted.web import http, server
 from zope.interface import implementer
 
 from oneshotd.web.kernel import KernelQueue
-from oneshotd.web.receipt import Receipt, Shipment
+from oneshotd.web.receipt import Receipt, Shipment, State
 
 #: Seconds for a request to be complete, from its first byte on, and between two requests.
 #: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
@@ -52,7 +52,7 @@ class Channel(http.HTTPChannel):
         super().__init__()
         self.began = 0.0
         self.since = 0.0
-        self._receipt: Receipt | None = None
+        self._receipts: list[Receipt] = []  # several where requests come ahead
         self._waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
         self._early = False  # bytes came while one was handled
@@ -81,17 +81,22 @@ class Channel(http.HTTPChannel):
         """Nothing: a byte more is no reason to wait longer."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._receipt is not None:
-            self._receipt.ask()
+        for receipt in self._receipts:
+            receipt.ask()
         if self._waiting:
-            self._waiting = False
-            self.began = self.clock.seconds()
-            self.setTimeout(self.site.request_timeout)
-            if self._receipt is not None:
-                self._receipt.next_request()
+            self._request_begins()
+            for receipt in self._receipts:
+                receipt.next_request()
         super().dataReceived(data)
 
+    def _request_begins(self) -> None:
+        self._waiting = False
+        self.began = self.clock.seconds()
+        self.setTimeout(self.site.request_timeout)
+
     def lineReceived(self, line: bytes) -> None:
+        if self._waiting:  # it came together with one that was answered at once
+            self._request_begins()
         before = len(self.requests)
         super().lineReceived(line)
         if len(self.requests) > before:
@@ -122,7 +127,7 @@ class Channel(http.HTTPChannel):
             return
         if self._peer_finished or self.site.finishing:
             self.loseConnection()
-        elif self._waiting and self.persistent:
+        if self._waiting or not self.persistent:  # closing may take for ever as well
             self.setTimeout(self.site.idle_timeout)
 
     # The end of a connection
@@ -130,8 +135,8 @@ class Channel(http.HTTPChannel):
     def readConnectionLost(self) -> None:
         """The peer has sent all that it will; it may be waiting for its answer still."""
         self._peer_finished = True
-        if self._receipt is not None:
-            self._receipt.peer_finished()
+        for receipt in self._receipts:
+            receipt.peer_finished()
         if not self.handling:
             self.loseConnection()
 
@@ -139,18 +144,24 @@ class Channel(http.HTTPChannel):
         """We have closed our side; the peer is still sending."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.gone(self)
-        if self._receipt is not None:
-            self._receipt.connection_lost(reason)
-            self._receipt = None
+        for receipt in self._receipts:
+            receipt.connection_lost(reason)
+        self._receipts = []
         super().connectionLost(reason)
+        self.site.gone(self)
 
     # What the receipt needs
 
     def watch(self, receipt: Receipt) -> None:
         """Tell this receipt what happens here, as long as the connection lives."""
-        self._receipt = receipt
+        self._receipts = [other for other in self._receipts if other.state is not State.ENDED]
+        self._receipts.append(receipt)
         receipt.start()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether what is written from now on may not go out."""
+        return bool(self._socket_transport().disconnecting)
 
     def pull_from(self, producer: IPullProducer) -> None:
         """Have the socket itself ask for more: the inherited channel would ask a clock."""
@@ -161,6 +172,7 @@ class Channel(http.HTTPChannel):
         """The channel takes the producer's place again."""
         self._socket_transport().unregisterProducer()
         self.transport.registerProducer(self, True)
+        self.resumeProducing()  # it may have been paused when the producer came
 
     def queue(self) -> KernelQueue | None:
         """The kernel's send queue of this connection, if it can be seen."""
@@ -212,7 +224,9 @@ class Site(server.Site):
         self._channels.add(channel)
         if len(self._channels) > self._max_connections:
             waiting = [channel for channel in self._channels if not channel.handling]
-            min(waiting, key=lambda channel: channel.since).abort()
+            oldest = min(waiting, key=lambda channel: channel.since)
+            self._channels.discard(oldest)  # it is not gone before the next turn of the reactor
+            oldest.abort()
 
     def gone(self, channel: Channel) -> None:
         """A connection has ended."""

@@ -9,17 +9,22 @@ Then the kernel is asked until the peer has acknowledged every byte.
 state      what happens                leads to
 =========  ==========================  ====================================================
 SENDING    asked for more, none left   SENT
-SENDING    connection lost             RETURNED
-SENT       queue at 0                  DELIVERED (the request is finished, not before)
-SENT       reset                       RETURNED
+SENDING    connection lost or closing  RETURNED, connection aborted
 SENDING    deadline                    RETURNED, connection aborted
-SENT       deadline                    RETURNED as *uncertain*, connection aborted
+SENT       queue at 0                  DELIVERED (the request is finished, not before)
+SENT       reset                       RETURNED, connection aborted
+SENT       deadline, aborted by us     RETURNED as *uncertain*, connection aborted
 DELIVERED  next request, FIN, deadline FINAL
+DELIVERED  aborted by us               FINAL
 DELIVERED  reset                       REVOKED
 =========  ==========================  ====================================================
 
+Once the peer has sent its FIN, or we have ours, Twisted does not listen any more: then it is
+the kernel, asked at intervals, that tells of a reset.
+
 Where the queue is not to be seen (no Linux, no socket) SENT counts as DELIVERED. Over TLS a
-reset cannot be told from a peer that closes without saying so: there DELIVERED is FINAL.
+reset cannot be told from a peer that closes without saying so, and the queue of a Unix socket
+is at 0 only when the peer has read everything: in both cases DELIVERED is FINAL at once.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -69,6 +74,9 @@ class Line(Protocol):
     @property
     def is_tls(self) -> bool: ...
 
+    @property
+    def is_closing(self) -> bool: ...
+
     def pull_from(self, producer: IPullProducer) -> None: ...
 
     def pull_no_more(self) -> None: ...
@@ -107,7 +115,8 @@ class Receipt:
         self._shipment = shipment
         self._rest = memoryview(shipment.body)
         self._queue: KernelQueue | None = None
-        self._closed_by_us = False
+        self._gone = False
+        self._heard = 0
         self._pause = FIRST_LOOK
         self._look: IDelayedCall | None = None
         seconds = max(0.0, deadline - line.clock.seconds())
@@ -124,7 +133,9 @@ class Receipt:
         """The kernel has all that was written so far."""
         if self.state is not State.SENDING:
             return
-        if self._rest:
+        if self._line.is_closing:  # TLS has ended, and drops what is written
+            self._return()
+        elif self._rest:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
             self._write(bytes(piece))
         else:
@@ -141,14 +152,13 @@ class Receipt:
         """Look at the queue now, and again later if it is not empty yet."""
         if self.state is not State.SENT:
             return
-        if not self._unacknowledged():
+        unacknowledged = 0 if self._queue is None else self._queue.unacknowledged()
+        if self._peer() is PeerState.RESET:
+            self._return()
+        elif unacknowledged == 0:
             self._delivered()
-        elif self._closed_by_us and self._line_state() is PeerState.RESET:
-            self._end()
-            self._shipment.returned(uncertain=False)
-        elif self._look is None or not self._look.active():
-            self._look = self._line.clock.callLater(self._pause, self.ask)
-            self._pause = min(2 * self._pause, LAST_LOOK)
+        else:
+            self._look_later()
 
     def next_request(self) -> None:
         """The first byte of a further request has come on this connection."""
@@ -160,51 +170,48 @@ class Receipt:
         self._final()
 
     def connection_lost(self, reason: Failure) -> None:
-        """The connection is gone: closed by us, or reset."""
-        orderly = isinstance(reason.value, ConnectionDone)
-        if self.state is State.SENT:
+        """The connection is gone: closed by us, aborted by us, or reset."""
+        self._gone = True
+        self._look_now()
+        orderly, aborted = reason.check(ConnectionDone), reason.check(ConnectionAborted)
+        if orderly or aborted or self._line.is_tls:
+            # Not after a reset: the queue of a Unix socket would be empty, whatever was in it.
             self.ask()
-        if self.state is State.ENDED:
-            return
         if orderly and self.state is not State.SENDING:
             # By us: the kernel goes on sending what it has, and can still be asked.
-            self._closed_by_us = True
             self._watch()
-            return
-        delivered = self.state is State.DELIVERED
-        self._end()
-        if delivered:
-            self._shipment.revoked()
-        else:
-            self._shipment.returned(uncertain=False)
+        elif self.state is State.DELIVERED and aborted:
+            self._final()
+        elif self.state is State.DELIVERED:
+            self._revoke()
+        elif self.state is not State.ENDED:
+            self._return(uncertain=bool(aborted) and self.state is State.SENT)
 
     # Ends
 
     def _delivered(self) -> None:
         self.state = State.DELIVERED
+        if self._queue is not None:
+            self._heard = self._queue.heard()
         self._shipment.delivered()
-        if self._line.is_tls:
+        if self._line.is_tls or (self._queue is not None and not self._queue.is_tcp):
             self._final()
-        elif self._closed_by_us:
-            self._watch()
+        self._watch()
         if not self.done.called:
             self.done.callback(None)
 
     def _watch(self) -> None:
         """After we have closed: until the peer has closed as well, by a FIN or by a reset."""
-        if self.state is State.SENT:
-            self.ask()
+        if self.state is not State.DELIVERED or not self._gone:
             return
-        if self.state is not State.DELIVERED:
-            return
-        state = self._line_state()
-        if state is PeerState.OPEN:
-            self._look = self._line.clock.callLater(self._pause, self._watch)
-            self._pause = min(2 * self._pause, LAST_LOOK)
-        elif state is PeerState.RESET:
-            self._end()
-            self._shipment.revoked()
+        peer = self._peer()
+        if peer is PeerState.OPEN:
+            self._look_later()
+        elif peer is PeerState.RESET and self._queue is not None and self._queue.heard() == self._heard:
+            self._revoke()
         else:
+            # Bytes that come after we have closed are answered by our own kernel with a reset; as
+            # the beginning of a further request they mean the same as on an open connection.
             self._final()
 
     def _final(self) -> None:
@@ -212,28 +219,49 @@ class Receipt:
             self._end()
             self._shipment.final()
 
+    def _revoke(self) -> None:
+        self._end()
+        self._shipment.revoked()
+
+    def _return(self, uncertain: bool = False) -> None:
+        self._end()
+        if not self._gone:
+            self._line.abort()
+        self._shipment.returned(uncertain=uncertain)
+
     def _out_of_time(self) -> None:
         self.ask()
         if self.state is State.DELIVERED:
             self._final()
         elif self.state is not State.ENDED:
-            uncertain = self.state is State.SENT
-            self._end()
-            self._line.abort()
-            self._shipment.returned(uncertain=uncertain)
+            self._return(uncertain=self.state is State.SENT)
 
     def _end(self) -> None:
         self.state = State.ENDED
-        for call in (self._timer, self._look):
-            if call is not None and call.active():
-                call.cancel()
+        self._look_now()
+        if self._timer.active():
+            self._timer.cancel()
         if self._queue is not None:
             self._queue.close()
             self._queue = None
         self._rest = memoryview(b"")
 
-    def _unacknowledged(self) -> int | None:
-        return None if self._queue is None else self._queue.unacknowledged()
+    # Looking
 
-    def _line_state(self) -> PeerState:
+    def _peer(self) -> PeerState:
         return PeerState.ENDED if self._queue is None else self._queue.state()
+
+    def _look_later(self) -> None:
+        if self._look is None or not self._look.active():
+            self._look = self._line.clock.callLater(self._pause, self._look_again)
+            self._pause = min(2 * self._pause, LAST_LOOK)
+
+    def _look_again(self) -> None:
+        self.ask()
+        self._watch()
+
+    def _look_now(self) -> None:
+        """Something has happened: no pause any more, and the next one is the shortest."""
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        self._pause = FIRST_LOOK

@@ -12,7 +12,16 @@ from oneshotd.core.event import Event, Group, NewEvent
 from oneshotd.core.sampling import Caps, Plan, plan
 from oneshotd.core.scraper import Visit
 from oneshotd.store.clock import Clock
-from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, ScraperStatus, Settled, Stored
+from oneshotd.store.interface import (
+    Census,
+    Conflict,
+    IStore,
+    Loss,
+    Reservation,
+    ScraperStatus,
+    Settled,
+    Stored,
+)
 from oneshotd.store.ledger import Limits
 
 T = TypeVar("T")
@@ -196,9 +205,7 @@ class Backend(ABC):
         planned = plan(reservation.pending, caps or Caps())
         assert reservation.token is not None
         settled = self.get(
-            self.store.settle(
-                reservation.token, True, planned.cursor, planned.newly_owed, planned.went_out
-            )
+            self.store.settle(reservation.token, True, planned.cursor, planned.newly_owed, planned.went_out)
         )
         assert settled is Settled.SETTLED
         self.release(reservation)
@@ -210,8 +217,13 @@ class Backend(ABC):
 
     def status(self, name: str) -> ScraperStatus:
         """The figures of one scraper."""
-        [found] = [scraper for scraper in self.census().scrapers if scraper.name == name]
+        found = self.status_or_none(name)
+        assert found is not None, f"{name} is not known"
         return found
+
+    def status_or_none(self, name: str) -> ScraperStatus | None:
+        """The figures of one scraper, None if it is not known."""
+        return next((scraper for scraper in self.census().scrapers if scraper.name == name), None)
 
     def names(self) -> set[str]:
         """Who is known."""

@@ -5,11 +5,11 @@ that imports these classes; see `test_sqlite.py`.
 """
 
 from store.contract_append import TestAppend, TestTimes
-#from store.contract_delivery import TestDelivery, TestScrapers
+from store.contract_delivery import TestDelivery, TestScrapers
 from store.contract_keys import TestKeys
 from store.contract_leases import TestLeases
-#from store.contract_looking import TestBackup, TestChanged, TestClosed, TestLooking
-#from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
+from store.contract_looking import TestBackup, TestChanged, TestClosed, TestLooking
+from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
 
 __all__ = [
     "TestAppend",

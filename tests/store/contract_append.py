@@ -35,7 +35,8 @@ class TestAppend:
         ]
 
     def test_events_lie_in_the_order_in_which_they_were_accepted(self, backend: Backend) -> None:
-        first, second = backend.store.append([group("a", "b"), group("c")]), backend.store.append([group("d")])
+        first = backend.store.append([group("a", "b"), group("c")])
+        second = backend.store.append([group("d")])
         assert [answer.first for answer in backend.get(first) if isinstance(answer, Stored)] == [1, 3]
         assert backend.get(second) == [Stored(stored=1, first=4)]
         assert backend.logged() == ["a", "b", "c", "d"]

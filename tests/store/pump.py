@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -35,8 +36,9 @@ class Pump:
         """
         answers: list[T | Failure] = []
         deferred.addBoth(answers.append)
+        deadline = time.monotonic() + PATIENCE
         while not answers:
-            self._calls.get(timeout=PATIENCE)()
+            self._calls.get(timeout=max(0.0, deadline - time.monotonic()))()
         [answer] = answers
         if isinstance(answer, Failure):
             answer.raiseException()

@@ -8,25 +8,43 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from store.backend import Backend
+from store.contract import (
+    TestAppend,
+    TestBackup,
+    TestChanged,
+    TestClosed,
+    TestDelivery,
+    TestHold,
+    TestKeys,
+    TestLeases,
+    TestLogFull,
+    TestLooking,
+    TestRetirement,
+    TestScrapers,
+    TestTimes,
+)
+from store.pump import Pump
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface.verify import verifyObject
 
 from oneshotd.store.interface import IStore
 from oneshotd.store.sqlite import SQLiteStore
-from store.backend import Backend
-from store.contract import (
-    TestAppend,
-    TestKeys,
-    TestLeases,
-    TestTimes,
-)
-from store.pump import Pump
 
 __all__ = [
     "TestAppend",
+    "TestBackup",
+    "TestChanged",
+    "TestClosed",
+    "TestDelivery",
+    "TestHold",
     "TestKeys",
     "TestLeases",
+    "TestLogFull",
+    "TestLooking",
+    "TestRetirement",
+    "TestScrapers",
     "TestTimes",
 ]
 

@@ -1,0 +1,68 @@
+"""``make soak``: the crash campaign; exit status 1 if anything was not as promised."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from soak.campaign import ALL_SENDERS, Campaign, Settings
+from soak.report import Report, report
+
+#: Seconds for one round, its restart included.
+ROUND = 3.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a campaign and print its table; the exit status."""
+    asked = _options().parse_args(arguments)
+    seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
+    rounds = max(1, round(asked.seconds / ROUND)) if asked.rounds is None else asked.rounds
+    settings = Settings(
+        seconds=asked.seconds, rounds=rounds, seed=seed, senders=tuple(filter(None, asked.senders.split(",")))
+    )
+    print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
+    found = run(settings, folder)
+    print(found.text())
+    if asked.markdown is not None:
+        asked.markdown.write_text(found.markdown())
+    if not found.wrong:
+        shutil.rmtree(folder)
+        return 0
+    print(f"\nNOT as promised; the daemon's store and log are in {folder}", file=sys.stderr)
+    for text in found.wrong[:100]:
+        print(f"- {text}", file=sys.stderr)
+    return 1
+
+
+def run(settings: Settings, folder: Path) -> Report:
+    """Run a campaign and look at its books."""
+    campaign = Campaign(settings, folder)
+    try:
+        campaign.run()
+    except Exception as error:  # the books tell what led there
+        campaign.books.note_wrong(f"the campaign broke off: {type(error).__name__}: {error}")
+    return report(campaign)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="about how long (default: %(default)g)")
+    parser.add_argument("--rounds", type=int, help=f"kills (default: one for every {ROUND:g} s)")
+    parser.add_argument("--seed", type=int, help="repeats the choices of an earlier run")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument(
+        "--senders",
+        default=",".join(ALL_SENDERS),
+        metavar="NAMES",
+        help="only these ways in (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What senders and scrapers have in common: a thread with dice of its own, which ends when told."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from random import Random
+
+
+class Actor(threading.Thread):
+    """Takes turns until it is over.
+
+    :param seed: of the campaign; each actor's choices follow from it and the actor's name.
+    :ivar over: set it to end the actor after its turn.
+    :ivar failure: the traceback of what ended it before.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        super().__init__(name=name, daemon=True)
+        self.dice = Random(f"{seed}/{name}")
+        self.over = threading.Event()
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        """Turn after turn."""
+        try:
+            while not self.over.is_set():
+                self.turn()
+        except Exception:
+            self.failure = f"{self.name}: {traceback.format_exc()}"
+        finally:
+            self.leave()
+
+    def turn(self) -> None:
+        """One piece of work, bounded in time."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Let go of what is held."""
+
+    def rest(self, took: float) -> None:
+        """Pause in proportion to how long the work took: who is slow to answer is asked less."""
+        self.over.wait(min(1.0, max(0.01, took * self.dice.uniform(1.0, 4.0))))

@@ -1,0 +1,263 @@
+"""The campaign: load, faults, restarts, and in the end the books.
+
+The daemon is a real process. Everything is on the loopback, and no other process is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from attrs import frozen
+from daemon import Daemon
+from processes import until
+from soak.actor import Actor
+from soak.ledger import ON_ITS_WAY, Books, Outage
+from soak.scraper import SCRAPERS, Scraper
+from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
+
+#: Ways to die, in the proportion in which they come.
+UNDER_LOAD = "kill -9 at a random moment"
+AS_READ = "kill -9 as a scraper has read events"
+AS_CUT = "kill -9 as a scraper cuts its connection"
+PAUSED = "kill -9 while paused (SIGSTOP)"
+STARTING = "kill -9 while it starts"
+KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED,) * 1 + (STARTING,) * 1
+
+#: What else a life of the daemon may bring.
+PAUSE, TERM, NOTHING = "pause and resume (SIGSTOP, SIGCONT)", "orderly restart (SIGTERM)", ""
+EXTRAS = (PAUSE, PAUSE, TERM) + (NOTHING,) * 5
+
+#: All of them.
+KINDS = (UNDER_LOAD, AS_READ, AS_CUT, PAUSED, STARTING, PAUSE, TERM)
+
+#: Seconds of a pause: longer than some of the scrapers' timeouts.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 3.0
+
+#: Seconds until all is read once nothing more is sent.
+QUIET_WITHIN = 60.0
+
+#: A campaign that is behind its plan ends at this multiple of its time.
+OVERTIME = 2.0
+
+#: Command line name -> sender.
+SENDERS: dict[str, type[Sender]] = {"keyed": KeyedSender, "plain": PlainSender, "bulk": BulkSender}
+DATAGRAMS = "udp"
+ALL_SENDERS = (*SENDERS, DATAGRAMS)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What is to be done.
+
+    :param seconds: how long it takes, about.
+    :param rounds: kills.
+    :param senders: names out of `ALL_SENDERS`; two of each are started.
+    """
+
+    seconds: float
+    rounds: int
+    seed: int
+    senders: tuple[str, ...] = ALL_SENDERS
+
+
+class Bag:
+    """Draws without putting back until it is empty, so that no kind is left out by chance."""
+
+    def __init__(self, dice: Random, kinds: tuple[str, ...]) -> None:
+        self._dice = dice
+        self._kinds = kinds
+        self._rest: list[str] = []
+
+    def draw(self) -> str:
+        """The next one."""
+        if not self._rest:
+            self._rest = self._dice.sample(self._kinds, len(self._kinds))
+        return self._rest.pop()
+
+
+class Campaign:
+    """One campaign.
+
+    :param folder: for the daemon's store and log.
+    :ivar books: what happened.
+    :ivar kills: rounds done.
+    :ivar began: monotonic seconds.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.books = Books(SCRAPERS)
+        self.kills = 0
+        self.began = time.monotonic()
+        self.daemon = Daemon(folder)
+        self._dice = Random(f"{settings.seed}/campaign")
+        self._kinds = Bag(self._dice, KILLS)
+        self._extras = Bag(self._dice, EXTRAS)
+        self._down = 0.6  # seconds that a restart takes, as measured
+        self._process = ""
+        books, port, seed = self.books, self.daemon.port, settings.seed
+        self._scrapers = [
+            Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
+        ]
+        self.senders = [
+            SENDERS[name](f"{name}-{i}", books=books, port=port, seed=seed)
+            for name in settings.senders
+            if name in SENDERS
+            for i in (1, 2)
+        ]
+        self._datagrams = [
+            DatagramSender(f"{DATAGRAMS}-{name}", books=books, port=port, seed=seed, scraper=name)
+            for name in ("ann", "cyd")
+            if DATAGRAMS in settings.senders
+        ]
+
+    def run(self) -> None:
+        """All of it; what went wrong is in the books afterwards."""
+        with self.daemon, self._working(self._scrapers):
+            self._process = self._own_name()
+            if not self.books.await_readings(1, 30):
+                self.books.note_wrong("not every scraper could read at all")
+            with self._working([*self.senders, *self._datagrams]):
+                self._rounds()
+            self._quiet()
+            self.books.in_order.add(self._process)
+            self.daemon.stop()
+            self.books.ended[self._process] = time.monotonic()
+        for line in self.daemon.errors()[:20]:
+            self.books.note_wrong(f"the daemon's log: {line}")
+
+    @contextmanager
+    def _working(self, actors: Sequence[Actor]) -> Iterator[None]:
+        for actor in actors:
+            actor.start()
+        try:
+            yield
+        finally:
+            for actor in actors:
+                actor.over.set()
+            for actor in actors:
+                actor.join(90)
+                if actor.is_alive():
+                    self.books.note_wrong(f"{actor.name} does not end")
+                if actor.failure:
+                    self.books.note_wrong(actor.failure)
+
+    # -- the rounds
+
+    def _rounds(self) -> None:
+        settings = self.settings
+        end = time.monotonic() + settings.seconds
+        last = time.monotonic() + OVERTIME * settings.seconds
+        while self.kills < settings.rounds and time.monotonic() < last:
+            mean = (end - time.monotonic()) / (settings.rounds - self.kills) - self._down
+            life = self._dice.uniform(0.05, max(0.1, 2 * mean))
+            self._extra(life)
+            self._kill(self._kinds.draw(), life)
+            for text in self.books.overdue():
+                self.books.note_wrong(f"after kill {self.kills}: {text}")
+        # Where no kills are asked for, the load has its time all the same.
+        while not settings.rounds and time.monotonic() < end:
+            self._live(0.1)
+
+    def _live(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+        self.daemon.process.check()
+
+    def _extra(self, life: float) -> None:
+        kind = self._extras.draw()
+        if kind == PAUSE:
+            self._live(life / 2)
+            self._stop_clock()
+            time.sleep(self._dice.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+            os.kill(self.daemon.process.pid, signal.SIGCONT)
+            self.books.fault(PAUSE)
+        elif kind == TERM:
+            self._live(life / 2)
+            began = time.monotonic()
+            self.books.in_order.add(self._process)
+            self.daemon.stop()
+            self.books.fault(TERM)
+            self._start(began)
+
+    def _kill(self, kind: str, life: float) -> None:
+        if kind == STARTING:
+            self._live(life)
+            self.daemon.kill()
+            began = self._ended(ON_ITS_WAY)
+            self.books.fault(UNDER_LOAD)
+            self.daemon.process.start(lambda: True)
+            time.sleep(self._dice.uniform(0.0, 1.5 * self._down))
+            self.daemon.kill()
+            self.kills += 1
+        elif kind == PAUSED:
+            self._live(life)
+            paused = self._stop_clock()
+            time.sleep(self._dice.uniform(0.0, 1.0))
+            self.daemon.kill()
+            began = self._ended(ON_ITS_WAY + time.monotonic() - paused)
+        else:
+            self._live(life if kind == UNDER_LOAD else life / 2)
+            if kind != UNDER_LOAD:
+                self.books.await_moment("read" if kind == AS_READ else "cut", life + 1)
+                time.sleep(self._dice.choice([0.0, 0.0, 0.001, 0.003, 0.01]))
+            self.daemon.kill()
+            began = self._ended(ON_ITS_WAY)
+        self.kills += 1
+        self.books.fault(kind)
+        self._start(began)
+
+    def _stop_clock(self) -> float:
+        os.kill(self.daemon.process.pid, signal.SIGSTOP)
+        return time.monotonic()
+
+    def _ended(self, on_its_way: float) -> float:
+        """Note the end; since when datagrams may have been lost."""
+        now = time.monotonic()
+        self.books.ended[self._process] = now
+        return now - on_its_way
+
+    def _start(self, began: float) -> None:
+        started = time.monotonic()
+        self.books.ended.setdefault(self._process, started)
+        self.daemon.start()
+        now = time.monotonic()
+        self._down = 0.8 * self._down + 0.2 * (now - started)
+        self._process = self._own_name()
+        self.books.outages.append(Outage(began=began, ended=now))
+
+    def _own_name(self) -> str:
+        return str(self._figures("process_start_time_seconds")[0][1])
+
+    # -- the end
+
+    def _quiet(self) -> None:
+        """Nothing more is sent: wait until all is read, and for what would come twice."""
+        for scraper in self._scrapers:
+            scraper.calm_down()
+        try:
+            until(self._nothing_pending, QUIET_WITHIN, lambda: f"all read; pending: {self._pending()}")
+        except AssertionError as error:
+            self.books.note_wrong(str(error))
+        if not self.books.await_readings(3, 30):
+            self.books.note_wrong("a scraper does not get three answers in 30 s, and all is quiet")
+        for series, value in self._figures("oneshotd_scraper_lost_events_total"):
+            if float(value):
+                self.books.note_wrong(f"counted as lost: {series} {value}")
+
+    def _nothing_pending(self) -> bool:
+        pending = self._pending()
+        return len(pending) == len(SCRAPERS) and not any(float(value) for _, value in pending)
+
+    def _pending(self) -> list[tuple[str, str]]:
+        return self._figures("oneshotd_scraper_pending_events")
+
+    def _figures(self, name: str) -> list[tuple[str, str]]:
+        """Series and value, as the text has them."""
+        lines = [line.rpartition(" ") for line in self.daemon.look().splitlines() if line.startswith(name)]
+        return [(series, value) for series, _, value in lines]

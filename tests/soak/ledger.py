@@ -1,0 +1,326 @@
+"""The books of a campaign: what was sent, what each scraper has read, and whether they agree.
+
+What the daemon promises (docs/semantics.md), in terms of the books:
+
+* An event that was answered 200 is read by each scraper exactly once. One without an answer is
+  there for all scrapers, or for none; one that was refused is not there.
+* The last delivery that a scraper has read from a process that was killed may come again, whole:
+  its settlement may not have been on disk yet.
+* The last delivery that a scraper has thrown away unread, of a process that ended before it could
+  hear and note that, may be missing.
+* A datagram may be missing if it was on its way when the daemon was killed, or sent while there
+  was none, or dropped by the kernel and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import Factory, define, frozen
+from soak.marks import Reading
+
+KEYED, PLAIN, BULK, UDP = "POST /event with a key", "POST /event without a key", "POST /events", "UDP"
+DOORS = (KEYED, PLAIN, BULK, UDP)
+
+#: Seconds before a kill in which a datagram may be on its way: in the socket's buffer, in a turn
+#: of the reactor, in a commit.
+ON_ITS_WAY = 1.0
+
+#: Seconds before the end of a process in which a settlement may not be on disk yet: a commit, on a
+#: machine that has other things to do. Beyond them it is a fault of the daemon's.
+UNSETTLED = 10.0
+
+
+@define(eq=False, kw_only=True)
+class Sending:
+    """One request or datagram; its events are stored together or not at all.
+
+    :param amounts: identity -> how many.
+    :param began: monotonic seconds before its first byte.
+    :ivar gone: monotonic seconds at which a datagram was with the kernel.
+    :ivar answered: monotonic seconds of its 200, None if none came.
+    :ivar refused: the daemon said that it is not stored.
+    """
+
+    door: str
+    amounts: Mapping[str, int]
+    began: float
+    gone: float = 0.0
+    answered: float | None = None
+    refused: bool = False
+
+    @property
+    def events(self) -> int:
+        """How many events it has."""
+        return sum(self.amounts.values())
+
+
+@frozen(kw_only=True)
+class Outage:
+    """The time in which a datagram may get lost: from `began` to `ended`, monotonic seconds."""
+
+    began: float
+    ended: float
+
+
+@define(eq=False)
+class Account:
+    """What one scraper has read, and what it has thrown away unread.
+
+    :ivar reach: the latest beginning of a sending of which it has read a part.
+    :ivar waiting: (answered, identity, amount due) that it has not been seen to have.
+    """
+
+    readings: list[Reading] = Factory(list)
+    thrown: list[Reading] = Factory(list)
+    total: Counter[str] = Factory(Counter)
+    first_read: dict[str, float] = Factory(dict)
+    newest_value: dict[str, int] = Factory(dict)
+    reach: float = 0.0
+    waiting: list[tuple[float, str, int]] = Factory(list)
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What is to be said of one scraper.
+
+    :param again: readings that came again as they may.
+    :param gone: (reading, events that are missing) of those thrown away as they may be.
+    :param lost: identity -> how many are missing.
+    :param doubled: identity -> how many there are too many.
+    """
+
+    again: Sequence[Reading]
+    gone: Sequence[tuple[Reading, int]]
+    lost: Mapping[str, int]
+    doubled: Mapping[str, int]
+
+
+class Books:
+    """Where all actors write down what they did; for any thread.
+
+    :ivar wrong: what must never be, as text.
+    :ivar faults: how often each kind of fault was injected.
+    """
+
+    def __init__(self, scrapers: Iterable[str]) -> None:
+        self.sendings: list[Sending] = []
+        self.accounts = {name: Account() for name in scrapers}
+        self.wrong: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.outages: list[Outage] = []
+        #: Process -> monotonic seconds of its end. A process that was killed while it started may
+        #: have answered scrapes and is not in here.
+        self.ended: dict[str, float] = {}
+        self.in_order: set[str] = set()
+        self._began: dict[str, float] = {}
+        self._due: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._moments: Counter[str] = Counter()
+
+    # -- what actors say
+
+    def send(self, door: str, amounts: Mapping[str, int]) -> Sending:
+        """Something is about to be sent."""
+        sending = Sending(door=door, amounts=amounts, began=time.monotonic())
+        with self._changed:
+            self.sendings.append(sending)
+            for identity in amounts:
+                self._began.setdefault(identity, sending.began)
+        return sending
+
+    def answered(self, sending: Sending) -> None:
+        """It is stored, says the daemon."""
+        with self._changed:
+            sending.answered = time.monotonic()
+            for identity, amount in sending.amounts.items():
+                self._due[identity] += amount
+                if "=" not in identity:  # valued events may wait behind each other
+                    for account in self.accounts.values():
+                        account.waiting.append((sending.answered, identity, self._due[identity]))
+
+    def read(self, scraper: str, reading: Reading) -> None:
+        """A scraper has read a response to its last byte."""
+        account = self.accounts[scraper]
+        with self._changed:
+            account.readings.append(reading)
+            account.total.update(reading.amounts)
+            for identity in reading.amounts:
+                account.first_read.setdefault(identity, reading.at)
+                account.reach = max(account.reach, self._began.get(identity, 0.0))
+                series, _, value = identity.partition("=")
+                if value and account.newest_value.setdefault(series, int(value)) > int(value):
+                    self._say(f"{scraper}: {identity} came after {series}={account.newest_value[series]}")
+                elif value:
+                    account.newest_value[series] = int(value)
+            self._moments["read"] += bool(reading.amounts)
+            self._changed.notify_all()
+
+    def throw_away(self, scraper: str, reading: Reading | None) -> None:
+        """A scraper is about to leave a response unread.
+
+        :param reading: what it would have read, None if it did not all come.
+        """
+        with self._changed:
+            if reading is not None:
+                self.accounts[scraper].thrown.append(reading)
+                self._moments["cut"] += 1
+                self._changed.notify_all()
+
+    def fault(self, kind: str) -> None:
+        """A fault was injected."""
+        with self._changed:
+            self.faults[kind] += 1
+
+    def note_wrong(self, text: str) -> None:
+        """Something is not as it must be."""
+        with self._changed:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.wrong.append(text)
+
+    # -- what is waited for
+
+    def await_moment(self, moment: str, seconds: float) -> bool:
+        """Wait until some scraper has next *read* events, or *cut* a response."""
+        with self._changed:
+            before = self._moments[moment]
+            return self._changed.wait_for(lambda: self._moments[moment] > before, seconds)
+
+    def await_read(self, scraper: str, identity: str, seconds: float) -> bool:
+        """Wait until the scraper has read this."""
+        total = self.accounts[scraper].total
+        with self._changed:
+            return self._changed.wait_for(lambda: total[identity] > 0, seconds)
+
+    def await_readings(self, more: int, seconds: float) -> bool:
+        """Wait until every scraper has read so many responses more."""
+        with self._changed:
+            goals = {name: len(account.readings) + more for name, account in self.accounts.items()}
+
+            def reached() -> bool:
+                return all(len(self.accounts[name].readings) >= goal for name, goal in goals.items())
+
+            return self._changed.wait_for(reached, seconds)
+
+    # -- whether they agree
+
+    def overdue(self) -> list[str]:
+        """What is missing although a scraper has read what was sent after its 200.
+
+        Events come in the order of the log, valued ones apart; so this can be said while all is
+        in motion.
+        """
+        missing = []
+        with self._changed:
+            for name, account in self.accounts.items():
+                thrown = {identity for reading in account.thrown for identity in reading.amounts}
+                rest = []
+                for item in account.waiting:
+                    answered, identity, due = item
+                    if account.total[identity] >= due:
+                        continue
+                    if answered < account.reach and identity not in thrown:
+                        missing.append(f"{name} has read later events, but not {due} of {identity}")
+                    else:
+                        rest.append(item)
+                account.waiting = rest
+        return missing
+
+    def expected(self) -> tuple[Counter[str], list[Sending]]:
+        """Identity -> how many each scraper has to have; and the sendings that left no trace."""
+        expected: Counter[str] = Counter()
+        vanished = []
+        for sending in self.sendings:
+            seen = any(account.total[i] for account in self.accounts.values() for i in sending.amounts)
+            if sending.answered is not None or (seen and not sending.refused):
+                expected.update(sending.amounts)
+            elif not sending.refused:
+                vanished.append(sending)
+        return expected, vanished
+
+    def verdict(self, scraper: str, expected: Mapping[str, int]) -> Verdict:
+        """Hold what a scraper has read against what it has to have."""
+        account = self.accounts[scraper]
+        over = Counter(account.total)
+        over.subtract(expected)
+        again, gone = [], []
+        last = self._last_of_each(account.readings)
+        for reading in last.values():
+            came_again = all(over[identity] >= amount for identity, amount in reading.amounts.items())
+            if came_again and reading.process not in self.in_order and self._is_fresh(reading):
+                over.subtract(reading.amounts)
+                again.append(reading)
+        for reading in self._last_of_each(account.thrown).values():
+            missing = {i: min(n, -over[i]) for i, n in reading.amounts.items() if over[i] < 0}
+            read = last.get(reading.process)
+            if missing and self._is_fresh(reading) and (read is None or read.at < reading.at):
+                over.update(missing)
+                gone.append((reading, sum(missing.values())))
+        return Verdict(
+            again=again,
+            gone=gone,
+            lost={identity: -n for identity, n in over.items() if n < 0},
+            doubled={identity: n for identity, n in over.items() if n > 0},
+        )
+
+    def _last_of_each(self, readings: Sequence[Reading]) -> dict[str, Reading]:
+        """Process -> the last one with events, in the order of time."""
+        return {reading.process: reading for reading in readings if reading.amounts}
+
+    def _is_fresh(self, reading: Reading) -> bool:
+        """Whether its process ended so soon after it that not all may have been on disk."""
+        return reading.at > self.ended.get(reading.process, 0.0) - UNSETTLED
+
+    def unexplained(self, vanished: Sequence[Sending]) -> list[Sending]:
+        """Datagrams that are missing and should not be."""
+        drops: dict[str, int] = defaultdict(int)
+        for account in self.accounts.values():
+            for reading in account.readings:
+                drops[reading.process] = max(drops[reading.process], reading.kernel_drops)
+        missing = [
+            sending
+            for sending in vanished
+            if sending.door == UDP
+            and not any(o.began <= sending.gone and sending.began <= o.ended for o in self.outages)
+        ]
+        return missing if len(missing) > sum(drops.values()) else []
+
+    def lost_on_its_way(self, sending: Sending, since: float) -> str:
+        """A datagram that is missing, for whoever looks for the cause."""
+        after = min((o.began for o in self.outages if o.began > sending.gone), default=None)
+        return (
+            f"UDP: {len(sending.amounts)} series from {next(iter(sending.amounts))} on: began"
+            f" {sending.began - since:.3f}, gone {sending.gone - since:.3f}; no outage until"
+            f" {'the end' if after is None else f'{after - since:.3f}'}"
+        )
+
+    def history(self, identity: str, scraper: str, since: float) -> str:
+        """All that is known of an identity, for whoever looks for the cause.
+
+        :param since: monotonic seconds from which times are shown.
+        """
+        parts = [
+            f"{sending.door} began {sending.began - since:.3f}"
+            + (f" answered {sending.answered - since:.3f}" if sending.answered else " no answer")
+            for sending in self.sendings
+            if identity in sending.amounts
+        ]
+        account = self.accounts[scraper]
+        for verb, readings in (("read", account.readings), ("threw away", account.thrown)):
+            parts += [
+                f"{verb} {reading.amounts[identity]} at {reading.at - since:.3f} from {reading.process}"
+                f" ({self._end_of(reading.process, since)})"
+                for reading in readings
+                if identity in reading.amounts
+            ]
+        return f"{scraper}: {identity}: " + "; ".join(parts)
+
+    def _end_of(self, process: str, since: float) -> str:
+        at = self.ended.get(process)
+        how = "ended in order" if process in self.in_order else "killed"
+        return f"{how} while starting" if at is None else f"{how} at {at - since:.3f}"

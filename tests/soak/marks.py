@@ -1,0 +1,110 @@
+"""How the events of the campaign are named, so that each is known again when it is read.
+
+An event is a *counted* one (no value; several of one series become one sample) or a *valued* one
+(a sample of its own). Its *identity* is ``sender/n`` or ``sender/n=value``; its *amount* is how
+often it was sent, or what the sample counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from attrs import frozen
+
+COUNTED, VALUED = "soak", "soak_value"
+
+_SAMPLE = re.compile(rf'({COUNTED}|{VALUED})\{{n="([0-9]+)",(?:pad="x+",)?sender="([^"]+)"\}} (\S+)')
+_OWN = re.compile(r"(process_start_time_seconds|oneshotd_udp_kernel_drops_total) (\S+)")
+
+
+class Unreadable(Exception):
+    """A response that breaks the format, or shows what was never sent."""
+
+
+@frozen(kw_only=True)
+class Mark:
+    """One event.
+
+    :param n: numbers the series of a sender.
+    :param value: ascending within a series, as the samples have to come in this order.
+    :param pad: length of a label that makes the response larger, bytes.
+    """
+
+    sender: str
+    n: int
+    value: int | None = None
+    pad: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What it is in the books."""
+        series = f"{self.sender}/{self.n}"
+        return series if self.value is None else f"{series}={self.value}"
+
+    def fields(self) -> dict[str, str]:
+        """The event as the doors take it."""
+        fields = {"__name__": COUNTED, "sender": self.sender, "n": str(self.n)}
+        if self.value is not None:
+            fields |= {"__name__": VALUED, "value": str(self.value)}
+        if self.pad:
+            fields["pad"] = "x" * self.pad
+        return fields
+
+    def line(self) -> str:
+        """The event in the query-string form."""
+        return urlencode(self.fields())
+
+
+@frozen(kw_only=True)
+class Reading:
+    """What one response shows.
+
+    :param process: which daemon process it came from: its start time, as it says itself.
+    :param amounts: identity -> how many.
+    :param kernel_drops: datagrams dropped so far by the kernel, as that process says.
+    :param at: monotonic seconds at which it was read.
+    """
+
+    process: str
+    amounts: Mapping[str, int]
+    kernel_drops: int = 0
+    at: float = 0.0
+
+    @property
+    def events(self) -> int:
+        """How many events it stands for."""
+        return sum(self.amounts.values())
+
+
+def read(body: bytes, at: float) -> Reading:
+    """Read a response as strictly as a scraper that trusts nobody.
+
+    :raises Unreadable: with what is wrong.
+    """
+    amounts: dict[str, int] = {}
+    own: dict[str, str] = {}
+    if not body.endswith(b"\n"):
+        raise Unreadable(f"the last line is cut: {body[-80:]!r}")
+    for line in body.decode().splitlines():
+        if line.startswith(COUNTED):
+            sample = _SAMPLE.fullmatch(line)
+            if sample is None:
+                raise Unreadable(f"not a sample that was sent: {line[:200]!r}")
+            name, n, sender, value = sample.groups()
+            series = f"{sender}/{n}"
+            identity, amount = (series, int(value)) if name == COUNTED else (f"{series}={value}", 1)
+            if identity in amounts:
+                raise Unreadable(f"twice in one response: {line[:200]!r}")
+            amounts[identity] = amount
+        elif found := _OWN.fullmatch(line):
+            own[found[1]] = found[2]
+    if "process_start_time_seconds" not in own:
+        raise Unreadable("the response does not say which process it is from")
+    return Reading(
+        process=own["process_start_time_seconds"],
+        amounts=amounts,
+        kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
+        at=at,
+    )

@@ -1,0 +1,153 @@
+"""What a campaign has shown: one table, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import frozen
+from soak.campaign import KILLS, KINDS, STARTING, Campaign
+from soak.ledger import DOORS, UDP, Books, Sending, Verdict
+from soak.marks import Reading
+from soak.scraper import CUTS, SCRAPERS
+
+Row = tuple[str, str, str]
+
+#: Histories of events that are told for one scraper and one kind of wrong.
+TOLD = 10
+
+
+@frozen(kw_only=True)
+class Report:
+    """A campaign's result.
+
+    :param rows: of the table: group, what, figure.
+    :param wrong: why the campaign has failed, empty if it has not.
+    """
+
+    rows: Sequence[Row]
+    wrong: Sequence[str]
+
+    def text(self) -> str:
+        """The table for a terminal."""
+        widths = [max(len(row[i]) for row in self.rows) for i in range(3)]
+        lines = []
+        group = ""
+        for row in self.rows:
+            shown = row[0] if row[0] != group else ""
+            group = row[0]
+            lines.append(f"{shown:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}")
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """The table for the documentation."""
+        rows = [("", "what", "figure"), ("---", "---", "---:"), *self.rows]
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def report(campaign: Campaign) -> Report:
+    """Hold the books of a finished campaign against the promise."""
+    books = campaign.books
+    expected, vanished = books.expected()
+    verdicts = {name: books.verdict(name, expected) for name in SCRAPERS}
+    wrong = [
+        *books.wrong,
+        *_disagreements(campaign, verdicts),
+        *(books.lost_on_its_way(s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
+        *_omissions(campaign),
+    ]
+    slowest = [_slowest(books, name) for name in SCRAPERS]
+    rows: list[Row] = [
+        ("campaign", "seed", str(campaign.settings.seed)),
+        ("campaign", "kill rounds", _n(campaign.kills)),
+        *_sent(campaign, vanished),
+        *(("faults injected", kind, _n(count)) for kind, count in sorted(books.faults.items())),
+        *_read(books, verdicts),
+        ("latency", "longest time to delivery, outages and pauses included", f"{max(slowest):.1f} s"),
+        ("result", "violations", _n(len(wrong))),
+    ]
+    return Report(rows=rows, wrong=wrong)
+
+
+def _sent(campaign: Campaign, vanished: Sequence[Sending]) -> Iterable[Row]:
+    sendings = campaign.books.sendings
+    for door in DOORS:
+        yield "events sent", door, _events(s for s in sendings if s.door == door)
+    yield "requests", "repeated, with their key", _n(sum(sender.retried for sender in campaign.senders))
+    open_ = [s for s in sendings if s.answered is None and not s.refused and s.door != UDP]
+    gone = [s for s in vanished if s.door != UDP]
+    yield "uncertain", "events without an answer that were stored", _events(set(open_) - set(gone))
+    yield "uncertain", "events without an answer that were not stored", _events(gone)
+    yield (
+        "uncertain",
+        "UDP events lost on their way, at a kill or with no daemon",
+        _events(s for s in vanished if s.door == UDP),
+    )
+    yield "refused", "503, not stored", _events(s for s in sendings if s.refused)
+
+
+def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
+    for name, verdict in verdicts.items():
+        group = f"scraper {name}"
+        yield group, "events read", _n(books.accounts[name].total.total())
+        yield group, "lost, not allowed", _n(sum(verdict.lost.values()))
+        yield group, "doubled, not allowed", _n(sum(verdict.doubled.values()))
+        again = [(reading, reading.events) for reading in verdict.again]
+        yield group, "doubled, allowed: settlement not on disk at the kill", _deliveries(again)
+        yield group, "lost, allowed: thrown away unread as the daemon was killed", _deliveries(verdict.gone)
+
+
+def _disagreements(campaign: Campaign, verdicts: Mapping[str, Verdict]) -> Iterable[str]:
+    for name, verdict in verdicts.items():
+        for what, identities in (("lost", verdict.lost), ("doubled", verdict.doubled)):
+            if identities:
+                yield f"{name}: {what}: {sum(identities.values())} events, {len(identities)} kinds"
+            for identity in list(identities)[:TOLD]:
+                yield f"{what}: {campaign.books.history(identity, name, campaign.began)}"
+
+
+def _omissions(campaign: Campaign) -> Iterable[str]:
+    """A campaign in which nothing happened has shown nothing."""
+    books, settings = campaign.books, campaign.settings
+    if not campaign.kills:
+        yield "nothing was injected: there was no kill"
+    if campaign.kills < settings.rounds:
+        yield f"only {campaign.kills} of {settings.rounds} kills were done in the time"
+    for door in DOORS:
+        arrived = any(
+            account.total[identity]
+            for sending in books.sendings
+            if sending.door == door
+            for identity in sending.amounts
+            for account in books.accounts.values()
+        )
+        if not arrived:
+            yield f"nothing was sent that arrived: {door}"
+    if campaign.kills > len(KILLS) + KILLS.count(STARTING):  # enough for each kind to have its turn
+        yield from (f"never injected: {kind}" for kind in (*KINDS, *CUTS) if not books.faults[kind])
+
+
+def _slowest(books: Books, scraper: str) -> float:
+    """Seconds from acceptance (UDP: sending) to the end of the first response with the event."""
+    first = books.accounts[scraper].first_read
+    return max(
+        (
+            first[identity] - (sending.answered or sending.began)
+            for sending in books.sendings
+            if sending.answered is not None or sending.door == UDP
+            for identity in sending.amounts
+            if identity in first
+        ),
+        default=0.0,
+    )
+
+
+def _deliveries(readings: Sequence[tuple[Reading, int]]) -> str:
+    return f"{_n(len(readings))} deliveries, {_n(sum(events for _, events in readings))} events"
+
+
+def _events(sendings: Iterable[Sending]) -> str:
+    return _n(sum(sending.events for sending in sendings))
+
+
+def _n(number: int) -> str:
+    return f"{number:,}".replace(",", " ")

@@ -1,0 +1,167 @@
+"""The books of the crash campaign: they would be worth nothing if they let a fault pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from attrs import frozen
+from soak import ledger
+from soak.ledger import KEYED, PLAIN, UDP, Books, Outage
+from soak.marks import Reading
+
+NOW = 1000.0
+
+#: How the processes of the cases ended, and when.
+KILLED, STOPPED, LONG_DEAD = "killed", "stopped", "killed long after"
+
+
+@frozen(kw_only=True)
+class Case:
+    """Sent and answered: 2 of `a`, 1 of `b`. Read, or thrown away, in this order.
+
+    :param again: events that came twice and may.
+    :param gone: events that are missing and may be.
+    """
+
+    read: tuple[tuple[str, Mapping[str, int]], ...] = ()
+    thrown: tuple[tuple[str, Mapping[str, int]], ...] = ()
+    again: int = 0
+    gone: int = 0
+    lost: Mapping[str, int] = {}
+    doubled: Mapping[str, int] = {}
+
+
+CASES = {
+    "all is read once": Case(read=((KILLED, {"a": 2}), (STOPPED, {"b": 1}))),
+    "a count in two parts is exact": Case(read=((KILLED, {"a": 1}), (STOPPED, {"a": 1, "b": 1}))),
+    "an event that nobody has read is lost": Case(read=((KILLED, {"a": 2}),), lost={"b": 1}),
+    "a part of a count is lost": Case(read=((KILLED, {"a": 1, "b": 1}),), lost={"a": 1}),
+    "an event that was never sent is one too many": Case(
+        read=((KILLED, {"a": 2, "b": 1, "c": 1}),), doubled={"c": 1}
+    ),
+    "twice from one process": Case(read=((KILLED, {"b": 1}), (KILLED, {"a": 2, "b": 1})), doubled={"b": 1}),
+    "the last delivery before a kill may come again": Case(
+        read=((KILLED, {"a": 2}), (STOPPED, {"a": 2, "b": 1})), again=2
+    ),
+    "but not the one before the last": Case(
+        read=((KILLED, {"a": 2}), (KILLED, {"b": 1}), (STOPPED, {"a": 2})), doubled={"a": 2}
+    ),
+    "nor a part of it": Case(read=((KILLED, {"a": 2, "b": 1}), (STOPPED, {"a": 2})), doubled={"a": 2}),
+    "nor twice": Case(
+        read=((KILLED, {"b": 1}), (STOPPED, {"b": 1}), (STOPPED, {"a": 2, "b": 1})), again=1, doubled={"b": 1}
+    ),
+    "nor after an orderly stop": Case(
+        read=((STOPPED, {"b": 1}), (KILLED, {"a": 2, "b": 1})), doubled={"b": 1}
+    ),
+    "nor if the kill came much later": Case(
+        read=((LONG_DEAD, {"b": 1}), (STOPPED, {"a": 2, "b": 1})), doubled={"b": 1}
+    ),
+    "what is thrown away goes out again": Case(
+        thrown=((KILLED, {"a": 2}),), read=((KILLED, {"a": 2}), (STOPPED, {"b": 1}))
+    ),
+    "unless the daemon is killed before it knows": Case(
+        thrown=((KILLED, {"a": 2}),), read=((STOPPED, {"b": 1}),), gone=2
+    ),
+    "and it had known when it answered the next scrape": Case(
+        thrown=((KILLED, {"a": 2}),), read=((KILLED, {"b": 1}),), lost={"a": 2}
+    ),
+    "or when it lived on": Case(thrown=((LONG_DEAD, {"a": 2}),), read=((STOPPED, {"b": 1}),), lost={"a": 2}),
+    "only the last that was thrown away": Case(
+        thrown=((KILLED, {"b": 1}), (KILLED, {"a": 2})), gone=2, lost={"b": 1}
+    ),
+}
+
+
+def books() -> Books:
+    found = Books(["ann", "bob"])
+    found.ended = {KILLED: NOW, STOPPED: NOW, LONG_DEAD: NOW + 2 * ledger.UNSETTLED}
+    found.in_order = {STOPPED}
+    return found
+
+
+def answered(books: Books, **amounts: int) -> None:
+    books.answered(books.send(KEYED, amounts))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_what_may_be_and_what_may_not(case: Case) -> None:
+    """A campaign that passes has shown what it says it has."""
+    kept = books()
+    answered(kept, a=1)
+    answered(kept, a=1, b=1)
+    thrown_first = [(True, *item) for item in case.thrown] + [(False, *item) for item in case.read]
+    for i, (thrown, process, amounts) in enumerate(thrown_first):
+        reading = Reading(process=process, amounts=amounts, at=NOW - 1 + i / 100)
+        if thrown:
+            kept.throw_away("ann", reading)
+        else:
+            kept.read("ann", reading)
+    expected, vanished = kept.expected()
+    verdict = kept.verdict("ann", expected)
+    assert (verdict.lost, verdict.doubled) == (case.lost, case.doubled)
+    assert sum(reading.events for reading in verdict.again) == case.again
+    assert sum(events for _, events in verdict.gone) == case.gone
+    assert vanished == []
+
+
+def test_without_an_answer_it_is_there_for_all_or_for_none() -> None:
+    """A daemon that gives such an event to one scraper only is found out."""
+    kept = books()
+    one, other = kept.send(PLAIN, {"a": 1, "b": 2}), kept.send(PLAIN, {"c": 1})
+    kept.read("ann", Reading(process=KILLED, amounts={"a": 1, "b": 2}, at=NOW))
+    expected, vanished = kept.expected()
+    assert (expected, vanished) == ({"a": 1, "b": 2}, [other])
+    assert kept.verdict("ann", expected).lost == {}
+    assert kept.verdict("bob", expected).lost == one.amounts
+
+
+def test_what_was_refused_must_not_be_there() -> None:
+    """A 503 that says "not stored" about what was stored is found out: the sender will repeat it."""
+    kept = books()
+    kept.send(PLAIN, {"a": 1}).refused = True
+    kept.read("ann", Reading(process=STOPPED, amounts={"a": 1}, at=NOW))
+    assert kept.verdict("ann", kept.expected()[0]).doubled == {"a": 1}
+
+
+def test_the_values_of_a_series_come_in_order() -> None:
+    """A dashboard would show the older reading as the newer one."""
+    kept = books()
+    for value in (1, 3, 3, 7):
+        kept.read("ann", Reading(process=KILLED, amounts={f"s={value}": 1}, at=NOW))
+    assert kept.wrong == []
+    kept.read("ann", Reading(process=KILLED, amounts={"s=6": 1}, at=NOW))
+    assert kept.wrong == ["ann: s=6 came after s=7"]
+
+
+def test_a_gap_shows_before_the_end() -> None:
+    """Whoever has read a later event has to have the earlier one; the log of the campaign says
+    after which kill it was not so."""
+    kept = books()
+    answered(kept, a=2)
+    answered(kept, b=1)
+    assert kept.overdue() == []
+    kept.read("ann", Reading(process=KILLED, amounts={"a": 1, "b": 1}, at=NOW))
+    assert kept.overdue() == ["ann has read later events, but not 2 of a"]
+    assert kept.overdue() == [], "it is said once"
+
+
+@pytest.mark.parametrize(
+    ("sent", "gone", "drops", "found"),
+    [
+        pytest.param(5.0, 5.0, 0, True, id="before any outage"),
+        pytest.param(9.9, 10.1, 0, False, id="on its way when one began"),
+        pytest.param(11.0, 11.0, 0, False, id="during one"),
+        pytest.param(12.1, 12.1, 0, True, id="after it"),
+        pytest.param(5.0, 5.0, 1, False, id="dropped by the kernel, and counted"),
+    ],
+)
+def test_a_datagram_is_missing_for_a_reason(sent: float, gone: float, drops: int, found: bool) -> None:
+    """A daemon that loses lines in the middle of its life is found out."""
+    kept = books()
+    kept.outages = [Outage(began=10.0, ended=12.0)]
+    sending = kept.send(UDP, {"a": 1})
+    sending.began, sending.gone = sent, gone
+    kept.read("ann", Reading(process=KILLED, amounts={}, kernel_drops=drops, at=NOW))
+    vanished = kept.expected()[1]
+    assert kept.unexplained(vanished) == ([sending] if found else [])

@@ -1,0 +1,184 @@
+"""A connection and its kernel as the receipt sees them, moved by hand.
+
+`test_kernel.py` holds `FakeQueue` against a real one, step by step.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.interfaces import IPullProducer, IReactorTime
+from twisted.internet.task import Clock
+
+from oneshotd.web.kernel import KernelQueue, PeerState
+from oneshotd.web.receipt import Line, Receipt, Shipment
+
+#: Seconds from a bench's beginning to its receipt's deadline.
+DEADLINE = 10.0
+
+#: All that may be said of a delivery.
+ENDS = (["returned"], ["uncertain"], ["delivered", "final"], ["delivered", "revoked"])
+
+
+class FakeQueue:
+    """What the kernel would say, after what has happened.
+
+    :ivar left: bytes that the peer has not acknowledged.
+    :ivar silent: it does not say anything any more.
+    """
+
+    def __init__(self, is_tcp: bool = True) -> None:
+        self.is_tcp = is_tcp
+        self.closed = self.silent = False
+        self.left = self._heard = 0
+        self._state = PeerState.OPEN if is_tcp else PeerState.ENDED
+        self._we_finished = self._peer_finished = False
+
+    # What happens
+
+    def written(self, size: int) -> None:
+        self.left += size
+
+    def taken(self) -> None:
+        """The peer acknowledges everything (over a Unix socket: it reads everything)."""
+        self.left = 0
+
+    def peer_finishes(self) -> None:
+        """FIN. Ours, if there was one, is acknowledged as well."""
+        self._peer_finished = True
+        self._end()
+
+    def peer_resets(self) -> None:
+        """It closes with bytes unread, or gets some when it has closed."""
+        self._state = PeerState.RESET
+        if not self.is_tcp:
+            self.left = 0
+
+    def peer_speaks(self) -> None:
+        """It sends bytes; where we have closed, our own kernel resets the connection."""
+        self._heard += self.is_tcp
+        if self._we_finished and self.is_tcp:
+            self._state = PeerState.RESET
+
+    def we_finish(self) -> None:
+        """Twisted has closed its descriptor."""
+        self._we_finished = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._we_finished and self._peer_finished and self._state is PeerState.OPEN:
+            self._state = PeerState.ENDED
+
+    # What it says
+
+    def unacknowledged(self) -> int | None:
+        assert not self.closed
+        return None if self.silent else self.left
+
+    def state(self) -> PeerState:
+        assert not self.closed
+        return PeerState.ENDED if self.silent else self._state
+
+    def heard(self) -> int:
+        assert not self.closed
+        return self._heard
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+
+class FakeLine:
+    """A connection that never moves by itself."""
+
+    def __init__(self, clock: Clock, queue: FakeQueue | None, is_tls: bool = False) -> None:
+        self._clock = clock
+        self._queue = queue
+        self.is_tls = is_tls
+        self.is_closing = False
+        self.aborted = 0
+        self.producer: IPullProducer | None = None
+        self.user_space = 0
+
+    @property
+    def clock(self) -> IReactorTime:
+        return self._clock
+
+    def write(self, data: bytes) -> None:
+        assert data
+        self.user_space += len(data)
+
+    def pull_from(self, producer: IPullProducer) -> None:
+        """A transport asks a pull producer at once, and whenever its buffer is empty."""
+        self.producer = producer
+        producer.resumeProducing()
+
+    def pull_no_more(self) -> None:
+        assert self.producer is not None
+        self.producer = None
+
+    def queue(self) -> KernelQueue | None:
+        return cast("KernelQueue | None", self._queue)
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    def drain(self) -> None:
+        """The kernel takes all that was written; the producer is asked for more."""
+        if self._queue is not None:
+            self._queue.written(self.user_space)
+        self.user_space = 0
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+
+class FakeShipment:
+    """Keeps what is said of it, and refuses what makes no sense."""
+
+    awaits_receipt = True
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.fate: list[str] = []
+
+    def delivered(self) -> None:
+        self._is("delivered")
+
+    def returned(self, uncertain: bool) -> None:
+        self._is("uncertain" if uncertain else "returned")
+
+    def revoked(self) -> None:
+        self._is("revoked")
+
+    def final(self) -> None:
+        self._is("final")
+
+    def _is(self, word: str) -> None:
+        self.fate.append(word)
+        assert any(end[: len(self.fate)] == self.fate for end in ENDS), self.fate
+
+
+class Bench:
+    """One receipt, begun, on a fake connection.
+
+    :param queue: None where the kernel cannot be asked.
+    """
+
+    def __init__(self, *, size: int = 1000, queue: FakeQueue | None, is_tls: bool = False) -> None:
+        self.clock = Clock()
+        self.kernel = queue
+        self.line = FakeLine(self.clock, queue, is_tls)
+        self.shipment = FakeShipment(b"x" * size)
+        line: Line = self.line  # mypy holds both fakes against what the receipt needs
+        shipment: Shipment = self.shipment
+        self.receipt = Receipt(line, shipment, self.line.write, DEADLINE)
+        self.receipt.start()
+
+    @property
+    def fate(self) -> list[str]:
+        return self.shipment.fate
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is left: no timer, no descriptor."""
+        return not self.clock.getDelayedCalls() and (self.kernel is None or self.kernel.closed)

@@ -1,0 +1,185 @@
+"""The receipt over Unix sockets and TLS."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from web.house import MANY, open_house, until
+
+#: Twisted hands pyOpenSSL its own kind of certificates still.
+pytestmark = pytest.mark.filterwarnings("default:Passing pyOpenSSL:DeprecationWarning")
+
+NOTHING: Counter[int] = Counter()
+SIZES = pytest.mark.parametrize("count", [1, MANY], ids=["small", "large"])
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An endpoint string with a certificate that nobody else trusts."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oneshot.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return f"ssl:0:interface=127.0.0.1:privateKey={folder}/key.pem:certKey={folder}/cert.pem"
+
+
+# Unix sockets
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_what_was_read_does_not_come_again(tmp_path: Path, count: int) -> None:
+    """Behind a proxy on the same machine every event would be counted twice, or not at all."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            scraper.ask()
+            assert (await scraper.answer()).events == events
+            await house.fate("delivered", "final")
+            scraper.ask()
+            assert (await scraper.answer()).events == NOTHING
+
+
+@SIZES
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("read", [0, 1])
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_what_was_thrown_away_comes_again(
+    tmp_path: Path, count: int, half_closed: bool, read: int
+) -> None:
+    """The kernel empties the queue of a peer that closes: as if it had read everything."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen(count)
+        scraper = house.scraper()
+        scraper.ask()
+        if half_closed:
+            scraper.finish_sending()
+        await scraper.read(read)
+        await house.shipped()
+        assert house.last == []
+        scraper.close()
+        await house.fate("returned")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_who_closes_first_gets_it_again(tmp_path: Path) -> None:
+    """A scraper that gives up while the store works would lose its events."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen()
+        scraper = house.scraper()
+        scraper.ask()
+        scraper.close()
+        await until(lambda: house.last == ["returned"], lambda: str(house.last))
+        assert await house.scrape() == events
+
+
+# TLS
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_over_tls_what_was_read_does_not_come_again(tmp_path: Path, tls: str, count: int) -> None:
+    """Every event would be counted twice, or not at all."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            for expected in (events, NOTHING):
+                scraper.ask()
+                assert (await scraper.answer()).events == expected
+        assert house.fates == [["delivered", "final"]]
+
+
+@SIZES
+@pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_reads_all_and_says_no_goodbye_has_it(
+    tmp_path: Path, tls: str, count: int, header: str
+) -> None:
+    """A client that drops the connection without close_notify, as many do, would be served twice."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask("one", header)
+            assert (await scraper.answer()).events == events
+        await house.fate("delivered", "final")
+        await until(lambda: not house.site._channels, lambda: "the connection is still open")
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            assert (await scraper.answer()).events == NOTHING
+
+
+@pytest.mark.parametrize("goodbye", [False, True], ids=["reset", "close_notify"])
+@pytest.mark.parametrize("read", [1, 2_000_000])
+@pytest_twisted.ensureDeferred
+async def test_over_tls_a_response_read_in_part_comes_again(
+    tmp_path: Path, tls: str, goodbye: bool, read: int
+) -> None:
+    """A scrape that is given up in the middle would lose everything in it."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(MANY)
+        scraper = house.scraper()
+        await scraper.handshake()
+        scraper.ask()
+        await scraper.read(read)
+        assert house.last == []
+        if goodbye:
+            scraper.say_goodbye()
+            scraper.close()
+        else:
+            scraper.reset()
+        await house.fate("returned")
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            assert (await scraper.answer()).events == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Path, tls: str) -> None:
+    """TLS drops what is written after close_notify: without a sign, the events would be lost."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(MANY)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            await scraper.read(1)
+            scraper.say_goodbye()
+            await scraper.rest_raw()
+            await house.fate("returned")
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            assert (await scraper.answer()).events == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_http_2_is_not_offered(tmp_path: Path, tls: str) -> None:
+    """A request would no longer be bound to a connection, and the receipt means nothing."""
+    async with open_house(tmp_path, tls) as house:
+        with house.scraper() as scraper:
+            assert await scraper.handshake("h2", "http/1.1") == "http/1.1"
