@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -30,6 +30,10 @@ MAX_WAITING_BYTES = 64 << 20
 #: of the clients take turns, and each waits for the other's commit. PostgreSQL has `commit_delay`
 #: for it.
 SLOW_COMMIT, PAUSE_PART, MAX_PAUSE = 0.05, 0.1, 0.1
+
+#: Seconds after which the next batch goes though the one before is not answered: the store is in
+#: doubt about that one perhaps, and what comes now is to be refused and not to wait for ever.
+PATIENCE = 1.0
 
 #: Memory that an event takes besides its text, roughly (bytes).
 _OVERHEAD = 200
@@ -66,7 +70,8 @@ class Intake:
         self._telemetry = telemetry
         self._clock = clock
         self._queue: list[_Waiting] = []
-        self._storing = False
+        self._storing = False  # when `_queue` goes next is settled
+        self._at_store = 0  # batches
         self._pause = 0.0  # before the next batch goes, seconds
         self._idle: list[Deferred[None]] = []
         self._unheard = RateLimited(
@@ -106,7 +111,7 @@ class Intake:
 
     def drain(self) -> Deferred[None]:
         """Fires when nothing waits any more, and everybody has been answered."""
-        if not self._storing:
+        if not self._storing and not self._at_store:
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._idle.append(done)
@@ -129,29 +134,42 @@ class Intake:
 
     def _store_waiting(self) -> None:
         batch, self._queue = self._queue, []
+        self._at_store += 1
+        overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch])
-        stored.addBoth(self._answer, batch, self._clock.seconds())
+        stored.addBoth(self._answer, batch, self._clock.seconds(), overdue)
 
-    def _answer(
-        self, result: list[Stored | Conflict] | Failure, batch: list[_Waiting], asked: float
-    ) -> None:
-        for item in batch:
-            self.load.events -= len(item.group.events)
-            self.load.size -= _size(item.group.events)
-        took = self._clock.seconds() - asked
-        self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
+    def _next(self) -> None:
+        """The next batch may go, if there is one."""
         if not self._queue:
             self._storing = False
         elif self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
         else:
             self._store_waiting()
+
+    def _answer(
+        self,
+        result: list[Stored | Conflict] | Failure,
+        batch: list[_Waiting],
+        asked: float,
+        overdue: IDelayedCall,
+    ) -> None:
+        self._at_store -= 1
+        for item in batch:
+            self.load.events -= len(item.group.events)
+            self.load.size -= _size(item.group.events)
+        took = self._clock.seconds() - asked
+        self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
+        if overdue.active():
+            overdue.cancel()
+            self._next()
         if isinstance(result, Failure):
             self._refuse(batch, result)
         else:
             for item, outcome in zip(batch, result, strict=True):
                 self._tell(item, outcome)
-        if not self._storing:
+        if not self._storing and not self._at_store:
             idle, self._idle = self._idle, []
             for done in idle:
                 done.callback(None)

@@ -150,3 +150,11 @@ def came(asked: Deferred[Shipment]) -> list[Shipment | Failure]:
     got: list[Shipment | Failure] = []
     asked.addBoth(got.append)
     return got
+
+
+def with_events(rig: Rig, *series: str, name: str = "ann", timed: bool = False) -> Shipment:
+    """A response with these events in it, on its way."""
+    rig.append(*(series or ("a",)))
+    shipment = rig.scrape(name, timed=timed)
+    assert shipment.awaits_receipt
+    return shipment

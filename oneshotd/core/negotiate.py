@@ -15,7 +15,7 @@ from attrs import field, frozen
 from oneshotd.core.exposition import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT
 
 #: Characters of a header that is looked at; a longer one counts as none. Prometheus' Accept has
-#: 335 at most, browsers' have less.
+#: 308 at most, browsers' have less.
 MAX_HEADER = 2000
 
 # An element of a list; a quoted string may hold the comma and the semicolon, and one that does

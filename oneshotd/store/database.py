@@ -85,10 +85,11 @@ def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         elif not (_has_our_id(connection) or _is_empty(connection)):
             raise StoreRefused(f"the file {path} is a SQLite database, but not one of oneshotd: left alone")
+        _check_version(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _upgrade(connection, path)
+        _upgrade(connection)
         if thorough:
             _look_at_every_page(connection)
         # Touches every table's root, the newest of the log, and takes the lock for good.
@@ -133,13 +134,17 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
         raise corrupt("the columns of a segment differ in length")
 
 
-def _upgrade(connection: sqlite3.Connection, path: str) -> None:
+def _check_version(connection: sqlite3.Connection, path: str) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StoreRefused(
             f"the store {path} has layout {version}, this oneshotd knows {SCHEMA_VERSION}:"
             " it was written by a newer version"
         )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = (files("oneshotd.store") / "schema" / f"{number}.sql").read_text("utf-8")
         connection.execute("BEGIN IMMEDIATE")

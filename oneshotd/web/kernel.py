@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import termios
+from contextlib import suppress
 from enum import Enum
 
 #: linux/sockios.h: SIOCOUTQ has the number of TIOCOUTQ. For TCP it reads the bytes that the
@@ -20,6 +21,9 @@ SIOCOUTQ = termios.TIOCOUTQ
 
 #: linux/tcp.h, struct tcp_info: tcpi_state, and tcpi_data_segs_in at byte 152 (Linux 4.6).
 _TCP_INFO = struct.Struct("=B151xI")
+
+#: socket(7), SO_LINGER: on or off, seconds. On for 0 s means a reset instead of an orderly end.
+_LINGER = struct.Struct("ii")
 
 #: net/tcp_states.h
 TCP_CLOSE = 7
@@ -92,6 +96,14 @@ class KernelQueue:
             return self._tcp_info()[1] if self.is_tcp else 0
         except OSError:
             return 0
+
+    def perish_with_us(self, yes: bool) -> None:
+        """Whether the kernel resets the connection if this process is killed.
+
+        Otherwise it goes on sending what it has, and delivers what nobody will ever note (TCP).
+        """
+        with suppress(OSError, ValueError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(yes, 0))
 
     def close(self) -> None:
         """Give the descriptor back; nothing can be asked afterwards."""

@@ -125,6 +125,8 @@ class Receipt:
     def start(self) -> None:
         """Send; the headers are in the transport's buffer already, or go with the first piece."""
         self._queue = self._line.queue()
+        if self._queue is not None:
+            self._queue.perish_with_us(True)
         self._line.pull_from(self)
 
     # IPullProducer
@@ -192,6 +194,7 @@ class Receipt:
     def _delivered(self) -> None:
         self.state = State.DELIVERED
         if self._queue is not None:
+            self._queue.perish_with_us(False)
             self._heard = self._queue.heard()
         self._shipment.delivered()
         if self._line.is_tls or (self._queue is not None and not self._queue.is_tcp):
@@ -232,7 +235,9 @@ class Receipt:
     def _out_of_time(self) -> None:
         self.ask()
         if self.state is State.DELIVERED:
-            self._final()
+            # Timers come before sockets: where the daemon was held up, a reset that came in time
+            # has not been looked at yet.
+            self._timer = self._line.clock.callLater(0, self._final)
         elif self.state is not State.ENDED:
             self._return(uncertain=self.state is State.SENT)
 

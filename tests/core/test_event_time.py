@@ -143,9 +143,9 @@ def test_no_sample_is_before_the_floor(several: bool) -> None:
 @pytest.mark.parametrize("floor", [0, NOW - 60_000])
 def test_the_floor_stays_where_nothing_was_moved(floor: int) -> None:
     """Otherwise it would move samples that were shown before, and they were counted again."""
-    some: list[Row] = [(A, None, -5_000), (A, None, -4_000)]
-    for rows in ([], some):
-        planned = plan_event_time(pending(rows), Caps(), now_ms=NOW, several=True, floor=floor)
+    rows: list[Row] = [(A, None, -5_000), (A, None, -4_000)]
+    for some in (rows[:0], rows):
+        planned = plan_event_time(pending(some), Caps(), now_ms=NOW, several=True, floor=floor)
         assert planned.floor == floor
 
 
@@ -206,7 +206,7 @@ def test_byte_cap_counts_timestamps(several: bool) -> None:
 
 def test_owed_cap_stops_the_cursor() -> None:
     """A burst that ran hours ahead of the clock stays in the log, and not in the scraper's debt."""
-    rows: list[Row] = [(A, None, MAX_AHEAD + n) for n in range(5)] + [(B, None, 0)]
+    rows: list[Row] = [*((A, None, MAX_AHEAD + n) for n in range(5)), (B, None, 0)]
     planned = plan_event_time(pending(rows), Caps(owed=2), now_ms=NOW, several=True)
     assert (planned.cursor, planned.newly_owed) == (3, [2, 3])
     assert planned.samples == samples([(A, "1", MAX_AHEAD)])

@@ -109,3 +109,10 @@ class SmallDisk:
     def seen_by(self, daemon: Daemon) -> Path:
         """Its root, as long as the daemon runs."""
         return Path(f"/proc/{daemon.process.pid}/root{self._point}")
+
+    def remounted(self, daemon: Daemon, how: str) -> bool:
+        """Remount it, ``ro`` or ``rw``; false where that is not possible now: a file is open for
+        writing."""
+        inside = ("nsenter", "--preserve-credentials", "-U", "-m", "-t", str(daemon.process.pid))
+        mount = ("mount", "-o", f"remount,{how}", str(self._point))
+        return subprocess.run((*inside, *mount), capture_output=True, timeout=30).returncode == 0

@@ -238,7 +238,7 @@ class Scraper:
         context.set_alpn_protocols(protocols)
         tls = await deferToThread(context.wrap_socket, self.sock)
         self.sock = tls
-        return cast(ssl.SSLSocket, tls).selected_alpn_protocol()
+        return tls.selected_alpn_protocol()
 
     def say_goodbye(self) -> None:
         """Send close_notify, and wait for no answer."""

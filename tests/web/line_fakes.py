@@ -83,6 +83,9 @@ class FakeQueue:
         assert not self.closed
         return self._heard
 
+    def perish_with_us(self, yes: bool) -> None:
+        assert not self.closed
+
     def close(self) -> None:
         assert not self.closed
         self.closed = True

@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from web.house import MANY, Scraper, open_house, reactor, until
 
+from oneshotd.web.channel import Channel
+
 #: Seconds of the time limits here, and how much later a loaded machine may be.
 BRIEF, LATE = 0.3, 5.0
 
@@ -42,7 +44,11 @@ async def test_a_request_that_trickles_in_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", ""], ids=["second", "first"])
-@pytest.mark.parametrize("part", ["GET / HTTP/1.1\r\nHo", "POST /event?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na"])
+@pytest.mark.parametrize(
+    "part",
+    ["GET / HTTP/1.1\r\nHo", "POST /event?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na"],
+    ids=["headers", "body"],
+)
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_does_not_end_is_cut(tmp_path: Path, first: str, part: str) -> None:
     """Also one that came together with the request before it."""
@@ -101,20 +107,19 @@ async def test_time_does_not_run_out_while_the_store_works(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
 @pytest_twisted.ensureDeferred
-async def test_who_never_reads_an_answer_that_moves_nothing_is_cut(tmp_path: Path, header: str) -> None:
+async def test_who_never_reads_an_answer_that_moves_nothing_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
     """It would hold its connection, and megabytes of memory, for ever."""
     async with open_house(tmp_path, idle_timeout=BRIEF) as house:
         await house.happen(MANY)
-        house.site.protocol.abortTimeout, before = BRIEF, house.site.protocol.abortTimeout
-        try:
-            with house.scraper(window=1) as scraper:
-                scraper.ask("one", "Accept: text/html", header)
-                await until(lambda: house.site._channels, lambda: "no connection")
-                await until(lambda: not house.site._channels, lambda: "the connection is still open")
-                with pytest.raises(ConnectionResetError):
-                    await scraper.rest()
-        finally:
-            house.site.protocol.abortTimeout = before
+        monkeypatch.setattr(Channel, "abortTimeout", BRIEF)
+        with house.scraper(window=1) as scraper:
+            scraper.ask("one", "Accept: text/html", header)
+            await until(lambda: house.site._channels, lambda: "no connection")
+            await until(lambda: not house.site._channels, lambda: "the connection is still open")
+            with pytest.raises(ConnectionResetError):
+                await scraper.rest()
 
 
 # How many

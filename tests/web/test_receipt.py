@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,13 +232,13 @@ def test_the_body_goes_out_piece_by_piece(size: int) -> None:
 def test_the_kernel_is_asked_at_once_and_then_ever_less_often() -> None:
     """A scrape would take longer than it needs, or a slow one would burn the processor."""
     bench = after("sent")
-    pauses = []
+    pauses: list[float] = []
     while not pauses or pauses[-1] < LAST_LOOK:
         (look,) = [call for call in bench.clock.getDelayedCalls() if call.getTime() < DEADLINE]
         pauses.append(look.getTime() - bench.clock.seconds())
         bench.clock.advance(pauses[-1])
     assert pauses[0] == pytest.approx(FIRST_LOOK)
-    assert all(later <= 2 * sooner + 1e-9 for sooner, later in zip(pauses, pauses[1:], strict=False))
+    assert all(later <= 2 * sooner + 1e-9 for sooner, later in pairwise(pauses))
     assert len(pauses) < 20
 
 

@@ -169,8 +169,9 @@ async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Pa
             scraper.ask()
             await scraper.read(1)
             scraper.say_goodbye()
-            await scraper.rest_raw()
-            await house.fate("returned")
+            with pytest.raises(ConnectionResetError):
+                await scraper.rest_raw()
+            assert house.last == ["returned"]
         with house.scraper() as scraper:
             await scraper.handshake()
             scraper.ask()
