@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import Attribute, field, fields, frozen
 
+from oneshotd.core.abilities import Timestamps
 from oneshotd.core.address import Networks, parse_network
 from oneshotd.core.wire import Rules
 
@@ -149,6 +150,17 @@ def metric_name(text: str) -> str:
     return text
 
 
+def mode(text: str) -> Timestamps:
+    """Whose time samples have.
+
+    :raises ValueError: "expected …, got …".
+    """
+    try:
+        return Timestamps(text)
+    except ValueError:
+        raise ValueError(f"expected scrape or event, got {text!r}") from None
+
+
 def level_name(text: str) -> str:
     """One of `LOG_LEVELS`, in any case; "warning" is "warn".
 
@@ -247,6 +259,12 @@ class Config:
         validator=_within_hold,
     )
     metric: str = _option("events_to_metrics", metric_name, "name", "metric name of events that bring none")
+    timestamps: Timestamps = _option(
+        "scrape",
+        mode,
+        "scrape|event",
+        "whose time samples have where a scraper does not say; $USE_EXPLICIT_TIMESTAMPS is asked, too",
+    )
     max_events: int = _option("1000000", count, "events", "most events held; beyond, the oldest go")
     max_bytes: int = _option("1G", size, "size", "most bytes held; beyond, the oldest go")
     trusted_proxy: Networks = _option(

@@ -6,21 +6,23 @@ client goes away), so nothing here runs in the handler's coroutine alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.core import exposition
+from oneshotd.core.abilities import Timestamps
 from oneshotd.core.event import Pending
-from oneshotd.core.sampling import Caps, Plan, plan
+from oneshotd.core.event_time import shown_after
+from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scraper import MAX_PENDING, Visit
 from oneshotd.errors import StoreUnavailable
+from oneshotd.response import Response, Wanted, respond
+from oneshotd.shipment import Shipment
 from oneshotd.store.interface import Census, IStore, Reservation, Settled
 from oneshotd.telemetry import Telemetry
 
@@ -39,116 +41,11 @@ FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 _BUSY = Reservation(token=None, pending=Pending(), busy="in flight")
 
 
-class Shipment:
-    """One response to a scraper, and what is to happen with it.
-
-    :ivar body: the response, text 0.0.4.
-    :ivar content_type: its Content-Type.
-    :ivar awaits_receipt: whether events are in it, so that its arrival is to be proven.
-
-    The receipt calls `delivered` or `returned` once; after `delivered` either `revoked` or
-    `final`.
-
-    :ivar is_final: nothing further will be said of it.
-    :ivar is_stuck: the store refuses to take down how it ended.
-    """
-
-    def __init__(self, delivery: Delivery, visit: Visit, body: bytes) -> None:
-        self.body = body
-        self.content_type = exposition.CONTENT_TYPE_TEXT
-        self.is_final = False
-        self.is_stuck = False
-        self._delivery = delivery
-        self._visit = visit
-        self._token = 0
-        self._plan: Plan | None = None
-        self._settled: Deferred[None] | None = None
-
-    def carries(self, token: int, planned: Plan) -> None:
-        """There are events in it, reserved under this token."""
-        self._token, self._plan = token, planned
-
-    @property
-    def awaits_receipt(self) -> bool:
-        """Whether anybody needs to know that it has arrived."""
-        return self._plan is not None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all that was said of its end so far is on disk, and something was."""
-        return self._settled is not None and bool(self._settled.called)
-
-    def delivered(self) -> None:
-        """The scraper's side has acknowledged every byte."""
-        self._delivery.count_delivered(self._visit, self._events)
-        self._then(lambda: self._settle(True))
-
-    def returned(self, uncertain: bool) -> None:
-        """It did not arrive.
-
-        :param uncertain: it may have been read all the same: the acknowledgement is missing.
-        """
-        self.is_final = True
-        self._delivery.count_returned(self._visit, self._events, uncertain)
-        self._then(lambda: self._settle(False))
-
-    def revoked(self) -> None:
-        """It arrived, and the scraper has thrown it away unread."""
-        self.is_final = True
-        self._delivery.count_revoked(self._visit, self._events)
-        self._then(self._revoke)
-
-    def final(self) -> None:
-        """It can be revoked no more."""
-        self.is_final = True
-        self._then(self._release)
-
-    def settlement(self) -> Deferred[None]:
-        """Fires when all that was said of its end is on disk."""
-        return succeed(None) if self._settled is None else self._settled
-
-    @property
-    def _events(self) -> Plan:
-        assert self._plan is not None
-        return self._plan
-
-    async def _settle(self, delivered: bool) -> None:
-        planned = self._events
-        settled = await self._delivery.persist(
-            lambda: self._delivery.store.settle(
-                self._token, delivered, planned.cursor, planned.newly_owed, planned.went_out
-            ),
-            self._stuck,
-        )
-        self._delivery.note_settled(self._visit, settled)
-
-    async def _revoke(self) -> None:
-        revoked = await self._delivery.persist(
-            lambda: self._delivery.store.revoke(self._token), self._stuck
-        )
-        self._delivery.note_settled(self._visit, revoked)
-
-    def _stuck(self, stuck: bool) -> None:
-        self.is_stuck = stuck
-
-    async def _release(self) -> None:
-        self._delivery.store.release(self._token)
-
-    def _then(self, work: Callable[[], Awaitable[object]]) -> None:
-        async def do(before: Deferred[None] | None) -> None:
-            if before is not None:
-                await before
-            await work()
-
-        self._settled = self._delivery.track(Deferred.fromCoroutine(do(self._settled)))
-        if self.is_final:
-            self._settled.addCallback(lambda _: self._delivery.ended(self._visit, self))
-
-
 class Delivery:
     """Answers scrapes and sees each delivery to its end.
 
-    :param now_ms: Unix ms, for the latencies.
+    :param now_ms: Unix ms.
+    :param timestamps: the mode of those who ask for none.
     """
 
     _log = Logger()
@@ -160,6 +57,7 @@ class Delivery:
         clock: IReactorTime,
         now_ms: Callable[[], int],
         caps: Caps | None = None,
+        timestamps: Timestamps = Timestamps.SCRAPE,
     ) -> None:
         self.store = store
         self._telemetry = telemetry
@@ -170,6 +68,9 @@ class Delivery:
         #: Who has a delivery that has not ended, or whose end is not on disk.
         self._last: dict[str, Shipment] = {}
         self._timed: set[str] = set()
+        self._timestamps = timestamps
+        #: See `event_time.shown_after`; memory only, and for few scrapers.
+        self._shown: dict[str, Mapping[str, int]] = {}
         self._under_way: set[Deferred[None]] = set()
         self._idle: list[Deferred[None]] = []
 
@@ -179,16 +80,17 @@ class Delivery:
         known = {scraper.name for scraper in census.scrapers}
         # What was delivered a moment ago may not be in the census yet.
         self._timed &= known
+        for gone in self._shown.keys() - known:
+            del self._shown[gone]
         self._timed |= {scraper.name for scraper in census.scrapers if scraper.timed}
 
     def timed_before(self, name: str) -> bool:
         """Whether this identity has had a delivery with X-Prometheus-Scrape-Timeout-Seconds."""
         return name in self._timed
 
-    async def scrape(self, visit: Visit, *, limit: int | None, timeout: float) -> Shipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
         """Answer a scrape; without events if there are none or none may go now.
 
-        :param limit: samples in the whole response at most.
         :param timeout: seconds until the scraper gives up.
         """
         until = self._clock.seconds() + min(timeout / 2, MAX_STORE_WAIT)
@@ -203,19 +105,19 @@ class Delivery:
         reservation = await self._within(until, self._or_none(asked), self._hand_back) or _BUSY
         try:
             await self._within(until, counted, lambda _: None)
-            return self._dispatch(visit, reservation, limit)
+            return self._dispatch(visit, reservation, wanted)
         except BaseException:  # the client hung up meanwhile, or something of ours is wrong
             self._hand_back(reservation)
             raise
 
-    async def look(self, visit: Visit, *, limit: int | None) -> Shipment:
+    async def look(self, visit: Visit, wanted: Wanted) -> Shipment:
         """What `scrape` would answer; nothing moves, nobody is registered."""
         until = self._clock.seconds() + MAX_STORE_WAIT
         asked, counted = self.store.look(visit, MAX_PENDING), self._count()
         reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
         await self._within(until, counted, lambda _: None)
         self._telemetry.scraped("look")
-        return self._load(visit, reservation, limit)[0]
+        return self._shipment(visit, wanted, self._respond(visit, reservation, wanted))
 
     def drain(self) -> Deferred[None]:
         """Fires when every delivery has ended, and its end is on disk."""
@@ -234,11 +136,13 @@ class Delivery:
         """Count what has arrived."""
         if visit.timed:
             self._timed.add(visit.name)
+        self._note_shown(visit, planned, delivered=True)
         if planned.events:
             self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
 
     def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
         """Count what has not."""
+        self._note_shown(visit, planned, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
             self._telemetry.uncertain(visit.name, planned.events)
@@ -251,6 +155,7 @@ class Delivery:
 
     def count_revoked(self, visit: Visit, planned: Plan) -> None:
         """Count what was thrown away."""
+        self._note_shown(visit, planned, delivered=False)
         self._telemetry.revoked(visit.name, planned.events)
         self._log.info(
             "{scraper} threw {events} events away unread; they go out again",
@@ -312,13 +217,15 @@ class Delivery:
 
     # -- parts of a response
 
-    def _dispatch(self, visit: Visit, reservation: Reservation, limit: int | None) -> Shipment:
-        shipment, planned = self._load(visit, reservation, limit)
+    def _dispatch(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> Shipment:
+        response = self._respond(visit, reservation, wanted)
+        shipment = self._shipment(visit, wanted, response)
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
             return shipment
+        planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))
-        shipment.carries(reservation.token, planned)
+        shipment.carries(reservation.token, planned, response.past)
         self._last[visit.name] = shipment
         if planned.events or planned.cursor != reservation.pending.cursor:
             self._telemetry.scraped("events")
@@ -327,7 +234,29 @@ class Delivery:
         self._telemetry.scraped("empty")
         shipment.delivered()
         shipment.final()
-        return Shipment(self, visit, shipment.body)
+        return self._shipment(visit, wanted, response)
+
+    def _respond(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> Response:
+        return respond(
+            reservation,
+            wanted,
+            telemetry=self._telemetry,
+            census=self._census,
+            caps=self._caps,
+            default=self._timestamps,
+            now_ms=self._now_ms(),
+            shown=self._shown.get(visit.name, {}),
+        )
+
+    def _shipment(self, visit: Visit, wanted: Wanted, response: Response) -> Shipment:
+        return Shipment(self, visit, response.body, wanted.format.content_type)
+
+    def _note_shown(self, visit: Visit, planned: Plan, *, delivered: bool) -> None:
+        shown = self._shown.pop(visit.name, {})
+        if shown or planned.counted:
+            shown = shown_after(shown, planned, delivered=delivered, now_ms=self._now_ms())
+        if shown:
+            self._shown[visit.name] = shown
 
     def _hand_back(self, reservation: Reservation | None) -> None:
         """A reservation that came too late for its response."""
@@ -352,17 +281,6 @@ class Delivery:
                 self._log.failure("asking the store", failure=failure)
 
         return asked.addErrback(failed)
-
-    def _load(self, visit: Visit, reservation: Reservation, limit: int | None) -> tuple[Shipment, Plan]:
-        # A response is the events, then the daemon's own metrics, within one limit for both.
-        own, samples = self._telemetry.render(self._census, None if limit is None else limit // 2)
-        caps = self._caps
-        if limit is not None:
-            caps = evolve(caps, samples=min(caps.samples, limit - samples))
-        planned = plan(reservation.pending, caps)
-        if not planned.samples and not samples:
-            own, _ = self._telemetry.render(self._census, limit)  # a response is never empty
-        return Shipment(self, visit, exposition.text(planned.samples) + own), planned
 
     def _within(self, until: float, asked: Deferred[T], late: Callable[[T], object]) -> Deferred[T | None]:
         """The answer, or None if it does not come in time.

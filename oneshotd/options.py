@@ -30,11 +30,19 @@ class _Layer:
     names: Mapping[str, str]
 
 
+#: The variable that sets an option, for errors.
+_VARIABLES = {
+    "log-level": "$LOG_LEVEL",
+    "store": "$STATE_DIRECTORY",
+    "timestamps": "$USE_EXPLICIT_TIMESTAMPS",
+}
+
+
 def configure(given: Mapping[str, _Given], environ: Mapping[str, str], file: str | None = None) -> Config:
     """The configuration out of all its sources.
 
     :param given: options of the command line, by name without the dashes; True for a switch.
-    :param environ: LOG_LEVEL and STATE_DIRECTORY (systemd.exec(5)) count.
+    :param environ: LOG_LEVEL, STATE_DIRECTORY (systemd.exec(5)) and USE_EXPLICIT_TIMESTAMPS count.
     :param file: a TOML file, or None.
     :raises ConfigError: one line that names the source, the option, what was expected and got.
     """
@@ -74,10 +82,13 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
     given: dict[str, _Given] = {}
     if level := environ.get("LOG_LEVEL"):
         given["log-level"] = level
+    # As existing deployments of the Go server say it.
+    if environ.get("USE_EXPLICIT_TIMESTAMPS", "").lower() in ("1", "t", "true"):
+        given["timestamps"] = "event"
     # systemd gives all directories of a unit, separated by colons; the first is the main one.
     if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         given["store"] = f"sqlite:{PurePath(state) / 'oneshotd.sqlite'}"
-    return _Layer(given=given, names={"log-level": "$LOG_LEVEL", "store": "$STATE_DIRECTORY"})
+    return _Layer(given=given, names=_VARIABLES)
 
 
 def _read(file: str) -> _Layer:

@@ -90,7 +90,9 @@ class OneshotService(Service):
             committed=telemetry.commit,
         )
         self._intake = Intake(self._store, telemetry, reactor)
-        self._delivery = Delivery(self._store, telemetry, reactor, lambda: int(time.time() * 1000))
+        self._delivery = Delivery(
+            self._store, telemetry, reactor, lambda: int(time.time() * 1000), timestamps=config.timestamps
+        )
         self._site.resource = Doors(
             intake=self._intake,
             delivery=self._delivery,

@@ -22,8 +22,10 @@ from prometheus_client.metrics_core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 
 from oneshotd import __version__
+from oneshotd.core.negotiate import Format
 from oneshotd.errors import REASONS
 from oneshotd.histogram import Histogram
 from oneshotd.store.interface import Census, ScraperStatus
@@ -171,8 +173,10 @@ class Telemetry:
 
     # What is shown
 
-    def render(self, census: Census, most: int | None = None) -> tuple[bytes, int]:
-        """The own metrics in the text format 0.0.4, and how many samples they are.
+    def render(
+        self, census: Census, format: Format = Format.TEXT, most: int | None = None
+    ) -> tuple[bytes, int]:
+        """The own metrics in a format, and how many samples they are.
 
         :param most: with more samples than these, whole families are left out: first those
             per scraper, then histograms, then the rest, each from its end.
@@ -185,7 +189,8 @@ class Telemetry:
         samples = sum(len(family.samples) for family in families)
         while most is not None and samples > most and families:
             samples -= len(families.pop().samples)
-        return generate_latest(_Families(families)), samples
+        write = openmetrics_latest if format is Format.OPENMETRICS else generate_latest
+        return write(_Families(families)), samples
 
     def reserved_names(self) -> frozenset[str]:
         """Every metric name that an event may not have.

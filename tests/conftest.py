@@ -1,7 +1,19 @@
 """What holds for every test."""
 
+import pytest
 from hypothesis import settings
 
 # No deadline: a machine that is busy with something else must not fail a test.
 settings.register_profile("oneshotd", deadline=None)
 settings.load_profile("oneshotd")
+
+# The contract's files are no test modules by name, so pytest must be told to explain their asserts.
+pytest.register_assert_rewrite(
+    "store.backend",
+    "store.contract_append",
+    "store.contract_delivery",
+    "store.contract_keys",
+    "store.contract_leases",
+    "store.contract_looking",
+    "store.contract_upkeep",
+)

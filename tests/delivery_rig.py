@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import Visit
-from oneshotd.delivery import Delivery, Shipment
+from oneshotd.delivery import Delivery
+from oneshotd.response import Wanted
+from oneshotd.shipment import Shipment
 from oneshotd.store.interface import Census
 from oneshotd.store.ledger import Limits
 from oneshotd.store.sqlite import SQLiteStore
@@ -99,12 +101,12 @@ class Rig:
     ) -> Deferred[Shipment]:
         """A scrape comes in."""
         visit = Visit(name=name, named=" " not in name, timed=timed)
-        return Deferred.fromCoroutine(self.delivery.scrape(visit, limit=limit, timeout=timeout))
+        return Deferred.fromCoroutine(self.delivery.scrape(visit, Wanted(limit=limit), timeout=timeout))
 
     def look(self, name: str = "ann", limit: int | None = None) -> bytes:
         """A person looks."""
         shipment = self.pump.get(
-            Deferred.fromCoroutine(self.delivery.look(Visit(name=name, named=True), limit=limit))
+            Deferred.fromCoroutine(self.delivery.look(Visit(name=name, named=True), Wanted(limit=limit)))
         )
         assert not shipment.awaits_receipt
         return shipment.body

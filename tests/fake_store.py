@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from oneshotd.core.event import Event, Group
 from oneshotd.core.scraper import Visit
+from oneshotd.core.timeline import Past
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored
 
@@ -97,10 +98,16 @@ class TroubledStore:
         return self._ask("look", partial(self.store.look, visit, limit))
 
     def settle(
-        self, token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+        self,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
     ) -> Deferred[Settled]:
         return self._ask(
-            "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out)
+            "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past)
         )
 
     def revoke(self, token: int) -> Deferred[Settled]:

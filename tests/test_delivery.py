@@ -14,7 +14,8 @@ from fake_store import logged
 
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
-from oneshotd.delivery import MAX_STORE_WAIT, Shipment
+from oneshotd.delivery import MAX_STORE_WAIT
+from oneshotd.shipment import Shipment
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from oneshotd.core.sampling import Caps
-from oneshotd.delivery import LEASE_MARGIN, Shipment
+from oneshotd.delivery import LEASE_MARGIN
+from oneshotd.shipment import Shipment
 
 NAMES = st.sampled_from(["ann", "bob", "192.0.2.7 curl"])
 LIMITS = st.sampled_from([None, None, 1, 2, 5, 30])

@@ -14,7 +14,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from oneshotd.core.scraper import Visit
-from oneshotd.delivery import MAX_STORE_WAIT, Shipment
+from oneshotd.delivery import MAX_STORE_WAIT
+from oneshotd.response import Wanted
+from oneshotd.shipment import Shipment
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_a_look_at_a_store_that_hangs_ends(rig: Rig) -> None:
     rig.store.silent.update({"look", "census"})
     done: list[object] = []
     visit = Visit(name="ann", named=True)
-    Deferred.fromCoroutine(rig.delivery.look(visit, limit=None)).addBoth(done.append)
+    Deferred.fromCoroutine(rig.delivery.look(visit, Wanted())).addBoth(done.append)
     rig.clock.advance(MAX_STORE_WAIT)
     assert len(done) == 1 and isinstance(done[0], Shipment)
 
@@ -249,7 +251,7 @@ def test_a_bug_in_planning_hands_the_reservation_back(rig: Rig, monkeypatch: pyt
     """Its scraper would get no events until a lease has lapsed."""
     rig.append("a")
     with monkeypatch.context() as patch:
-        patch.setattr("oneshotd.delivery.plan", lambda *_: 1 // 0)
+        patch.setattr("oneshotd.response.plan_next", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             rig.scrape()
     rig.quiet()

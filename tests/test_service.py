@@ -20,6 +20,7 @@ from oneshotd.config import Config, StoreAddress, UdpAddress
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.scraper import Visit
 from oneshotd.errors import OneshotError, StoreRefused
+from oneshotd.response import Wanted
 from oneshotd.service import LAST_REQUESTS, LAST_WRITES, UPKEEP, OneshotService
 from oneshotd.store.interface import Loss
 from oneshotd.store.sqlite import SQLiteStore
@@ -345,7 +346,7 @@ def test_a_settlement_that_a_full_disk_refuses_is_named_at_the_end(house: House)
     house.submit("first")
     house.pass_time(0)
     scraping = Deferred.fromCoroutine(
-        house.service._delivery.scrape(Visit(name="ann", named=True), limit=None, timeout=10.0)
+        house.service._delivery.scrape(Visit(name="ann", named=True), Wanted(), timeout=10.0)
     )
     shipment = house.reactor.get(scraping)
     assert shipment.awaits_receipt
@@ -367,7 +368,7 @@ def test_a_settlement_that_a_full_disk_refuses_is_made_up_for_at_the_end(house: 
     house.submit("first")
     house.pass_time(0)
     visit = Visit(name="ann", named=True)
-    scraping = Deferred.fromCoroutine(house.service._delivery.scrape(visit, limit=None, timeout=10.0))
+    scraping = Deferred.fromCoroutine(house.service._delivery.scrape(visit, Wanted(), timeout=10.0))
     shipment = house.reactor.get(scraping)
     house.disk.full = True
     shipment.delivered()

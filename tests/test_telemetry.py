@@ -49,7 +49,7 @@ class Shown:
     """What a scraper gets: figures by sample name and labels."""
 
     def __init__(self, telemetry: Telemetry, now: Census, most: int | None = None) -> None:
-        self.text, self.count = telemetry.render(now, most)
+        self.text, self.count = telemetry.render(now, most=most)
         self.families: list[Metric] = list(parse_text(self.text.decode()))
         self.samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value

@@ -29,6 +29,7 @@ from oneshotd.core.event import Group
 from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
 from oneshotd.errors import REASONS
+from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
 from oneshotd.web.request import OneshotRequest
@@ -98,14 +99,14 @@ class FakeDelivery:
     timed: set[str] = field(factory=set)
     fault: Exception | None = None
 
-    async def scrape(self, visit: Visit, *, limit: int | None, timeout: float) -> Shipment:
-        self.asked.append(("scrape", visit, limit, timeout))
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+        self.asked.append(("scrape", visit, wanted.limit, timeout))
         if self.fault is not None:
             raise self.fault
         return FakeShipment()
 
-    async def look(self, visit: Visit, *, limit: int | None) -> Shown:
-        self.asked.append(("look", visit, limit, None))
+    async def look(self, visit: Visit, wanted: Wanted) -> Shown:
+        self.asked.append(("look", visit, wanted.limit, None))
         return FakeShipment()
 
     def timed_before(self, name: str) -> bool:

@@ -23,6 +23,7 @@ from zope.interface import Interface
 
 from oneshotd.core.event import Event, Group, Pending
 from oneshotd.core.scraper import Visit
+from oneshotd.core.timeline import NOTHING_SHOWN, Past
 
 
 @frozen(kw_only=True)
@@ -56,12 +57,14 @@ class Reservation:
     :param remaining: how many events the scraper has to come beyond the pending ones.
     :param busy: why there are no events here: another delivery to this scraper is under way
         ("in flight"), or there are too many scrapers ("too many"); None otherwise.
+    :param past: what the scraper has been shown so far.
     """
 
     token: int | None
     pending: Pending
     remaining: int = 0
     busy: str | None = None
+    past: Past = NOTHING_SHOWN
 
 
 class Settled(Enum):
@@ -140,13 +143,19 @@ class IStore(Interface):
         """The same reading without a reservation, a registration or a trace."""
 
     def settle(
-        token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
     ) -> Deferred[Settled]:
-        """End a reservation. The last three count only if `delivered`.
+        """End a reservation. What follows `delivered` counts only if it is.
 
         :param cursor: the scraper's new cursor.
         :param newly_owed: seqs behind the new cursor that did not go out.
         :param went_out: owed seqs that did.
+        :param past: what the scraper has been shown now; None: as before.
         """
 
     def revoke(token: int) -> Deferred[Settled]:

@@ -10,6 +10,7 @@ from collections import deque
 from attrs import evolve, frozen
 
 from oneshotd.core.event import Event, Pending
+from oneshotd.core.timeline import NOTHING_SHOWN, Past
 
 #: Ended tokens remembered, to tell "already" from "superseded".
 ENDED_TOKENS = 1000
@@ -21,6 +22,7 @@ class Lease:
 
     :param until: monotonic seconds at which it lapses if nobody settles it.
     :param cursor: the scraper's cursor when it reserved.
+    :param past: what it had been shown then.
     :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
     :param delivered: it was settled so; what follows is there to undo it.
     """
@@ -30,6 +32,7 @@ class Lease:
     until: float
     cursor: int
     timed: bool
+    past: Past = NOTHING_SHOWN
     pending: Pending = Pending()
     delivered: bool = False
     newly_owed: tuple[int, ...] = ()
@@ -71,7 +74,9 @@ class Leases:
         """The lease with this token, lapsed or not, as long as nobody took its place."""
         return self._by_token.get(token)
 
-    def grant(self, scraper: str, until: float, pending: Pending, timed: bool) -> Lease:
+    def grant(
+        self, scraper: str, until: float, pending: Pending, timed: bool, past: Past = NOTHING_SHOWN
+    ) -> Lease:
         """A new lease; the caller has made sure that the scraper has none."""
         self._last += 1
         lease = Lease(
@@ -80,6 +85,7 @@ class Leases:
             until=until,
             cursor=pending.cursor,
             timed=timed,
+            past=past,
             pending=pending,
         )
         self._put(lease)

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from oneshotd.core.event import Event, Group, NewEvent, Pending, labels_of
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
+from oneshotd.core.timeline import Past
 from oneshotd.store import keys
 from oneshotd.store.clock import Clock, Times
 from oneshotd.store.interface import Census, Conflict, Reservation, ScraperStatus, Settled, Stored
@@ -175,7 +176,7 @@ class Ledger:
             return Reservation(token=None, pending=Pending(), busy="in flight")
         scraper.cursor = self._start(scraper)
         pending = self._pending(scraper, limit)
-        granted = self.leases.grant(visit.name, now + lease, pending, visit.timed)
+        granted = self.leases.grant(visit.name, now + lease, pending, visit.timed, scraper.past)
         return self._reservation(granted.token, scraper, pending)
 
     def look(self, visit: Visit, limit: int) -> Reservation:
@@ -186,7 +187,10 @@ class Ledger:
 
     def _reservation(self, token: int | None, scraper: Scraper, pending: Pending) -> Reservation:
         return Reservation(
-            token=token, pending=pending, remaining=self.head - pending.cursor + scraper.owed - len(pending)
+            token=token,
+            pending=pending,
+            remaining=self.head - pending.cursor + scraper.owed - len(pending),
+            past=scraper.past,
         )
 
     def _newcomer(self, visit: Visit) -> Scraper:
@@ -244,7 +248,13 @@ class Ledger:
         )
 
     def settle(
-        self, token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+        self,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
     ) -> Settled:
         """End a reservation; see `IStore.settle`."""
         lease = self.leases.get(token)
@@ -259,11 +269,12 @@ class Ledger:
         newly, gone = lease.rows(set(newly_owed)), lease.rows(set(went_out))
         self.leases.delivered(lease, tuple(newly_owed), tuple(gone))
         was_live = scraper.live
-        moved = bool(cursor != scraper.cursor or newly or gone or lease.timed > scraper.timed or not was_live)
+        before = scraper.cursor, scraper.timed, scraper.past
         scraper.cursor = cursor
+        scraper.past = past or scraper.past
         scraper.timed = scraper.timed or lease.timed
         scraper.answered += 1
-        if moved:
+        if newly or gone or not was_live or before != (scraper.cursor, scraper.timed, scraper.past):
             # Otherwise the count of answers waits for the next transaction that writes.
             self.scrapers.unowe(scraper, went_out)
             self.scrapers.owe(scraper, newly)
@@ -278,7 +289,7 @@ class Ledger:
         scraper = self.scrapers.by_name[lease.scraper]
         self.scrapers.unowe(scraper, lease.newly_owed)
         self.scrapers.owe(scraper, lease.went_out)
-        scraper.cursor = lease.cursor
+        scraper.cursor, scraper.past = lease.cursor, lease.past
         scraper.answered = max(0, scraper.answered - 1)
         self.scrapers.write(scraper)
         self.leases.end(lease)

@@ -12,6 +12,7 @@ from attrs import define
 
 from oneshotd.core.event import Event
 from oneshotd.core.scraper import LIVE_AFTER
+from oneshotd.core.timeline import NOTHING_SHOWN, Past
 
 
 @define(kw_only=True)
@@ -26,6 +27,7 @@ class Scraper:
     cursor: int
     seen_up: int
     seen_at: int
+    past: Past = NOTHING_SHOWN
     owed: int = 0
 
     @property
@@ -47,7 +49,8 @@ class ScraperTable:
         seen = [self.by_name[name] for name in self._seen & self.by_name.keys()]
         owed = dict(connection.execute("SELECT scraper, count(*) FROM owed GROUP BY scraper"))
         rows = connection.execute(
-            "SELECT id, name, named, timed, answered, cursor, seen_up, seen_at FROM scraper"
+            "SELECT id, name, named, timed, answered, cursor, seen_up, seen_at,"
+            " event_time, floor_at, latest_at FROM scraper"
         )
         self.by_name = {
             name: Scraper(
@@ -59,9 +62,22 @@ class ScraperTable:
                 cursor=cursor,
                 seen_up=seen_up,
                 seen_at=seen_at,
+                past=Past(event_time=bool(event_time), floor=floor, latest=latest),
                 owed=owed.get(number, 0),
             )
-            for number, name, named, timed, answered, cursor, seen_up, seen_at in rows
+            for (
+                number,
+                name,
+                named,
+                timed,
+                answered,
+                cursor,
+                seen_up,
+                seen_at,
+                event_time,
+                floor,
+                latest,
+            ) in rows
         }
         self._seen &= self.by_name.keys()
         for before in seen:
@@ -80,7 +96,7 @@ class ScraperTable:
         """Bring a row to disk."""
         self.by_name[scraper.name] = scraper
         self._connection.execute(
-            "INSERT OR REPLACE INTO scraper VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO scraper VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 scraper.id,
                 scraper.name,
@@ -90,6 +106,9 @@ class ScraperTable:
                 scraper.cursor,
                 scraper.seen_up,
                 scraper.seen_at,
+                scraper.past.event_time,
+                scraper.past.floor,
+                scraper.past.latest,
             ),
         )
 

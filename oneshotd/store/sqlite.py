@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from oneshotd.core.event import Event, Group
 from oneshotd.core.scraper import Visit
+from oneshotd.core.timeline import Past
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
 from oneshotd.store.database import Connect, plain_connect
@@ -72,9 +73,17 @@ class SQLiteStore:
         return self._worker.ask(lambda: self._ledger.look(visit, limit))
 
     def settle(
-        self, token: int, delivered: bool, cursor: int, newly_owed: Sequence[int], went_out: Sequence[int]
+        self,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
     ) -> Deferred[Settled]:
-        return self._end(token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out))
+        return self._end(
+            token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past)
+        )
 
     def revoke(self, token: int) -> Deferred[Settled]:
         return self._end(token, lambda: self._ledger.revoke(token))

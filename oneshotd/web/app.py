@@ -16,8 +16,10 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
+from oneshotd.core.abilities import takes_several, timestamps_mode
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.negotiate import accepts_gzip, choose_format
 from oneshotd.core.scraper import (
     Visit,
     forwarded_client,
@@ -28,8 +30,10 @@ from oneshotd.core.scraper import (
 )
 from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, parse_query
 from oneshotd.errors import OneshotError, Refused
+from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, Stored
 from oneshotd.web import page, problems, receipt
+from oneshotd.web.encoding import WORTH_IT, compressed
 from oneshotd.web.problems import JSON, answer
 from oneshotd.web.request import OneshotRequest, parameters
 
@@ -81,10 +85,10 @@ class Intake(Protocol):
 class Delivery(Protocol):
     """What the doors need of `oneshotd.delivery`."""
 
-    def scrape(self, visit: Visit, *, limit: int | None, timeout: float) -> Awaitable[Shipment]:
+    def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Awaitable[Shipment]:
         """Set aside what the scraper has to come; cancelled, it returns it."""
 
-    def look(self, visit: Visit, *, limit: int | None) -> Awaitable[Shown]:
+    def look(self, visit: Visit, wanted: Wanted) -> Awaitable[Shown]:
         """What would come; nothing moves."""
 
     def timed_before(self, name: str) -> bool:
@@ -171,7 +175,7 @@ class Doors:
     async def metrics(self, request: OneshotRequest) -> bytes:
         """The scrape, or a look at what it would bring."""
         address = self._check_reader(request)
-        asked = parameters(request.query, ("scraper", "limit"))
+        asked = parameters(request.query, ("scraper", "limit", "timestamps"))
         timeout = request.getHeader(_TIMEOUT)
         visit = identify(
             scraper=asked.get("scraper"),
@@ -179,7 +183,12 @@ class Doors:
             address=address,
             timed=timeout is not None,
         )
-        limit = scrape_limit(asked.get("limit"))
+        wanted = Wanted(
+            limit=scrape_limit(asked.get("limit")),
+            format=choose_format(request.header(b"Accept")),
+            timestamps=timestamps_mode(asked.get("timestamps")),
+            several=takes_several(request.getHeader(b"User-Agent")),
+        )
         if is_look(
             method=request.method,
             accept=b",".join(request.requestHeaders.getRawHeaders(b"Accept", [])),
@@ -187,12 +196,17 @@ class Doors:
             timed_before=self.delivery.timed_before(visit.name),
             timed=visit.timed,
         ):
-            shown = await self.delivery.look(visit, limit=limit)
+            shown = await self.delivery.look(visit, wanted)
             request.setHeader(b"Oneshotd-Look", b"1")
-            return answer(request, shown.body, content_type=shown.content_type.encode("ascii"))
+            return await _exposition(request, shown)
         deadline = scrape_deadline(timeout)
-        shipment = await self.delivery.scrape(visit, limit=limit, timeout=deadline)
-        answer(request, shipment.body, content_type=shipment.content_type.encode("ascii"))
+        shipment = await self.delivery.scrape(visit, wanted, timeout=deadline)
+        try:
+            shipment.body = await _exposition(request, shipment)
+        except BaseException:  # the client hung up meanwhile
+            if shipment.awaits_receipt:
+                shipment.returned(uncertain=False)
+            raise
         await self.send(request, shipment, deadline=deadline)
         return b""
 
@@ -264,6 +278,16 @@ class Doors:
             request.header(b"X-Real-IP"),
             self.trusted_proxies,
         )
+
+
+async def _exposition(request: OneshotRequest, shown: Shown) -> bytes:
+    """Set the headers for a body in an exposition format; gives the body as it goes out."""
+    request.setHeader(b"Vary", b"Accept, Accept-Encoding")
+    body = shown.body
+    if len(body) >= WORTH_IT and accepts_gzip(request.header(b"Accept-Encoding")):
+        body = await compressed(body)
+        request.setHeader(b"Content-Encoding", b"gzip")
+    return answer(request, body, content_type=shown.content_type.encode("ascii"))
 
 
 def _check(allowed: Networks, address: str, what: str) -> None:

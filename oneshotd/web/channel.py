@@ -30,6 +30,11 @@ REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
 MAX_CONNECTIONS = 1000
 
 
+#: Answers that wait in memory because their clients do not read them; beyond these, the one that
+#: has waited longest goes with its connection. An answer may have 8 MiB, events and our own metrics.
+#: (Deliveries are bounded in another way: there is one for each scraper.)
+MAX_UNREAD = 16
+
 #: A Content-Length header that is longer than this says nothing sensible.
 MAX_LENGTH_LINE = 100
 
@@ -56,6 +61,7 @@ class Channel(http.HTTPChannel):
         self._waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
         self._early = False  # bytes came while one was handled
+        self._answered: http.Request | None = None  # and the next one has to wait
         self._peer_finished = False
 
     @property
@@ -119,9 +125,39 @@ class Channel(http.HTTPChannel):
         super().rawDataReceived(data)
 
     def requestDone(self, request: http.Request) -> None:
+        rest = self.clearLineBuffer()
+        if rest:  # it came together with a request that was answered at once
+            self.rawDataReceived(rest)
         # What came early belongs to a pipelined request, which says nothing of this response.
         self._waiting, self.handling = not self._early, False
         self.began = self.clock.seconds()
+        if self in self.site.unread:
+            self._answered = request
+            self.setTimeout(self.site.idle_timeout)
+        elif self._early:
+            self._answered = request
+            self.clock.callLater(0, self._go_on)
+        else:
+            self._done(request)
+
+    # A client that sends requests without end gets one answered in a turn of the reactor, as
+    # everybody does, and the next one when it has taken the answer.
+
+    def pauseProducing(self) -> None:
+        self.site.unread_by(self)
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.site.unread.pop(self, None)
+        super().resumeProducing()
+        self.clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        request, self._answered = self._answered, None
+        if request is not None:
+            self._done(request)
+
+    def _done(self, request: http.Request) -> None:
         super().requestDone(request)
         if self.handling:
             return
@@ -137,7 +173,7 @@ class Channel(http.HTTPChannel):
         self._peer_finished = True
         for receipt in self._receipts:
             receipt.peer_finished()
-        if not self.handling:
+        if not self.handling and self._answered is None:
             self.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -147,6 +183,7 @@ class Channel(http.HTTPChannel):
         for receipt in self._receipts:
             receipt.connection_lost(reason)
         self._receipts = []
+        self._answered = None
         super().connectionLost(reason)
         self.site.gone(self)
 
@@ -195,6 +232,7 @@ class Site(server.Site):
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
     :ivar finishing: nothing further is taken; each connection closes after its answer.
+    :ivar unread: the connections whose answer waits for the client to read.
     """
 
     # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
@@ -217,6 +255,7 @@ class Site(server.Site):
         self._max_connections = max_connections
         self._access_log = access_log
         self._channels: set[Channel] = set()
+        self.unread: dict[Channel, None] = {}  # in this order
         self._empty: Deferred[None] | None = None
 
     def admit(self, channel: Channel) -> None:
@@ -228,9 +267,18 @@ class Site(server.Site):
             self._channels.discard(oldest)  # it is not gone before the next turn of the reactor
             oldest.abort()
 
+    def unread_by(self, channel: Channel) -> None:
+        """The client does not take its answer as fast as it comes, so that it waits in memory."""
+        self.unread[channel] = None
+        if len(self.unread) > MAX_UNREAD:
+            longest = next(iter(self.unread))
+            del self.unread[longest]
+            longest.abort()
+
     def gone(self, channel: Channel) -> None:
         """A connection has ended."""
         self._channels.discard(channel)
+        self.unread.pop(channel, None)
         if self._empty is not None and not self._channels and not self._empty.called:
             self._empty.callback(None)
 

@@ -233,7 +233,7 @@ class Receipt:
         self._shipment.returned(uncertain=uncertain)
 
     def _out_of_time(self) -> None:
-        self.ask()
+        self._look_again()
         if self.state is State.DELIVERED:
             # Timers come before sockets: where the daemon was held up, a reset that came in time
             # has not been looked at yet.

@@ -256,6 +256,26 @@ async def test_what_is_broken_off_at_the_end_comes_again(tmp_path: Path) -> None
         assert await house.scrape() == events
 
 
+# Many requests ahead
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_sends_far_ahead_is_still_heard_afterwards(tmp_path: Path) -> None:
+    """Reading is paused for it, a large answer pauses writing, and a receipt comes in between."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(MANY)
+        with house.scraper() as scraper:
+            look = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n"
+            scrape = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\n"
+            others = 1000
+            scraper.send(look + scrape + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * others)
+            assert [(await scraper.answer()).events for _ in range(2)] == [events, events]
+            assert [(await scraper.answer()).status for _ in range(others)] == [200] * others
+            scraper.ask(path="/healthz")
+            assert (await scraper.answer()).status == 200
+        await house.fate("delivered", "final")
+
+
 # What else twisted.web stumbles over
 
 

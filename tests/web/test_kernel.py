@@ -135,7 +135,6 @@ def test_the_fake_says_what_the_kernel_says(family: socket.AddressFamily, steps:
 def test_what_is_not_acknowledged_is_counted() -> None:
     """Events in a full window would count as delivered."""
     with Pair(socket.AF_INET) as pair:
-        pair.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         pair.ours.setblocking(False)
         sent = 0
         with suppress(BlockingIOError):
@@ -178,6 +177,22 @@ def test_our_own_abort_reaches_the_peer_once_the_queue_is_closed() -> None:
         pair.theirs.settimeout(10)
         with pytest.raises(ConnectionResetError):
             pair.theirs.recv(1)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_connection_perishes_with_us_if_it_is_to(yes: bool) -> None:
+    """After `kill -9` the kernel would go on to deliver what comes again; or break off what was delivered."""
+    with Pair(socket.AF_INET) as pair:
+        pair.queue.perish_with_us(True)
+        pair.queue.perish_with_us(yes)
+        pair.ours.close()  # as the kernel closes both for a process that dies
+        pair.queue.close()
+        pair.theirs.settimeout(10)
+        if yes:
+            with pytest.raises(ConnectionResetError):
+                pair.theirs.recv(1)
+        else:
+            assert pair.theirs.recv(1) == b""
 
 
 def test_a_queue_gives_its_descriptor_back() -> None:

@@ -287,6 +287,26 @@ def test_a_deadline_that_has_passed_already_returns_it() -> None:
     assert bench.fate == ["returned"] and bench.is_clean
 
 
+def test_the_last_look_is_at_the_deadline() -> None:
+    """What is thrown away shortly before it, after we have closed, would be lost."""
+    bench = after("delivered", "close")
+    assert bench.kernel is not None
+    bench.clock.callLater(DEADLINE - 1e-6 - bench.clock.seconds(), bench.kernel.peer_resets)
+    while bench.clock.seconds() < DEADLINE:
+        assert bench.fate == ["delivered"]
+        soonest = min(call.getTime() for call in bench.clock.getDelayedCalls())
+        bench.clock.advance(soonest - bench.clock.seconds())
+    assert bench.fate == ["delivered", "revoked"] and bench.is_clean
+
+
+def test_a_reset_that_came_before_a_late_deadline_still_counts() -> None:
+    """Where the daemon is held up, timers run before sockets are read: the events would be lost."""
+    bench = after("delivered")
+    bench.clock.callLater(DEADLINE, Connection(bench).do, "reset")
+    bench.clock.advance(DEADLINE)
+    assert bench.fate == ["delivered", "revoked"] and bench.is_clean
+
+
 def test_a_kernel_that_falls_silent_proves_nothing() -> None:
     """Without a descriptor to ask with, events would count as delivered."""
     bench = after("sent")

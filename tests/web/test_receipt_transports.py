@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from web.house import MANY, open_house, until
 
 #: Twisted hands pyOpenSSL its own kind of certificates still.
-pytestmark = pytest.mark.filterwarnings("default:Passing pyOpenSSL:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 
 NOTHING: Counter[int] = Counter()
 SIZES = pytest.mark.parametrize("count", [1, MANY], ids=["small", "large"])

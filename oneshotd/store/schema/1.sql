@@ -34,7 +34,10 @@ CREATE TABLE scraper (
     answered INTEGER NOT NULL,  -- scrapes that were delivered
     cursor   INTEGER NOT NULL,  -- seq up to which all is settled, apart from what is owed
     seen_up  INTEGER NOT NULL,
-    seen_at  INTEGER NOT NULL
+    seen_at  INTEGER NOT NULL,
+    event_time INTEGER NOT NULL, -- 1: its last response carried the events' own times
+    floor_at   INTEGER NOT NULL, -- no sample with a time of its own may be earlier
+    latest_at  INTEGER NOT NULL  -- latest time of any sample that it was shown
 );
 
 -- Events behind a scraper's cursor that it has yet to get. They are copies, so that one series

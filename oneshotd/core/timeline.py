@@ -1,0 +1,64 @@
+"""Which times a scraper has been shown, and the mode of its next response.
+
+Mixing samples with and without timestamps in one series makes some of them fall out of order
+(SCRAPERS.md), so a scraper has one mode at a time, and a change of modes leaves a gap that no
+sample of the new mode reaches into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from oneshotd.core.abilities import Timestamps
+from oneshotd.core.event import Pending
+from oneshotd.core.event_time import plan_event_time
+from oneshotd.core.sampling import Caps, Plan, plan
+
+
+@frozen(kw_only=True)
+class Past:
+    """What a scraper has been shown so far; kept with its cursor, and undone with it.
+
+    :param event_time: its last response carried the events' own times.
+    :param floor: no sample with a time of its own may be earlier (Unix ms).
+    :param latest: the latest time of any sample so far (Unix ms); without timestamps, the time
+        of the response.
+    """
+
+    event_time: bool = False
+    floor: int = 0
+    latest: int = 0
+
+
+#: Of a newcomer.
+NOTHING_SHOWN = Past()
+
+
+def plan_next(
+    pending: Pending,
+    caps: Caps,
+    *,
+    wanted: Timestamps,
+    several: bool,
+    past: Past,
+    now_ms: int,
+    shown: Mapping[str, int],
+) -> tuple[Plan, Past]:
+    """Plan a response in the mode that is wanted, as soon as that may be.
+
+    :param several: see `abilities.takes_several`.
+    :param shown: see `event_time.shown_after`.
+    :returns: the plan, and the past once it is delivered.
+    """
+    if wanted is Timestamps.SCRAPE and not (past.event_time and now_ms <= past.latest):
+        planned = plan(pending, caps)
+        latest = now_ms if planned.samples else past.latest
+        return planned, Past(event_time=False, floor=past.floor, latest=latest)
+    floor = past.floor if past.event_time else max(past.floor, past.latest + 1)
+    planned = plan_event_time(pending, caps, now_ms=now_ms, several=several, floor=floor, shown=shown)
+    if not past.event_time:
+        # Prometheus ends the series of the last response by markers at the time of this one.
+        planned = evolve(planned, floor=max(planned.floor, now_ms + 1))
+    return planned, Past(event_time=True, floor=planned.floor, latest=max(past.latest, planned.latest))
