@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql')
 
-.PHONY: help run check test clean
+.PHONY: help run check test soak clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
 	@echo "make check   lint, types and unit tests, under a minute"
 	@echo "make test    check, and the tests with real processes"
+	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
 
@@ -30,6 +31,10 @@ check: $(VENV)/.test
 
 test: check $(VENV)/.installed
 	$(BIN)/python -m pytest -m e2e
+
+# Kills the daemon again and again under load and counts every event; see docs/reliability.md.
+soak: $(VENV)/.test $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -8,6 +8,7 @@ however slow the disk is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -39,6 +40,16 @@ PATIENCE = 1.0
 _OVERHEAD = 200
 
 
+class Taker(Protocol):
+    """Who waits for events without a Deferred; is told once, and does not raise."""
+
+    def stored(self) -> None:
+        """They are on disk."""
+
+    def not_stored(self) -> None:
+        """They are not, and may be tried again."""
+
+
 @frozen
 class _Waiting:
     """A group on its way; nobody waits for the answer of one from UDP."""
@@ -46,6 +57,7 @@ class _Waiting:
     group: Group
     door: str
     done: Deferred[Stored] | None
+    takers: Sequence[Taker] = ()
 
 
 @define
@@ -70,6 +82,8 @@ class Intake:
         self._telemetry = telemetry
         self._clock = clock
         self._queue: list[_Waiting] = []
+        self._crowd: list[NewEvent] = []  # goes with the queue, as one group
+        self._takers: list[Taker] = []  # whose events they are
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
         self._pause = 0.0  # before the next batch goes, seconds
@@ -105,6 +119,21 @@ class Intake:
         except Refused as refused:
             self._note(refused, len(events))
 
+    def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
+        """Store events without keys, with as little ado as may be.
+
+        :returns: whether there is room for them; if not, nothing has happened.
+        """
+        size = _size(events)
+        if not self._has_room(len(events), size):
+            return False
+        self.load.events += len(events)
+        self.load.size += size
+        self._crowd += events
+        self._takers.append(taker)
+        self._soon()
+        return True
+
     def flush(self) -> None:
         """Log the counts that are still held back; for the end of the daemon."""
         self._unheard.flush()
@@ -120,13 +149,19 @@ class Intake:
     def _put(self, waiting: Sequence[_Waiting]) -> None:
         events = sum(len(item.group.events) for item in waiting)
         size = sum(_size(item.group.events) for item in waiting)
-        if self.load.events + events > MAX_WAITING_EVENTS or self.load.size + size > MAX_WAITING_BYTES:
+        if not self._has_room(events, size):
             raise Refused(
                 "too much is waiting for the disk: try again in a moment", reason="busy", status=503
             )
         self.load.events += events
         self.load.size += size
         self._queue.extend(waiting)
+        self._soon()
+
+    def _has_room(self, events: int, size: int) -> bool:
+        return self.load.events + events <= MAX_WAITING_EVENTS and self.load.size + size <= MAX_WAITING_BYTES
+
+    def _soon(self) -> None:
         if not self._storing:
             # Not at once: what else this turn of the reactor brings goes along.
             self._storing = True
@@ -134,6 +169,10 @@ class Intake:
 
     def _store_waiting(self) -> None:
         batch, self._queue = self._queue, []
+        if self._crowd:
+            crowd, self._crowd = self._crowd, []
+            takers, self._takers = self._takers, []
+            batch.append(_Waiting(Group(events=crowd), "http", None, takers))
         self._at_store += 1
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch])
@@ -141,7 +180,7 @@ class Intake:
 
     def _next(self) -> None:
         """The next batch may go, if there is one."""
-        if not self._queue:
+        if not self._queue and not self._crowd:
             self._storing = False
         elif self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
@@ -186,6 +225,8 @@ class Intake:
         else:
             self._telemetry.accepted(item.door, outcome.stored)
             self._telemetry.duplicate(outcome.duplicates)
+        for taker in item.takers:
+            taker.stored()
         if item.done is not None and not item.done.called:
             item.done.callback(outcome)
 
@@ -197,7 +238,10 @@ class Intake:
             self._fail(item, Refused(f"not stored: {failure.value}", reason="store", status=503))
 
     def _fail(self, item: _Waiting, refused: Refused) -> None:
-        if item.done is None:
+        if item.takers:
+            for taker in item.takers:
+                taker.not_stored()
+        elif item.done is None:
             self._note(refused, len(item.group.events))
         elif not item.done.called:
             item.done.errback(refused)

@@ -28,6 +28,7 @@ from oneshotd.udp import Datagrams, UDPDoor
 from oneshotd.web.app import Doors
 from oneshotd.web.channel import Site, send
 from oneshotd.web.request import OneshotRequest
+from oneshotd.web.shortcut import QuickChannel, Shortcut
 
 #: Seconds between two rounds of upkeep (pruning, retiring); more often where the hold is short.
 UPKEEP = 10.0
@@ -62,6 +63,7 @@ class OneshotService(Service):
             idle_timeout=config.idle_timeout,
             access_log=config.access_log,
         )
+        self._site.protocol = QuickChannel
 
     def privilegedStartService(self) -> None:
         """Bind everything; no connection is looked at before the reactor runs."""
@@ -106,6 +108,8 @@ class OneshotService(Service):
             allow_emit=config.allow_emit,
             allow_scrape=config.allow_scrape,
         ).resource()
+        if not config.access_log:
+            self._site.shortcut = Shortcut(self._intake, self._rules, config.allow_emit)
         self._datagrams = Datagrams(
             intake=self._intake,
             telemetry=telemetry,

@@ -75,6 +75,11 @@ class Channel(http.HTTPChannel):
         """Whether the transport encrypts."""
         return bool(ISSLTransport.providedBy(self.transport))
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing of a request is here, and nothing is watched over."""
+        return self._waiting and not self._receipts
+
     # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
 
     def connectionMade(self) -> None:
@@ -233,7 +238,10 @@ class Site(server.Site):
     :param access_log: whether every request is logged.
     :ivar finishing: nothing further is taken; each connection closes after its answer.
     :ivar unread: the connections whose answer waits for the client to read.
+    :ivar shortcut: what `shortcut.QuickChannel` goes by.
     """
+
+    shortcut: Any = None
 
     # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
     protocol = Channel  # type: ignore[assignment]

@@ -192,7 +192,7 @@ class OneshotRequest(server.Request):
         hosts = self.requestHeaders.getRawHeaders(b"Host", [])
         if len(hosts) > 1 or (not hosts and self.clientproto == b"HTTP/1.1"):  # RFC 9112 section 3.2
             text = f"Host: expected one, got {len(hosts)}"
-        elif hosts and hosts[0] and not _HOST.fullmatch(hosts[0]):
+        elif hosts and hosts[0] and not is_host(hosts[0]):
             text = "Host: expected a name or an address, and perhaps a port"
         elif self.method != self.method.upper():  # Werkzeug would take `head` for `HEAD`
             text = "method: expected capital letters"
@@ -248,6 +248,11 @@ def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
         except UnicodeDecodeError:
             raise Refused(f"{name}: expected UTF-8", reason="query") from None
     return found
+
+
+def is_host(value: bytes) -> bool:
+    """Whether this is a Host header as it should be: a name or an address, and perhaps a port."""
+    return _HOST.fullmatch(value) is not None
 
 
 def _plain(quoted: bytes) -> bytes:

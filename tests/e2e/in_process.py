@@ -45,6 +45,10 @@ class Disk:
     commit: Callable[[Callable[[], object]], object] = lambda do: do()
     is_there: bool = True
 
+    def mend(self) -> None:
+        """All is well from now on."""
+        self.commit, self.is_there = lambda do: do(), True
+
     def connect(self, path: str) -> sqlite3.Connection:
         """For `SQLiteStore`."""
         if not self.is_there:
@@ -143,6 +147,7 @@ async def running(
         await in_thread(until, daemon.is_ready, PATIENCE, "ready")
         yield daemon
     finally:
+        disk.mend()
         await made.stopService()
 
 

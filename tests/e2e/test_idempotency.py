@@ -50,8 +50,12 @@ def test_what_is_said_again_in_any_way_is_known_over_restarts_and_crashes(daemon
         assert client.say(story.first, story.key, story.type)[0] in (0, 200)
     assert client.figure("oneshotd_events_accepted_total") == len(stories)
 
-    for interruption in (lambda: None, daemon.restart, lambda: (daemon.kill(), daemon.start())):
-        interruption()
+    def crash() -> None:
+        daemon.kill()
+        daemon.start()
+
+    for interrupt in (lambda: None, daemon.restart, crash):
+        interrupt()
         before = client.figure("oneshotd_events_duplicate_total"), client.conflicts()
         for story in stories:
             status, answer = client.say(story.then, story.key, story.type)

@@ -44,7 +44,8 @@ from oneshotd.store.ledger import Limits
 T = TypeVar("T")
 
 #: Seconds: short enough that every age is reached in a few steps.
-HOLD, WINDOW, LEASE = 60.0, 20.0, 30.0
+HOLD, WINDOW = 60.0, 20.0
+LEASES = st.sampled_from([30.0, 150.0])
 
 LIMITS = {
     "room enough": Limits(hold=HOLD, newcomers=WINDOW),
@@ -75,7 +76,7 @@ CAPS = st.builds(
     Caps,
     samples=st.sampled_from([1, 2, 20]),
     bytes=st.sampled_from([100, 9999]),
-    owed=st.sampled_from([0, 1, 9]),
+    owed=st.sampled_from([0, 2, 9]),
 )
 READ = st.sampled_from([1, 2, 100])
 WHO = st.sampled_from(NAMES)
@@ -189,12 +190,12 @@ class Ledger(RuleBasedStateMachine):
 
         return Step(lambda: self.backend.store.append(groups), done)
 
-    def reserve(self, name: str, limit: int, caps: Caps) -> Step:
+    def reserve(self, name: str, limit: int, caps: Caps, seconds: float) -> Step:
         visit = self.backend.visit(name)
 
         def done(answer: Reservation | None) -> None:
             to_come = self.model.has_to_come(name)
-            lease = self.model.reserve(visit, LEASE)
+            lease = self.model.reserve(visit, seconds)
             if answer is None:
                 return
             if lease is None:
@@ -205,7 +206,7 @@ class Ledger(RuleBasedStateMachine):
             self.shipments.append(self.load(name, answer.token, lease, answer.pending, caps))
 
         return Step(
-            lambda: self.backend.store.reserve(visit, LEASE, limit), done, lambda: self.model.tried(visit)
+            lambda: self.backend.store.reserve(visit, seconds, limit), done, lambda: self.model.tried(visit)
         )
 
     def compare(self, name: str, answer: Reservation, to_come: list[int], limit: int) -> None:
@@ -315,9 +316,9 @@ class Ledger(RuleBasedStateMachine):
 
     # -- scrapers
 
-    @rule(name=WHO, limit=READ, caps=CAPS)
-    def a_scrape_begins(self, name: str, limit: int, caps: Caps) -> None:
-        self.do(self.reserve(name, limit, caps))
+    @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES)
+    def a_scrape_begins(self, name: str, limit: int, caps: Caps, seconds: float) -> None:
+        self.do(self.reserve(name, limit, caps, seconds))
 
     @rule(name=WHO, limit=READ)
     def somebody_looks(self, name: str, limit: int) -> None:
@@ -363,16 +364,22 @@ class Ledger(RuleBasedStateMachine):
     def the_store_is_told_again(self, which: int) -> None:
         self.do(self.tell(pick(which, self.told_in_vain())))
 
-    @rule(name=WHO, caps=CAPS)
-    def a_whole_scrape(self, name: str, caps: Caps) -> None:
+    @rule(name=WHO, caps=CAPS, end=st.sampled_from(["final", "final", "revoked", "open", "told in vain"]))
+    def a_whole_scrape(self, name: str, caps: Caps, end: str) -> None:
         before = len(self.shipments)
-        self.do(self.reserve(name, 100, caps))
-        if len(self.shipments) > before:
-            shipment = self.shipments[-1]
-            shipment.says = "delivered"
+        self.do(self.reserve(name, 100, caps, 30.0))
+        if len(self.shipments) == before:
+            return
+        shipment = self.shipments[-1]
+        shipment.says = "delivered"
+        if end == "told in vain":
+            self.backend.fail(Trouble.FULL, 0, False)
+        self.do(self.tell(shipment))
+        if shipment.delivered and end == "final":
+            self.do(self.release(shipment))
+        elif shipment.delivered and end == "revoked":
+            shipment.says = end
             self.do(self.tell(shipment))
-            if shipment.delivered:
-                self.do(self.release(shipment))
 
     # -- all of them at once
 
@@ -389,7 +396,7 @@ class Ledger(RuleBasedStateMachine):
         """What comes in during one commit goes into the next one, together."""
         steps = [self.append(groups) for groups in appends]
         self.sent += appends
-        scrapes = [self.reserve(name, 100, caps) for name in names]
+        scrapes = [self.reserve(name, 100, caps, 30.0) for name in names]
         open_ = [*self.among(delivered=False), *self.among(delivered=True)]
         endings = [one for one in open_ if not one.lease.lapsed(self.model.now)]
         if endings:
@@ -401,7 +408,7 @@ class Ledger(RuleBasedStateMachine):
     # -- time
 
     @precondition(lambda self: not self.unanswered)
-    @rule(seconds=st.sampled_from([1.0, 7.0, WINDOW, LEASE, HOLD + 1]), wall_too=st.booleans())
+    @rule(seconds=st.sampled_from([1.0, 9.0, WINDOW, 30.0, HOLD + 1]), wall_too=st.booleans())
     def time_passes(self, seconds: float, wall_too: bool) -> None:
         self.backend.time.monotonic += seconds
         self.model.up += int(seconds * 1000)
@@ -538,7 +545,7 @@ class Ledger(RuleBasedStateMachine):
                 self.do(self.release(shipment))
         for name, scraper in list(self.model.scrapers.items()):
             for _ in range(1 + len(scraper.to_come)):
-                self.a_whole_scrape(name, Caps())
+                self.a_whole_scrape(name, Caps(), "final")
             assert not scraper.to_come and not self.model.has_to_come(name)
 
 

@@ -24,12 +24,13 @@ class FakeQueue:
     """What the kernel would say, after what has happened.
 
     :ivar left: bytes that the peer has not acknowledged.
+    :ivar perishes: the kernel resets the connection if this process is killed.
     :ivar silent: it does not say anything any more.
     """
 
     def __init__(self, is_tcp: bool = True) -> None:
         self.is_tcp = is_tcp
-        self.closed = self.silent = False
+        self.closed = self.silent = self.perishes = False
         self.left = self._heard = 0
         self._state = PeerState.OPEN if is_tcp else PeerState.ENDED
         self._we_finished = self._peer_finished = False
@@ -53,6 +54,11 @@ class FakeQueue:
         self._state = PeerState.RESET
         if not self.is_tcp:
             self.left = 0
+
+    def reset_is_read(self) -> None:
+        """Twisted has read it off the socket, which takes the error away."""
+        assert self._state is PeerState.RESET
+        self._state = PeerState.ENDED
 
     def peer_speaks(self) -> None:
         """It sends bytes; where we have closed, our own kernel resets the connection."""
@@ -85,6 +91,7 @@ class FakeQueue:
 
     def perish_with_us(self, yes: bool) -> None:
         assert not self.closed
+        self.perishes = yes
 
     def close(self) -> None:
         assert not self.closed

@@ -65,6 +65,12 @@ class Pair:
         self.theirs.close()  # with bytes unread
         self.fake.peer_resets()
 
+    def reset_is_read(self) -> None:
+        assert soon(lambda: self.queue.state() is PeerState.RESET)
+        with pytest.raises(ConnectionResetError):
+            self.ours.recv(1)
+        self.fake.reset_is_read()
+
     def peer_speaks(self) -> None:
         self.theirs.send(b"x")
         self.fake.peer_speaks()
@@ -91,7 +97,7 @@ def soon(condition: Callable[[], bool]) -> bool:
 TCP = [
     [],
     ["written", "taken"],
-    ["written", "taken", "peer_resets"],
+    ["written", "taken", "peer_resets", "reset_is_read"],
     ["written", "taken", "read", "peer_closes"],
     ["written", "taken", "read", "peer_finishes"],
     ["written", "taken", "peer_speaks"],
@@ -107,7 +113,7 @@ UNIX = [
     [],
     ["written"],
     ["written", "taken"],
-    ["written", "peer_resets"],
+    ["written", "peer_resets", "reset_is_read"],
     ["written", "taken", "peer_closes"],
     ["peer_finishes", "written"],
     ["peer_finishes", "written", "taken"],

@@ -87,6 +87,7 @@ class Connection:
         self.peer_gone = True
         self.kernel.peer_resets()
         if not (self.gone or self.deaf):
+            self.kernel.reset_is_read()
             self._lost(ConnectionLost())
 
     def speak(self) -> None:
@@ -178,6 +179,13 @@ def test_nothing_is_delivered_before_the_last_acknowledgement(steps: list[str]) 
     """What is in a buffer when the scraper dies would be lost."""
     bench = after(*steps)
     assert (bench.fate, bench.receipt.done.called) == ([], False)
+
+
+@pytest.mark.parametrize(("steps", "yes"), [(["drain"], True), (["sent"], True), (["delivered"], False)])
+def test_only_what_is_not_delivered_perishes_with_the_daemon(steps: list[str], yes: bool) -> None:
+    """After `kill -9` what the kernel still sends would come twice, or what it has sent be broken off."""
+    bench = after(*steps)
+    assert bench.kernel is not None and bench.kernel.perishes is yes
 
 
 @pytest.mark.parametrize("steps", [["delivered"], ["delivered", "close", "look"]])

@@ -1,0 +1,240 @@
+"""The short way of an ordinary ``POST /event``. A reader of the rest may skip this file.
+
+It compares, and parses no HTTP: a request line ``POST /event?… HTTP/1.1`` with nothing but
+printable ASCII in it; a block of headers that was found, once, to say nothing of consequence;
+no body. An event that the grammar calls ordinary (`core/ordinary.py`). Everything else is handed
+to `twisted.web` unseen and in its order, also a request whose event the store then refuses: it
+is answered there as if this file did not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+
+from oneshotd.core.address import Networks, client_address
+from oneshotd.core.event import NewEvent
+from oneshotd.core.ordinary import Ordinary
+from oneshotd.core.wire import Rules
+from oneshotd.web import problems
+from oneshotd.web.channel import Channel
+from oneshotd.web.request import is_host
+
+_START = b"POST /event?"
+_LINE_END = b" HTTP/1.1\r\n"
+_BLANK = b"\r\n\r\n"
+
+#: Longest request that is looked at; within twisted.web's own bounds for lines and headers.
+MAX_REQUEST = 8192
+
+#: Blocks of headers that are remembered; clients may invent them.
+MAX_BLOCKS = 1024
+
+#: Requests of one connection that go together.
+MAX_TOGETHER = 64
+
+#: Bytes that a connection may send ahead before it is not read any more.
+MAX_AHEAD = 65536
+
+_PRINTABLE = bytes(range(0x21, 0x7F))
+_VALUE = bytes(range(0x20, 0x7F))
+
+#: Headers that change nothing about the answer to a POST of an event.
+_HARMLESS = frozenset(
+    (
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"content-type",
+        b"pragma",
+        b"user-agent",
+    )
+)
+
+
+class Intake(Protocol):
+    """What the shortcut needs of `oneshotd.intake`."""
+
+    def take(self, events: list[NewEvent], taker: QuickChannel) -> bool:
+        """Store events and tell the taker; False if there is no room for them now."""
+
+
+class Shortcut:
+    """What all connections of a site share.
+
+    :param emitters: who may send events.
+    """
+
+    def __init__(self, intake: Intake, rules: Rules, emitters: Networks) -> None:
+        self.intake = intake
+        self._emitters = emitters
+        self._ordinary = Ordinary(rules)
+        self._blocks: dict[bytes, bool] = {}
+        self._second = -1
+        self._answer = b""
+
+    def admits(self, peer: object) -> bool:
+        """Whether this peer may emit; nothing in a known block of headers says otherwise."""
+        host = getattr(peer, "host", "unix")
+        return self._emitters.admits(client_address(host) if host != "unix" else host)
+
+    def recognize(self, data: bytes) -> tuple[list[NewEvent], int]:
+        """The events of the ordinary requests at the beginning of the data, and their length."""
+        events: list[NewEvent] = []
+        at = 0
+        while data.startswith(_START, at) and len(events) < MAX_TOGETHER:
+            end = data.find(_BLANK, at, at + MAX_REQUEST)
+            line = data.find(_LINE_END, at, end + 2)
+            if end < 0 or line < 0:
+                break
+            query = data[at + len(_START) : line]
+            block = data[line + len(_LINE_END) : end + 2]
+            known = self._blocks[block] if block in self._blocks else self._learn(block)
+            if not known or query.translate(None, _PRINTABLE):
+                break
+            series = self._ordinary.series(query)
+            if series is None:
+                break
+            events.append(NewEvent(series))
+            at = end + len(_BLANK)
+        return events, at
+
+    def _learn(self, block: bytes) -> bool:
+        if len(self._blocks) >= MAX_BLOCKS:
+            self._blocks.clear()
+        known = self._blocks[block] = _says_nothing(block)
+        return known
+
+    def answer(self, seconds: float) -> bytes:
+        """The bytes of the answer to an event that is on disk.
+
+        :param seconds: Unix time; the answer has a date.
+        """
+        if int(seconds) != self._second:
+            self._second = int(seconds)
+            self._answer = b"".join(
+                (
+                    b"HTTP/1.1 200 OK\r\nServer: oneshotd\r\nDate: ",
+                    datetimeToString(self._second),
+                    b"\r\nContent-Type: ",
+                    problems.TEXT,
+                    b"\r\nContent-Length: 3\r\nX-Content-Type-Options: nosniff\r\n",
+                    b"Cache-Control: no-store\r\n\r\nok\n",
+                )
+            )
+        return self._answer
+
+
+def _says_nothing(block: bytes) -> bool:
+    """Whether headers are known one by one, well-formed, and without consequence here."""
+    hosts = 0
+    for line in block.removesuffix(b"\r\n").split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" ")
+        if not colon or value.translate(None, _VALUE):
+            return False
+        if name == b"host" and is_host(value):
+            hosts += 1
+        elif not (
+            name in _HARMLESS
+            or (name == b"connection" and value.lower() == b"keep-alive")
+            or (name == b"content-length" and value == b"0")
+        ):
+            return False
+    return hosts == 1 and block.lower().count(b"content-length:") <= 1
+
+
+class QuickChannel(Channel):
+    """A channel that tries the shortcut first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken = b""  # requests whose events are on their way to the disk
+        self._count = 0  # of these
+        self._ahead: list[bytes] = []  # what came behind them
+        self._paused = False
+        self._lost = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._shortcut: Shortcut | None = self.site.shortcut
+        if self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
+            self._shortcut = None
+        # Past the transport's buffer, which is empty as long as nobody else has written: through
+        # it an answer would cost as much as all the rest. TLS has no such way.
+        self._write: Callable[[bytes], Any] | None = getattr(self.transport, "writeSomeData", None)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._count:
+            self._ahead.append(data)
+            if sum(map(len, self._ahead)) > MAX_AHEAD:
+                self._paused = True
+                self.transport.pauseProducing()
+            return
+        if self._shortcut is not None and self.is_resting:
+            events, end = self._shortcut.recognize(data)
+            if events and self._shortcut.intake.take(events, self):
+                self._count = len(events)
+                self._taken, self._ahead = data[:end], [data[end:]]
+                self.handling = True
+                return
+        self._write = None
+        super().dataReceived(data)
+
+    def stored(self) -> None:
+        """The events are on disk: answer for each."""
+        count = self._settle()
+        if self._lost or self._shortcut is None:
+            return
+        answer = self._shortcut.answer(self.clock.seconds()) * count
+        written = 0 if self._write is None else self._write(answer)
+        if written != len(answer):
+            # Too much for the socket, or an error, which the transport will find for itself.
+            self._write = None
+            self.transport.write(answer[written if isinstance(written, int) and written > 0 else 0 :])
+        if self._peer_finished or self.site.finishing:
+            self.loseConnection()
+        elif self.timeOut != self.site.idle_timeout:
+            self.setTimeout(self.site.idle_timeout)
+        else:
+            TimeoutMixin.resetTimeout(self)
+        self._proceed(self.dataReceived, b"")
+
+    def not_stored(self) -> None:
+        """The store refuses: `twisted.web` is to say so, by asking it again."""
+        self._settle()
+        if not self._lost:
+            self._write = None
+            self._proceed(super().dataReceived, self._taken)
+
+    def _settle(self) -> int:
+        count, self._count = self._count, 0
+        self.handling = False
+        self.since = self.clock.seconds()
+        return count
+
+    def _proceed(self, receive: Callable[[bytes], object], before: bytes) -> None:
+        """Go on with what came meanwhile."""
+        data, self._ahead = before + b"".join(self._ahead), []
+        if self._paused and self not in self.site.unread:
+            self._paused = False
+            self.transport.resumeProducing()
+        if data:
+            receive(data)
+
+    def timeoutConnection(self) -> None:
+        """Not while the store has the request, as for any other."""
+        if self._count:
+            self.setTimeout(self.timeOut)
+        else:
+            super().timeoutConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        super().connectionLost(reason)
