@@ -36,6 +36,7 @@ setup(
     ],
     packages=["oneshotd", "oneshotd.core", "oneshotd.store", "oneshotd.web", "twisted.plugins"],
     package_data={"oneshotd.store": ["schema/*.sql"]},
+    entry_points={"console_scripts": ["oneshot-emit = oneshotd.emit:main"]},
     python_requires=">=3.11",
     # The oldest that the tests have run with: Debian 13's.
     install_requires=["twisted>=24.11", "klein>=24.8", "attrs>=25.3", "prometheus_client>=0.21"],

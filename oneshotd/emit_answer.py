@@ -53,12 +53,12 @@ def check(status: int, retry_after: str | None, body: bytes) -> bytes:
     """
     if 200 <= status < 300:
         return body
-    text = f"status {status}: {_first_line(body)}".removesuffix(": ")
+    said = _first_line(body) or "without a reason"
     if status in _LATER:
         # The header's other form, a date, is for robots that come back tomorrow.
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
-        raise EmitUnavailable(text, retry_after=seconds)
-    raise EmitRefused(text, status=status)
+        raise EmitUnavailable(f"not now ({status}): {said}", retry_after=seconds)
+    raise EmitRefused(f"refused ({status}): {said}", status=status)
 
 
 def check_ok(body: bytes) -> None:

@@ -10,20 +10,10 @@ from typing import NamedTuple
 from oneshotd import __version__
 from oneshotd.emit_answer import EmitError, EmitRefused
 from oneshotd.emit_exec import EXEC_TIMEOUT, Ended, execute, report
-from oneshotd.emit_help import HELP
+from oneshotd.emit_help import HELP, INTERRUPTED, NOT_RUN, OK, REFUSED, UNAVAILABLE, USAGE
 from oneshotd.emit_line import line
 from oneshotd.emit_send import sender
 from oneshotd.emit_settings import Settings, SettingsError, duration, settings, target
-
-OK = 0
-REFUSED = 1
-USAGE = 2
-#: EX_TEMPFAIL of sysexits.h: trying later may help.
-UNAVAILABLE = 75
-#: As `env`, `nice` and `timeout` have it: the wrapper failed, not the command.
-NOT_RUN = 125
-#: As a shell has it: Ctrl-C.
-INTERRUPTED = 130
 
 _WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config")
 _SWITCHES = ("exec", "help", "version")

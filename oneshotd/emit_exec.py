@@ -63,7 +63,7 @@ def execute(command: Sequence[str], environ: Mapping[str, str], complain: Compla
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     began = time.monotonic()
     try:
-        child = _spawned(command, environ, mask)
+        child = _spawned(list(command), environ, mask)
     except OSError as error:
         complain(f"{command[0]}: {error.strerror}")
         return Ended("failed", _NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE, 0.0)
@@ -78,7 +78,7 @@ def execute(command: Sequence[str], environ: Mapping[str, str], complain: Compla
     return Ended("failed" if code else "ok", code, seconds)
 
 
-def _spawned(command: Sequence[str], environ: Mapping[str, str], mask: set[signal.Signals]) -> int:
+def _spawned(command: list[str], environ: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
     try:
         return os.posix_spawnp(command[0], command, environ, setsigmask=mask, setsigdef=_PYTHONS_OWN)
     except OSError as error:

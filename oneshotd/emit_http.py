@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import socket
 import time
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -111,8 +110,8 @@ class Connection:
             f"Content-Length: {length}",
             *(f"{name}: {text}" for name, text in headers.items()),
         ]
-        if self._target.login is not None:
-            lines.append(f"Authorization: Basic {b64encode(self._target.login.encode()).decode()}")
+        if self._target.authorization is not None:
+            lines.append(f"Authorization: {self._target.authorization}")
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _answer(self) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,12 @@ FORM = "application/x-www-form-urlencoded"
 LINES = "text/plain; charset=utf-8"
 KEY = "Idempotency-Key"
 
+#: Bytes of a body that the daemon takes.
+MAX_BODY_BYTES = 1024 * 1024
 #: Bytes of a datagram of several lines: what passes everywhere without being fragmented.
 DATAGRAM_BYTES = 1400
+#: Bytes of any datagram: 65535 with the heads of UDP and IPv4 (RFC 768, RFC 791).
+MAX_DATAGRAM_BYTES = 65507
 
 
 def new_key() -> str:
@@ -99,6 +102,8 @@ class HttpSender:
 
     def _post(self, path: str, body: bytes, media: str, headers: Mapping[str, str]) -> bytes:
         patience = Patience(self._retry, time.monotonic())
+        if len(body) > MAX_BODY_BYTES:  # the daemon would hang up before it has read all
+            raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
         headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
         while True:
             try:
@@ -121,6 +126,7 @@ class UdpSender:
         :raises EmitRefused: it is too long for a datagram.
         :raises EmitUnavailable: it cannot have arrived.
         """
+        _check_length(line)
         try:
             if self._socket is None:
                 self._socket = self._opened(line)
@@ -131,7 +137,12 @@ class UdpSender:
             raise EmitUnavailable(error.strerror or str(error)) from None
 
     def lines(self, lines: Sequence[bytes]) -> int:
-        """Send many events, as many lines as fit into each datagram."""
+        """Send many events, as many lines as fit into each datagram.
+
+        :raises EmitRefused: one is too long; then none was sent.
+        """
+        for line in lines:
+            _check_length(line)
         gathered: list[bytes] = []
         for line in lines:
             if gathered and sum(map(len, gathered)) + len(gathered) + len(line) > DATAGRAM_BYTES:
@@ -171,12 +182,12 @@ class UdpSender:
         raise failure
 
     def _send(self, opened: socket.socket, line: bytes) -> None:
-        try:
-            opened.send(line)
-        except OSError as error:
-            if error.errno == errno.EMSGSIZE:
-                raise EmitRefused(f"{len(line)} bytes are too long for a datagram", status=413) from None
-            raise
+        opened.send(line)
         # Of a port where nobody listens the kernel knows at once, on this host.
         if refused := opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(refused, "nobody listens there")
+
+
+def _check_length(line: bytes) -> None:
+    if len(line) > MAX_DATAGRAM_BYTES:
+        raise EmitRefused(f"{len(line)} bytes, and a datagram has {MAX_DATAGRAM_BYTES}", status=413)

@@ -1,14 +1,15 @@
 """Where events are sent and how long that may take: command line over environment over file.
 
-    # /etc/oneshotd/emit.toml
-    url = "http://oneshotd.example.net:8090"
-    timeout = "5s"
-    retry = "1m"
+# /etc/oneshotd/emit.toml
+url = "http://oneshotd.example.net:8090"
+timeout = "5s"
+retry = "1m"
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -51,8 +52,13 @@ class Target(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def authorization(self) -> str | None:
+        """The header of that name (RFC 7617)."""
+        return None if self.login is None else f"Basic {b64encode(self.login.encode()).decode()}"
+
     def __str__(self) -> str:
-        """For people: without the password."""
+        """The URL without the password."""
         return f"{self.scheme}://{self.address}{self.path}"
 
 

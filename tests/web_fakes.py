@@ -21,7 +21,6 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 from zope.interface import implementer
 
 from oneshotd.core.address import Networks
@@ -32,6 +31,7 @@ from oneshotd.errors import REASONS
 from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
+from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

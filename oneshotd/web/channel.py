@@ -30,10 +30,10 @@ REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
 MAX_CONNECTIONS = 1000
 
 
-#: Answers that wait in memory because their clients do not read them; beyond these, the one that
-#: has waited longest goes with its connection. An answer may have 8 MiB, events and our own metrics.
-#: (Deliveries are bounded in another way: there is one for each scraper.)
-MAX_UNREAD = 16
+#: Answers that wait in memory because their clients do not read them (an answer may have 8 MiB);
+#: beyond these, the one that has waited longest goes with its connection, if it has waited for so
+#: many seconds. Deliveries are bounded in another way: there is one for each scraper.
+MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 
 #: A Content-Length header that is longer than this says nothing sensible.
 MAX_LENGTH_LINE = 100
@@ -237,7 +237,7 @@ class Site(server.Site):
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
     :ivar finishing: nothing further is taken; each connection closes after its answer.
-    :ivar unread: the connections whose answer waits for the client to read.
+    :ivar unread: the connections whose answer waits for the client to read, and since when.
     :ivar shortcut: what `shortcut.QuickChannel` goes by.
     """
 
@@ -263,7 +263,7 @@ class Site(server.Site):
         self._max_connections = max_connections
         self._access_log = access_log
         self._channels: set[Channel] = set()
-        self.unread: dict[Channel, None] = {}  # in this order
+        self.unread: dict[Channel, float] = {}
         self._empty: Deferred[None] | None = None
 
     def admit(self, channel: Channel) -> None:
@@ -277,9 +277,10 @@ class Site(server.Site):
 
     def unread_by(self, channel: Channel) -> None:
         """The client does not take its answer as fast as it comes, so that it waits in memory."""
-        self.unread[channel] = None
-        if len(self.unread) > MAX_UNREAD:
-            longest = next(iter(self.unread))
+        now = self.reactor.seconds()
+        self.unread.setdefault(channel, now)
+        longest, since = next(iter(self.unread.items()))
+        if len(self.unread) > MAX_UNREAD and now - since > UNREAD_GRACE:
             del self.unread[longest]
             longest.abort()
 

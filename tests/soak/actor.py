@@ -19,17 +19,36 @@ class Actor(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.dice = Random(f"{seed}/{name}")
         self.over = threading.Event()
+        self._held = threading.Event()
+        self._still = threading.Event()
         self.failure: str | None = None
 
     def run(self) -> None:
         """Turn after turn."""
         try:
             while not self.over.is_set():
-                self.turn()
+                if self._held.is_set():
+                    self._still.set()
+                    self.over.wait(0.02)
+                else:
+                    self.turn()
         except Exception:
             self.failure = f"{self.name}: {traceback.format_exc()}"
         finally:
             self.leave()
+
+    def hold(self) -> None:
+        """Take no further turn until `go_on`."""
+        self._still.clear()
+        self._held.set()
+
+    def is_still(self, seconds: float) -> bool:
+        """Wait until the turn that was under way at `hold` is over."""
+        return self._still.wait(seconds)
+
+    def go_on(self) -> None:
+        """Take turns again."""
+        self._held.clear()
 
     def turn(self) -> None:
         """One piece of work, bounded in time."""

@@ -26,18 +26,23 @@ UNDER_LOAD = "kill -9 at a random moment"
 AS_READ = "kill -9 as a scraper has read events"
 AS_CUT = "kill -9 as a scraper cuts its connection"
 PAUSED = "kill -9 while paused (SIGSTOP)"
+AT_REST = "kill -9 when nothing is under way"
 STARTING = "kill -9 while it starts"
-KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED,) * 1 + (STARTING,) * 1
+KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED, AT_REST, STARTING)
 
 #: What else a life of the daemon may bring.
 PAUSE, TERM, NOTHING = "pause and resume (SIGSTOP, SIGCONT)", "orderly restart (SIGTERM)", ""
 EXTRAS = (PAUSE, PAUSE, TERM) + (NOTHING,) * 5
 
 #: All of them.
-KINDS = (UNDER_LOAD, AS_READ, AS_CUT, PAUSED, STARTING, PAUSE, TERM)
+KINDS = (UNDER_LOAD, AS_READ, AS_CUT, PAUSED, AT_REST, STARTING, PAUSE, TERM)
 
 #: Seconds of a pause: longer than some of the scrapers' timeouts.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 3.0
+
+#: Seconds in which what has been delivered, or thrown away, has to be on disk; and in which a turn
+#: of a scraper or sender ends.
+TIME_TO_NOTE, TIME_FOR_A_TURN = 1.5, 30.0
 
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 60.0
@@ -201,6 +206,13 @@ class Campaign:
             time.sleep(self._dice.uniform(0.0, 1.0))
             self.daemon.kill()
             began = self._ended(ON_ITS_WAY + time.monotonic() - paused)
+        elif kind == AT_REST:
+            self._live(life)
+            with self._all_still():
+                self._live(TIME_TO_NOTE)
+                self.books.at_rest.add(self._process)
+                self.daemon.kill()
+                began = self._ended(0.0)
         else:
             self._live(life if kind == UNDER_LOAD else life / 2)
             if kind != UNDER_LOAD:
@@ -211,6 +223,20 @@ class Campaign:
         self.kills += 1
         self.books.fault(kind)
         self._start(began)
+
+    @contextmanager
+    def _all_still(self) -> Iterator[None]:
+        actors: Sequence[Actor] = [*self._scrapers, *self.senders, *self._datagrams]
+        for actor in actors:
+            actor.hold()
+        for actor in actors:
+            if not actor.is_still(TIME_FOR_A_TURN):
+                self.books.note_wrong(f"{actor.name} is busy for {TIME_FOR_A_TURN:g} s with one turn")
+        try:
+            yield
+        finally:
+            for actor in actors:
+                actor.go_on()
 
     def _stop_clock(self) -> float:
         os.kill(self.daemon.process.pid, signal.SIGSTOP)

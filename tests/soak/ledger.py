@@ -5,7 +5,7 @@ What the daemon promises (docs/semantics.md), in terms of the books:
 * An event that was answered 200 is read by each scraper exactly once. One without an answer is
   there for all scrapers, or for none; one that was refused is not there.
 * The last delivery that a scraper has read from a process that was killed may come again, whole:
-  its settlement may not have been on disk yet.
+  its settlement may not have been on disk yet. Not if all was quiet for a while before the kill.
 * The last delivery that a scraper has thrown away unread, of a process that ended before it could
   hear and note that, may be missing.
 * A datagram may be missing if it was on its way when the daemon was killed, or sent while there
@@ -116,6 +116,8 @@ class Books:
         #: have answered scrapes and is not in here.
         self.ended: dict[str, float] = {}
         self.in_order: set[str] = set()
+        #: Processes that had time to bring everything to disk before they were killed.
+        self.at_rest: set[str] = set()
         self._began: dict[str, float] = {}
         self._due: Counter[str] = Counter()
         self._changed = threading.Condition()
@@ -274,7 +276,8 @@ class Books:
 
     def _is_fresh(self, reading: Reading) -> bool:
         """Whether its process ended so soon after it that not all may have been on disk."""
-        return reading.at > self.ended.get(reading.process, 0.0) - UNSETTLED
+        process = reading.process
+        return process not in self.at_rest and reading.at > self.ended.get(process, 0.0) - UNSETTLED
 
     def unexplained(self, vanished: Sequence[Sending]) -> list[Sending]:
         """Datagrams that are missing and should not be."""

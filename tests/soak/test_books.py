@@ -13,7 +13,7 @@ from soak.marks import Reading
 NOW = 1000.0
 
 #: How the processes of the cases ended, and when.
-KILLED, STOPPED, LONG_DEAD = "killed", "stopped", "killed long after"
+KILLED, STOPPED, LONG_DEAD, AT_REST = "killed", "stopped", "killed long after", "killed at rest"
 
 
 @frozen(kw_only=True)
@@ -57,6 +57,9 @@ CASES = {
     "nor if the kill came much later": Case(
         read=((LONG_DEAD, {"b": 1}), (STOPPED, {"a": 2, "b": 1})), doubled={"b": 1}
     ),
+    "nor if all was quiet before": Case(
+        read=((AT_REST, {"b": 1}), (STOPPED, {"a": 2, "b": 1})), doubled={"b": 1}
+    ),
     "what is thrown away goes out again": Case(
         thrown=((KILLED, {"a": 2}),), read=((KILLED, {"a": 2}), (STOPPED, {"b": 1}))
     ),
@@ -67,6 +70,7 @@ CASES = {
         thrown=((KILLED, {"a": 2}),), read=((KILLED, {"b": 1}),), lost={"a": 2}
     ),
     "or when it lived on": Case(thrown=((LONG_DEAD, {"a": 2}),), read=((STOPPED, {"b": 1}),), lost={"a": 2}),
+    "or when all was quiet": Case(thrown=((AT_REST, {"a": 2}),), read=((STOPPED, {"b": 1}),), lost={"a": 2}),
     "only the last that was thrown away": Case(
         thrown=((KILLED, {"b": 1}), (KILLED, {"a": 2})), gone=2, lost={"b": 1}
     ),
@@ -76,7 +80,8 @@ CASES = {
 def books() -> Books:
     found = Books(["ann", "bob"])
     found.ended = {KILLED: NOW, STOPPED: NOW, LONG_DEAD: NOW + 2 * ledger.UNSETTLED}
-    found.in_order = {STOPPED}
+    found.ended[AT_REST] = NOW
+    found.in_order, found.at_rest = {STOPPED}, {AT_REST}
     return found
 
 

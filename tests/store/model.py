@@ -123,6 +123,9 @@ class Model:
         events were last stored or cut, or upkeep was done.
     :ivar cut: the log begins after this seq.
     :ivar unreported: losses that no `prune` has told yet; None where a kill has left it open.
+    :ivar upkeep: it was done since the last `follow`.
+    :ivar upkeep_before_death: so it was, and then the daemon was killed: what was reserved then
+        is not known any more.
     :ivar got: scraper -> what was delivered to it for good or revocably, whoever it was then.
     """
 
@@ -141,7 +144,7 @@ class Model:
         self.lost: Counter[tuple[str, str]] = Counter()
         self.unreported: Counter[tuple[str, str]] | None = Counter()
         self.got: dict[str, set[int]] = {}
-        self.upkeep = False
+        self.upkeep = self.upkeep_before_death = False
 
     # -- the way in
 
@@ -282,6 +285,7 @@ class Model:
         if not killed:
             self.on_disk()
         self.up = self.up_on_disk
+        self.upkeep_before_death, self.upkeep = self.upkeep, False
         self.unreported = None if killed else Counter()
         for scraper in self.scrapers.values():
             scraper.lease = None
@@ -307,7 +311,7 @@ class Model:
         """Take over whom the store retired and how far it cut its log, if it had the right to."""
         self._follow_retirement({status.name for status in census.scrapers})
         self._follow_cut(self.head - census.events, census.size)
-        self.upkeep = False
+        self.upkeep = self.upkeep_before_death = False
 
     def _follow_retirement(self, known: set[str]) -> None:
         edge = self.up - self.hold
@@ -316,7 +320,8 @@ class Model:
             if name in known:
                 assert not (self.upkeep and free and scraper.seen < edge), f"{name} stays for ever"
             else:
-                assert self.upkeep and free and scraper.surely_seen < edge, f"{name} was forgotten"
+                upkeep = self.upkeep or self.upkeep_before_death
+                assert upkeep and free and scraper.surely_seen < edge, f"{name} was forgotten"
                 if scraper.live:
                     self._lose(name, AWAY, set(scraper.to_come))
                 del self.scrapers[name]
@@ -329,16 +334,17 @@ class Model:
             [reserved, *[min(one.ahead) for one in self.scrapers.values() if one.live and one.ahead]]
         )
         old = self.cut  # up to here everything has been held long enough, and nobody needs it
-        while self.upkeep and old + 1 < min(needed, self.head + 1) and self._is_old(old + 1):
+        while old + 1 < min(needed, self.head + 1) and self._is_old(old + 1):
             old += 1
+        due = old if self.upkeep or self.upkeep_before_death else self.cut
         assert self.cut <= cut <= self.head, "the log came back"
-        if cut > max(old, self.cut):
+        if cut > due:
             assert cut < reserved, f"{reserved} is reserved, and was cut"
             assert not self._fits(max(self.log[cut].batch[0], self.cut + 1)), "more was cut than had to be"
         following = self.log[cut + 1].batch[-1] if cut < self.head else self.head
         fits = self.head - cut <= self.limits.max_events and size <= self.limits.max_bytes
         assert fits or following >= reserved, "the log is beyond its bounds"
-        assert cut == self.head or following > old, "what nobody needs is kept longer than the hold"
+        assert not self.upkeep or cut == self.head or following > old, "what nobody needs is kept longer than the hold"
         for name, scraper in self.scrapers.items():
             missed = {seq for seq in scraper.ahead if seq <= cut}
             if missed and scraper.live:

@@ -313,6 +313,7 @@ def test_a_connection_serves_one_request_after_the_other() -> None:
         + request("HEAD /metrics")
         + request("GET /healthz")
     )
+    house.clock.advance(0)  # one in a turn of the reactor
     answers = connection.answers("POST", "POST", "POST", "HEAD", "GET")
     assert [answer.status for answer in answers] == [200, 415, 200, 200, 200]
     assert not connection.closed

@@ -1,0 +1,114 @@
+"""Report an event from a Twisted program, without blocking its reactor.
+
+from oneshotd.emit_twisted import emit
+
+emit(reactor, type="deploy", version="1.2").addErrback(log_it)
+await emit(reactor, {"type": "backup"}, value=37.5, retry=60)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.web.client import Agent, FileBodyProducer, RequestTransmissionFailed, ResponseFailed, readBody
+from twisted.web.http_headers import Headers
+
+from oneshotd.emit import configured, pairs
+from oneshotd.emit_answer import EmitUnavailable, Patience, check, check_ok
+from oneshotd.emit_line import Label, Value, has_id, line
+from oneshotd.emit_send import AGENT, FORM, KEY, UdpSender, new_key
+from oneshotd.emit_settings import Settings, Target
+
+_NO_ANSWER = (ConnectError, ConnectionClosed, DNSLookupError)
+_HALF_AN_ANSWER = (RequestTransmissionFailed, ResponseFailed)
+
+
+def emit(
+    reactor: IReactorTime,
+    labels: Mapping[str, Label] | None = None,
+    /,
+    *,
+    value: Value = None,
+    id: str | None = None,
+    url: str | None = None,
+    timeout: float | None = None,
+    retry: float | None = None,
+    **more: Label,
+) -> Deferred[None]:
+    """Send one event; fires when it is on the daemon's disk (over UDP: when it is on its way).
+
+    Arguments and errors are those of `oneshotd.emit.emit`; every error comes through the
+    Deferred. Cancelled, it makes no further attempt.
+
+    :param reactor: with TCP; for ``https://`` with pyOpenSSL, for ``udp://`` with threads.
+    """
+
+    async def sent() -> None:
+        text = line(pairs(labels, more), value=value, id=id)
+        settings = configured(url=url, timeout=timeout, retry=retry)
+        if settings.target.scheme == "udp":
+            # The resolver of host names blocks.
+            threads = cast(IReactorThreads, reactor)
+            await deferToThreadPool(threads, threads.getThreadPool(), _throw, settings, text)
+        else:
+            await _post(reactor, settings, text)
+
+    return Deferred.fromCoroutine(sent())
+
+
+def _throw(settings: Settings, text: bytes) -> None:
+    way = UdpSender(settings)
+    try:
+        way.event(text)
+    finally:
+        way.close()
+
+
+async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
+    headers = {"User-Agent": AGENT, "Content-Type": FORM}
+    if settings.retry and not has_id(text):
+        headers[KEY] = new_key()
+    if settings.target.authorization is not None:
+        headers["Authorization"] = settings.target.authorization
+    agent = Agent(reactor, connectTimeout=settings.timeout)
+    patience = Patience(settings.retry, reactor.seconds())
+    while True:
+        try:
+            attempt = Deferred.fromCoroutine(_attempt(agent, settings.target, headers, text))
+            check_ok(await _in_time(attempt, settings.timeout, reactor))
+            return
+        except EmitUnavailable as error:
+            pause = patience.pause(reactor.seconds(), error)
+        await deferLater(reactor, pause)
+
+
+async def _in_time(attempt: Deferred[bytes], timeout: float, reactor: IReactorTime) -> bytes:
+    try:
+        return await attempt.addTimeout(timeout, reactor)
+    except TookTooLong:
+        raise EmitUnavailable(f"no answer within {timeout:g} s") from None
+
+
+async def _attempt(agent: Agent, target: Target, headers: Mapping[str, str], text: bytes) -> bytes:
+    try:
+        response = await agent.request(
+            b"POST",
+            f"{target}/event".encode("ascii"),
+            Headers({name: [value] for name, value in headers.items()}),
+            FileBodyProducer(BytesIO(text)),
+        )
+        body = await readBody(response)
+    except _HALF_AN_ANSWER as error:
+        raise EmitUnavailable(f"no answer: {error.reasons[0].getErrorMessage()}") from None
+    except _NO_ANSWER as error:
+        raise EmitUnavailable(str(error)) from None
+    (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
+    return check(response.code, retry_after, body)

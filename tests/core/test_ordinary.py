@@ -1,0 +1,98 @@
+"""The short way for plain lines answers what the grammar answers, or nothing."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneshotd.core.event import NewEvent
+from oneshotd.core.ordinary import MAX_TEMPLATES, Ordinary
+from oneshotd.core.wire import Rules, parse_line
+from oneshotd.errors import Refused
+
+RULES = Rules(metric="happened", taken=frozenset({"taken"}))
+
+
+def grammar(line: bytes) -> NewEvent | None:
+    try:
+        return parse_line(line, rules=RULES)
+    except Refused:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("line", "series"),
+    [
+        (b"type=deploy&version=1.2", 'happened{type="deploy",version="1.2"}'),
+        (b"b=2&a=1", 'happened{a="1",b="2"}'),
+        (b"a=x y", 'happened{a="x y"}'),
+        (b"a=x=y", 'happened{a="x=y"}'),
+        (b"a={}()%(a)s", None),  # a percent sign
+        (b"a=", None),
+        (b"a", None),
+        (b"", None),
+        (b"a=1&", None),
+        (b"a=1&a=2", None),
+        (b"a=1&value=3", None),
+        (b"a=1&__name__=x", None),
+        (b"a=1&__id__=x", None),
+        (b"a=1&__x=1", None),
+        (b"a-b=1", None),  # is written a_b
+        (b"1a=1", None),
+        (b"a=+1", None),
+        (b"a=%31", None),
+        (b'a="', None),
+        (b"a=\\", None),
+        (b"a=\xc3\xa4", None),
+        (b"a=1\n", None),
+        (b"a=" + b"x" * 4096, None),
+        (b"a" * 129 + b"=1", None),
+    ],
+)
+def test_only_plain_lines_are_known(line: bytes, series: str | None) -> None:
+    assert Ordinary(RULES).series(line) == series
+
+
+_TEXT = st.text("abcdeXYZ019_-. &=+%\\\"{}'\n:äß\x00", max_size=8)
+_PAIRS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "type", "value", "__id__", "é", "a-b", "9", ""]) | _TEXT, _TEXT)
+)
+_LINES = st.one_of(
+    _PAIRS.map(lambda pairs: urlencode(pairs).encode()),
+    _PAIRS.map(lambda pairs: "&".join("=".join(pair) for pair in pairs).encode()),
+    st.binary(max_size=40),
+)
+
+
+@given(st.lists(_LINES, max_size=5))
+def test_what_it_knows_the_grammar_says_too(lines: list[bytes]) -> None:
+    """An event must not depend on which way it took."""
+    ordinary = Ordinary(RULES)
+    for line in lines:
+        series = ordinary.series(line)
+        if series is not None:
+            assert grammar(line) == NewEvent(series)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex("[a-z][a-z0-9_]{0,5}", fullmatch=True),
+        st.from_regex("[A-Za-z0-9._:/-]{1,9}", fullmatch=True),
+        min_size=1,
+    )
+)
+def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
+    labels.pop("value", None)
+    line = "&".join(f"{name}={text}" for name, text in labels.items()).encode()
+    if labels:
+        assert Ordinary(RULES).series(line) == parse_line(line, rules=RULES).series
+
+
+def test_invented_names_take_no_memory() -> None:
+    ordinary = Ordinary(RULES)
+    for number in range(3 * MAX_TEMPLATES):
+        assert ordinary.series(b"n%d=1" % number) is not None
+    assert len(ordinary._templates) <= MAX_TEMPLATES

@@ -1,0 +1,369 @@
+"""With and without the short way, every request is answered the same and has the same effect."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
+from web_fakes import FakeIntake, House
+
+from oneshotd.core.address import Networks
+from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.wire import Rules
+from oneshotd.errors import Refused
+from oneshotd.intake import Taker
+from oneshotd.web.shortcut import MAX_AHEAD, MAX_BLOCKS, MAX_TOGETHER, QuickChannel, Shortcut
+
+PEER = IPv4Address("TCP", "192.0.2.7", 40000)
+
+
+@define
+class TakingIntake(FakeIntake):
+    """Takes events and answers them when it is told to."""
+
+    room: bool = True
+    taken: list[tuple[list[NewEvent], Taker]] = field(factory=list)
+
+    def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
+        if self.room:
+            self.taken.append((list(events), taker))
+        return self.room
+
+    def commit(self, stored: bool = True) -> int:
+        """End what is under way, and how much it was."""
+        ended = 0
+        while self.taken:
+            events, taker = self.taken.pop(0)
+            if stored:
+                self.groups += [(Group(events=[event]), "http") for event in events]
+                taker.stored()
+            else:
+                taker.not_stored()
+            ended += len(events)
+        return ended
+
+
+class Line:
+    """One connection, with the short way or without it."""
+
+    def __init__(self, quick: bool, house: House | None = None) -> None:
+        self.intake = TakingIntake()
+        self.house = house or House()
+        self.house.intake = self.intake
+        site = self.house.site()
+        if quick:
+            site.protocol = cast(Any, QuickChannel)
+            site.shortcut = Shortcut(self.intake, Rules(), Networks.parse(self.house.allow_emit))
+        self.shortcut: Shortcut = site.shortcut
+        self.site = site
+        self.short = 0
+        self.transport = StringTransport(peerAddress=PEER)
+        self.channel = cast(Any, site.buildProtocol(PEER))
+        self.channel.makeConnection(self.transport)
+
+    def send(self, *pieces: bytes, commit: bool = True) -> None:
+        for piece in pieces:
+            if self.is_closed:
+                return  # a real transport reads no further
+            self.channel.dataReceived(piece)
+            self.house.clock.advance(0)
+            if commit:
+                self.short += self.intake.commit()
+                self.house.clock.advance(0)
+
+    @property
+    def output(self) -> bytes:
+        """What came back; the time of day may differ."""
+        return re.sub(rb"Date: [^\r]*", b"Date: -", _sorted_headers(self.transport.value()))
+
+    @property
+    def events(self) -> list[tuple[list[NewEvent], str | None]]:
+        return [(list(group.events), group.key) for group, _ in self.intake.groups]
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self.transport.disconnecting)
+
+
+def _sorted_headers(output: bytes) -> bytes:
+    """The order of headers means nothing."""
+    head = re.compile(rb"(HTTP/1\.1 [^\r]*\r\n)((?:[^\r\n]+\r\n)*)(?=\r\n)")
+    return head.sub(lambda found: found[1] + b"".join(sorted(found[2].splitlines(True))), output)
+
+
+def same(*pieces: bytes) -> Line:
+    """Both ways answer these bytes alike; gives the one with the shortcut."""
+    plain, quick = Line(quick=False), Line(quick=True)
+    plain.send(*pieces)
+    quick.send(*pieces)
+    assert quick.output == plain.output
+    assert quick.events == plain.events
+    assert quick.is_closed == plain.is_closed
+    assert quick.house.telemetry.refusals == plain.house.telemetry.refusals
+    return quick
+
+
+def post(query: str, *headers: str, version: str = "HTTP/1.1", host: str | None = "Host: a:1") -> bytes:
+    lines = [f"POST /event?{query} {version}", *([host] if host else []), *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+ORDINARY = post("type=deploy&version=1.2", "User-Agent: curl/8", "Accept: */*")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ORDINARY,
+        post("a=1"),
+        post("a=1", "Content-Length: 0"),
+        post("a=1", "Connection: keep-alive"),
+        post("a=1", "CONTENT-TYPE: application/x-www-form-urlencoded", "content-length: 0"),
+        post("a=1", host="host: [::1]:8090"),
+    ],
+)
+def test_ordinary_requests_take_the_short_way(request_: bytes) -> None:
+    assert same(request_).short == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post("a=1", "Connection: close"),
+        post("a=1", "Connection: keep-alive, close"),
+        post("a=1", version="HTTP/1.0"),
+        post("a=1", version="HTTP/1.2"),
+        post("a=1", version="http/1.1"),
+        post("a=1", host=None),
+        post("a=1", "Host: b"),
+        post("a=1", host="Host:"),
+        post("a=1", host="Host: a b"),
+        post("a=1", "Content-Length: 3") + b"b=2",
+        post("a=1", "Content-Length: 0", "Content-Length: 0"),
+        post("a=1", "Content-Length: 00"),
+        post("a=1", "Content-Length: +0"),
+        post("a=1", "Content-Length: -1"),
+        post("a=1", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        post("a=1", "Transfer-Encoding: chunked", "Content-Length: 0") + b"0\r\n\r\n",
+        post("a=1", "Expect: 100-continue"),
+        post("a=1", "Idempotency-Key: x"),
+        post("a=1", "Origin: https://evil.example"),
+        post("a=1", "Sec-Fetch-Site: cross-site"),
+        post("a=1", "X-Forwarded-For: 198.51.100.1"),
+        post("a=1", "Content-Encoding: gzip"),
+        post("a=1", "Cookie: a=b"),
+        post("a=1", "User-Agent: a", " folded"),
+        post("a=1", "User-Agent : a"),
+        post("a=1", "User-Agent: \xe4"),
+        post("a=1", "User-Agent"),
+        post("a=1", ": empty"),
+        post("a=1", "User-Agent: a\nb"),
+        post("a=1", "User-Agent: a\rb"),
+        post("a=1", "User-Agent: a\x00b"),
+        post("a=1", "Accept: application/json"),
+        post("a", "Accept: application/json"),
+        post("a=1&value=x"),
+        post("a=1&value=3"),
+        post("a=1&__id__=k"),
+        post("__name__=up&a=1"),
+        post("a=1&a=2"),
+        post("a=%31+2"),
+        post("a=%zz"),
+        post("a=1#b"),
+        post("a=1?b"),
+        post("a=1 b"),
+        post("a=1\tb"),
+        post("a=\xe4"),
+        post(""),
+        post("&"),
+        post("a=1", version=" HTTP/1.1"),
+        b"POST /event HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /event? HTTP/1.1\nHost: a\n\n",
+        b"POST /events?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST //event?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST http://a/event?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"post /event?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /event?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HEAD /event?a=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /event?a=1 HTTP/1.1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /event?a=1 HTTP/1.1\r\n\r\n",
+        b"POST /event?a=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: " + b"x" * 9000 + b"\r\n\r\n",
+        post("a=" + "x" * 5000),
+    ],
+)
+def test_odd_requests_are_answered_the_same(request_: bytes) -> None:
+    same(request_)
+    same(request_ + ORDINARY)
+    same(ORDINARY + request_ + ORDINARY)
+    same(*(request_[i : i + 7] for i in range(0, len(request_), 7)))
+
+
+_PARTS = st.sampled_from(
+    [
+        *(b"POST", b"GET", b"post", b" ", b"  ", b"/event?", b"/event", b"/metrics", b"/events"),
+        *(b"a=1", b"&", b"type=deploy", b"value=3", b"%20", b"+", b"\xff", b"#", b"=", b"__id__=k"),
+        *(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n", b"\n", b"\r", b"Host: a\r\n", b"Host: b c\r\n"),
+        *(b"Content-Length: 0\r\n", b"Content-Length: 2\r\n", b"Connection: close\r\n", b"\r\n\r\n"),
+        *(b"Transfer-Encoding: chunked\r\n", b"User-Agent: x\r\n", b"X: y\r\n", ORDINARY, post("b=2")),
+    ]
+)
+
+
+@given(st.lists(_PARTS, max_size=14).map(b"".join), st.integers(1, 60))
+def test_whatever_comes_is_answered_the_same(data: bytes, size: int) -> None:
+    same(data)
+    same(*(data[at : at + size] for at in range(0, len(data), size)))
+
+
+def test_thousands_of_requests_are_answered_the_same() -> None:
+    """Requests as they might be, with one thing wrong in many of them."""
+    rng = random.Random(20241122)
+    for _ in range(3000):
+        request_ = bytearray(rng.choice([ORDINARY, post("b=2&c=x.y"), post("a=1", "Content-Length: 0")]))
+        for _ in range(rng.randrange(3)):
+            at = rng.randrange(len(request_))
+            request_[at : at + rng.randrange(3)] = rng.choice(
+                [
+                    b"",
+                    b" ",
+                    b"\r",
+                    b"\n",
+                    b":",
+                    b"%",
+                    b"\xff",
+                    b"\0",
+                    b"&",
+                    b"=",
+                    b"A",
+                    bytes([rng.randrange(256)]),
+                ]
+            )
+        same(bytes(request_) + rng.choice([b"", ORDINARY]))
+
+
+def test_pipelined_requests_keep_their_order() -> None:
+    health = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    line = same(ORDINARY + post("b=1") + health + post("c=1") + health)
+    assert line.output.count(b"200 OK") == 5
+    assert line.short == 2  # what stands behind another request goes with it
+
+
+def test_what_comes_while_the_disk_writes_waits_for_its_turn() -> None:
+    line = Line(quick=True)
+    line.send(ORDINARY, b"GET /healthz HTTP/1.1\r\n", b"Host: a\r\n\r\n", commit=False)
+    assert line.output == b""
+    line.send(b"")
+    assert line.output.count(b"200 OK") == 2
+    assert line.output.index(b"Content-Length: 3") < len(line.output) // 2
+
+
+def test_a_client_that_sends_without_end_is_read_no_further() -> None:
+    """Its memory is bounded while the disk is slow, and it goes on afterwards."""
+    line = Line(quick=True)
+    line.send(ORDINARY, commit=False)
+    while line.transport.producerState == "producing":
+        line.send(ORDINARY * 100, commit=False)
+    assert sum(map(len, line.channel._ahead)) <= MAX_AHEAD + 100 * len(ORDINARY)
+    while line.intake.taken:
+        line.send(b"")
+    assert line.transport.producerState == "producing"
+    assert line.output.count(b"200 OK") == len(line.events) == line.short
+
+
+def test_a_bound_on_what_goes_together() -> None:
+    line = Line(quick=True)
+    line.send(ORDINARY * (MAX_TOGETHER + 1), commit=False)
+    assert len(line.intake.taken[0][0]) == MAX_TOGETHER
+    line.send(b"")
+    assert line.output.count(b"200 OK") == MAX_TOGETHER + 1
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_the_store_refuses_is_answered_as_ever(room: bool) -> None:
+    plain, quick = Line(quick=False), Line(quick=True)
+    for line in (plain, quick):
+        line.intake.outcome = Refused("not stored: full", reason="store", status=503)
+        line.intake.room = room
+    plain.send(ORDINARY + ORDINARY)
+    quick.send(ORDINARY + ORDINARY, commit=False)
+    quick.intake.commit(stored=False)
+    quick.house.clock.advance(0)
+    assert quick.output == plain.output
+    assert quick.output.count(b"503 Service Unavailable") == 2
+    assert b"Retry-After" in quick.output
+
+
+def test_who_may_not_emit_is_told_so() -> None:
+    for allowed, status in (("192.0.2.0/24", b"200"), ("198.51.100.0/24", b"403")):
+        plain, quick = (Line(quick, House(allow_emit=[allowed])) for quick in (False, True))
+        plain.send(ORDINARY)
+        quick.send(ORDINARY)
+        assert quick.output == plain.output
+        assert quick.output.startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_client_that_has_gone_stops_nobody() -> None:
+    line = Line(quick=True)
+    line.send(ORDINARY, commit=False)
+    line.channel.connectionLost()
+    assert line.intake.commit() == 1
+    assert line.output == b""
+
+
+def test_a_client_that_has_sent_all_gets_its_answer() -> None:
+    """``nc -N`` closes its side after the request."""
+    line = Line(quick=True)
+    line.send(ORDINARY, commit=False)
+    line.channel.readConnectionLost()
+    assert not line.is_closed
+    line.send(b"")
+    assert line.output.count(b"200 OK") == 1
+    assert line.is_closed
+
+
+def test_a_slow_disk_is_not_the_clients_fault() -> None:
+    """No request is cut off while the store has it; afterwards the idle limit counts."""
+    line = Line(quick=True)
+    line.send(ORDINARY, commit=False)
+    line.house.clock.pump([line.site.idle_timeout] * 3)
+    assert not line.is_closed
+    line.send(b"")
+    line.house.clock.advance(line.site.idle_timeout - 1)
+    assert not line.is_closed
+    line.send(ORDINARY)
+    line.house.clock.advance(line.site.idle_timeout - 1)
+    assert not line.is_closed
+    line.house.clock.advance(2)
+    assert line.is_closed
+
+
+def test_an_unfinished_request_is_cut_as_ever() -> None:
+    line = Line(quick=True)
+    line.send(ORDINARY, ORDINARY[:-2])
+    line.house.clock.advance(line.site.request_timeout + 1)
+    assert line.is_closed
+
+
+def test_at_the_end_it_closes_after_its_answer() -> None:
+    line = Line(quick=True)
+    line.send(ORDINARY, commit=False)
+    line.site.finish()
+    assert not line.is_closed
+    line.send(b"")
+    assert line.output.count(b"200 OK") == 1
+    assert line.is_closed
+
+
+def test_invented_headers_take_no_memory() -> None:
+    line = Line(quick=True)
+    for number in range(2 * MAX_BLOCKS):
+        line.shortcut.recognize(post("a=1", f"User-Agent: {number}"))
+    assert len(line.shortcut._blocks) <= MAX_BLOCKS
