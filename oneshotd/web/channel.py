@@ -95,19 +95,14 @@ class Channel(http.HTTPChannel):
         for receipt in self._receipts:
             receipt.ask()
         if self._waiting:
-            self._request_begins()
+            self._waiting = False
+            self.began = self.clock.seconds()
+            self.setTimeout(self.site.request_timeout)
             for receipt in self._receipts:
                 receipt.next_request()
         super().dataReceived(data)
 
-    def _request_begins(self) -> None:
-        self._waiting = False
-        self.began = self.clock.seconds()
-        self.setTimeout(self.site.request_timeout)
-
     def lineReceived(self, line: bytes) -> None:
-        if self._waiting:  # it came together with one that was answered at once
-            self._request_begins()
         before = len(self.requests)
         super().lineReceived(line)
         if len(self.requests) > before:
@@ -214,7 +209,6 @@ class Channel(http.HTTPChannel):
         """The channel takes the producer's place again."""
         self._socket_transport().unregisterProducer()
         self.transport.registerProducer(self, True)
-        self.resumeProducing()  # it may have been paused when the producer came
 
     def queue(self) -> KernelQueue | None:
         """The kernel's send queue of this connection, if it can be seen."""

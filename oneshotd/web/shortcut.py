@@ -10,6 +10,7 @@ is answered there as if this file did not exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from twisted.internet.protocol import connectionDone
@@ -75,20 +76,21 @@ class Shortcut:
         self.intake = intake
         self._emitters = emitters
         self._ordinary = Ordinary(rules)
-        self._blocks: dict[bytes, bool] = {}
+        self._blocks: dict[bytes, _Block] = {}
         self._second = -1
-        self._answer = b""
+        self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
 
     def admits(self, peer: object) -> bool:
         """Whether this peer may emit; nothing in a known block of headers says otherwise."""
         host = getattr(peer, "host", "unix")
         return self._emitters.admits(client_address(host) if host != "unix" else host)
 
-    def recognize(self, data: bytes) -> tuple[list[NewEvent], int]:
-        """The events of the ordinary requests at the beginning of the data, and their length."""
+    def recognize(self, data: bytes) -> tuple[list[NewEvent], int, bool]:
+        """The events of the ordinary requests at the beginning of the data, the length of these
+        requests, and whether the last of them asks for the connection to be closed."""
         events: list[NewEvent] = []
-        at = 0
-        while data.startswith(_START, at) and len(events) < MAX_TOGETHER:
+        at, closes = 0, False
+        while not closes and data.startswith(_START, at) and len(events) < MAX_TOGETHER:
             end = data.find(_BLANK, at, at + MAX_REQUEST)
             line = data.find(_LINE_END, at, end + 2)
             if end < 0 or line < 0:
@@ -96,58 +98,75 @@ class Shortcut:
             query = data[at + len(_START) : line]
             block = data[line + len(_LINE_END) : end + 2]
             known = self._blocks[block] if block in self._blocks else self._learn(block)
-            if not known or query.translate(None, _PRINTABLE):
+            if known is _Block.ODD or query.translate(None, _PRINTABLE):
                 break
             series = self._ordinary.series(query)
             if series is None:
                 break
             events.append(NewEvent(series))
             at = end + len(_BLANK)
-        return events, at
+            closes = known is _Block.CLOSE
+        return events, at, closes
 
-    def _learn(self, block: bytes) -> bool:
+    def _learn(self, block: bytes) -> _Block:
         if len(self._blocks) >= MAX_BLOCKS:
             self._blocks.clear()
-        known = self._blocks[block] = _says_nothing(block)
+        known = self._blocks[block] = _judge(block)
         return known
 
-    def answer(self, seconds: float) -> bytes:
-        """The bytes of the answer to an event that is on disk.
+    def answers(self, count: int, closes: bool, seconds: float) -> bytes:
+        """The answers to so many events that are on disk.
 
-        :param seconds: Unix time; the answer has a date.
+        :param closes: the last one says that the connection is closed.
+        :param seconds: Unix time; an answer has a date.
         """
         if int(seconds) != self._second:
             self._second = int(seconds)
-            self._answer = b"".join(
-                (
-                    b"HTTP/1.1 200 OK\r\nServer: oneshotd\r\nDate: ",
-                    datetimeToString(self._second),
-                    b"\r\nContent-Type: ",
-                    problems.TEXT,
-                    b"\r\nContent-Length: 3\r\nX-Content-Type-Options: nosniff\r\n",
-                    b"Cache-Control: no-store\r\n\r\nok\n",
-                )
-            )
-        return self._answer
+            date = datetimeToString(self._second)
+            for block, connection in ((_Block.KEEP, b""), (_Block.CLOSE, b"Connection: close\r\n")):
+                self._answers[block] = _ANSWER % (connection, date, problems.TEXT)
+        if closes:
+            return self._answers[_Block.KEEP] * (count - 1) + self._answers[_Block.CLOSE]
+        return self._answers[_Block.KEEP] * count
 
 
-def _says_nothing(block: bytes) -> bool:
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\n%bServer: oneshotd\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: 3\r\n"
+    b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\nok\n"
+)
+
+
+class _Block(Enum):
+    """What a block of headers says: nothing of consequence, at most to close; or else."""
+
+    KEEP = auto()
+    CLOSE = auto()
+    ODD = auto()
+
+
+def _judge(block: bytes) -> _Block:
     """Whether headers are known one by one, well-formed, and without consequence here."""
     hosts = 0
+    closes = False
     for line in block.removesuffix(b"\r\n").split(b"\r\n"):
         name, colon, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" ")
         if not colon or value.translate(None, _VALUE):
-            return False
+            return _Block.ODD
         if name == b"host" and is_host(value):
             hosts += 1
+        elif name == b"connection" and value.lower() == b"close":
+            closes = True
         elif not (
             name in _HARMLESS
             or (name == b"connection" and value.lower() == b"keep-alive")
             or (name == b"content-length" and value == b"0")
         ):
-            return False
-    return hosts == 1 and block.lower().count(b"content-length:") <= 1
+            return _Block.ODD
+    lowered = block.lower()
+    if hosts != 1 or lowered.count(b"content-length:") > 1 or lowered.count(b"connection:") > 1:
+        return _Block.ODD
+    return _Block.CLOSE if closes else _Block.KEEP
 
 
 class QuickChannel(Channel):
@@ -157,6 +176,7 @@ class QuickChannel(Channel):
         super().__init__()
         self._taken = b""  # requests whose events are on their way to the disk
         self._count = 0  # of these
+        self._closes = False  # the last of these asks for it
         self._ahead: list[bytes] = []  # what came behind them
         self._paused = False
         self._lost = False
@@ -178,9 +198,9 @@ class QuickChannel(Channel):
                 self.transport.pauseProducing()
             return
         if self._shortcut is not None and self.is_resting:
-            events, end = self._shortcut.recognize(data)
+            events, end, closes = self._shortcut.recognize(data)
             if events and self._shortcut.intake.take(events, self):
-                self._count = len(events)
+                self._count, self._closes = len(events), closes
                 self._taken, self._ahead = data[:end], [data[end:]]
                 self.handling = True
                 return
@@ -192,13 +212,14 @@ class QuickChannel(Channel):
         count = self._settle()
         if self._lost or self._shortcut is None:
             return
-        answer = self._shortcut.answer(self.clock.seconds()) * count
+        answer = self._shortcut.answers(count, self._closes, self.clock.seconds())
         written = 0 if self._write is None else self._write(answer)
         if written != len(answer):
             # Too much for the socket, or an error, which the transport will find for itself.
             self._write = None
             self.transport.write(answer[written if isinstance(written, int) and written > 0 else 0 :])
-        if self._peer_finished or self.site.finishing:
+        if self._closes or self._peer_finished or self.site.finishing:
+            self._ahead = []  # nothing is obeyed behind a request to close
             self.loseConnection()
         elif self.timeOut != self.site.idle_timeout:
             self.setTimeout(self.site.idle_timeout)

@@ -22,17 +22,13 @@ class Connection:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.kernel = bench.kernel or FakeQueue()
         self.gone = self.peer_gone = self.deaf = False
-        self.proven_read = False
 
     def do(self, *steps: str) -> Connection:
         for step in steps:
             getattr(self, step)()
         return self
-
-    @property
-    def kernel(self) -> FakeQueue:
-        return self.bench.kernel or FakeQueue()
 
     def drain(self) -> None:
         if not self.gone:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from web.house import MANY, open_house, until
 
+from oneshotd.web.channel import Channel
+
 #: Twisted hands pyOpenSSL its own kind of certificates still.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 
@@ -176,6 +178,20 @@ async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Pa
             await scraper.handshake()
             scraper.ask()
             assert (await scraper.answer()).events == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_does_not_answer_our_goodbye_is_cut(
+    tmp_path: Path, tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS waits for the other side's: such a client would hold its connection for ever."""
+    monkeypatch.setattr(Channel, "abortTimeout", 0.2)
+    async with open_house(tmp_path, tls, idle_timeout=0.2) as house:
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask("one", "Connection: close")
+            assert (await scraper.answer()).status == 200
+            await until(lambda: not house.site._channels, lambda: "the connection is still open")
 
 
 @pytest_twisted.ensureDeferred

@@ -126,6 +126,8 @@ ORDINARY = post("type=deploy&version=1.2", "User-Agent: curl/8", "Accept: */*")
         post("a=1"),
         post("a=1", "Content-Length: 0"),
         post("a=1", "Connection: keep-alive"),
+        post("a=1", "Connection: close"),
+        post("a=1", "connection:  CLOSE"),
         post("a=1", "CONTENT-TYPE: application/x-www-form-urlencoded", "content-length: 0"),
         post("a=1", host="host: [::1]:8090"),
     ],
@@ -137,8 +139,9 @@ def test_ordinary_requests_take_the_short_way(request_: bytes) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        post("a=1", "Connection: close"),
+        post("a=1", "Connection: close, keep-alive"),
         post("a=1", "Connection: keep-alive, close"),
+        post("a=1", "Connection: keep-alive", "Connection: close"),
         post("a=1", version="HTTP/1.0"),
         post("a=1", version="HTTP/1.2"),
         post("a=1", version="http/1.1"),
@@ -212,6 +215,7 @@ _PARTS = st.sampled_from(
         *(b"a=1", b"&", b"type=deploy", b"value=3", b"%20", b"+", b"\xff", b"#", b"=", b"__id__=k"),
         *(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n", b"\n", b"\r", b"Host: a\r\n", b"Host: b c\r\n"),
         *(b"Content-Length: 0\r\n", b"Content-Length: 2\r\n", b"Connection: close\r\n", b"\r\n\r\n"),
+        post("c=3", "Connection: close"),
         *(b"Transfer-Encoding: chunked\r\n", b"User-Agent: x\r\n", b"X: y\r\n", ORDINARY, post("b=2")),
     ]
 )
@@ -227,7 +231,16 @@ def test_thousands_of_requests_are_answered_the_same() -> None:
     """Requests as they might be, with one thing wrong in many of them."""
     rng = random.Random(20241122)
     for _ in range(3000):
-        request_ = bytearray(rng.choice([ORDINARY, post("b=2&c=x.y"), post("a=1", "Content-Length: 0")]))
+        request_ = bytearray(
+            rng.choice(
+                [
+                    ORDINARY,
+                    post("c=3", "Connection: close"),
+                    post("b=2&c=x.y"),
+                    post("a=1", "Content-Length: 0"),
+                ]
+            )
+        )
         for _ in range(rng.randrange(3)):
             at = rng.randrange(len(request_))
             request_[at : at + rng.randrange(3)] = rng.choice(
