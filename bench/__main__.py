@@ -1,0 +1,66 @@
+"""``make bench``: measures oneshotd against references in one run, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import measures
+from bench.rig import Measure, median
+
+MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
+    "post": lambda rounds: [measures.post_event(rounds)],
+    "close": lambda rounds: [measures.post_event(rounds, close=True)],
+    "bulk": lambda rounds: [measures.post_events(rounds)],
+    "udp": lambda rounds: [measures.datagrams(rounds, 1)],
+    "udp20": lambda rounds: [measures.datagrams(rounds, 20)],
+    "scrape": lambda rounds: [measures.big_scrape(rounds)],
+    "held": measures.held,
+}
+
+
+def row(measure: Measure) -> str:
+    """A line of the table."""
+    ours = median([pair.ours for pair in measure.rounds])
+    theirs = median([pair.reference for pair in measure.rounds])
+    beside = f"{ours:,.4g} / {theirs:,.4g} {measure.unit}" if theirs != 1.0 else f"{ours:,.4g} {measure.unit}"
+    verdict = "yes" if measure.met(measure.rounds) else "**no**"
+    return (
+        f"| {measure.name} | {beside} | {measure.shown(measure.rounds)} | {measure.reach} | {measure.aim}"
+        f" | {verdict} |"
+    )
+
+
+def main() -> int:
+    """Run the measures that are named, or all."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("measure", nargs="*", choices=[*MEASURES, []], help="which ones (default: all)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--markdown", type=Path, help="write the table into this file, too")
+    options = parser.parse_args()
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}; Python"
+        f" {platform.python_version()}, Twisted {version('twisted')}, Klein {version('klein')}, SQLite"
+        f" {sqlite3.sqlite_version}; {options.rounds} rounds, medians (spread)",
+        "",
+        "| measure | ours / reference | result | at least | aim | reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for name in options.measure or MEASURES:
+        for measure in MEASURES[name](options.rounds):
+            lines.append(row(measure))
+            print(lines[-1], flush=True)
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The bare servers that oneshotd is compared with; run as ``python -m bench.references http|udp PORT``."""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import DatagramProtocol
+from twisted.web import resource, server
+
+
+class Ok(resource.Resource):
+    """What `twisted.web` needs for an answer, and no more."""
+
+    isLeaf = True
+
+    def render_POST(self, request: server.Request) -> bytes:
+        return b"ok"
+
+
+class Counter(DatagramProtocol):
+    """Counts datagrams and lines; a datagram ``?`` asks for the figures."""
+
+    def __init__(self) -> None:
+        self.datagrams = self.lines = 0
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        if datagram == b"?":
+            assert self.transport is not None
+            self.transport.write(b"%d %d" % (self.datagrams, self.lines), addr)
+            return
+        self.datagrams += 1
+        self.lines += datagram.count(b"\n") + 1
+
+
+def main(kind: str, port: int) -> None:
+    """Serve until killed."""
+    from typing import Any, cast
+
+    reactor = cast(Any, global_reactor)
+    if kind == "http":
+        site = server.Site(Ok())
+        site.log = lambda request: None  # type: ignore[method-assign]
+        reactor.listenTCP(port, site, interface="127.0.0.1", backlog=4096)
+    else:
+        from oneshotd.config import UdpAddress
+        from oneshotd.listen import udp_socket
+
+        # The same receive buffer as the daemon's.
+        with udp_socket(UdpAddress(host="127.0.0.1", port=port)) as sock:
+            reactor.adoptDatagramPort(sock.fileno(), sock.family, Counter(), 65536)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
