@@ -3,19 +3,21 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+SECONDS ?= 600
 
 BIN := $(VENV)/bin
 # Twice quiet: only errors are shown.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql')
 
-.PHONY: help run check test soak clean
+.PHONY: help run check test soak fuzz bench clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
 	@echo "make check   lint, types and unit tests, under a minute"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
+	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
 
@@ -35,6 +37,17 @@ test: check $(VENV)/.installed
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md.
 soak: $(VENV)/.test $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
+
+# Installs atheris, which nothing else needs and which not every Python has. What a campaign learns
+# and finds is kept in .cache/fuzz/.
+fuzz: $(VENV)/.test
+	@if $(PIP) install --only-binary :all: atheris; then \
+	  exec $(BIN)/python tests/fuzz/campaign.py --seconds $(SECONDS); \
+	else echo "fuzz: skipped, there is no atheris to be had for $$($(BIN)/python -V)"; fi
+
+# Wants a machine with nothing else to do. One measure: make bench BENCH=post
+bench: $(VENV)/.test $(VENV)/.installed
+	PYTHONPATH=.:tests $(BIN)/python -m bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,9 +7,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from processes import until
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
@@ -101,7 +101,7 @@ def post_events(rounds: int) -> Measure:
                 for body in range(60)
             ]
             before = figure(running, "oneshotd_events_accepted_total")
-            seconds = timed(lambda bodies=bodies: [post_lines(running.port, body) for body in bodies])
+            seconds = timed(partial(_post_all, running.port, bodies))
             assert figure(running, "oneshotd_events_accepted_total") - before == 60_000
             pairs.append(Pair(60_000 / seconds, single.rate))
     return Measure(
@@ -113,6 +113,11 @@ def post_events(rounds: int) -> Measure:
         aim="8x",
         met=_at_least(3.0),
     )
+
+
+def _post_all(port: int, bodies: Sequence[Sequence[str]]) -> None:
+    for body in bodies:
+        post_lines(port, body)
 
 
 def datagrams(rounds: int, lines: int) -> Measure:
@@ -179,13 +184,10 @@ def _sustained(port: int, lines: int, count: Callable[[], int]) -> float:
 
 def big_scrape(rounds: int, events: int = 100_000) -> Measure:
     """100,000 distinct pending events for one scraper: from the file to the bytes of the response."""
-    from twisted.internet import reactor
-
     from oneshotd.store.clock import Clock
     from oneshotd.store.database import open_database
     from oneshotd.store.ledger import Ledger, Limits
 
-    del reactor
     pairs = []
     with folder() as place:
         connection = open_database(str(place / "store.sqlite"))
@@ -297,7 +299,7 @@ def _beside(rounds: int, small: Path, large: Path) -> Iterator[Measure]:
                     body = _scrape(connection, "drained")
                     if b"events_to_metrics{" not in body:
                         break
-                times.append(median([timed(lambda c=connection: _scrape(c, "drained")) for _ in range(200)]))
+                times.append(median([timed(partial(_scrape, connection, "drained")) for _ in range(200)]))
                 connection.close()
             scrapes.append(Pair(times[1], times[0]))
             appends.append(Pair(1 / wrk(many.port, LOAD / 2).rate, 1 / wrk(few.port, LOAD / 2).rate))
@@ -349,30 +351,37 @@ def _memory(rounds: int, store: Path) -> Iterator[Measure]:
     )
 
 
+class _Scraping(threading.Thread):
+    """Scrapes without a pause, each time as another newcomer, who has everything to come."""
+
+    def __init__(self, port: int, name: str) -> None:
+        super().__init__(daemon=True)
+        self.events: list[int] = []
+        self.done = threading.Event()
+        self._port = port
+        self._name = name
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        while not self.done.is_set() and len(self.events) < 190:
+            body = _scrape(connection, f"{self._name}-{len(self.events)}")
+            self.events.append(body.count(b"\nevents_to_metrics{"))
+        connection.close()
+
+
 def _latency(rounds: int, store: Path) -> Measure:
     """p99 of POST /event while scrapes of 20,000 events run without a pause, and without them."""
     pairs = []
     for number in range(rounds):
         with daemon("--newcomers=1h", store=store) as running:
             alone = wrk(running.port, LOAD, connections=16)
-            done = threading.Event()
-            full = []
-
-            def scrape_on() -> None:
-                connection = http.client.HTTPConnection("127.0.0.1", running.port)
-                while not done.is_set() and len(full) < 190:
-                    body = _scrape(connection, f"s{number}-{len(full)}")
-                    full.append(body.count(b"\nevents_to_metrics{"))
-                connection.close()
-
-            thread = threading.Thread(target=scrape_on)
-            thread.start()
-            until(lambda: len(full) > 1, 30, "scrapes")
+            scraping = _Scraping(running.port, f"s{number}")
+            scraping.start()
             beside = wrk(running.port, LOAD, connections=16)
-            assert thread.is_alive(), "the scrapes ended before the load did"
-            done.set()
-            thread.join()
-            assert min(full) == 20_000, full
+            assert scraping.is_alive(), "the scrapes ended before the load did"
+            scraping.done.set()
+            scraping.join(60)
+            assert len(scraping.events) > 5 and min(scraping.events) == 20_000, scraping.events
             pairs.append(Pair(beside.p99 - alone.p99, alone.p99))
     return Measure(
         name="p99 of `POST /event` beside scrapes of 20,000 events: more than without",

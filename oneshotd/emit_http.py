@@ -144,7 +144,7 @@ class Connection:
         return line.removesuffix(b"\r").decode("latin-1")
 
     def _bytes(self, count: int) -> bytes:
-        if count > MAX_ANSWER_BYTES:
+        if not 0 <= count <= MAX_ANSWER_BYTES:
             raise ValueError(count)
         while len(self._unread) < count:
             self._more()

@@ -54,7 +54,7 @@ class Progress:
     def _write(self, sent: int, refused: int) -> None:
         parts = [f"{sent:,} events sent"]
         if refused:
-            parts.append(f"{refused:,} lines refused")
+            parts.append(f"{refused:,} refused")
         if self._size:
             parts.append(f"{min(100, 100 * self._read // self._size)} % read")
         print(_CLEAR + ", ".join(parts), end="", file=sys.stderr, flush=True)

@@ -9,7 +9,6 @@ retry = "1m"
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -55,7 +54,11 @@ class Target(NamedTuple):
     @property
     def authorization(self) -> str | None:
         """The header of that name (RFC 7617)."""
-        return None if self.login is None else f"Basic {b64encode(self.login.encode()).decode()}"
+        if self.login is None:
+            return None
+        from base64 import b64encode  # here: few need it
+
+        return f"Basic {b64encode(self.login.encode()).decode()}"
 
     def __str__(self) -> str:
         """The URL without the password."""

@@ -71,7 +71,7 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
         for number, action in previous.items():
             signal.signal(number, action)
     if outlet.refused:
-        complain(f"{outlet.refused} of {outlet.refused + outlet.sent} lines were refused")
+        complain(f"refused {outlet.refused} of {outlet.refused + outlet.sent} lines")
     if stop.number:
         return 128 + stop.number
     return REFUSED if outlet.refused else OK

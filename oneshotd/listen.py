@@ -8,6 +8,7 @@ A bare port means every address, IPv4 and IPv6, through one dual-stack socket: w
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 from typing import Any
 
@@ -29,8 +30,38 @@ BACKLOG = 4096
 #: Linux gives at most net.core.rmem_max, often 208 KiB.
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 
+#: File descriptors beside those of connections: two hundred deliveries under way (each keeps one of
+#: its own), what one turn of the reactor accepts above the limit before it closes it, and the rest.
+SPARE_DESCRIPTORS = 512
+
 # What the kernel says where IPv6 is not built in, or is off by sysctl.
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+def affordable(connections: int) -> int:
+    """How many connections there can be at a time, at most so many, without running out of file
+    descriptors; the process's own limit (the soft one) is raised for them as far as it may be.
+
+    One that runs out can accept nobody, and can neither open its store again nor see a receipt.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    fewer = max(1, soft - min(SPARE_DESCRIPTORS, soft // 2))
+    if fewer >= connections:
+        return connections
+    _log.warn(
+        "HTTP: at most {fewer} connections instead of {connections}: the process may have no more"
+        " than {soft} file descriptors (RLIMIT_NOFILE, LimitNOFILE= in a systemd unit)",
+        fewer=fewer,
+        connections=connections,
+        soft=soft,
+    )
+    return fewer
 
 
 def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
@@ -117,8 +148,11 @@ def _enlarge(sock: socket.socket) -> None:
 
 
 def _listen_endpoint(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
+    # Twisted's own backlog is 50; who finds it full knocks again after a second.
+    kind = where.partition(":")[0]
+    more = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6", "ssl") and ":backlog=" not in where else ""
     try:
-        listening = serverFromString(reactor, where).listen(factory)
+        listening = serverFromString(reactor, where + more).listen(factory)
     except Exception as error:
         # A wrong string raises whatever its parser stumbled over: ValueError, TypeError, KeyError,
         # OSError for a missing certificate, OpenSSL's own.

@@ -19,7 +19,7 @@ from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
-from oneshotd.listen import listen_http, udp_socket
+from oneshotd.listen import affordable, listen_http, udp_socket
 from oneshotd.store.clock import Clock
 from oneshotd.store.ledger import Limits
 from oneshotd.store.sqlite import SQLiteStore
@@ -58,7 +58,7 @@ class OneshotService(Service):
             notFound(),
             requestFactory=partial(OneshotRequest, refused=self._telemetry.refused),
             reactor=reactor,
-            max_connections=config.max_connections,
+            max_connections=affordable(config.max_connections),
             request_timeout=config.request_timeout,
             idle_timeout=config.idle_timeout,
             access_log=config.access_log,

@@ -7,6 +7,7 @@ ourselves bounds the turn, and lets the end of the daemon read the socket empty.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import sys
@@ -20,7 +21,7 @@ from zope.interface import implementer
 
 from oneshotd.core.address import Networks, client_address
 from oneshotd.core.event import NewEvent
-from oneshotd.core.wire import MAX_DATAGRAM_BYTES, Rules, parse_datagram
+from oneshotd.core.wire import MAX_DATAGRAM_BYTES, Rules, line_count, parse_datagram
 from oneshotd.errors import Refused
 from oneshotd.quiet import RateLimited
 from oneshotd.telemetry import Telemetry
@@ -31,6 +32,13 @@ TURN_BYTES = 64 * 1024
 #: Less than the kernel's own bookkeeping per datagram (a `struct sk_buff` and its shared info),
 #: so that a budget of the receive buffer's size is enough for all that can be in it.
 DATAGRAM_COST = 256
+
+#: What a line adds to that: 2048 lines in a turn, or as many more as are in one datagram.
+LINE_COST = 32
+
+#: Seconds for which `UDPDoor.drain` looks into what it reads: enough for a receive buffer full of
+#: ordinary datagrams ten times over.
+DRAIN_SECONDS = 2.0
 
 #: linux/asm-generic/socket.h, linux/sock_diag.h (4.12 and later): u32 figures, the datagrams
 #: dropped among them.
@@ -102,6 +110,12 @@ class Datagrams:
         elif not refusals:
             self._refuse("empty", 1, host, "nothing but blank lines")
 
+    def passed_over(self, data: bytes, host: str) -> None:
+        """Count what comes in a datagram into which there is no time to look."""
+        lines = line_count(data)
+        self._telemetry.datagram(lines)
+        self._refuse("busy", max(1, lines), host, "the daemon ends, and too much is waiting")
+
     def flush(self) -> None:
         """Log the counts that are still held back; for the end of the daemon."""
         self._refusals.flush()
@@ -141,6 +155,7 @@ class UDPDoor:
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._clock = clock
         self._datagrams = datagrams
         self._reactor: IReactorFDSet | None = None
         self._raw_drops = 0
@@ -166,13 +181,15 @@ class UDPDoor:
     def drain(self) -> int:
         """Read all that is in the socket now, however much is still being sent.
 
-        The receive buffer's size bounds what can be waiting, hence the budget.
+        The receive buffer's size bounds what can be waiting, hence the budget. It may be a
+        hundred times what anybody sends, and made to take long, hence the time.
 
         :returns: how many datagrams that was.
         """
         if not self.is_open:
             return 0
-        return self._read(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) + TURN_BYTES)
+        budget = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) + TURN_BYTES
+        return self._read(budget, 0, self._clock.seconds() + DRAIN_SECONDS)
 
     def stop(self) -> None:
         """Close the socket; what is in it and unread is lost (see `drain`). Twice is fine."""
@@ -210,7 +227,7 @@ class UDPDoor:
 
     def doRead(self) -> None:
         """There is something to read: a turn's worth of it; the rest has the next turn."""
-        self._read(TURN_BYTES)
+        self._read(TURN_BYTES, LINE_COST)
         # A drop means that the socket was full, so that it is read soon after: here.
         self.kernel_drops()
 
@@ -219,7 +236,7 @@ class UDPDoor:
         self.log.error("UDP: the socket was lost: {reason}", reason=reason.getErrorMessage())
         self.stop()
 
-    def _read(self, budget: int) -> int:
+    def _read(self, budget: int, line_cost: int, until: float = math.inf) -> int:
         count = 0
         while budget > 0 and self.is_open:
             budget -= DATAGRAM_COST
@@ -230,9 +247,12 @@ class UDPDoor:
             except OSError as error:  # such as an ICMP message about something else
                 self._errors.note(error.strerror or type(error).__name__)
                 continue
-            budget -= len(data)
+            budget -= len(data) + line_cost * data.count(b"\n")
             count += 1
-            self._datagrams.received(data, address[0])
+            if self._clock.seconds() < until:
+                self._datagrams.received(data, address[0])
+            else:
+                self._datagrams.passed_over(data, address[0])
         return count
 
 

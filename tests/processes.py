@@ -131,10 +131,10 @@ class Process:
         """Wait until its log holds the text."""
         self.until(lambda: text in self.log_text(), seconds, f"has written {text!r}")
 
-    def await_end(self, seconds: float) -> None:
+    def await_end(self, seconds: float, expected: int = 0) -> None:
         """Wait until it ends by itself.
 
-        :raises AssertionError: its status is not 0, or it had to be killed.
+        :raises AssertionError: its status is another, or it had to be killed.
         """
         assert self._child is not None, f"{self.name} was not started"
         try:
@@ -143,7 +143,7 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.name} did not end within {seconds:g} s\n{self.tail()}") from None
         self._child = None
-        assert status == 0, f"{self.name} ended with status {status}\n{self.tail()}"
+        assert status == expected, f"{self.name} ended with status {status}\n{self.tail()}"
 
     def stop(self) -> None:
         """SIGTERM, and wait until it is gone.

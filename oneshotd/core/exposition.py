@@ -44,14 +44,11 @@ def text(samples: Iterable[Sample]) -> bytes:
     An explicit timestamp is written in milliseconds, as this format has it.
     """
     families: dict[str, list[str]] = {}
+    prefix, lines = "\n", [""]  # of no series
     for series, value, at in samples:
-        name = series.partition("{")[0]  # metric_of, without the call: this is the hot line
-        line = f"{series} {value}\n" if at is None else f"{series} {value} {at}\n"
-        lines = families.get(name)
-        if lines is None:
-            families[name] = [_head(name), line]
-        else:
-            lines.append(line)
+        if not series.startswith(prefix):
+            prefix, lines = _family(families, series)
+        lines.append(f"{series} {value}\n" if at is None else f"{series} {value} {at}\n")
     return "".join(["".join(lines) for lines in families.values()]).encode()
 
 
@@ -65,18 +62,21 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
     :param samples: the samples of a series stand together and ascend, as the format demands.
     """
     families: dict[str, list[str]] = {}
+    prefix, lines = "\n", [""]
     for series, value, at in samples:
-        name = series.partition("{")[0]
+        if not series.startswith(prefix):
+            prefix, lines = _family(families, series)
         if at is None:
-            line = f"{series} {value}\n"
+            lines.append(f"{series} {value}\n")
         else:
-            line = f"{series} {value} {at // 1000}{_MILLISECONDS[at % 1000]}"
-        lines = families.get(name)
-        if lines is None:
-            families[name] = [_head(name), line]
-        else:
-            lines.append(line)
+            lines.append(f"{series} {value} {at // 1000}{_MILLISECONDS[at % 1000]}")
     return "".join(["".join(lines) for lines in families.values()]).encode()
+
+
+def _family(families: dict[str, list[str]], series: str) -> tuple[str, list[str]]:
+    """What all series with labels of this one's family begin with, and the lines of that family."""
+    name = metric_of(series)
+    return name + "{", families.setdefault(name, [_head(name)])
 
 
 def line_size(series: str, value: str, at: int | None = None) -> int:

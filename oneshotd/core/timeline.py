@@ -1,8 +1,11 @@
 """Which times a scraper has been shown, and the mode of its next response.
 
-Mixing samples with and without timestamps in one series makes some of them fall out of order
-(SCRAPERS.md), so a scraper has one mode at a time, and a change of modes leaves a gap that no
-sample of the new mode reaches into.
+Mixing samples with and without timestamps in one series makes some of them fall out of order, so
+a scraper has one mode at a time. Prometheus also ends a series whose sample had no timestamp, by a
+marker at the time of the next scrape that lacks it, *or fails*; so beyond the last response in
+scrape-time mode there may be markers that nobody here knows of. The first response in event-time
+mode therefore begins at its own time, as in the mode before, and the events from then on have
+theirs.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ class Past:
     :param event_time: its last response carried the events' own times.
     :param floor: no sample with a time of its own may be earlier (Unix ms).
     :param latest: the latest time of any sample so far (Unix ms); without timestamps, the time
-        of the response.
+        of the response. 0 where it has had none.
     """
 
     event_time: bool = False
@@ -54,11 +57,12 @@ def plan_next(
     """
     if wanted is Timestamps.SCRAPE and not (past.event_time and now_ms <= past.latest):
         planned = plan(pending, caps)
-        latest = now_ms if planned.samples else past.latest
+        latest = max(past.latest, now_ms) if planned.samples else past.latest
         return planned, Past(event_time=False, floor=past.floor, latest=latest)
-    floor = past.floor if past.event_time else max(past.floor, past.latest + 1)
+    changes = not past.event_time and past.latest > 0
+    floor = max(past.floor, past.latest + 1, now_ms) if changes else past.floor
     planned = plan_event_time(pending, caps, now_ms=now_ms, several=several, floor=floor, shown=shown)
-    if not past.event_time:
-        # Prometheus ends the series of the last response by markers at the time of this one.
+    if changes:
+        # The markers of this very response are at its time, or a little before.
         planned = evolve(planned, floor=max(planned.floor, now_ms + 1))
     return planned, Past(event_time=True, floor=planned.floor, latest=max(past.latest, planned.latest))

@@ -23,6 +23,7 @@ class Lease:
     :param until: monotonic seconds at which it lapses if nobody settles it.
     :param cursor: the scraper's cursor when it reserved.
     :param past: what it had been shown then.
+    :param answered: how many of its scrapes had been delivered then.
     :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
     :param delivered: it was settled so; what follows is there to undo it.
     """
@@ -33,6 +34,7 @@ class Lease:
     cursor: int
     timed: bool
     past: Past = NOTHING_SHOWN
+    answered: int = 0
     pending: Pending = Pending()
     delivered: bool = False
     newly_owed: tuple[int, ...] = ()
@@ -75,7 +77,13 @@ class Leases:
         return self._by_token.get(token)
 
     def grant(
-        self, scraper: str, until: float, pending: Pending, timed: bool, past: Past = NOTHING_SHOWN
+        self,
+        scraper: str,
+        until: float,
+        pending: Pending,
+        timed: bool,
+        past: Past = NOTHING_SHOWN,
+        answered: int = 0,
     ) -> Lease:
         """A new lease; the caller has made sure that the scraper has none."""
         self._last += 1
@@ -86,6 +94,7 @@ class Leases:
             cursor=pending.cursor,
             timed=timed,
             past=past,
+            answered=answered,
             pending=pending,
         )
         self._put(lease)

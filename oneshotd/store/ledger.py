@@ -79,6 +79,7 @@ class Ledger:
     def begin(self) -> None:
         """A transaction begins: one time of acceptance holds for all of it."""
         self._now_at = self.times.at()
+        self.scrapers.begin()
 
     def flush(self) -> None:
         """Write what was appended; before the log is read, and before the commit."""
@@ -176,7 +177,9 @@ class Ledger:
             return Reservation(token=None, pending=Pending(), busy="in flight")
         scraper.cursor = self._start(scraper)
         pending = self._pending(scraper, limit)
-        granted = self.leases.grant(visit.name, now + lease, pending, visit.timed, scraper.past)
+        granted = self.leases.grant(
+            visit.name, now + lease, pending, visit.timed, scraper.past, scraper.answered
+        )
         return self._reservation(granted.token, scraper, pending)
 
     def look(self, visit: Visit, limit: int) -> Reservation:
@@ -290,7 +293,7 @@ class Ledger:
         self.scrapers.unowe(scraper, lease.newly_owed)
         self.scrapers.owe(scraper, lease.went_out)
         scraper.cursor, scraper.past = lease.cursor, lease.past
-        scraper.answered = max(0, scraper.answered - 1)
+        scraper.answered = lease.answered  # its own answer may not have been written, and be gone
         self.scrapers.write(scraper)
         self.leases.end(lease)
         return Settled.SETTLED

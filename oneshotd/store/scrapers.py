@@ -42,10 +42,12 @@ class ScraperTable:
     def __init__(self) -> None:
         self.by_name: dict[str, Scraper] = {}
         self._seen: set[str] = set()
+        self._written: set[str] = set()  # whose visits this transaction brings to disk
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the tables anew; that a scraper was here stays true when a transaction is undone."""
         self._connection = connection
+        self._seen |= self._written
         seen = [self.by_name[name] for name in self._seen & self.by_name.keys()]
         owed = dict(connection.execute("SELECT scraper, count(*) FROM owed GROUP BY scraper"))
         rows = connection.execute(
@@ -121,7 +123,12 @@ class ScraperTable:
         """Bring the visits noted so far to disk."""
         for name in self._seen & self.by_name.keys():
             self.write(self.by_name[name])
+        self._written |= self._seen
         self._seen.clear()
+
+    def begin(self) -> None:
+        """A transaction begins: what the one before has written is on disk, or noted again."""
+        self._written.clear()
 
     def delete(self, scraper: Scraper) -> None:
         """Forget a scraper and what it is owed."""

@@ -35,6 +35,10 @@ MAX_CONNECTIONS = 1000
 #: many seconds. Deliveries are bounded in another way: there is one for each scraper.
 MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 
+#: Bytes of all bodies that are not whole yet; beyond these, the connection that has been longest
+#: without a complete request goes. Each body may have 1 MiB.
+MAX_HELD = 64 << 20
+
 #: A Content-Length header that is longer than this says nothing sensible.
 MAX_LENGTH_LINE = 100
 
@@ -46,6 +50,7 @@ class Channel(http.HTTPChannel):
     :ivar began: reactor time (seconds) at which the first byte of the current request came.
     :ivar since: reactor time at which it last had a complete request, or was opened.
     :ivar handling: a complete request is being answered.
+    :ivar held: bytes of a body that is not whole yet.
     """
 
     site: Site
@@ -61,6 +66,7 @@ class Channel(http.HTTPChannel):
         self._waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
         self._early = False  # bytes came while one was handled
+        self.held = 0
         self._answered: http.Request | None = None  # and the next one has to wait
         self._peer_finished = False
 
@@ -111,7 +117,18 @@ class Channel(http.HTTPChannel):
     def allContentReceived(self) -> None:
         self.handling, self._early = True, False
         self.since = self.clock.seconds()
+        self.let_go()
         super().allContentReceived()
+
+    def hold(self, size: int) -> None:
+        """So many bytes more are kept of a body that is not whole."""
+        self.held += size
+        self.site.hold(size)
+
+    def let_go(self) -> None:
+        """The body is whole, or not kept."""
+        self.site.hold(-self.held)
+        self.held = 0
 
     def headerReceived(self, line: bytes) -> bool:
         if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
@@ -184,6 +201,7 @@ class Channel(http.HTTPChannel):
             receipt.connection_lost(reason)
         self._receipts = []
         self._answered = None
+        self.let_go()
         super().connectionLost(reason)
         self.site.gone(self)
 
@@ -258,6 +276,7 @@ class Site(server.Site):
         self._access_log = access_log
         self._channels: set[Channel] = set()
         self.unread: dict[Channel, float] = {}
+        self._held = 0
         self._empty: Deferred[None] | None = None
 
     def admit(self, channel: Channel) -> None:
@@ -268,6 +287,16 @@ class Site(server.Site):
             oldest = min(waiting, key=lambda channel: channel.since)
             self._channels.discard(oldest)  # it is not gone before the next turn of the reactor
             oldest.abort()
+
+    def hold(self, size: int) -> None:
+        """So many bytes more, or fewer, are kept of bodies that are not whole."""
+        self._held += size
+        if self._held > MAX_HELD:
+            longest = min(
+                (channel for channel in self._channels if channel.held), key=lambda channel: channel.since
+            )
+            longest.let_go()
+            longest.abort()
 
     def unread_by(self, channel: Channel) -> None:
         """The client does not take its answer as fast as it comes, so that it waits in memory."""

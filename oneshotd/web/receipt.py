@@ -119,6 +119,7 @@ class Receipt:
         self._heard = 0
         self._pause = FIRST_LOOK
         self._look: IDelayedCall | None = None
+        self._deadline = deadline
         seconds = max(0.0, deadline - line.clock.seconds())
         self._timer = line.clock.callLater(seconds, self._out_of_time)
 
@@ -137,6 +138,8 @@ class Receipt:
             return
         if self._line.is_closing:  # TLS has ended, and drops what is written
             self._return()
+        elif self._rest and self._line.clock.seconds() >= self._deadline:
+            self._return()  # held up for so long that nobody waits for it any more
         elif self._rest:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
             self._write(bytes(piece))
@@ -169,6 +172,10 @@ class Receipt:
     def peer_finished(self) -> None:
         """The peer has closed its side (FIN): if it had not read all, it would have reset."""
         self.ask()
+        if self.state is State.DELIVERED and self._peer() is PeerState.RESET:
+            # Twisted's epoll reactor takes one reset in some thousands for a FIN: its look at the
+            # socket falls into the middle of the kernel's work.
+            self._revoke()
         self._final()
 
     def connection_lost(self, reason: Failure) -> None:

@@ -81,6 +81,7 @@ class OneshotRequest(server.Request):
         self._length += len(data)
         if not self._too_large and self._length <= MAX_BODY_BYTES:
             self.content.write(data)
+            self.channel.hold(len(data))
         elif not self._too_large:
             self._refuse_body()
         elif self._length > LINGER_LIMIT:
@@ -212,6 +213,7 @@ class OneshotRequest(server.Request):
         """
         self._too_large = True
         self.content = BytesIO()
+        self.channel.let_go()
         refused = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
         self._count(refused)
         body = problems.refuse(self, refused)

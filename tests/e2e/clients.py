@@ -180,12 +180,12 @@ def figures(daemon: Daemon) -> dict[str, float]:
     }
 
 
-def status_line(daemon: Daemon, name: str) -> int:
-    """A figure of ``/proc/PID/status``, such as VmRSS (now) and VmHWM (the most so far), in KiB."""
+def memory(daemon: Daemon, name: str) -> float:
+    """MiB of the daemon's: VmRSS (now) or VmHWM (the most so far)."""
     with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as status:
         found = re.search(rf"^{name}:\s+(\d+)", status.read(), re.MULTILINE)
     assert found, name
-    return int(found[1])
+    return int(found[1]) / 1024
 
 
 def send(daemon: Daemon, *datagrams: bytes) -> None:

@@ -65,6 +65,9 @@ WAYS = {
 }
 
 
+CONFLICTS = 'oneshotd_refused_total{reason="conflict"}'
+
+
 class Served(Protocol):
     """What a client needs of a daemon; see `Daemon`."""
 
@@ -99,17 +102,17 @@ class Client:
         body = "\n".join(lines).encode()
         return ask(urllib.request.Request(f"{self.daemon.url}/events", body, headers))
 
-    def figure(self, name: str) -> int:
-        """One of the daemon's own metrics: a series, or the sum of a family."""
-        found = re.findall(
-            rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", self.daemon.get("/metrics", "text/html"), re.MULTILINE
-        )
-        assert found, name
+    def figure(self, *names: str) -> int:
+        """The sum of some of the daemon's own metrics, as they are at one moment: series or families."""
+        either = "|".join(map(re.escape, names))
+        look = self.daemon.get("/metrics", "text/html")
+        found = re.findall(rf"^(?:{either})(?:{{.*}})? (\S+)$", look, re.MULTILINE)
+        assert found, names
         return int(sum(map(float, found)))
 
     def conflicts(self) -> int:
         """How often a key came with other content, since the daemon's start."""
-        return self.figure('oneshotd_refused_total{reason="conflict"}')
+        return self.figure(CONFLICTS)
 
     def taken(self) -> Counter[str]:
         """Scrape: type -> how many events."""
@@ -118,8 +121,7 @@ class Client:
         return Counter({type_: int(number) for type_, number in found})
 
     def _dealt_with(self) -> int:
-        names = ("oneshotd_events_accepted_total", "oneshotd_events_duplicate_total")
-        return sum(map(self.figure, names)) + self.conflicts()
+        return self.figure("oneshotd_events_accepted_total", "oneshotd_events_duplicate_total", CONFLICTS)
 
 
 def ask(request: urllib.request.Request) -> tuple[int, str]:

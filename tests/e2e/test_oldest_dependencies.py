@@ -14,7 +14,15 @@ from debian_packages import REPOSITORY, cache_folder
 
 pytestmark = pytest.mark.e2e
 
-OLDEST = ("twisted==24.11.0", "klein==24.8.0", "attrs==25.3.0", "prometheus_client==0.21.1")
+# Of Debian 13. Twisted 24.11 cannot do TLS with a pyOpenSSL that is much younger.
+OLDEST = (
+    "twisted==24.11.0",
+    "klein==24.8.0",
+    "attrs==25.3.0",
+    "prometheus_client==0.21.1",
+    "pyopenssl==25.0.0",
+    "service_identity==24.2.0",
+)
 
 #: Seconds for each step; an environment needs some 60 MB of packages, if pip has none of them.
 TIMEOUT = 600

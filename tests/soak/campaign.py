@@ -93,6 +93,7 @@ class Campaign:
     :ivar books: what happened.
     :ivar kills: rounds done.
     :ivar began: monotonic seconds.
+    :ivar seconds: how long it took.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -100,12 +101,14 @@ class Campaign:
         self.books = Books(SCRAPERS)
         self.kills = 0
         self.began = time.monotonic()
+        self.seconds = 0.0
         self.daemon = Daemon(folder)
         self._dice = Random(f"{settings.seed}/campaign")
         self._kinds = Bag(self._dice, KILLS)
         self._extras = Bag(self._dice, EXTRAS)
         self._down = 0.6  # seconds that a restart takes, as measured
         self._process = ""
+        self._pause = Outage(began=0.0, ended=0.0)  # the last one: what comes in then is read later
         books, port, seed = self.books, self.daemon.port, settings.seed
         self._scrapers = [
             Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
@@ -134,6 +137,7 @@ class Campaign:
             self.books.in_order.add(self._process)
             self.daemon.stop()
             self.books.ended[self._process] = time.monotonic()
+        self.seconds = time.monotonic() - self.began
         for line in self.daemon.errors()[:20]:
             self.books.note_wrong(f"the daemon's log: {line}")
 
@@ -178,9 +182,10 @@ class Campaign:
         kind = self._extras.draw()
         if kind == PAUSE:
             self._live(life / 2)
-            self._stop_clock()
+            paused = self._stop_clock()
             time.sleep(self._dice.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
             os.kill(self.daemon.process.pid, signal.SIGCONT)
+            self._pause = Outage(began=paused, ended=time.monotonic())
             self.books.fault(PAUSE)
         elif kind == TERM:
             self._live(life / 2)
@@ -246,7 +251,8 @@ class Campaign:
         """Note the end; since when datagrams may have been lost."""
         now = time.monotonic()
         self.books.ended[self._process] = now
-        return now - on_its_way
+        began = now - on_its_way
+        return min(began, self._pause.began) if began < self._pause.ended else began
 
     def _start(self, began: float) -> None:
         started = time.monotonic()

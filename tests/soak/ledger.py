@@ -6,6 +6,8 @@ What the daemon promises (docs/semantics.md), in terms of the books:
   there for all scrapers, or for none; one that was refused is not there.
 * The last delivery that a scraper has read from a process that was killed may come again, whole:
   its settlement may not have been on disk yet. Not if all was quiet for a while before the kill.
+* A delivery may come again whose acknowledgement was missing at its deadline, if the daemon counts
+  its events as uncertain.
 * The last delivery that a scraper has thrown away unread, of a process that ended before it could
   hear and note that, may be missing.
 * A datagram may be missing if it was on its way when the daemon was killed, or sent while there
@@ -87,13 +89,15 @@ class Account:
 class Verdict:
     """What is to be said of one scraper.
 
-    :param again: readings that came again as they may.
+    :param again: readings that came again as they may, not settled at a kill.
+    :param uncertain: readings that came again as they may, counted as uncertain by the daemon.
     :param gone: (reading, events that are missing) of those thrown away as they may be.
     :param lost: identity -> how many are missing.
     :param doubled: identity -> how many there are too many.
     """
 
     again: Sequence[Reading]
+    uncertain: Sequence[Reading]
     gone: Sequence[tuple[Reading, int]]
     lost: Mapping[str, int]
     doubled: Mapping[str, int]
@@ -252,11 +256,16 @@ class Books:
         over.subtract(expected)
         again, gone = [], []
         last = self._last_of_each(account.readings)
+        last_read = {identity: reading.at for reading in account.readings for identity in reading.amounts}
         for reading in last.values():
-            came_again = all(over[identity] >= amount for identity, amount in reading.amounts.items())
+            came_again = all(
+                over[identity] >= amount and last_read[identity] > reading.at
+                for identity, amount in reading.amounts.items()
+            )
             if came_again and reading.process not in self.in_order and self._is_fresh(reading):
                 over.subtract(reading.amounts)
                 again.append(reading)
+        uncertain = self._uncertain(scraper, over)
         for reading in self._last_of_each(account.thrown).values():
             missing = {i: min(n, -over[i]) for i, n in reading.amounts.items() if over[i] < 0}
             read = last.get(reading.process)
@@ -265,10 +274,26 @@ class Books:
                 gone.append((reading, sum(missing.values())))
         return Verdict(
             again=again,
+            uncertain=uncertain,
             gone=gone,
             lost={identity: -n for identity, n in over.items() if n < 0},
             doubled={identity: n for identity, n in over.items() if n > 0},
         )
+
+    def _uncertain(self, scraper: str, over: Counter[str]) -> list[Reading]:
+        """Take off what came again and was counted as uncertain; which readings that was."""
+        readings = self.accounts[scraper].readings
+        said: Counter[str] = Counter()
+        for reading in readings:
+            said[reading.process] = max(said[reading.process], reading.uncertain.get(scraper, 0))
+        found = []
+        for reading in readings:
+            fits = all(over[identity] >= amount for identity, amount in reading.amounts.items())
+            if reading.amounts and fits and reading.events <= said[reading.process]:
+                said[reading.process] -= reading.events
+                over.subtract(reading.amounts)
+                found.append(reading)
+        return found
 
     def _last_of_each(self, readings: Sequence[Reading]) -> dict[str, Reading]:
         """Process -> the last one with events, in the order of time."""

@@ -58,6 +58,7 @@ def report(campaign: Campaign) -> Report:
     slowest = [_slowest(books, name) for name in SCRAPERS]
     rows: list[Row] = [
         ("campaign", "seed", str(campaign.settings.seed)),
+        ("campaign", "duration", f"{campaign.seconds:.0f} s"),
         ("campaign", "kill rounds", _n(campaign.kills)),
         *_sent(campaign, vanished),
         *(("faults injected", kind, _n(count)) for kind, count in sorted(books.faults.items())),
@@ -92,8 +93,16 @@ def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
         yield group, "lost, not allowed", _n(sum(verdict.lost.values()))
         yield group, "doubled, not allowed", _n(sum(verdict.doubled.values()))
         again = [(reading, reading.events) for reading in verdict.again]
-        yield group, "doubled, allowed: settlement not on disk at the kill", _deliveries(again)
-        yield group, "lost, allowed: thrown away unread as the daemon was killed", _deliveries(verdict.gone)
+        yield (
+            group,
+            "doubled, allowed: deliveries whose settlement was not on disk at the kill",
+            _deliveries(again),
+        )
+        yield (
+            group,
+            "lost, allowed: deliveries thrown away unread as the daemon was killed",
+            _deliveries(verdict.gone),
+        )
 
 
 def _disagreements(campaign: Campaign, verdicts: Mapping[str, Verdict]) -> Iterable[str]:
@@ -142,7 +151,7 @@ def _slowest(books: Books, scraper: str) -> float:
 
 
 def _deliveries(readings: Sequence[tuple[Reading, int]]) -> str:
-    return f"{_n(len(readings))} deliveries, {_n(sum(events for _, events in readings))} events"
+    return f"{_n(len(readings))} ({_n(sum(events for _, events in readings))} events)"
 
 
 def _events(sendings: Iterable[Sending]) -> str:

@@ -18,8 +18,7 @@ STALL = "a scraper stops reading until its timeout is over"
 DEATH = "a scraper is gone after reading, before its next scrape"
 CUTS = (BEFORE, UNREAD, HALF_READ, STALL, DEATH)
 
-#: Seconds beyond its own timeout for which a scraper waits for the rest of a response: the daemon
-#: gives up first, so that both are at one on what became of it.
+#: Seconds beyond its own timeout for which a scraper that has stalled goes on reading.
 PATIENCE = 5.0
 
 #: Bytes that a scraper reads before it stalls.
@@ -98,11 +97,11 @@ class Scraper(Actor):
 
     def _read(self, line: Line) -> None:
         habit = self._habit
-        until = time.monotonic() + habit.timeout + PATIENCE
-        close = self.dice.random() < habit.dies / 2
-        line.ask(self.name, habit.timeout, close=close)
         self._scrapes += 1
         stalls = habit.stalls and self._scrapes % habit.stalls == 0
+        until = time.monotonic() + habit.timeout + (PATIENCE if stalls else 0.0)
+        close = self.dice.random() < habit.dies / 2
+        line.ask(self.name, habit.timeout, close=close)
         data = line.receive(b"", STALLED_AT if stalls else habit.piece, until)
         if stalls:
             self._books.fault(STALL)

@@ -51,6 +51,9 @@ CASES = {
     "nor twice": Case(
         read=((KILLED, {"b": 1}), (STOPPED, {"b": 1}), (STOPPED, {"a": 2, "b": 1})), again=1, doubled={"b": 1}
     ),
+    "nor with what came before it": Case(
+        read=((KILLED, {"b": 1}), (KILLED, {"b": 1}), (STOPPED, {"a": 2})), doubled={"b": 1}
+    ),
     "nor after an orderly stop": Case(
         read=((STOPPED, {"b": 1}), (KILLED, {"a": 2, "b": 1})), doubled={"b": 1}
     ),
@@ -108,6 +111,17 @@ def test_what_may_be_and_what_may_not(case: Case) -> None:
     assert sum(reading.events for reading in verdict.again) == case.again
     assert sum(events for _, events in verdict.gone) == case.gone
     assert vanished == []
+
+
+@pytest.mark.parametrize(("said", "doubled"), [(0, 2), (1, 2), (2, 0)])
+def test_what_the_daemon_calls_uncertain_may_come_again(said: int, doubled: int) -> None:
+    """The scraper's acknowledgement was late; a daemon that does not count that is found out."""
+    kept = books()
+    answered(kept, a=2)
+    kept.read("ann", Reading(process=KILLED, amounts={"a": 2}, at=NOW - 2))
+    kept.read("ann", Reading(process=KILLED, amounts={"a": 2}, uncertain={"ann": said, "bob": 9}, at=NOW - 1))
+    verdict = kept.verdict("ann", kept.expected()[0])
+    assert (verdict.doubled.get("a", 0), len(verdict.uncertain)) == (doubled, said // 2)
 
 
 def test_without_an_answer_it_is_there_for_all_or_for_none() -> None:

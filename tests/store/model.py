@@ -23,6 +23,7 @@ from attrs import define, field, frozen
 
 from oneshotd.core.event import Event, Group, NewEvent
 from oneshotd.core.scraper import LIVE_AFTER, Visit
+from oneshotd.core.timeline import NOTHING_SHOWN, Past
 from oneshotd.store.interface import Census, Conflict, Stored
 from oneshotd.store.ledger import Limits
 
@@ -62,6 +63,7 @@ class Lease:
     delivered: frozenset[int] = frozenset()
     was_owed: frozenset[int] = frozenset()
     was_ahead: frozenset[int] = frozenset()
+    was_past: Past = NOTHING_SHOWN
 
     def lapsed(self, now: float) -> bool:
         """Whether the scraper may be served anew although nobody has ended this."""
@@ -77,6 +79,7 @@ class Scraper:
     :ivar seen: up-time (ms) of its last visit.
     :ivar surely_seen: the least that the store knows of it: a kill forgets what upkeep has not
         written.
+    :ivar past: in which mode it was served last, and up to when; the store only keeps it.
     """
 
     named: bool
@@ -89,6 +92,7 @@ class Scraper:
     delivered: set[int] = field(factory=set)
     lost: set[int] = field(factory=set)
     answered: int = 0
+    past: Past = NOTHING_SHOWN
     lease: Lease | None = None
 
     @property
@@ -241,7 +245,9 @@ class Model:
         """Whether this delivery is still the scraper's last one."""
         return name in self.scrapers and self.scrapers[name].lease is lease
 
-    def deliver(self, name: str, lease: Lease, went: set[int], cursor: int, newly_owed: set[int]) -> None:
+    def deliver(
+        self, name: str, lease: Lease, went: set[int], cursor: int, newly_owed: set[int], past: Past | None
+    ) -> None:
         """A delivery is settled: these went out."""
         scraper, got = self.scrapers[name], self.got.setdefault(name, set())
         assert went <= scraper.ahead | scraper.owed, "it went out, and was not to come"
@@ -252,6 +258,7 @@ class Model:
             assert not later, f"{seq} went out after {later} of its series"
         lease.delivered, lease.asked = frozenset(went), False
         lease.was_owed, lease.was_ahead = frozenset(scraper.owed), frozenset(scraper.ahead)
+        lease.was_past, scraper.past = scraper.past, past or scraper.past
         scraper.ahead = {seq for seq in scraper.ahead if seq > cursor}
         scraper.owed = (scraper.owed | newly_owed) - went
         scraper.delivered |= went
@@ -263,6 +270,7 @@ class Model:
         scraper = self.scrapers[name]
         scraper.ahead |= lease.was_ahead
         scraper.owed = set(lease.was_owed)
+        scraper.past = lease.was_past
         scraper.delivered -= lease.delivered
         self.got[name] -= lease.delivered
         scraper.answered -= 1
@@ -344,7 +352,9 @@ class Model:
         following = self.log[cut + 1].batch[-1] if cut < self.head else self.head
         fits = self.head - cut <= self.limits.max_events and size <= self.limits.max_bytes
         assert fits or following >= reserved, "the log is beyond its bounds"
-        assert not self.upkeep or cut == self.head or following > old, "what nobody needs is kept longer than the hold"
+        assert not self.upkeep or cut == self.head or following > old, (
+            "what nobody needs is kept longer than the hold"
+        )
         for name, scraper in self.scrapers.items():
             missed = {seq for seq in scraper.ahead if seq <= cut}
             if missed and scraper.live:

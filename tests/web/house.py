@@ -1,4 +1,4 @@
-"""The daemon's way out on real sockets, in this process, and a scraper of bare sockets.
+"""The daemon's way out on real sockets, in this process.
 
 Every delivery's fate is kept in the words of the receipt, so that a test can wait for it.
 """
@@ -6,24 +6,18 @@ Every delivery's fate is kept in the words of the receipt, so that a test can wa
 from __future__ import annotations
 
 import os
-import re
-import socket
-import ssl
-import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from attrs import frozen
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
+from web.bare_scraper import PATIENCE, Scraper
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent, series_text
@@ -38,32 +32,12 @@ from oneshotd.telemetry import Telemetry
 from oneshotd.web.app import Doors, Shipment
 from oneshotd.web.channel import Site, send
 from oneshotd.web.request import OneshotRequest
+from oneshotd.web.shortcut import QuickChannel, Shortcut
 
 reactor: Any = _reactor
 
-#: Seconds within which everything here happens that happens at all.
-PATIENCE = 20.0
-
 #: Events that make a response larger than any socket buffer (some 5 MB).
 MANY = 20_000
-
-#: Resets the connection when it is closed (socket(7), SO_LINGER).
-AT_ONCE = struct.pack("ii", 1, 0)
-
-_EVENT = re.compile(rb'^seen\{number="(\d+)"[^}]*\} (\d+)$', re.MULTILINE)
-
-
-@frozen
-class Answer:
-    """One response; `events` counts how often each event is in it."""
-
-    status: int
-    headers: HTTPMessage
-    body: bytes
-
-    @property
-    def events(self) -> Counter[int]:
-        return Counter({int(number): int(count) for number, count in _EVENT.findall(self.body)})
 
 
 class Watched:
@@ -100,6 +74,7 @@ class GatedStore(SQLiteStore):
     """A store whose reservations are told only when the gate is open.
 
     :ivar gate: fired to open it; None where there is none.
+    :ivar waiting: how many reservations have come to the gate so far.
     """
 
     gate: Deferred[None] | None = None
@@ -109,13 +84,13 @@ class GatedStore(SQLiteStore):
         reserved = super().reserve(visit, lease, limit)
         if self.gate is None:
             return reserved
-        self.waiting += 1
-        told: Deferred[Reservation] = Deferred()
+        gate, told = self.gate, Deferred[Reservation]()
 
-        def opened(_: object) -> None:
-            reserved.chainDeferred(told)
+        def made(reservation: Reservation) -> None:
+            self.waiting += 1
+            gate.addCallback(lambda _: told.callback(reservation))
 
-        self.gate.addCallback(opened)
+        reserved.addCallbacks(made, told.errback)
         return told
 
 
@@ -132,15 +107,17 @@ class House:
         self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
         everyone = Networks.parse(())
+        intake = Intake(self.store, self.telemetry, reactor)
+        rules = Rules(metric="seen", taken=frozenset())
         doors = Doors(
-            intake=Intake(self.store, self.telemetry, reactor),
+            intake=intake,
             delivery=self.delivery,
             store=self.store,
             telemetry=self.telemetry,
             send=self._send,
             ready=lambda: None,
             clock=reactor,
-            rules=Rules(metric="seen", taken=frozenset()),
+            rules=rules,
             trusted_proxies=everyone,
             allow_emit=everyone,
             allow_scrape=everyone,
@@ -151,6 +128,8 @@ class House:
             reactor=reactor,
             **limits,
         )
+        self.site.protocol = QuickChannel
+        self.site.shortcut = Shortcut(intake, rules, everyone)
         self.port = listen_http(reactor, where, self.site)
 
     async def _send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
@@ -161,7 +140,7 @@ class House:
 
     @property
     def reserved(self) -> int:
-        """How many reservations wait at the gate."""
+        """How many reservations have come to the gate."""
         return self.store.waiting
 
     @property
@@ -210,128 +189,6 @@ class House:
         await self.store.close()
 
 
-class Scraper:
-    """A connection that is read only when it is told to.
-
-    :param window: the receive buffer in bytes, as little as the kernel allows.
-    """
-
-    def __init__(self, where: Any, *, window: int | None = None) -> None:
-        path = getattr(where, "name", None)
-        self.sock = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
-        if window is not None:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect((where.host, where.port) if path is None else path)
-        self._file: Any = None
-
-    def __enter__(self) -> Scraper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def handshake(self, *protocols: str) -> str | None:
-        """Begin to speak TLS, believing everybody; the protocol that was agreed upon."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(protocols)
-        tls = await deferToThread(context.wrap_socket, self.sock)
-        self.sock = tls
-        return tls.selected_alpn_protocol()
-
-    def say_goodbye(self) -> None:
-        """Send close_notify, and wait for no answer."""
-        self.sock.settimeout(0)
-        with suppress(ssl.SSLError):
-            cast(ssl.SSLSocket, self.sock).unwrap()
-        self.sock.settimeout(PATIENCE)
-
-    def ask(self, name: str = "one", *headers: str, times: int = 1, method: str = "GET", **more: str) -> None:
-        """Send a scrape, or several in one segment."""
-        version = more.get("version", "HTTP/1.1")
-        path = more.get("path", f"/metrics?scraper={name}")
-        lines = [f"{method} {path} {version}", "Host: oneshot.example", *headers, "", ""]
-        self.send("\r\n".join(lines).encode() * times)
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    async def answer(self, method: str = "GET") -> Answer:
-        """Read one response to its end."""
-        return cast(Answer, await deferToThread(self._answer, method))
-
-    def _answer(self, method: str) -> Answer:
-        if self._file is None:
-            self._file = self.sock.makefile("rb")
-        response = HTTPResponse(cast(Any, _Opened(self._file)), method=method)
-        response.begin()
-        return Answer(response.status, response.headers, response.read())
-
-    async def read(self, size: int) -> bytes:
-        """Read so many bytes and no more."""
-
-        def read() -> bytes:
-            data = bytearray()
-            while len(data) < size:
-                piece = self.sock.recv(size - len(data))
-                assert piece, f"the connection ended after {len(data)} bytes"
-                data += piece
-            return bytes(data)
-
-        return cast(bytes, await deferToThread(read))
-
-    async def rest(self) -> bytes:
-        """Read until the connection ends.
-
-        :raises ConnectionResetError: it is reset.
-        """
-
-        return cast(bytes, await deferToThread(self._rest, self.sock.recv))
-
-    async def rest_raw(self) -> bytes:
-        """Read until the connection ends, as it comes, whatever it means in TLS."""
-        return cast(bytes, await deferToThread(self._rest, partial(socket.socket.recv, self.sock)))
-
-    @staticmethod
-    def _rest(receive: Callable[[int], bytes]) -> bytes:
-        data = bytearray()
-        while piece := receive(1 << 16):
-            data += piece
-        return bytes(data)
-
-    def finish_sending(self) -> None:
-        """Say that no request will follow, as ``nc -N`` does."""
-        self.sock.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close: a FIN if all was read, else the kernel resets."""
-        if self._file is not None:
-            self._file.close()
-        self.sock.close()
-
-    def reset(self) -> None:
-        """Reset the connection."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-        self.close()
-
-
-class _Opened:
-    """A socket as `HTTPResponse` sees it, whose file outlives the response."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def makefile(self, mode: str) -> _Opened:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        """One response is read; the next one may follow."""
-
-
 async def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
     """Wait for a condition; `what` says what is the case instead."""
     end = reactor.seconds() + PATIENCE
@@ -377,8 +234,3 @@ async def open_house(
         for fate in house.fates
     )
     await until(lambda: (timers(), open_descriptors()) == before, lambda: f"{timers()} {open_descriptors()}")
-
-
-def fired(deferred: Deferred[Any]) -> bool:
-    """Whether it has a result."""
-    return bool(deferred.called)

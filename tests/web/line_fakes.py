@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import cast
 
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IReactorTime
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from oneshotd.web.kernel import KernelQueue, PeerState
-from oneshotd.web.receipt import Line, Receipt, Shipment
+from oneshotd.web.receipt import LAST_LOOK, Line, Receipt, Shipment, State
 
 #: Seconds from a bench's beginning to its receipt's deadline.
 DEADLINE = 10.0
@@ -192,3 +194,110 @@ class Bench:
     def is_clean(self) -> bool:
         """Nothing is left: no timer, no descriptor."""
         return not self.clock.getDelayedCalls() and (self.kernel is None or self.kernel.closed)
+
+
+class Connection:
+    """What can happen to a connection; each method is one thing, told as the channel tells it.
+
+    Nothing happens on a connection that is gone but what the kernel sees.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.kernel = bench.kernel or FakeQueue()
+        self.gone = self.peer_gone = self.deaf = False
+
+    def do(self, *steps: str) -> Connection:
+        for step in steps:
+            getattr(self, step)()
+        return self
+
+    def drain(self) -> None:
+        if not self.gone:
+            self.bench.line.drain()
+
+    def sent(self) -> None:
+        """All of the body is in the kernel."""
+        while self.bench.receipt.state is State.SENDING:
+            self.drain()
+
+    def taken(self) -> None:
+        if not self.peer_gone:
+            self.kernel.taken()
+
+    def look(self) -> None:
+        self.bench.clock.advance(LAST_LOOK)
+
+    def delivered(self) -> None:
+        self.do("sent", "taken", "look")
+        assert self.bench.receipt.state is not State.SENT
+
+    def next_request(self) -> None:
+        if self.gone or self.peer_gone or self.deaf or self.bench.receipt.state is not State.DELIVERED:
+            return  # the channel does not tell of bytes that came before
+        self.bench.receipt.ask()
+        self.kernel.peer_speaks()
+        self.bench.receipt.next_request()
+
+    def bytes_ahead(self) -> None:
+        """A further request comes while this one is answered."""
+        if not (self.gone or self.peer_gone or self.deaf):
+            self.kernel.peer_speaks()
+            self.bench.receipt.ask()
+
+    def fin(self) -> None:
+        """The peer closes its side; Twisted reads no more."""
+        if not (self.gone or self.peer_gone or self.deaf):
+            self.deaf = True
+            self.kernel.peer_finishes()
+            self.bench.receipt.peer_finished()
+
+    def late_fin(self) -> None:
+        """The same after we have closed."""
+        if self.gone and not self.peer_gone:
+            self.peer_gone = True
+            self.kernel.peer_finishes()
+
+    def reset(self) -> None:
+        """The peer resets; Twisted only gets to know while it reads."""
+        if self.peer_gone:
+            return
+        self.peer_gone = True
+        self.kernel.peer_resets()
+        if not (self.gone or self.deaf):
+            self.kernel.reset_is_read()
+            self._lost(ConnectionLost())
+
+    def speak(self) -> None:
+        """The peer sends after we have closed."""
+        if self.gone and not self.peer_gone and not self.deaf:
+            self.peer_gone = self.kernel.is_tcp
+            self.kernel.peer_speaks()
+
+    def close(self) -> None:
+        """We close: never before the response is delivered (but TLS may)."""
+        if self.bench.receipt.state in (State.DELIVERED, State.ENDED) and not self.gone:
+            self.kernel.we_finish()
+            self._lost(ConnectionDone())
+
+    def abort(self) -> None:
+        if not self.gone:
+            self._lost(ConnectionAborted())
+
+    def say_goodbye(self) -> None:
+        """TLS ends: what is written is dropped."""
+        self.bench.line.is_closing = True
+
+    def deadline(self) -> None:
+        self.bench.clock.advance(DEADLINE)
+
+    def _lost(self, reason: Exception) -> None:
+        self.gone = True
+        self.bench.receipt.connection_lost(Failure(reason))
+
+
+def after(*steps: str, queue: FakeQueue | None = None, size: int = 1000) -> Bench:
+    """What is the case after these steps, on a TCP connection if no queue is given."""
+    bench = Bench(queue=queue or FakeQueue(), size=size)
+    Connection(bench).do(*steps)
+    return bench

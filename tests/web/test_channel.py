@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+import web_fakes
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from web.house import MANY, Scraper, open_house, reactor, until
+from web.bare_scraper import Scraper
+from web.house import MANY, open_house, reactor, until
 
 from oneshotd.web.channel import Channel
 
@@ -65,17 +67,19 @@ async def test_an_idle_connection_is_closed(tmp_path: Path, path: str) -> None:
     """Connections that nobody uses any more would add up."""
     async with open_house(tmp_path, request_timeout=60, idle_timeout=BRIEF) as house:
         with house.scraper() as scraper:
+            since = reactor.seconds()
             scraper.ask(path=path)
             assert (await scraper.answer()).status == 200
-            await ended(scraper, reactor.seconds(), BRIEF)
+            await ended(scraper, since, BRIEF)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_connection_without_any_request_is_closed(tmp_path: Path) -> None:
     """Port scanners and broken clients would hold connections for ever."""
     async with open_house(tmp_path, request_timeout=BRIEF, idle_timeout=60) as house:
+        since = reactor.seconds()
         with house.scraper() as scraper:
-            await ended(scraper, reactor.seconds(), BRIEF)
+            await ended(scraper, since, BRIEF)
 
 
 @pytest_twisted.ensureDeferred
@@ -120,6 +124,19 @@ async def test_who_never_reads_an_answer_that_moves_nothing_is_cut(
             await until(lambda: not house.site._channels, lambda: "the connection is still open")
             with pytest.raises(ConnectionResetError):
                 await scraper.rest()
+
+
+def test_a_deadline_counts_from_the_first_byte_of_the_request() -> None:
+    """The scraper has given up when the daemon still waits for it, and the next scrape gets nothing."""
+    house = web_fakes.House()
+    connection = house.connect()
+    for first_byte in (1.0, 13.0):
+        house.clock.advance(first_byte - house.clock.seconds())
+        for part in (b"GET /heal", b"thz HTTP/1.1\r\nHo", b"st: a\r\n\r\n"):
+            connection.protocol.dataReceived(part)
+            house.clock.advance(2)
+        assert [request.arrived for request in house.requests] == [first_byte]
+        house.requests.clear()
 
 
 # How many

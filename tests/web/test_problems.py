@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.web.server import Site
 from web_fakes import Answer, Connection, FakeTelemetry, House, failures_logged, request
 from werkzeug.exceptions import HTTPException, ImATeapot, NotFound
 
 from oneshotd.errors import REASONS, ConfigError, OneshotError, Refused, StoreUnavailable
 from oneshotd.store.interface import Stored
 from oneshotd.web import problems
+from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
 
 

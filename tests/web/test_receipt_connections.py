@@ -129,6 +129,42 @@ async def test_a_look_sent_ahead_moves_nothing(tmp_path: Path, count: int) -> No
         assert house.fates == [["delivered", "final"]]
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["one by one", "in one segment"])
+@pytest_twisted.ensureDeferred
+async def test_who_sends_events_and_scrapes_on_one_connection_gets_each_once(
+    tmp_path: Path, ahead: bool
+) -> None:
+    """An event on the way to the disk would be taken for a proof, or cut the response before it."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as scraper:
+            for number in range(20):
+                post = b"POST /event?number=%d&text=x HTTP/1.1\r\nHost: a\r\n\r\n" % number
+                scraper.send(post)
+                if not ahead:
+                    assert (await scraper.answer()).body == b"ok\n"
+                scraper.ask()
+                if ahead:
+                    assert (await scraper.answer()).body == b"ok\n"
+                assert (await scraper.answer()).events == Counter([number])
+        await house.fate("delivered", "final")
+        assert house.fates == [["delivered", "final"]] * 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_sent_behind_a_scrape_are_no_proof_that_it_was_read(tmp_path: Path) -> None:
+    """A client that resets after them would lose what it was sent before."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen()
+        scraper = house.scraper()
+        scrape = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\n"
+        scraper.send(scrape + b"POST /event?number=7&text=x HTTP/1.1\r\nHost: a\r\n\r\n")
+        await house.fate("delivered")
+        scraper.reset()
+        await house.fate("delivered", "revoked")
+        again = await house.scrape()
+        assert again - Counter([7]) == events
+
+
 # Closing by us
 
 

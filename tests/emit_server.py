@@ -1,0 +1,123 @@
+"""A daemon that says what a test wants it to say, byte by byte, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from attrs import frozen
+
+#: What `oneshotd.web.app` answers to one event.
+STORED = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
+#: Hang up instead of answering.
+HANG_UP = b""
+#: Seconds that anything here may take; a test that waits longer has failed.
+PATIENCE = 20.0
+
+
+def answer(status: int, body: bytes, **headers: str) -> bytes:
+    """A whole answer."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def tally(stored: int, duplicates: int = 0) -> bytes:
+    """What is answered to many events."""
+    return answer(200, f'{{"stored": {stored}, "duplicates": {duplicates}}}\n'.encode())
+
+
+@frozen(kw_only=True)
+class Asked:
+    """A request as it came; names of headers in lower case."""
+
+    first: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+
+class Server:
+    """Answers one request after the other on 127.0.0.1; a context manager.
+
+    :param answers: one for each request, of one part or of several with 50 ms between them; the
+        last one for all that follow.
+    :param closes: whether it closes each connection after its answer.
+    """
+
+    def __init__(self, *answers: bytes | Sequence[bytes], closes: bool = False) -> None:
+        self.asked: list[Asked] = []
+        self._answers = [[each] if isinstance(each, bytes) else list(each) for each in answers or (STORED,)]
+        self._closes = closes
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.set()
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        assert not self._thread.is_alive()
+
+    def bodies(self) -> list[bytes]:
+        """The bodies of all requests."""
+        return [asked.body for asked in self.asked]
+
+    def _serve(self) -> None:
+        self._listener.settimeout(0.02)
+        connections = 0
+        while not self._ends.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            connections += 1
+            with connection:
+                connection.settimeout(0.02)
+                try:
+                    while self._one(connection, connections) and not self._closes:
+                        pass
+                except ConnectionError:
+                    pass
+
+    def _one(self, connection: socket.socket, number: int) -> bool:
+        """Answer one request; whether there may be another."""
+        data = b""
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if not (more := self._read(connection)):
+                return False
+            data += more
+        first, *lines = data[:end].decode().split("\r\n")
+        headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in lines)}
+        body = data[end + 4 :]
+        while len(body) < int(headers["content-length"]):
+            if not (more := self._read(connection)):
+                return False
+            body += more
+        self.asked.append(Asked(first=first, headers=headers, body=body, connection=number))
+        parts = self._answers[min(len(self.asked), len(self._answers)) - 1]
+        for index, part in enumerate(parts):
+            if index and self._ends.wait(0.05):
+                return False
+            connection.sendall(part)
+        return any(parts)
+
+    def _read(self, connection: socket.socket) -> bytes:
+        deadline = time.monotonic() + PATIENCE
+        while not self._ends.is_set() and time.monotonic() < deadline:
+            try:
+                return connection.recv(65536)
+            except TimeoutError:
+                continue
+        return b""

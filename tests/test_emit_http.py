@@ -1,0 +1,162 @@
+"""The small HTTP client against answers of every shape that a daemon or a proxy may give."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from emit_server import HANG_UP, STORED, Server, answer
+
+from oneshotd.emit_answer import EmitUnavailable
+from oneshotd.emit_http import MAX_ANSWER_BYTES, Answer, Connection
+from oneshotd.emit_settings import target
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    connection = Connection(target(url))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def post(url: str, timeout: float = 10.0) -> Answer:
+    with connected(url) as connection:
+        return connection.post("/event", b"a=1", {"X-Y": "z"}, timeout)
+
+
+def test_the_request_is_whole() -> None:
+    """The daemon would not understand it."""
+    with Server() as server:
+        assert post(server.url.replace("http://", "http://a:b@") + "/behind/") == Answer(
+            200, {"content-length": "3"}, b"ok\n"
+        )
+    (asked,) = server.asked
+    assert asked.first == "POST /behind/event HTTP/1.1"
+    assert asked.headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "content-length": "3",
+        "x-y": "z",
+        "authorization": "Basic YTpi",
+    }
+    assert asked.body == b"a=1"
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n1\r\n\n\r\n0\r\nT: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [STORED],
+        [STORED[:9], STORED[9:20], STORED[20:]],
+        [CHUNKED],
+        [CHUNKED[:50], CHUNKED[50:]],
+        [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + STORED],
+        [b"HTTP/1.1 200\nContent-Length: 3\n\nok\n"],
+        [b"HTTP/1.1 200 OK\r\nCONTENT-LENGTH:3\r\nConnection: Close\r\n\r\nok\n"],
+    ],
+)
+def test_every_shape_of_an_answer_is_read(parts: list[bytes]) -> None:
+    """A stored event would be reported as lost."""
+    with Server(parts) as server, connected(server.url) as connection:
+        for _ in range(2):
+            got = connection.post("/event", b"a=1", {}, 10.0)
+            assert (got.status, got.body) == (200, b"ok\n")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_an_answer_may_end_with_the_connection(version: bytes) -> None:
+    """An old proxy's answer would never end."""
+    with Server([b"HTTP/" + version + b" 200 OK\r\n\r\no", b"k\n"], closes=True) as server:
+        assert post(server.url).body == b"ok\n"
+
+
+def test_an_answer_without_a_body_does_not_wait_for_one() -> None:
+    """204 of a proxy would end in a timeout."""
+    with Server(b"HTTP/1.1 204 No Content\r\n\r\n") as server:
+        assert post(server.url) == Answer(204, {}, b"")
+
+
+def test_a_connection_is_kept_and_opened_again() -> None:
+    """Each batch of a stream would open a connection, or one break when the daemon closes an idle one."""
+    with Server(STORED, STORED, answer(200, b"ok\n", Connection="close"), STORED) as server:
+        with connected(server.url) as connection:
+            for _ in range(4):
+                connection.post("/event", b"a=1", {}, 10.0)
+        assert [asked.connection for asked in server.asked] == [1, 1, 1, 2]
+    with Server(closes=True) as server, connected(server.url) as connection:
+        for _ in range(2):
+            connection.post("/event", b"a=1", {}, 10.0)
+            _until_closed(connection)
+        assert [asked.connection for asked in server.asked] == [1, 2]
+
+
+def _until_closed(connection: Connection) -> None:
+    """Until the server's FIN is here."""
+    kept = connection._socket
+    assert kept is not None
+    kept.settimeout(10.0)
+    assert kept.recv(1, socket.MSG_PEEK) == b""
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (HANG_UP, "closed before the answer was whole"),
+        (STORED[:-1], "closed before the answer was whole"),
+        (CHUNKED[:-4], "closed before the answer was whole"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 what\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "the answer is not HTTP"),
+        (b"x" * (MAX_ANSWER_BYTES + 1), "the answer is not HTTP"),
+    ],
+    ids=range(10),
+)
+def test_half_an_answer_is_none(reply: bytes, why: str) -> None:
+    """An event that may not be stored would pass for stored, or end the program with a traceback."""
+    with Server(reply, closes=True) as server, pytest.raises(EmitUnavailable, match=why):
+        post(server.url)
+
+
+def test_nobody_there_is_told_at_once() -> None:
+    """A stopped daemon would look like any trouble."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(EmitUnavailable, match="Connection refused"):
+        post(f"http://127.0.0.1:{port}")
+    with pytest.raises(EmitUnavailable, match=r"(?i)name|address"):
+        post("http://nowhere.invalid:1")
+
+
+def test_the_timeout_covers_everything() -> None:
+    """A daemon that accepts and says nothing, or a byte now and then, would hold a cron job for ever."""
+    began = time.monotonic()
+    with Server([b"H"] * 1000) as server, pytest.raises(EmitUnavailable, match=r"no answer within 0\.3 s"):
+        post(server.url, timeout=0.3)
+    deaf = socket.create_server(("127.0.0.1", 0))
+    with deaf, pytest.raises(EmitUnavailable, match=r"no answer within 0\.2 s"):
+        post(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2)
+    assert time.monotonic() - began < 10.0
+
+
+def test_an_address_that_does_not_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is ::1 first, where many a daemon does not listen."""
+    resolve = socket.getaddrinfo
+    with Server() as server, socket.create_server(("127.0.0.1", 0)) as gone:
+        other = gone.getsockname()[1]
+        gone.close()
+
+        def both(host: str, port: int, **more: int) -> object:
+            assert host == "both.example"
+            return [*resolve("127.0.0.1", other, **more), *resolve("127.0.0.1", server.port, **more)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", both)
+        assert post("http://both.example").body == b"ok\n"
