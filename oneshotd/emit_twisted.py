@@ -12,13 +12,22 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorThreads, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.web.client import Agent, FileBodyProducer, RequestTransmissionFailed, ResponseFailed, readBody
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    FileBodyProducer,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from oneshotd.emit import configured, pairs
@@ -105,10 +114,41 @@ async def _attempt(agent: Agent, target: Target, headers: Mapping[str, str], tex
             Headers({name: [value] for name, value in headers.items()}),
             FileBodyProducer(BytesIO(text)),
         )
-        body = await readBody(response)
+        reading = _Reading()
+        response.deliverBody(reading)
+        body = await reading.whole
     except _HALF_AN_ANSWER as error:
+        if any(reason.check(CancelledError) for reason in error.reasons):
+            raise CancelledError from None
         raise EmitUnavailable(f"no answer: {error.reasons[0].getErrorMessage()}") from None
     except _NO_ANSWER as error:
         raise EmitUnavailable(str(error)) from None
     (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
     return check(response.code, retry_after, body)
+
+
+class _Reading(Protocol):
+    """The body of an answer; cancelled, it hangs up.
+
+    `twisted.web.client.readBody` warns of transports that Twisted itself gives it (twisted#8227).
+    """
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(self._cancel)
+        self._parts: list[bytes] = []
+        self._cancelled = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._cancelled:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)
+
+    def _cancel(self, whole: Deferred[bytes]) -> None:
+        self._cancelled = True
+        cast(IPushProducer, self.transport).stopProducing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -46,12 +47,16 @@ class Server:
     :param answers: one for each request, of one part or of several with 50 ms between them; the
         last one for all that follow.
     :param closes: whether it closes each connection after its answer.
+    :param tls: for https.
     """
 
-    def __init__(self, *answers: bytes | Sequence[bytes], closes: bool = False) -> None:
+    def __init__(
+        self, *answers: bytes | Sequence[bytes], closes: bool = False, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.asked: list[Asked] = []
         self._answers = [[each] if isinstance(each, bytes) else list(each) for each in answers or (STORED,)]
         self._closes = closes
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -83,13 +88,21 @@ class Server:
             except TimeoutError:
                 continue
             connections += 1
-            with connection:
-                connection.settimeout(0.02)
+            with self._secured(connection) as connection:
                 try:
+                    connection.settimeout(PATIENCE)
+                    if isinstance(connection, ssl.SSLSocket):
+                        connection.do_handshake()
+                    connection.settimeout(0.02)
                     while self._one(connection, connections) and not self._closes:
                         pass
-                except ConnectionError:
+                except (ConnectionError, ssl.SSLError):
                     pass
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
     def _one(self, connection: socket.socket, number: int) -> bool:
         """Answer one request; whether there may be another."""

@@ -17,6 +17,8 @@ from emit_process import EMIT, NOBODY, PATIENCE, emit, environment, started
 from emit_server import Server, answer
 from processes import until
 
+pytestmark = pytest.mark.e2e
+
 
 def reported(server: Server) -> dict[str, str]:
     """The one event that was sent."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from emit_server import HANG_UP, STORED, Server, answer
@@ -160,3 +164,33 @@ def test_an_address_that_does_not_answer_is_passed_over(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(socket, "getaddrinfo", both)
         assert post("http://both.example").body == b"ok\n"
+
+
+def test_https_asks_who_the_other_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password would be told to anybody; or nobody behind TLS could be reached."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    words = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "key",
+        "-out",
+        "cert",
+        "-subj",
+        "/CN=x",
+    ]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    with Server(tls=context) as server:
+        url = server.url.replace("http:", "https:")
+        with pytest.raises(EmitUnavailable, match="certificate verify failed"):
+            post(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+        assert post(url).body == b"ok\n"
+    assert len(server.asked) == 1

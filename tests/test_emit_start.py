@@ -8,8 +8,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from emit_process import EMIT, NOBODY, PATIENCE, REPOSITORY, environment
 from emit_server import Server
+
+pytestmark = pytest.mark.e2e
 
 #: Seconds of the processor's time, Python's own start included; a curl takes some 0.01.
 LONGEST_START = 0.1

@@ -135,7 +135,7 @@ def test_at_sigterm_all_that_was_answered_or_in_the_socket_is_on_disk(tmp_path: 
                     for number in range(100):
                         sender.sendto(b"n=udp-%d-%d" % (round_, number), ("127.0.0.1", daemon.port))
                 with stopping(daemon):
-                    until(partial(sigterm_waits, pid), 10, "SIGTERM has come")
+                    until(partial(sigterm_waits, pid), 30, "SIGTERM has come")
                     os.kill(pid, signal.SIGCONT)
             daemon.start()
             later = events_in(daemon.get("/metrics?scraper=ann"))
