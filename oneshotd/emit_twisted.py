@@ -8,9 +8,9 @@ await emit(reactor, {"type": "backup"}, value=37.5, retry=60)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from io import BytesIO
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -35,6 +35,8 @@ from oneshotd.emit_answer import EmitUnavailable, Patience, check, check_ok
 from oneshotd.emit_line import Label, Value, has_id, line
 from oneshotd.emit_send import AGENT, FORM, KEY, UdpSender, new_key
 from oneshotd.emit_settings import Settings, Target
+
+T = TypeVar("T")
 
 _NO_ANSWER = (ConnectError, ConnectionClosed, DNSLookupError)
 _HALF_AN_ANSWER = (RequestTransmissionFailed, ResponseFailed)
@@ -91,7 +93,7 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
     patience = Patience(settings.retry, reactor.seconds())
     while True:
         try:
-            attempt = Deferred.fromCoroutine(_attempt(agent, settings.target, headers, text))
+            attempt = _attempt(agent, settings.target, headers, text)
             check_ok(await _in_time(attempt, settings.timeout, reactor))
             return
         except EmitUnavailable as error:
@@ -99,11 +101,26 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
         await deferLater(reactor, pause)
 
 
-async def _in_time(attempt: Deferred[bytes], timeout: float, reactor: IReactorTime) -> bytes:
+async def _in_time(attempt: Coroutine[Deferred[Any], Any, T], timeout: float, reactor: IReactorTime) -> T:
     try:
-        return await attempt.addTimeout(timeout, reactor)
+        return await _cancellable(Deferred.fromCoroutine(attempt)).addTimeout(timeout, reactor)
     except TookTooLong:
         raise EmitUnavailable(f"no answer within {timeout:g} s") from None
+
+
+def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
+    """The same; its cancellation is a `CancelledError`.
+
+    An Agent that is cancelled fails with any of four errors, one of which is that there is no such host.
+    """
+
+    def cancel(result: Deferred[T]) -> None:
+        result.errback(CancelledError())
+        attempt.cancel()
+
+    result: Deferred[T] = Deferred(cancel)
+    attempt.addBoth(lambda outcome: None if result.called else result.callback(outcome))
+    return result
 
 
 async def _attempt(agent: Agent, target: Target, headers: Mapping[str, str], text: bytes) -> bytes:
@@ -118,8 +135,6 @@ async def _attempt(agent: Agent, target: Target, headers: Mapping[str, str], tex
         response.deliverBody(reading)
         body = await reading.whole
     except _HALF_AN_ANSWER as error:
-        if any(reason.check(CancelledError) for reason in error.reasons):
-            raise CancelledError from None
         raise EmitUnavailable(f"no answer: {error.reasons[0].getErrorMessage()}") from None
     except _NO_ANSWER as error:
         raise EmitUnavailable(str(error)) from None

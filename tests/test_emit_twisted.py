@@ -85,6 +85,16 @@ async def test_the_timeout_covers_an_attempt() -> None:
         await emit(reactor, a=1, timeout=0.2, url=f"http://127.0.0.1:{deaf.getsockname()[1]}")
 
 
+@pytest_twisted.ensureDeferred
+async def test_it_can_be_cancelled_before_it_is_connected() -> None:
+    """Twisted's agent says this with an error of another kind."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        sent = emit(reactor, a=1, retry=3600, url=f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        sent.cancel()
+        with pytest.raises(CancelledError):
+            await sent
+
+
 @pytest.mark.parametrize(
     "parts",
     [[BUSY], [b"", *[b""] * 1000], [STORED[:9], *[b""] * 1000], [STORED[:-1], *[b""] * 1000]],
