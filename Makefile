@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql')
 
-.PHONY: help run check test soak fuzz bench clean
+.PHONY: help run check core web rest lint test soak fuzz bench clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
-	@echo "make check   lint, types and unit tests, under a minute"
+	@echo "make check   lint, types and unit tests, a minute"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
 	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
@@ -25,11 +25,23 @@ run: $(VENV)/.installed
 	@mkdir -p var
 	@exec $(BIN)/twistd --nodaemon --pidfile= --rundir=var oneshot $(ARGS)
 
+# Two at a time; what a part prints comes when it ends.
 check: $(VENV)/.test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync core web rest lint
+
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/coverage run -m pytest --quiet -m "not e2e"
+
+core: $(VENV)/.test
+	$(BIN)/coverage run -m pytest --quiet tests/core
 	$(BIN)/coverage report
+
+web: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet -m "not e2e" tests/web
+
+rest: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet -m "not e2e" --ignore=tests/core --ignore=tests/web
 
 test: check $(VENV)/.installed
 	$(BIN)/python -m pytest -m e2e

@@ -49,7 +49,7 @@ setup(
             "hypothesis",
             "mypy>=1.11",
             "mypy-zope",
-            "pytest>=8",
+            "pytest>=9",
             "pytest-twisted",
             "pyyaml",
             "ruff",
