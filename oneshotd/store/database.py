@@ -7,8 +7,10 @@ refused, and the WAL-reset bug of SQLite 3.7.0-3.51.2 (it needs two connections)
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -90,6 +92,7 @@ def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _upgrade(connection)
+        _check_schema(connection)
         if thorough:
             _look_at_every_page(connection)
         # Touches every table's root, the newest of the log, and takes the lock for good.
@@ -146,10 +149,9 @@ def _check_version(connection: sqlite3.Connection, path: str) -> None:
 def _upgrade(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number in range(version + 1, SCHEMA_VERSION + 1):
-        script = (files("oneshotd.store") / "schema" / f"{number}.sql").read_text("utf-8")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in _statements(script):
+            for statement in _script(number):
                 connection.execute(statement)
             if number == 1:
                 connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0, 0)")
@@ -165,8 +167,26 @@ def _upgrade(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _statements(script: str) -> list[str]:
-    """The statements of a script; `executescript` would commit first."""
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """SQLite believes what the schema says: with one bit flipped in it, a column is gone."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for number in range(1, SCHEMA_VERSION + 1):
+            for statement in _script(number):
+                model.execute(statement)
+        wanted = _schema(model)
+    if not wanted <= _schema(connection):
+        raise corrupt("its schema is another")
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Tables and indexes, without the comments: a new wording of these makes no file corrupt."""
+    rows = connection.execute("SELECT name, tbl_name, ifnull(sql, '') FROM sqlite_master").fetchall()
+    return {(name, table, *re.sub(r"--.*", "", sql).split()) for name, table, sql in rows}
+
+
+def _script(number: int) -> list[str]:
+    """The statements that make this layout of the one before; `executescript` would commit first."""
+    script = (files("oneshotd.store") / "schema" / f"{number}.sql").read_text("utf-8")
     statements, start = [], 0
     for end, char in enumerate(script, 1):
         if char == ";" and sqlite3.complete_statement(script[start:end]):

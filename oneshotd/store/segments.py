@@ -191,17 +191,20 @@ def _pack(ats: list[int]) -> bytes:
 def _decode(
     first: int, count: int, clock_at: int, series_text: str, value_text: str | None, packed: bytes | None
 ) -> Segment:
-    if packed is None:
-        ats = [clock_at] * count
-    else:
-        unpacked = array("q", packed[: len(packed) // 8 * 8])
-        if byteorder == "big":
-            unpacked.byteswap()
-        ats = unpacked.tolist()
-    values: list[str | None] = [None] * count
-    if value_text is not None:
-        values = [value or None for value in value_text.split("\n")]
-    series = series_text.split("\n")
-    if not len(series) == len(values) == len(ats) == count:
-        raise corrupt(f"the columns of segment {first} differ in length")
-    return Segment(first=first, series=series, values=values, ats=ats)
+    try:
+        if packed is None:
+            ats = [clock_at] * count
+        else:
+            unpacked = array("q", packed[: len(packed) // 8 * 8])
+            if byteorder == "big":
+                unpacked.byteswap()
+            ats = unpacked.tolist()
+        values: list[str | None] = [None] * count
+        if value_text is not None:
+            values = [value or None for value in value_text.split("\n")]
+        series = series_text.split("\n")
+        if not len(series) == len(values) == len(ats) == count:
+            raise corrupt(f"the columns of segment {first} differ in length")
+        return Segment(first=first, series=series, values=values, ats=ats)
+    except (TypeError, AttributeError) as error:  # SQLite gives back whatever type it finds
+        raise corrupt(f"segment {first} is nonsense") from error

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ class FrailBackend(Backend):
 class FrailDisk(Disk):
     """Fails by transactions, not by statements.
 
-    :ivar refused: called in the store's thread when it tries in vain to open the file.
+    :ivar refused: called in the store's thread, with why, when it tries in vain to open the file.
     """
 
-    refused: Callable[[], object] = lambda: None
+    refused: Callable[[Exception], object] = lambda error: None
     trouble: Trouble | None = None
     after: int = 0
     lasting: bool = False
@@ -84,7 +85,7 @@ class FrailDisk(Disk):
 
     def connect(self, path: str) -> sqlite3.Connection:
         if self.connecting is not None:
-            self.refused()
+            self.refused(self.connecting)
         return super().connect(path)
 
     def before(self, statement: str) -> Fault | None:
@@ -132,6 +133,7 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._disks: list[FrailDisk] = []
+        self._stuck: Deferred[None] = Deferred()
 
     @property
     def disk(self) -> FrailDisk:
@@ -140,6 +142,7 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
 
     def _open(self) -> IStore:
         self._disks.append(FrailDisk())
+        self.disk.refused = partial(self.pump.callFromThread, self._nothing_to_open)
         return SQLiteStore(
             str(self._path),
             self.pump,
@@ -177,19 +180,17 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
         self.get(first)
 
     def wait(self, asked: Sequence[Deferred[Any]]) -> None:
-        nothing_to_open: Deferred[None] = Deferred()
-
-        def refused() -> None:
-            if not nothing_to_open.called:
-                nothing_to_open.callback(None)
-
-        self.disk.refused = lambda: self.pump.callFromThread(refused)
         answered = DeferredList([_watch(deferred) for deferred in asked])
-        self.get(DeferredList([answered, nothing_to_open], fireOnOneCallback=True))
+        self.get(DeferredList([answered, self._stuck], fireOnOneCallback=True))
+        self._stuck = Deferred()
         if not answered.called:
             # What the thread can say of these it says before it answers a further question.
             with suppress(StoreUnavailable):
                 self.get(self.store.census())
+
+    def _nothing_to_open(self, error: Exception) -> None:
+        if error is self.disk.connecting and not self._stuck.called:  # else that has been mended
+            self._stuck.callback(None)
 
     def finish(self) -> None:
         for disk in self._disks:

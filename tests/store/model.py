@@ -231,6 +231,7 @@ class Model:
             self.scrapers[visit.name] = scraper
         # A kill may have set up-time back behind an earlier visit that is on disk.
         scraper.seen, scraper.surely_seen = max(scraper.seen, self.up), self.up
+        scraper.seen_on_disk = min(scraper.seen_on_disk, self.up)
         if scraper.lease is not None and not scraper.lease.lapsed(self.now):
             return None
         scraper.lease = Lease(self.now + seconds, min(scraper.ahead, default=self.head + 1))

@@ -60,6 +60,7 @@ class Rig:
     :ivar unanswered: what was asked and will not be answered before the disk is mended.
     :ivar shipments: what is under way.
     :ivar sound: nothing has gone wrong yet.
+    :ivar _told: what the last upkeep said of losses; None if it could not, or not at once.
     """
 
     def __init__(self, backend: FrailBackend, limits: Limits) -> None:
@@ -99,6 +100,8 @@ class Rig:
                 if self.backend.came_through:
                     step.done(None)
             self.backend.crash()
+            if self.model.head - self.backend.census().events > self.model.cut:
+                self.model.up_on_disk = self.model.up  # what cut the log wrote the time, too
         else:
             self.mend()
             self.backend.restart()
@@ -144,6 +147,7 @@ class Rig:
         for step, deferred in unanswered:
             assert deferred.called, "no answer even now"
             self._take(step, deferred, True)
+            self._told = None  # other losses may have come since
         self.follow()
 
     # -- what can be asked
@@ -338,5 +342,5 @@ class Rig:
                 for loss in self._told:
                     told[loss.scraper, loss.reason] += loss.events
                 assert told == model.unreported, "losses that upkeep told"
-            model.unreported = Counter()
+            model.unreported = None if self._told is None else Counter()
         model.check()
