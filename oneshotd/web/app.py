@@ -198,11 +198,11 @@ class Doors:
         ):
             shown = await self.delivery.look(visit, wanted)
             request.setHeader(b"Oneshotd-Look", b"1")
-            return await _exposition(request, shown)
+            return await _exposition(request, shown, self.clock)
         deadline = scrape_deadline(timeout)
         shipment = await self.delivery.scrape(visit, wanted, timeout=deadline)
         try:
-            shipment.body = await _exposition(request, shipment)
+            shipment.body = await _exposition(request, shipment, self.clock)
         except BaseException:  # the client hung up meanwhile
             if shipment.awaits_receipt:
                 shipment.returned(uncertain=False)
@@ -280,12 +280,12 @@ class Doors:
         )
 
 
-async def _exposition(request: OneshotRequest, shown: Shown) -> bytes:
+async def _exposition(request: OneshotRequest, shown: Shown, reactor: IReactorTime) -> bytes:
     """Set the headers for a body in an exposition format; gives the body as it goes out."""
     request.setHeader(b"Vary", b"Accept, Accept-Encoding")
     body = shown.body
     if len(body) >= WORTH_IT and accepts_gzip(request.header(b"Accept-Encoding")):
-        body = await compressed(body)
+        body = await compressed(body, reactor)
         request.setHeader(b"Content-Encoding", b"gzip")
     return answer(request, body, content_type=shown.content_type.encode("ascii"))
 
