@@ -23,6 +23,7 @@ from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.lane import SlowLane
+from oneshotd.pace import Pace
 from oneshotd.quiet import RateLimited
 from oneshotd.response import Response, Wanted, respond
 from oneshotd.shipment import Shipment
@@ -74,7 +75,7 @@ class Delivery:
         self._telemetry = telemetry
         self._clock = clock
         self._now_ms = now_ms
-        self._caps = caps or Caps()
+        self._pace = Pace(caps or Caps())
         self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
         #: Who has a delivery that has not ended, or whose end is not on disk.
         self._last: dict[str, Shipment] = {}
@@ -99,6 +100,7 @@ class Delivery:
         self._census = census
         known = {scraper.name for scraper in census.scrapers}
         # What was delivered a moment ago may not be in the census yet.
+        self._pace.keep(known)
         self._timed &= known
         for gone in self._shown.keys() - known:
             del self._shown[gone]
@@ -171,12 +173,14 @@ class Delivery:
         """Count what has arrived."""
         if visit.timed:
             self._timed.add(visit.name)
+        self._pace.arrived(visit.name)
         self._note_shown(visit, planned, delivered=True)
         if planned.events:
             self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
 
     def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
         """Count what has not."""
+        self._pace.failed(visit.name, len(planned.samples))
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
@@ -190,6 +194,7 @@ class Delivery:
 
     def count_revoked(self, visit: Visit, planned: Plan) -> None:
         """Count what was thrown away."""
+        self._pace.failed(visit.name, len(planned.samples))
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.revoked(visit.name, planned.events)
         self._log.info(
@@ -287,7 +292,7 @@ class Delivery:
             wanted,
             telemetry=self._telemetry,
             census=self._census,
-            caps=self._caps,
+            caps=self._pace.caps(visit.name),
             default=self._timestamps,
             now_ms=self._now_ms(),
             shown=self._shown.get(visit.name, {}),

@@ -54,8 +54,18 @@ def remember(connection: sqlite3.Connection, keys: dict[str, Known], up: int) ->
     )
 
 
-def forget(connection: sqlite3.Connection, before_up: int, most: int) -> int:
-    """Drop at most so many keys that have had their time; how many went."""
-    return connection.execute(
+def forget(connection: sqlite3.Connection, before_up: int, keep: int, most: int) -> bool:
+    """Drop those that have had their time, and the oldest of more than are to be kept.
+
+    :param most: to drop in this call, of either.
+    :returns: whether there is more to do.
+    """
+    old = connection.execute(
         "DELETE FROM key WHERE key IN (SELECT key FROM key WHERE up < ? LIMIT ?)", (before_up, most)
     ).rowcount
+    beyond = connection.execute("SELECT count(*) FROM key").fetchone()[0] - keep
+    connection.execute(
+        "DELETE FROM key WHERE key IN (SELECT key FROM key ORDER BY up LIMIT ?)",
+        (max(0, min(beyond, most)),),
+    )
+    return old == most or beyond > most

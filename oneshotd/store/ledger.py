@@ -32,6 +32,7 @@ class Limits:
     :param newcomers: seconds of the past that a new scraper sees, at most the hold.
     :param max_events: events in the log.
     :param max_bytes: bytes of event text in the log.
+    :param max_keys: idempotency keys; the oldest beyond it are forgotten before their hold is over.
     :param read_bytes: text read for one response, beyond which the rest follows with the next;
         it bounds what a scraper is owed as well, since the log is read only behind it.
     """
@@ -40,6 +41,7 @@ class Limits:
     newcomers: float = 300.0
     max_events: int = 1_000_000
     max_bytes: int = 1 << 30
+    max_keys: int = 1_000_000
     read_bytes: int = 32 << 20
 
 

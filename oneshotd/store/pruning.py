@@ -34,7 +34,7 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     ledger.flush()
     losses = _retire(ledger)
     connection, edge = ledger.connection, ledger.edge(ledger.limits.hold)
-    more = keys.forget(connection, edge, KEYS_A_TURN) == KEYS_A_TURN
+    more = keys.forget(connection, edge, ledger.limits.max_keys, KEYS_A_TURN)
     more = _drop_held_long_enough(ledger, edge) or more
     ledger.last_words()
     connection.execute(

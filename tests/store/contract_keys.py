@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from store.backend import Backend, group, keyed
 
 from oneshotd.core.event import NewEvent
@@ -107,6 +108,21 @@ class TestKeys:
         assert backend.logged() == ["b", "c"]
         assert backend.append("a", key="k") == Stored(stored=1, first=1, again=True)
         assert backend.logged() == ["b", "c"]
+
+    def test_so_many_keys_are_kept_and_the_newest_of_them(self, backend: Backend) -> None:
+        """Whoever sends keys without end would fill the disk within the hold."""
+        backend.limits = evolve(backend.limits, max_keys=3)
+        backend.restart()
+        for number in range(5):
+            backend.append("a", key=f"k{number}")
+            backend.time.advance(1)
+        backend.prune()
+        for number in (4, 3, 2):
+            assert backend.append("a", key=f"k{number}") == Stored(stored=1, first=number + 1, again=True)
+        assert [backend.append("a", key=f"k{number}") for number in (1, 0)] == [
+            Stored(stored=1, first=6),
+            Stored(stored=1, first=7),
+        ]
 
     @pytest.mark.parametrize("key", ["\0", "a\nb", "\U0001f600", "K" * 128, " "], ids=ascii)
     def test_any_text_is_a_key(self, backend: Backend, key: str) -> None:
