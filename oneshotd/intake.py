@@ -43,8 +43,8 @@ _OVERHEAD = 200
 class Taker(Protocol):
     """Who waits for events without a Deferred; is told once, and does not raise."""
 
-    def stored(self) -> None:
-        """They are on disk."""
+    def stored(self, now: float) -> None:
+        """They are on disk, at this time of the reactor (seconds)."""
 
     def not_stored(self) -> None:
         """They are not, and may be tried again."""
@@ -55,6 +55,7 @@ class _Waiting:
     """A group on its way; nobody waits for the answer of one from UDP."""
 
     group: Group
+    size: int
     door: str
     done: Deferred[Stored] | None
     takers: Sequence[Taker] = ()
@@ -69,7 +70,10 @@ class Load:
 
 
 def _size(events: Sequence[NewEvent]) -> int:
-    return sum(len(event.series) + _OVERHEAD for event in events)
+    size = _OVERHEAD * len(events)
+    for event in events:
+        size += len(event.series)
+    return size
 
 
 class Intake:
@@ -83,6 +87,7 @@ class Intake:
         self._clock = clock
         self._queue: list[_Waiting] = []
         self._crowd: list[NewEvent] = []  # goes with the queue, as one group
+        self._crowd_size = 0
         self._takers: list[Taker] = []  # whose events they are
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
@@ -103,7 +108,7 @@ class Intake:
         """
         done: Deferred[Stored] = Deferred()
         try:
-            self._put([_Waiting(group, door, done)])
+            self._put([_Waiting(group, _size(group.events), door, done)])
         except Refused as refused:
             done.errback(refused)
         return done
@@ -115,7 +120,7 @@ class Intake:
         groups += [Group(events=(event,)) for event in events if event.key is not None]
         try:
             if groups:
-                self._put([_Waiting(group, door, None) for group in groups])
+                self._put([_Waiting(group, _size(group.events), door, None) for group in groups])
         except Refused as refused:
             self._note(refused, len(events))
 
@@ -129,6 +134,7 @@ class Intake:
             return False
         self.load.events += len(events)
         self.load.size += size
+        self._crowd_size += size
         self._crowd += events
         self._takers.append(taker)
         self._soon()
@@ -148,7 +154,7 @@ class Intake:
 
     def _put(self, waiting: Sequence[_Waiting]) -> None:
         events = sum(len(item.group.events) for item in waiting)
-        size = sum(_size(item.group.events) for item in waiting)
+        size = sum(item.size for item in waiting)
         if not self._has_room(events, size):
             raise Refused(
                 "too much is waiting for the disk: try again in a moment", reason="busy", status=503
@@ -171,8 +177,9 @@ class Intake:
         batch, self._queue = self._queue, []
         if self._crowd:
             crowd, self._crowd = self._crowd, []
+            size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
-            batch.append(_Waiting(Group(events=crowd), "http", None, takers))
+            batch.append(_Waiting(Group(events=crowd), size, "http", None, takers))
         self._at_store += 1
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch])
@@ -197,7 +204,7 @@ class Intake:
         self._at_store -= 1
         for item in batch:
             self.load.events -= len(item.group.events)
-            self.load.size -= _size(item.group.events)
+            self.load.size -= item.size
         took = self._clock.seconds() - asked
         self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
         if overdue.active():
@@ -225,8 +232,9 @@ class Intake:
         else:
             self._telemetry.accepted(item.door, outcome.stored)
             self._telemetry.duplicate(outcome.duplicates)
+        now = self._clock.seconds()
         for taker in item.takers:
-            taker.stored()
+            taker.stored(now)
         if item.done is not None and not item.done.called:
             item.done.callback(outcome)
 

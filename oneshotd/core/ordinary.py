@@ -8,15 +8,36 @@ would have answered; all else it leaves to the grammar.
 
 from __future__ import annotations
 
+import re
+
 from oneshotd.core.event import labels_of, metric_of, series_text
 from oneshotd.core.grammar import MAX_VALUE_BYTES, Rules, event
 from oneshotd.errors import Refused
 
-#: Sequences of names whose template is kept, at most; clients may invent them.
-MAX_TEMPLATES = 1024
+#: Sequences of names whose shape is kept, at most; clients may invent them.
+MAX_SHAPES = 1024
 
-# ASCII that stands for itself in the query-string form, and needs no escape in a series text.
-_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'%+\\"')
+#: A value in ASCII that stands for itself in the query-string form, and needs no escape in a series text.
+_VALUE = rb"([ !#$'-*,-\[\]-~]+)"
+
+_PLACE = re.compile(r"%\((\w+)\)s")
+
+
+class _Shape:
+    """Lines with the same names in the same order.
+
+    :param template: of their series text, with a place for each value.
+    :ivar match: gives the match of a whole plain line.
+    """
+
+    def __init__(self, names: tuple[str, ...], template: str) -> None:
+        self.match = re.compile(b"&".join(name.encode() + b"=" + _VALUE for name in names)).fullmatch
+        self._text = _PLACE.sub("%b", template).encode()
+        self._places = [names.index(name) + 1 for name in _PLACE.findall(template)]
+
+    def series(self, found: re.Match[bytes]) -> str:
+        """The series text of the line that matched."""
+        return (self._text % found.group(*self._places)).decode("ascii")
 
 
 class Ordinary:
@@ -24,35 +45,40 @@ class Ordinary:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._templates: dict[tuple[str, ...], str | None] = {}
+        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
+        self._last: _Shape | None = None
 
     def series(self, line: bytes) -> str | None:
         """The series text of a plain line of labels; None where the grammar is to judge."""
-        if len(line) > MAX_VALUE_BYTES or line.translate(None, _PLAIN):
+        if len(line) > MAX_VALUE_BYTES:
             return None
-        pairs = line.decode("ascii").split("&")
-        try:
-            labels = dict([pair.split("=", 1) for pair in pairs])
-        except ValueError:  # a pair without "="
+        shape = self._last
+        found = None if shape is None else shape.match(line)
+        if found is None:
+            shape = self._shape_of(line)
+            found = None if shape is None else shape.match(line)
+        if shape is None or found is None:
             return None
-        names = tuple(labels)
-        template = self._templates[names] if names in self._templates else self._learn(names)
-        if template is None or len(labels) < len(pairs) or "" in labels.values():
-            return None
-        return template % labels
+        self._last = shape
+        return shape.series(found)
 
-    def _learn(self, names: tuple[str, ...]) -> str | None:
-        if len(self._templates) >= MAX_TEMPLATES:
-            self._templates.clear()
-        template = self._templates[names] = self._template(names)
-        return template
+    def _shape_of(self, line: bytes) -> _Shape | None:
+        """The shape of lines with the names of this one."""
+        names = tuple(pair.partition("=")[0] for pair in line.decode("latin-1").split("&"))
+        if names in self._shapes:
+            return self._shapes[names]
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        shape = self._shapes[names] = self._learn(names)
+        return shape
 
-    def _template(self, names: tuple[str, ...]) -> str | None:
-        """None where a name is reserved, refused or written in another way."""
+    def _learn(self, names: tuple[str, ...]) -> _Shape | None:
+        """None where a name is reserved, refused, doubled or written in another way."""
         try:
             made = event([(name, "x") for name in names], self._rules)
         except Refused:
             return None
-        if made.value is not None or made.key is not None or labels_of(made.series).keys() != set(names):
+        labels = labels_of(made.series)
+        if made.value is not None or made.key is not None or sorted(labels) != sorted(names):
             return None
-        return series_text(metric_of(made.series), [(name, f"%({name})s") for name in names])
+        return _Shape(names, series_text(metric_of(made.series), [(name, f"%({name})s") for name in names]))

@@ -14,7 +14,6 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
@@ -77,6 +76,8 @@ class Shortcut:
         self._emitters = emitters
         self._ordinary = Ordinary(rules)
         self._blocks: dict[bytes, _Block] = {}
+        self._tail = b"\0"  # of the last request, from its line's end
+        self._tail_closes = False
         self._second = -1
         self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
 
@@ -88,6 +89,12 @@ class Shortcut:
     def recognize(self, data: bytes) -> tuple[list[NewEvent], int, bool]:
         """The events of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
+        if data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST:
+            # One request, in all likelihood, like the one before.
+            query = data[len(_START) : -len(self._tail)]
+            series = None if b" " in query else self._ordinary.series(query)
+            if series is not None:
+                return [NewEvent(series)], len(data), self._tail_closes
         events: list[NewEvent] = []
         at, closes = 0, False
         while not closes and data.startswith(_START, at) and len(events) < MAX_TOGETHER:
@@ -106,6 +113,7 @@ class Shortcut:
             events.append(NewEvent(series))
             at = end + len(_BLANK)
             closes = known is _Block.CLOSE
+            self._tail, self._tail_closes = data[line:at], closes
         return events, at, closes
 
     def _learn(self, block: bytes) -> _Block:
@@ -201,18 +209,20 @@ class QuickChannel(Channel):
             events, end, closes = self._shortcut.recognize(data)
             if events and self._shortcut.intake.take(events, self):
                 self._count, self._closes = len(events), closes
-                self._taken, self._ahead = data[:end], [data[end:]]
+                self._taken = data[:end]
+                if end < len(data):
+                    self._ahead = [data[end:]]
                 self.handling = True
                 return
         self._write = None
         super().dataReceived(data)
 
-    def stored(self) -> None:
+    def stored(self, now: float) -> None:
         """The events are on disk: answer for each."""
-        count = self._settle()
+        count = self._settle(now)
         if self._lost or self._shortcut is None:
             return
-        answer = self._shortcut.answers(count, self._closes, self.clock.seconds())
+        answer = self._shortcut.answers(count, self._closes, now)
         written = 0 if self._write is None else self._write(answer)
         if written != len(answer):
             # Too much for the socket, or an error, which the transport will find for itself.
@@ -223,21 +233,20 @@ class QuickChannel(Channel):
             self.loseConnection()
         elif self.timeOut != self.site.idle_timeout:
             self.setTimeout(self.site.idle_timeout)
-        else:
-            TimeoutMixin.resetTimeout(self)
-        self._proceed(self.dataReceived, b"")
+        if self._ahead or self._paused:
+            self._proceed(self.dataReceived, b"")
 
     def not_stored(self) -> None:
         """The store refuses: `twisted.web` is to say so, by asking it again."""
-        self._settle()
+        self._settle(self.clock.seconds())
         if not self._lost:
             self._write = None
             self._proceed(super().dataReceived, self._taken)
 
-    def _settle(self) -> int:
+    def _settle(self, now: float) -> int:
         count, self._count = self._count, 0
         self.handling = False
-        self.since = self.clock.seconds()
+        self.since = now
         return count
 
     def _proceed(self, receive: Callable[[bytes], object], before: bytes) -> None:
@@ -250,9 +259,13 @@ class QuickChannel(Channel):
             receive(data)
 
     def timeoutConnection(self) -> None:
-        """Not while the store has the request, as for any other."""
+        """Not while the store has the request, as for any other; and not before its time: the
+        clock is not set back for each request."""
+        rest = self.since + self.site.idle_timeout - self.clock.seconds()
         if self._count:
             self.setTimeout(self.timeOut)
+        elif self.timeOut == self.site.idle_timeout and rest > 0.001:
+            self.setTimeout(rest)
         else:
             super().timeoutConnection()
 

@@ -91,7 +91,7 @@ class Intake(FakeIntake):
     def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
         def stored() -> None:
             self.groups.extend((Group(events=[event]), "http") for event in events)
-            taker.stored()
+            taker.stored(self._clock.seconds())
 
         self._clock.callLater(0, stored)
         return True

@@ -177,16 +177,27 @@ class House:
         return Scraper(self.port.getHost(), **kind)
 
     async def scrape(self, name: str = "one") -> Counter[int]:
-        """Scrape once, to the end, on a new connection: what comes."""
+        """All that comes until nothing does any more, on a new connection."""
         with self.scraper() as scraper:
-            scraper.ask(name)
-            return (await scraper.answer()).events
+            return await everything(scraper, name)
 
     async def close(self) -> None:
         await maybeDeferred(self.port.stopListening)
         self.site.abort()
         await until(lambda: not self.site._channels, lambda: "connections are left")
         await self.store.close()
+
+
+async def everything(scraper: Scraper, name: str = "one") -> Counter[int]:
+    """All that comes in as many scrapes as it takes: what follows a large response that did not
+    arrive comes in portions."""
+    found: Counter[int] = Counter()
+    while True:
+        scraper.ask(name)
+        events = (await scraper.answer()).events
+        if not events:
+            return found
+        found += events
 
 
 async def until(condition: Callable[[], object], what: Callable[[], str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from web.house import MANY, open_house, reactor
+from web.house import MANY, everything, open_house, reactor
 
 NOTHING: Counter[int] = Counter()
 
@@ -28,8 +28,7 @@ async def test_what_was_read_does_not_come_again(tmp_path: Path, count: int, win
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
         with house.scraper(window=window) as scraper:
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
             scraper.ask()
             assert (await scraper.answer()).events == NOTHING
         assert house.fates == [["delivered", "final"]]
@@ -51,8 +50,7 @@ async def test_who_reads_all_and_closes_has_it(tmp_path: Path, count: int) -> No
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
         with house.scraper() as scraper:
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
         await house.fate("delivered", "final")
         assert await house.scrape() == NOTHING
 
@@ -106,8 +104,7 @@ async def test_who_stops_reading_is_waited_for_until_its_deadline(tmp_path: Path
             with pytest.raises(ConnectionResetError):
                 await scraper.rest()
         with house.scraper(window=window) as scraper:
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
 
 
 @pytest_twisted.ensureDeferred

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from web.house import MANY, open_house, until
+from web.house import MANY, everything, open_house, until
 
 from oneshotd.web.channel import Channel
 
@@ -55,8 +55,7 @@ async def test_over_a_unix_socket_what_was_read_does_not_come_again(tmp_path: Pa
     async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
         events = await house.happen(count)
         with house.scraper() as scraper:
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
             await house.fate("delivered", "final")
             scraper.ask()
             assert (await scraper.answer()).events == NOTHING
@@ -157,8 +156,7 @@ async def test_over_tls_a_response_read_in_part_comes_again(
         await house.fate("returned")
         with house.scraper() as scraper:
             await scraper.handshake()
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
 
 
 @pytest_twisted.ensureDeferred
@@ -176,8 +174,7 @@ async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Pa
             assert house.last == ["returned"]
         with house.scraper() as scraper:
             await scraper.handshake()
-            scraper.ask()
-            assert (await scraper.answer()).events == events
+            assert await everything(scraper) == events
 
 
 @pytest_twisted.ensureDeferred

@@ -12,6 +12,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import StringTransport
 from web_fakes import FakeIntake, House
 
@@ -25,10 +26,11 @@ from oneshotd.web.shortcut import MAX_AHEAD, MAX_BLOCKS, MAX_TOGETHER, QuickChan
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
-@define
+@define(kw_only=True)
 class TakingIntake(FakeIntake):
     """Takes events and answers them when it is told to."""
 
+    clock: IReactorTime
     room: bool = True
     taken: list[tuple[list[NewEvent], Taker]] = field(factory=list)
 
@@ -44,7 +46,7 @@ class TakingIntake(FakeIntake):
             events, taker = self.taken.pop(0)
             if stored:
                 self.groups += [(Group(events=[event]), "http") for event in events]
-                taker.stored()
+                taker.stored(self.clock.seconds())
             else:
                 taker.not_stored()
             ended += len(events)
@@ -55,8 +57,8 @@ class Line:
     """One connection, with the short way or without it."""
 
     def __init__(self, quick: bool, house: House | None = None) -> None:
-        self.intake = TakingIntake()
         self.house = house or House()
+        self.intake = TakingIntake(clock=self.house.clock)
         self.house.intake = self.intake
         site = self.house.site()
         if quick:
