@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from oneshotd.core.address import Networks, client_address
 from oneshotd.core.event import NewEvent
+from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import MAX_DATAGRAM_BYTES, Rules, line_count, parse_datagram
 from oneshotd.errors import Refused
 from oneshotd.quiet import RateLimited
@@ -35,6 +36,9 @@ DATAGRAM_COST = 256
 
 #: What a line adds to that: 2048 lines in a turn, or as many more as are in one datagram.
 LINE_COST = 32
+
+#: Events that go to the intake together, roughly: all of them are refused where there is no room.
+PORTION = 2048
 
 #: Seconds for which `UDPDoor.drain` looks into what it reads: enough for a receive buffer full of
 #: ordinary datagrams ten times over.
@@ -74,6 +78,8 @@ class Datagrams:
         self._intake = intake
         self._telemetry = telemetry
         self._rules = rules
+        self._ordinary = Ordinary(rules)
+        self._events: list[NewEvent] = []  # of this turn of the reactor
         self._allowed = allowed
         self._refusals = RateLimited(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
@@ -83,7 +89,7 @@ class Datagrams:
         )
 
     def received(self, data: bytes, host: str) -> None:
-        """Store the good lines, count the others. Nothing is raised.
+        """Keep the good lines for `hand_over`, count the others. Nothing is raised.
 
         :param host: the sender's address as the socket has it.
         """
@@ -98,17 +104,25 @@ class Datagrams:
             return
         events, refusals = self._parse(data)
         self._telemetry.datagram(len(events) + len(refusals))
-        texts = {refused.reason: refused.text for refused in reversed(refusals)}
-        for reason, n in Counter(refused.reason for refused in refusals).items():
-            self._refuse(reason, n, host, texts[reason])
+        self._events += events
+        if len(self._events) >= PORTION:
+            self.hand_over()
+        if refusals:
+            texts = {refused.reason: refused.text for refused in reversed(refusals)}
+            for reason, n in Counter(refused.reason for refused in refusals).items():
+                self._refuse(reason, n, host, texts[reason])
+        elif not events:
+            self._refuse("empty", 1, host, "nothing but blank lines")
+
+    def hand_over(self) -> None:
+        """Have the events that came since the last time stored. Nothing is raised."""
+        events, self._events = self._events, []
         if events:
             try:
                 self._intake.offer(events, "udp")
             except Exception:  # whatever it is, the next datagram must be read
                 self._telemetry.refused("store", len(events))
                 self._faults.note("intake", log_failure=Failure())
-        elif not refusals:
-            self._refuse("empty", 1, host, "nothing but blank lines")
 
     def passed_over(self, data: bytes, host: str) -> None:
         """Count what comes in a datagram into which there is no time to look."""
@@ -123,7 +137,7 @@ class Datagrams:
 
     def _parse(self, data: bytes) -> tuple[list[NewEvent], list[Refused]]:
         try:
-            return parse_datagram(data, rules=self._rules)
+            return parse_datagram(data, rules=self._rules, ordinary=self._ordinary)
         except Exception:  # a bug: find the lines that show it, and keep the others
             self._faults.note("parser", log_failure=Failure())
         events, refusals = [], []
@@ -253,6 +267,7 @@ class UDPDoor:
                 self._datagrams.received(data, address[0])
             else:
                 self._datagrams.passed_over(data, address[0])
+        self._datagrams.hand_over()
         return count
 
 

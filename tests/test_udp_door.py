@@ -13,8 +13,7 @@ from udp_bench import Bench, Failing, Readers, log_lines
 from zope.interface.verify import verifyObject
 
 from oneshotd import udp
-from oneshotd.core.event import NewEvent
-from oneshotd.udp import DATAGRAM_COST, TURN_BYTES, UDPDoor
+from oneshotd.udp import DATAGRAM_COST, TURN_BYTES, Datagrams, UDPDoor
 
 
 @pytest.fixture
@@ -107,13 +106,13 @@ def test_drain_reads_a_full_socket_empty(data: bytes) -> None:
 
 def test_drain_ends_though_the_flood_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a sender decides when the daemon may stop."""
-    taken = bench.offered.offer
+    looked_into = Datagrams.received
 
-    def offer(events: list[NewEvent], door: str) -> None:
-        taken(events, door)
+    def received(datagrams: Datagrams, data: bytes, host: str) -> None:
+        looked_into(datagrams, data, host)
         bench.send(b"type=again", b"type=again")
 
-    monkeypatch.setattr(bench.offered, "offer", offer)
+    monkeypatch.setattr(Datagrams, "received", received)
     bench.send(b"type=first")
     size = bench.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     assert 1 < bench.door.drain() <= (size + TURN_BYTES) // DATAGRAM_COST

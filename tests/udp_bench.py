@@ -29,6 +29,7 @@ class Offered:
 
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
+        self.portions: list[int] = []
         self.fails = False
 
     def offer(self, events: list[NewEvent], door: str) -> None:
@@ -36,6 +37,7 @@ class Offered:
         if self.fails:
             raise RuntimeError("a bug in the intake")
         self.events += events
+        self.portions.append(len(events))
 
     def types(self) -> list[str]:
         return [event.series.partition('type="')[2].partition('"')[0] for event in self.events]

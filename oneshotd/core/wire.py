@@ -27,6 +27,7 @@ from .grammar import (
     event,
     quoted,
 )
+from .ordinary import Ordinary
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -142,7 +143,13 @@ def parse_lines(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
     :raises Refused: names the bad lines; its reason is that of the first.
     """
-    return _all_or_none("line", _lines(body), lambda line: event(_pairs(line), rules))
+    ordinary = Ordinary(rules)
+
+    def parse(line: bytes) -> NewEvent:
+        series = ordinary.series(line)
+        return event(_pairs(line), rules) if series is None else NewEvent(series)
+
+    return _all_or_none("line", _lines(body), parse)
 
 
 def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
@@ -169,13 +176,22 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
     return _all_or_none("item", list(enumerate(items, 1)), lambda item: event(wire_json.pairs(item), rules))
 
 
-def parse_datagram(data: bytes, *, rules: Rules) -> tuple[list[NewEvent], list[Refused]]:
-    """The good lines of a datagram as events, and why the others are none."""
+def parse_datagram(
+    data: bytes, *, rules: Rules, ordinary: Ordinary | None = None
+) -> tuple[list[NewEvent], list[Refused]]:
+    """The good lines of a datagram as events, and why the others are none.
+
+    :param ordinary: for these rules; it knows the lines of the datagrams before.
+    """
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
     events, refusals = [], []
     lines = _split(data)
     for _, line in islice(lines, MAX_DATAGRAM_LINES):
+        series = None if ordinary is None else ordinary.series(line)
+        if series is not None:
+            events.append(NewEvent(series))
+            continue
         try:
             events.append(event(_pairs(line), rules))
         except Refused as refused:
