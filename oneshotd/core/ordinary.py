@@ -9,8 +9,9 @@ would have answered; all else it leaves to the grammar.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from oneshotd.core.event import labels_of, metric_of, series_text
+from oneshotd.core.event import NewEvent, labels_of, metric_of, series_text
 from oneshotd.core.grammar import MAX_VALUE_BYTES, Rules, event
 from oneshotd.errors import Refused
 
@@ -61,6 +62,16 @@ class Ordinary:
             return None
         self._last = shape
         return shape.series(found)
+
+    def all(self, lines: Sequence[bytes]) -> list[NewEvent] | None:
+        """The events of plain lines; None where the grammar is to judge one of them."""
+        events = []
+        for line in lines:
+            series = self.series(line)
+            if series is None:
+                return None
+            events.append(NewEvent(series))
+        return events
 
     def _shape_of(self, line: bytes) -> _Shape | None:
         """The shape of lines with the names of this one."""

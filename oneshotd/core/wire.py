@@ -185,20 +185,20 @@ def parse_datagram(
     """
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
+    if ordinary is not None:
+        found = ordinary.all(data.removesuffix(b"\n").split(b"\n", MAX_DATAGRAM_LINES - 1))
+        if found is not None:
+            return found, []
     events, refusals = [], []
     lines = _split(data)
     for _, line in islice(lines, MAX_DATAGRAM_LINES):
-        series = None if ordinary is None else ordinary.series(line)
-        if series is not None:
-            events.append(NewEvent(series))
-            continue
         try:
             events.append(event(_pairs(line), rules))
         except Refused as refused:
             # Its traceback would tie this frame and the list into a cycle.
             refusals.append(refused.with_traceback(None))
-    too_many = Refused(f"the datagram has more than {MAX_DATAGRAM_LINES} lines", reason="limit")
-    refusals += [too_many] * sum(1 for _ in lines)
+    for _ in lines:
+        refusals.append(Refused(f"the datagram has more than {MAX_DATAGRAM_LINES} lines", reason="limit"))
     return events, refusals
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from oneshotd.core.event import NewEvent
 from oneshotd.core.ordinary import MAX_SHAPES, Ordinary
-from oneshotd.core.wire import Rules, parse_line
+from oneshotd.core.wire import MAX_DATAGRAM_LINES, Rules, parse_datagram, parse_line
 from oneshotd.errors import Refused
 
 RULES = Rules(metric="happened", taken=frozenset({"taken"}))
@@ -91,6 +91,25 @@ def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
     line = "&".join(f"{name}={text}" for name, text in labels.items()).encode()
     if labels:
         assert Ordinary(RULES).series(line) == parse_line(line, rules=RULES).series
+
+
+@given(st.lists(st.lists(_LINES | st.just(b"") | st.just(b"a=1"), max_size=4), max_size=3))
+def test_a_datagram_is_the_same_on_both_ways(datagrams: list[list[bytes]]) -> None:
+    ordinary = Ordinary(RULES)
+    for lines in datagrams * 2:
+        data = b"\n".join(lines)
+        events, refusals = parse_datagram(data, rules=RULES, ordinary=ordinary)
+        expected, refused = parse_datagram(data, rules=RULES)
+        assert events == expected
+        assert [each.text for each in refusals] == [each.text for each in refused]
+
+
+def test_a_datagram_has_no_more_lines_on_the_short_way() -> None:
+    """The turn of the reactor is bounded by it."""
+    for extra in range(3):
+        data = b"a=1\n" * (MAX_DATAGRAM_LINES + extra)
+        events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))
+        assert (len(events), len(refusals)) == (MAX_DATAGRAM_LINES, extra)
 
 
 def test_invented_names_take_no_memory() -> None:
