@@ -148,13 +148,12 @@ def read(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
     """The log beyond seq `after`, a segment (or what is left of the first one) at a time."""
     start = connection.execute("SELECT max(first) FROM segment WHERE first <= ?", (after + 1,)).fetchone()[0]
     cursor = connection.execute(
-        f"SELECT {_COLUMNS} FROM segment WHERE first >= ? ORDER BY first", (start or 0,)
+        f"SELECT {_COLUMNS} FROM segment WHERE first >= ? AND first + count > ? ORDER BY first",
+        (start or 0, after + 1),
     )
     for row in cursor:
         segment = _decode(*row)
         skip = after + 1 - segment.first
-        if skip >= len(segment.series):
-            continue
         if skip > 0:
             segment = Segment(
                 first=after + 1,
