@@ -115,9 +115,11 @@ class Delivery:
 
         :param timeout: seconds until the scraper gives up.
         """
-        until = self._clock.seconds() + min(timeout / 2, MAX_STORE_WAIT)
+        came = self._clock.seconds()
+        until = came + min(timeout / 2, MAX_STORE_WAIT)
         known = {status.name for status in self._census.scrapers if status.answered}
         if visit.name in known:
+            self._telemetry.visited(visit.name, came)
             return await self._scrape(visit, wanted, timeout, until)
         async with self._slow_lane.turn(until) as mine:
             if mine and len(self._last.keys() - known) < MAX_STRANGERS:

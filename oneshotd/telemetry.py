@@ -10,9 +10,12 @@ scrapers only: somebody's curl, once, leaves no series behind.
 from __future__ import annotations
 
 import platform
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from statistics import median
 
-from attrs import define
+from attrs import define, field
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import (
@@ -53,18 +56,34 @@ MAX_TALLIES = 1000
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum", "_gcount")
 
 
+#: Scrapes whose times are kept to tell a scraper's interval.
+KEPT_VISITS = 6
+
+
 @define
-class _Tally:
-    """What this process counted for one scraper."""
+class Tally:
+    """What this process counted for one scraper, in events.
+
+    :ivar queueing: series whose events wait behind each other now.
+    :ivar visits: when it last came, reactor seconds, ascending.
+    """
 
     delivered: int = 0
     returned: int = 0
     revoked: int = 0
     uncertain: int = 0
     queueing: int = 0
+    visits: deque[float] = field(factory=lambda: deque(maxlen=KEPT_VISITS))
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between two of its scrapes, as a rule; None before there were three."""
+        if len(self.visits) < 3:
+            return None
+        return median(later - earlier for earlier, later in pairwise(self.visits))
 
 
-_Figure = Callable[[ScraperStatus, _Tally], float]
+_Figure = Callable[[ScraperStatus, Tally], float]
 
 #: Gauges per live scraper: name, help, the figure.
 _SCRAPER_GAUGES: tuple[tuple[str, str, _Figure], ...] = (
@@ -105,7 +124,7 @@ class Telemetry:
         self._drops: list[Callable[[], int | None]] = []
         self._delivery = Histogram(DELIVERY_BOUNDS)
         self._commit = Histogram(COMMIT_BOUNDS)
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, Tally] = {}
         self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
 
     # What comes in
@@ -162,6 +181,17 @@ class Telemetry:
     def uncertain(self, scraper: str, events: int) -> None:
         """Nobody can say whether a delivery of so many events arrived."""
         self._tally(scraper).uncertain += events
+
+    def visited(self, scraper: str, now: float) -> None:
+        """It came to scrape.
+
+        :param now: reactor seconds.
+        """
+        self._tally(scraper).visits.append(now)
+
+    def tally(self, scraper: str) -> Tally:
+        """What was counted for this scraper since the start; to read only."""
+        return self._tallies.get(scraper) or Tally()
 
     def queueing(self, scraper: str, series: int) -> None:
         """In so many series events wait behind each other for this scraper, now."""
@@ -272,7 +302,7 @@ class Telemetry:
         return family
 
     def _per_scraper(self) -> Iterator[Metric]:
-        nothing = _Tally()
+        nothing = Tally()
         live = [(status, self._tallies.get(status.name, nothing)) for status in self._live()]
         tables = ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, _SCRAPER_COUNTERS))
         for kind, table in tables:
@@ -285,10 +315,10 @@ class Telemetry:
     def _live(self) -> Iterator[ScraperStatus]:
         return (status for status in self._census.scrapers if status.live)
 
-    def _tally(self, scraper: str) -> _Tally:
+    def _tally(self, scraper: str) -> Tally:
         tally = self._tallies.get(scraper)
         if tally is None:
-            tally = self._tallies[scraper] = _Tally()
+            tally = self._tallies[scraper] = Tally()
         return tally
 
 

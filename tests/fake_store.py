@@ -15,9 +15,10 @@ from zope.interface import implementer
 
 from oneshotd.core.event import Event, Group
 from oneshotd.core.scraper import Visit
+from oneshotd.core.selection import Selection
 from oneshotd.core.timeline import Past
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored
+from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
 
 T = TypeVar("T")
 
@@ -122,6 +123,9 @@ class TroubledStore:
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         return self._ask("events", partial(self.store.events, after, where, limit))
+
+    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+        return self._ask("recent", partial(self.store.recent, selection, before, limit))
 
     def changed(self, after: int) -> Deferred[int]:
         return self._ask("changed", partial(self.store.changed, after))

@@ -23,6 +23,7 @@ from zope.interface import Interface
 
 from oneshotd.core.event import Event, Group, Pending
 from oneshotd.core.scraper import Visit
+from oneshotd.core.selection import Selection
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
 
 
@@ -86,6 +87,8 @@ class ScraperStatus:
     :param answered: scrapes delivered to it.
     :param lost: events it missed, by reason ("away", "log full").
     :param timed: it has sent X-Prometheus-Scrape-Timeout-Seconds.
+    :param named: it said its name itself.
+    :param in_flight: a delivery to it is under way, or may still be revoked.
     """
 
     name: str
@@ -98,6 +101,8 @@ class ScraperStatus:
     timed: bool
     oldest_at: int | None = None
     lost: Mapping[str, int] = {}
+    named: bool = False
+    in_flight: bool = False
 
 
 @frozen(kw_only=True)
@@ -114,6 +119,20 @@ class Census:
     head: int
     scrapers: tuple[ScraperStatus, ...]
     lost: Mapping[tuple[str, str], int]
+
+
+@frozen(kw_only=True)
+class Stretch:
+    """A part of the log that was looked at, from its newer end.
+
+    :param events: those that were wanted, newest first.
+    :param looked: how many were looked at.
+    :param next: the seq before which to go on; None where there is nothing more to find.
+    """
+
+    events: Sequence[Event]
+    looked: int
+    next: int | None
 
 
 @frozen(kw_only=True)
@@ -169,6 +188,16 @@ class IStore(Interface):
 
     def events(after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         """Held events beyond seq `after` whose labels match, ascending; never consumes."""
+
+    def recent(selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+        """Look back through the held events, newest first; never consumes.
+
+        A call looks at a bounded part of the log, so that nobody else waits long; it may find
+        nothing in it and have more to look at all the same (`Stretch.next`).
+
+        :param before: only events below this seq; None: from the newest.
+        :param limit: events that are given at most, from 1.
+        """
 
     def changed(after: int) -> Deferred[int]:
         """Fires with the newest seq as soon as it is beyond `after`."""

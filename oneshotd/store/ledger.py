@@ -336,6 +336,8 @@ class Ledger:
             seen_at=scraper.seen_at,
             answered=scraper.answered,
             timed=scraper.timed,
+            named=scraper.named,
+            in_flight=self.leases.of(scraper.name, self.monotonic()) is not None,
             oldest_at=self._oldest_at(scraper) if pending else None,
             lost={reason: events for (name, reason), events in lost.items() if name == scraper.name},
         )

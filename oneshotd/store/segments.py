@@ -164,16 +164,37 @@ def read(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
         yield segment
 
 
-def seq_before(connection: sqlite3.Connection, up: int, pruned: int, head: int) -> int:
-    """The greatest seq that was accepted before this up-time (`pruned` if none is held)."""
+def read_back(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Segment, int]]:
+    """The log up to seq `end`, newest segment first, each with the greatest `at` up to its end."""
+    cursor = connection.execute(
+        f"SELECT latest_at, {_COLUMNS} FROM segment WHERE first <= ? ORDER BY first DESC", (end,)
+    )
+    for latest_at, *row in cursor:
+        segment = _decode(*row)
+        keep = end + 1 - segment.first
+        if keep < len(segment.series):
+            segment = Segment(
+                first=segment.first,
+                series=segment.series[:keep],
+                values=segment.values[:keep],
+                ats=segment.ats[:keep],
+            )
+        yield segment, latest_at
+
+
+def seq_before(connection: sqlite3.Connection, time: int, pruned: int, head: int, column: str = "up") -> int:
+    """The greatest seq that was accepted before this time (`pruned` if none is held).
+
+    :param column: which time, "up" or "clock_at"; both only grow along the log.
+    """
     low, high = pruned, head
     while low < high:
         middle = (low + high + 1) // 2
         row = connection.execute(
-            "SELECT up, first + count - 1 FROM segment WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            f"SELECT {column}, first + count - 1 FROM segment WHERE first <= ? ORDER BY first DESC LIMIT 1",
             (middle,),
         ).fetchone()
-        if row is not None and row[0] < up:
+        if row is not None and row[0] < time:
             low = max(middle, row[1])
         else:
             high = middle - 1

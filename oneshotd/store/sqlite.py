@@ -14,13 +14,15 @@ from zope.interface import implementer
 
 from oneshotd.core.event import Event, Group
 from oneshotd.core.scraper import Visit
+from oneshotd.core.selection import Selection
 from oneshotd.core.timeline import Past
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
 from oneshotd.store.database import Connect, plain_connect
-from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored
+from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
 from oneshotd.store.ledger import Ledger, Limits
 from oneshotd.store.pruning import prune
+from oneshotd.store.recent import recent
 from oneshotd.store.worker import Committed, GroupCommit
 
 T = TypeVar("T")
@@ -111,6 +113,9 @@ class SQLiteStore:
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         return self._worker.ask(lambda: self._ledger.events(after, where, limit))
+
+    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+        return self._worker.ask(lambda: recent(self._ledger, selection, before, limit))
 
     def changed(self, after: int) -> Deferred[int]:
         if self._head > after:
