@@ -20,6 +20,7 @@ from oneshotd.delivery import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
 from oneshotd.listen import affordable, listen_http, udp_socket
+from oneshotd.reading import Reading
 from oneshotd.store.clock import Clock
 from oneshotd.store.ledger import Limits
 from oneshotd.store.sqlite import SQLiteStore
@@ -99,6 +100,7 @@ class OneshotService(Service):
             intake=self._intake,
             delivery=self._delivery,
             store=self._store,
+            reading=Reading(self._store, telemetry, reactor),
             telemetry=telemetry,
             send=send,
             ready=lambda: self._trouble,

@@ -15,5 +15,6 @@ pytest.register_assert_rewrite(
     "store.contract_keys",
     "store.contract_leases",
     "store.contract_looking",
+    "store.contract_recent",
     "store.contract_upkeep",
 )

@@ -6,7 +6,7 @@ standard library's client, so neither side of a test shares code with the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPMessage, HTTPResponse
 from io import BytesIO
@@ -28,6 +28,7 @@ from oneshotd.core.event import Group
 from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
 from oneshotd.errors import REASONS
+from oneshotd.reading import EventsPage, ScraperSeen
 from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
@@ -134,6 +135,34 @@ class FakeStore:
 
 
 @define
+class FakeReading:
+    """Keeps what was asked; gives the page and the scrapers that are set, or a fault."""
+
+    asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
+    page: EventsPage = field(factory=lambda: EventsPage(events=(), next=None))
+    known: list[ScraperSeen] = field(factory=list)
+    fault: Exception | None = None
+
+    async def events(
+        self,
+        filters: Mapping[str, str],
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> EventsPage:
+        self.asked.append((dict(filters), since, until, limit, before))
+        if self.fault is not None:
+            raise self.fault
+        return self.page
+
+    async def scrapers(self) -> list[ScraperSeen]:
+        if self.fault is not None:
+            raise self.fault
+        return self.known
+
+
+@define
 class FakeTelemetry:
     refusals: dict[str, int] = field(factory=dict)
 
@@ -155,6 +184,7 @@ class House:
     intake: FakeIntake = Factory(FakeIntake)
     delivery: FakeDelivery = Factory(FakeDelivery)
     store: FakeStore = Factory(FakeStore)
+    reading: FakeReading = Factory(FakeReading)
     telemetry: FakeTelemetry = Factory(FakeTelemetry)
     sent: list[tuple[Shipment, float]] = Factory(list)
     send_fault: Exception | None = None
@@ -166,6 +196,7 @@ class House:
             intake=self.intake,
             delivery=self.delivery,
             store=self.store,
+            reading=self.reading,
             telemetry=self.telemetry,
             send=self.send,
             ready=lambda: self.unready,

@@ -1,7 +1,7 @@
 """What an event may be: pairs of name and text -> `NewEvent`, whatever form they came in.
 
 1. ``value``, ``__name__`` and ``__id__`` are reserved; every other pair is a label.
-2. A label's name is made legal (`_label_name`); it may be given once, in any spelling.
+2. A label's name is made legal (`label_name`); it may be given once, in any spelling.
 3. A label's value is any UTF-8 text; an empty one is the same as no label.
 4. What cannot be taken is `Refused` with one line of text: what, where and why.
 """
@@ -89,7 +89,7 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
                 raise Refused(f"{name} is given twice", reason="label")
             reserved[name] = text
             continue
-        label = _label_name(name)
+        label = label_name(name)
         if label in labels:
             _refuse_second(name, respelled.get(label, label), label)
         if label != name:
@@ -115,10 +115,12 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
 
 
 @lru_cache(maxsize=4096)  # tools use few names, again and again; what is refused is not kept
-def _label_name(name: str) -> str:
+def label_name(name: str) -> str:
     """A label's name in the characters that every version of every scraper can read.
 
     Others than ``[a-zA-Z0-9_]`` become ``_``, and a digit in front gets one before it.
+
+    :raises Refused: empty, too long, or beginning with ``__``.
     """
     if not name:
         raise Refused("a label's name is empty", reason="label")

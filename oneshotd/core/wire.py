@@ -48,6 +48,7 @@ __all__ = [
     "parse_lines",
     "parse_ndjson",
     "parse_query",
+    "query_pairs",
 ]
 
 #: Bytes of a datagram: UDP's length field has 16 bits (RFC 768).
@@ -78,7 +79,7 @@ def parse_line(line: bytes, *, rules: Rules) -> NewEvent:
     :param line: without its line end.
     :raises Refused: says what and why, not where: the caller knows the line's number.
     """
-    return event(_pairs(line), rules)
+    return event(query_pairs(line), rules)
 
 
 def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
@@ -91,7 +92,7 @@ def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
     body = body.removesuffix(b"\n").removesuffix(b"\r")
     if b"\n" in body:
         raise Refused("the body has several lines: this takes one event, /events many", reason="syntax")
-    return event(chain(_pairs(query), _pairs(body)), rules)
+    return event(chain(query_pairs(query), query_pairs(body)), rules)
 
 
 def idempotency_key(header: bytes) -> str:
@@ -116,8 +117,11 @@ def idempotency_key(header: bytes) -> str:
     return checked_key("Idempotency-Key", text)
 
 
-def _pairs(line: bytes) -> Iterator[Pair]:
-    """The pairs of a query string, decoded."""
+def query_pairs(line: bytes) -> Iterator[Pair]:
+    """The pairs of a query string, decoded.
+
+    :raises Refused: while it is read: a broken escape, no ``=``, no UTF-8.
+    """
     escaped = b"%" in line
     if escaped and (broken := _BROKEN_ESCAPE.search(line)):
         shown = quoted(broken[0].decode(errors="replace"))
@@ -147,7 +151,7 @@ def parse_lines(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
     def parse(line: bytes) -> NewEvent:
         series = ordinary.series(line)
-        return event(_pairs(line), rules) if series is None else NewEvent(series)
+        return event(query_pairs(line), rules) if series is None else NewEvent(series)
 
     return _all_or_none("line", _lines(body), parse)
 
@@ -193,7 +197,7 @@ def parse_datagram(
     lines = _split(data)
     for _, line in islice(lines, MAX_DATAGRAM_LINES):
         try:
-            events.append(event(_pairs(line), rules))
+            events.append(event(query_pairs(line), rules))
         except Refused as refused:
             # Its traceback would tie this frame and the list into a cycle.
             refusals.append(refused.with_traceback(None))

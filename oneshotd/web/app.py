@@ -32,7 +32,7 @@ from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, par
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, Stored
-from oneshotd.web import page, problems, receipt
+from oneshotd.web import api, page, problems, receipt
 from oneshotd.web.encoding import WORTH_IT, compressed
 from oneshotd.web.problems import JSON, answer
 from oneshotd.web.request import OneshotRequest, parameters
@@ -128,6 +128,7 @@ class Doors:
     intake: Intake
     delivery: Delivery
     store: Store
+    reading: api.Reading
     telemetry: problems.Refusals
     send: Send
     ready: Callable[[], str | None]
@@ -139,6 +140,7 @@ class Doors:
 
     app = Klein()
     problems.register(app)
+    api.register(app)
 
     def resource(self) -> IResource:
         """The root of the site."""
@@ -174,7 +176,7 @@ class Doors:
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: OneshotRequest) -> bytes:
         """The scrape, or a look at what it would bring."""
-        address = self._check_reader(request)
+        address = self.check_reader(request)
         asked = parameters(request.query, ("scraper", "limit", "timestamps"))
         timeout = request.getHeader(_TIMEOUT)
         visit = identify(
@@ -213,7 +215,7 @@ class Doors:
     @app.route("/", methods=["GET"])
     async def front(self, request: OneshotRequest) -> bytes:
         """A status page for browsers, a few lines for terminals."""
-        self._check_reader(request)
+        self.check_reader(request)
         request.setHeader(b"Vary", b"Accept")
         if not problems.accepts(request, "text/html"):
             scheme = "https" if request.isSecure() else "http"
@@ -262,7 +264,7 @@ class Doors:
         if request.is_from_another_page():
             raise Refused("a page of another site may not send events", reason="forbidden", status=403)
 
-    def _check_reader(self, request: OneshotRequest) -> str:
+    def check_reader(self, request: OneshotRequest) -> str:
         """The client's address, unless `allow_scrape` shuts it out."""
         address = self._client(request)
         _check(self.allow_scrape, address, "read here")

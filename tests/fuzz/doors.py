@@ -12,7 +12,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from web_fakes import FakeDelivery, FakeIntake, FakeShipment, FakeStore, FakeTelemetry, failures_logged
+from web_fakes import (
+    FakeDelivery,
+    FakeIntake,
+    FakeReading,
+    FakeShipment,
+    FakeStore,
+    FakeTelemetry,
+    failures_logged,
+)
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent
@@ -132,6 +140,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         intake=intake,
         delivery=deliveries,
         store=FakeStore(),
+        reading=FakeReading(),
         telemetry=telemetry,
         send=send,
         ready=lambda: None,

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from oneshotd.core.event import series_text
 from oneshotd.core.scraper import Visit
+from oneshotd.core.selection import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import IStore, Stored
 
@@ -160,6 +161,7 @@ METHODS: dict[str, Callable[[IStore], Deferred[Any]]] = {
     "revoke": lambda store: store.revoke(1),
     "census": lambda store: store.census(),
     "events": lambda store: store.events(0, {}, 10),
+    "recent": lambda store: store.recent(Selection(), None, 10),
     "changed": lambda store: store.changed(10),
     "prune": lambda store: store.prune(),
     "check": lambda store: store.check(),

@@ -26,6 +26,7 @@ from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.intake import Intake
 from oneshotd.listen import listen_http
+from oneshotd.reading import Reading
 from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite import SQLiteStore
 from oneshotd.telemetry import Telemetry
@@ -113,6 +114,7 @@ class House:
             intake=intake,
             delivery=self.delivery,
             store=self.store,
+            reading=Reading(self.store, self.telemetry, reactor),
             telemetry=self.telemetry,
             send=self._send,
             ready=lambda: None,
