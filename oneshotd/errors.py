@@ -56,3 +56,14 @@ class StoreRefused(OneshotError):
 
 class StoreUnavailable(OneshotError):
     """The store cannot write at this moment (disk full, I/O error); nothing was stored."""
+
+
+class CopyFailed(StoreUnavailable):
+    """A copy of the store could not be made; nothing of it is left, and the store itself goes on.
+
+    :param full: there is no room for it.
+    """
+
+    def __init__(self, text: str, *, full: bool = False) -> None:
+        super().__init__(text)
+        self.full = full

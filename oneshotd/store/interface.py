@@ -209,7 +209,13 @@ class IStore(Interface):
         """Write something small; fails with the reason if the store cannot."""
 
     def backup(path: str) -> Deferred[None]:
-        """A consistent copy of the store into a new file."""
+        """A consistent copy of the store, as it is at the end of copying, into a new file.
+
+        It is on disk when the Deferred fires, and before that under another name. Everything else
+        goes on meanwhile; `close` ends it. Cancelled, it is finished all the same.
+
+        :raises CopyFailed: there is such a file, or it cannot be written; nothing is left of it.
+        """
 
     def close() -> Deferred[None]:
         """Finish what waits, then let go of everything."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from oneshotd.core.selection import Selection
 from oneshotd.core.timeline import Past
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
+from oneshotd.store.copying import aside, copy_pages, put_in_place
 from oneshotd.store.database import Connect, plain_connect
 from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
 from oneshotd.store.ledger import Ledger, Limits
@@ -50,6 +50,7 @@ class SQLiteStore:
         connect: Connect = plain_connect,
     ) -> None:
         self._committed = committed
+        self._reactor = reactor
         self._losses: list[Loss] = []
         self._waiting: dict[Deferred[int], int] = {}
         self._ledger = Ledger(limits or Limits(), clock or Clock())
@@ -144,21 +145,13 @@ class SQLiteStore:
         return self._worker.ask(self._ledger.write_time)
 
     def backup(self, path: str) -> Deferred[None]:
-        def copy() -> None:
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
-            except OSError as error:
-                raise StoreUnavailable(f"cannot write the backup {path}: {error.strerror}") from error
-            target = sqlite3.connect(path)
-            try:
-                self._ledger.connection.backup(target)
-            except sqlite3.Error:
-                os.unlink(path)
-                raise
-            finally:
-                target.close()
-
-        return self._worker.ask(copy, lone=True)
+        result: Deferred[None] = Deferred()  # cancelled, it leaves the copy to be finished
+        copied = self._worker.ask(
+            lambda: copy_pages(self._ledger.connection, path, self._worker.let_others), lone=True
+        )
+        copied.addCallback(lambda _: aside(self._reactor, lambda: put_in_place(path)))
+        copied.chainDeferred(result)
+        return result
 
     def close(self) -> Deferred[None]:
         closed = self._worker.close()

@@ -127,6 +127,25 @@ class GroupCommit:
         """Have work done that nobody waits for and that needs no disk."""
         self._jobs.put(_Job(work, in_memory=True))
 
+    def let_others(self) -> None:
+        """Do what waits, between two steps of a long lone job that calls this in the thread.
+
+        :raises StoreUnavailable: the job has to end, since the store is being closed or its file
+            was opened anew.
+        """
+        connection = self._connection
+        batch: list[_Job] = []
+        for _ in range(self._jobs.qsize()):
+            job = self._jobs.get_nowait()
+            if job is None or job.lone:
+                self._jobs.put(job)  # its turn comes after this one
+            else:
+                batch.append(job)
+        if batch:
+            self._attempt(batch)
+        if self._closed is not None or self._connection is not connection:
+            raise StoreUnavailable("the store is closed" if self._closed is not None else "the store was opened anew")
+
     def close(self) -> Deferred[None]:
         """Do what waits, then let go of the file; later work is refused."""
         if self._closed is None:
