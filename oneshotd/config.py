@@ -161,6 +161,11 @@ def mode(text: str) -> Timestamps:
         raise ValueError(f"expected scrape or event, got {text!r}") from None
 
 
+def path_or_none(text: str) -> str | None:
+    """A path; None, of an empty text, for "not wanted"."""
+    return text or None
+
+
 def level_name(text: str) -> str:
     """One of `LOG_LEVELS`, in any case; "warning" is "warn".
 
@@ -229,6 +234,11 @@ def _somewhere(config: Config, attribute: Attribute[tuple[str, ...]], http: tupl
         raise ValueError("http: expected at least one endpoint, got none: nobody could scrape")
 
 
+def _with_folder(config: Config, attribute: Attribute[str | None], socket: str | None) -> None:
+    if (socket is None) is not (config.backup_dir is None):
+        raise ValueError("backup-dir and backup-socket: expected both or neither, got one")
+
+
 @frozen(kw_only=True)
 class Config:
     """What the daemon is told. Durations are in seconds, sizes in bytes."""
@@ -275,6 +285,16 @@ class Config:
     )
     allow_scrape: Networks = _option(
         (), parse_network, "CIDR", "who may scrape and look; none: everyone", _networks
+    )
+    backup_dir: str | None = _option(
+        "", path_or_none, "PATH", "the folder for copies of the store; see backup-socket"
+    )
+    backup_socket: str | None = _option(
+        "",
+        path_or_none,
+        "PATH",
+        "the UNIX socket at which POST /api/v1/backup makes a copy; its owner alone may",
+        validator=_with_folder,
     )
     max_connections: int = _option("1000", count, "connections", "most HTTP connections at a time")
     request_timeout: float = _option("30s", duration, "duration", "how long a request may take to arrive")

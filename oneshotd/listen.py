@@ -12,7 +12,7 @@ import resource
 import socket
 from typing import Any
 
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -75,6 +75,17 @@ def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPo
     family = sock.family
     descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
     return _at_once(where, AdoptedStreamServerEndpoint(reactor, descriptor, family).listen(factory))
+
+
+def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningPort:
+    """Serve `factory` at a UNIX socket to which its owner (and root) alone may write.
+
+    A socket that a killed daemon has left there is taken over.
+
+    :raises OneshotError: it cannot listen there; the text says where and why.
+    """
+    endpoint = UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)
+    return _at_once(f"unix:{path}", endpoint.listen(factory))
 
 
 def udp_socket(address: UdpAddress) -> socket.socket:

@@ -14,12 +14,13 @@ from twisted.logger import Logger
 from twisted.web.pages import notFound
 
 from oneshotd import __version__
+from oneshotd.backups import Backups
 from oneshotd.config import Config
 from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
-from oneshotd.listen import affordable, listen_http, udp_socket
+from oneshotd.listen import affordable, listen_backup, listen_http, udp_socket
 from oneshotd.reading import Reading
 from oneshotd.store.clock import Clock
 from oneshotd.store.ledger import Limits
@@ -27,12 +28,16 @@ from oneshotd.store.sqlite import SQLiteStore
 from oneshotd.telemetry import Telemetry
 from oneshotd.udp import Datagrams, UDPDoor
 from oneshotd.web.app import Doors
+from oneshotd.web.backup_door import BackupDoor
 from oneshotd.web.channel import Site, send
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
 
 #: Seconds between two rounds of upkeep (pruning, retiring); more often where the hold is short.
 UPKEEP = 10.0
+
+#: Connections at the socket for backups at a time.
+BACKUP_CONNECTIONS = 10
 
 #: Seconds that what is under way at a shutdown gets: requests and deliveries, then the disk.
 #: Together with the rest well below the 90 s after which systemd kills.
@@ -55,16 +60,20 @@ class OneshotService(Service):
         self._upkeep: IDelayedCall | None = None
         self._ports: list[IListeningPort] = []
         self._telemetry = Telemetry()
-        self._site = Site(
+        self._site = self._make_site(affordable(config.max_connections))
+        self._backup_site = self._make_site(BACKUP_CONNECTIONS)
+        self._site.protocol = QuickChannel
+
+    def _make_site(self, max_connections: int) -> Site:
+        return Site(
             notFound(),
             requestFactory=partial(OneshotRequest, refused=self._telemetry.refused),
-            reactor=reactor,
-            max_connections=affordable(config.max_connections),
-            request_timeout=config.request_timeout,
-            idle_timeout=config.idle_timeout,
-            access_log=config.access_log,
+            reactor=self._reactor,
+            max_connections=max_connections,
+            request_timeout=self._config.request_timeout,
+            idle_timeout=self._config.idle_timeout,
+            access_log=self._config.access_log,
         )
-        self._site.protocol = QuickChannel
 
     def privilegedStartService(self) -> None:
         """Bind everything; no connection is looked at before the reactor runs."""
@@ -75,6 +84,8 @@ class OneshotService(Service):
             raise ConfigError(str(error)) from error
         self._udp_sockets = [udp_socket(address) for address in self._config.udp]
         self._ports = [listen_http(self._reactor, where, self._site) for where in self._config.http]
+        if self._config.backup_socket is not None:
+            self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
 
     def startService(self) -> None:
         """Open the store and start to serve."""
@@ -110,6 +121,9 @@ class OneshotService(Service):
             allow_emit=config.allow_emit,
             allow_scrape=config.allow_scrape,
         ).resource()
+        if config.backup_dir is not None:
+            backups = Backups(self._store, config.backup_dir, time.time, time.monotonic)
+            self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
         if not config.access_log:
             self._site.shortcut = Shortcut(self._intake, self._rules, config.allow_emit)
         self._datagrams = Datagrams(
@@ -150,6 +164,8 @@ class OneshotService(Service):
         self._datagrams.flush()
         await self._at_most(LAST_REQUESTS, self._site.finish(), "requests")
         self._site.abort()
+        await self._at_most(LAST_REQUESTS, self._backup_site.finish(), "a backup")
+        self._backup_site.abort()
         await self._at_most(LAST_WRITES, self._intake.drain(), "storing events")
         await self._at_most(LAST_WRITES, self._delivery.drain(), "deliveries")
         await self._at_most(LAST_WRITES, self._store.close(), "closing the store")

@@ -144,7 +144,9 @@ class GroupCommit:
         if batch:
             self._attempt(batch)
         if self._closed is not None or self._connection is not connection:
-            raise StoreUnavailable("the store is closed" if self._closed is not None else "the store was opened anew")
+            raise StoreUnavailable(
+                "the store is closed" if self._closed is not None else "the store was opened anew"
+            )
 
     def close(self) -> Deferred[None]:
         """Do what waits, then let go of the file; later work is refused."""
