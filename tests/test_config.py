@@ -128,3 +128,13 @@ def test_each_option_explains_itself(name: str) -> None:
 def test_a_daemon_that_nobody_could_scrape_is_not_started() -> None:
     with pytest.raises(ValueError, match="http: expected at least one endpoint, got none"):
         Config(http=())
+
+
+def test_copies_need_a_place_and_a_door() -> None:
+    """Backups would seem to be configured, and nobody could make one."""
+    both = Config(backup_dir="/copies", backup_socket="/run/backup")
+    assert (both.backup_dir, both.backup_socket) == ("/copies", "/run/backup")
+    assert OPTIONS["backup-dir"].value("") is None
+    for one in ({"backup_dir": "/copies"}, {"backup_socket": "/run/backup"}):
+        with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
+            Config(**one)

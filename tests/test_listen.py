@@ -1,7 +1,9 @@
 """Listening: both families at one port, and no failure to bind goes unseen."""
 
 import errno
+import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from twisted.logger import globalLogPublisher
 from oneshotd import listen
 from oneshotd.config import UdpAddress
 from oneshotd.errors import OneshotError
-from oneshotd.listen import listen_http, udp_socket
+from oneshotd.listen import listen_backup, listen_http, udp_socket
 
 #: No client waits longer.
 SECONDS = 10
@@ -244,3 +246,30 @@ def test_a_refused_port_leaves_no_descriptor_behind(reactor: Any) -> None:
             with pytest.raises(OneshotError):
                 listen_http(reactor, where, Peers())
         assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_socket_for_backups_is_its_owners_and_a_dead_daemons_is_taken_over(tmp_path: Path) -> None:
+    """Anybody with an account could ask; or after a kill the daemon would not start again."""
+    from twisted.internet import reactor
+
+    path = tmp_path / "backup"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    os.symlink("999999999", f"{path}.lock")  # a process that is no more
+    port = listen_backup(reactor, str(path), Factory())
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(OneshotError, match="backup"):
+            listen_backup(reactor, str(path), Factory())
+    finally:
+        await maybeDeferred(port.stopListening)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_for_backups_that_cannot_be_is_named(tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    for path in (tmp_path / "none" / "backup", tmp_path / ("x" * 200)):
+        with pytest.raises(OneshotError, match=path.name):
+            listen_backup(reactor, str(path), Factory())

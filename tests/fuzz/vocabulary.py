@@ -96,5 +96,7 @@ REQUESTS = (
     b"\0" + request(b"POST /events", b"Transfer-Encoding: chunked") + b"6\r\ntype=a\r\n0\r\n\r\n",
     b"\0" + request(b"GET /metrics?scraper=ann&limit=7", b"X-Prometheus-Scrape-Timeout-Seconds: 5"),
     b"\0" + request(b"GET /metrics", b"Accept: application/openmetrics-text", b"Accept-Encoding: gzip") * 3,
+    b"\0"
+    + request(b"GET /api/v1/events?type=deploy&__label__limit=7&limit=7&since=2026-11-22T22:15:00Z&before=9"),
     b"\0" + request(b"GET /", b"Accept: text/html") + request(b"HEAD /readyz") + request(b"GET /x%2f"),
 )
