@@ -16,7 +16,6 @@ from twisted.logger import formatEvent
 
 from oneshotd.backups import Backup, Backups
 from oneshotd.errors import CopyFailed, Refused, StoreUnavailable
-from oneshotd.store import copying
 from oneshotd.store.database import APPLICATION_ID
 
 NOON = 1_700_049_600.25
@@ -123,7 +122,7 @@ def test_what_cannot_be_brought_to_disk_is_not_left_there(
     def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(copying.os, broken, fail)
+    monkeypatch.setattr(os, broken, fail)
     with pytest.raises(CopyFailed) as raised:
         rig.pump.get(rig.real.backup(str(folder / "copy")))
     assert raised.value.full is full

@@ -62,9 +62,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("parse", "text"), [(parse, text) for parse, texts in WRONG for text in texts]
-)
+@pytest.mark.parametrize(("parse", "text"), [(parse, text) for parse, texts in WRONG for text in texts])
 def test_wrong_values_are_refused(parse: Callable[[str], Any], text: str) -> None:
     """A typing error would become a setting that nobody meant."""
     with pytest.raises(ValueError, match=r"^expected .*, got ") as raised:
@@ -135,6 +133,6 @@ def test_copies_need_a_place_and_a_door() -> None:
     both = Config(backup_dir="/copies", backup_socket="/run/backup")
     assert (both.backup_dir, both.backup_socket) == ("/copies", "/run/backup")
     assert OPTIONS["backup-dir"].value("") is None
-    for one in ({"backup_dir": "/copies"}, {"backup_socket": "/run/backup"}):
+    for missing in ({"backup_dir": None}, {"backup_socket": None}):
         with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
-            Config(**one)
+            evolve(both, **missing)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_every_example_gives_what_it_shows(house: House) -> None:
                 got[:] = [json.loads(house.shell(text))]
                 return same(json.loads(answer), got[0])
 
-            until(is_so, 10, lambda answer=answer, got=got: f"{answer}, got {got}")
+            until(is_so, 10, partial(str, [answer, got]))
             house.file = got[0].get("file", "")
             shown += 1
         elif language == "sh" and "rm -f" in text:

@@ -63,9 +63,11 @@ def test_what_is_asked_meanwhile_is_answered_meanwhile_and_in_the_copy(
     store, answers, order = backend.store, list[Deferred[Any]](), list[str]()
 
     def ask() -> None:
-        answer = store.append([group(*["late"] * 300)])
-        answer.addCallback(lambda stored: order.append("append") or stored)
-        answers.append(answer)
+        def answered(stored: Any) -> Any:
+            order.append("append")
+            return stored
+
+        answers.append(store.append([group(*["late"] * 300)]).addCallback(answered))
 
     taken = between_steps(backend, monkeypatch, dict.fromkeys((1, 5, 60), ask))
     copy = store.backup(backend.backup_path())
