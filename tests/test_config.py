@@ -133,6 +133,7 @@ def test_copies_need_a_place_and_a_door() -> None:
     both = Config(backup_dir="/copies", backup_socket="/run/backup")
     assert (both.backup_dir, both.backup_socket) == ("/copies", "/run/backup")
     assert OPTIONS["backup-dir"].value("") is None
-    for missing in ({"backup_dir": None}, {"backup_socket": None}):
-        with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
-            evolve(both, **missing)
+    with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
+        evolve(both, backup_dir=None)
+    with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
+        evolve(both, backup_socket=None)

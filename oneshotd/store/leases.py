@@ -67,10 +67,18 @@ class Leases:
         if token is None:
             return None
         lease = self._by_token[token]
-        if now >= lease.until and token not in self.settling:
+        if self._has_lapsed(lease, now):
             self._drop(lease)
             return None
         return lease
+
+    def holds(self, scraper: str, now: float) -> bool:
+        """Whether it has a lease that has not lapsed; one that has stays, for a late settlement."""
+        token = self._by_scraper.get(scraper)
+        return token is not None and not self._has_lapsed(self._by_token[token], now)
+
+    def _has_lapsed(self, lease: Lease, now: float) -> bool:
+        return now >= lease.until and lease.token not in self.settling
 
     def get(self, token: int) -> Lease | None:
         """The lease with this token, lapsed or not, as long as nobody took its place."""

@@ -337,7 +337,7 @@ class Ledger:
             answered=scraper.answered,
             timed=scraper.timed,
             named=scraper.named,
-            in_flight=self.leases.of(scraper.name, self.monotonic()) is not None,
+            in_flight=self.leases.holds(scraper.name, self.monotonic()),
             oldest_at=self._oldest_at(scraper) if pending else None,
             lost={reason: events for (name, reason), events in lost.items() if name == scraper.name},
         )

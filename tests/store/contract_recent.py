@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from store.backend import Backend
+from store.backend import LEASE, Backend
 
 from oneshotd.core.event import Event, series_text
 from oneshotd.core.selection import Selection
+from oneshotd.store.interface import Settled
 
 #: Tricky neighbours: a name that ends like another, values with quotes, commas and backslashes.
 LOG = [
@@ -156,3 +157,14 @@ class TestRecent:
         assert backend.status("192.0.2.7 Prometheus").in_flight
         backend.release(reservation)
         assert not backend.status("192.0.2.7 Prometheus").in_flight
+
+    def test_to_see_that_a_delivery_has_lapsed_does_not_end_it(self, backend: Backend) -> None:
+        """Somebody looks, and for that what has arrived goes out a second time."""
+        backend.append("a")
+        reservation = backend.reserve("p")
+        backend.time.advance(LEASE + 1)
+        assert not backend.status("p").in_flight
+        pages(backend, Selection())
+        assert backend.settle(reservation) is Settled.SETTLED
+        backend.release(reservation)
+        assert backend.take("p") == []
