@@ -50,8 +50,9 @@ class Backups:
     def make(self) -> Deferred[Backup]:
         """Make a copy; it is finished also if the answer is cancelled.
 
-        :raises Refused: one is being made (409), or there is no room for it (507).
-        :raises StoreUnavailable: it cannot be made for another reason.
+        :raises Refused: one is being made (409), there is no room for it (507), or its file cannot be
+            written (503).
+        :raises StoreUnavailable: the store cannot be read, or is being closed.
         """
         answer: Deferred[Backup] = Deferred()
         if self._under_way:
@@ -83,7 +84,6 @@ class Backups:
         try:
             await self._store.backup(file)
         except CopyFailed as error:
-            if not error.full:
-                raise
-            raise Refused(f"no room for a backup: {error}", reason="store", status=507) from error
+            why, status = ("no room: ", 507) if error.full else ("", 503)
+            raise Refused(f"{why}{error}", reason="store", status=status) from error
         return Backup(file=file, size=os.path.getsize(file), seconds=self._monotonic() - began)

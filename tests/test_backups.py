@@ -90,10 +90,14 @@ def test_whoever_hangs_up_gets_the_copy_all_the_same(rig: Rig, folder: Path) -> 
 
 @pytest.mark.parametrize(
     ("trouble", "status"),
-    [(CopyFailed("disk is full", full=True), 507), (CopyFailed("disk is gone"), None)],
+    [
+        (CopyFailed("disk is full", full=True), 507),
+        (CopyFailed("disk is gone"), 503),
+        (StoreUnavailable("disk is bad"), None),
+    ],
 )
 def test_no_room_is_said_in_another_way_than_any_other_trouble(
-    rig: Rig, folder: Path, trouble: CopyFailed, status: int | None
+    rig: Rig, folder: Path, trouble: StoreUnavailable, status: int | None
 ) -> None:
     rig.store.faults["backup"] = trouble
     backups = backups_of(rig, folder)
@@ -107,7 +111,7 @@ def test_no_room_is_said_in_another_way_than_any_other_trouble(
 
 def test_a_folder_that_is_not_there_is_named(rig: Rig, tmp_path: Path) -> None:
     """The disk for copies is not mounted: the daemon goes on, and says so."""
-    with pytest.raises(StoreUnavailable, match=r"none/oneshotd-2023.*No such file"):
+    with pytest.raises(Refused, match=r"none/oneshotd-2023.*No such file"):
         rig.pump.get(backups_of(rig, tmp_path / "none").make())
     assert rig.take() == {"a": 1, "b": 1}
 

@@ -13,6 +13,7 @@ from store.faulty import Fault, FaultyBackend
 from twisted.internet.defer import Deferred
 
 from oneshotd.core.event import Group
+from oneshotd.core.selection import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import IStore, Loss, Settled, Stored
 
@@ -35,12 +36,13 @@ METHODS: dict[str, Callable[[Scene], Deferred[Any]]] = {
     "revoke": lambda scene: scene.store.revoke(scene.second),
     "census": lambda scene: scene.store.census(),
     "events": lambda scene: scene.store.events(0, {}, 10),
+    "recent": lambda scene: scene.store.recent(Selection(), None, 10),
     "prune": lambda scene: scene.store.prune(),
     "check": lambda scene: scene.store.check(),
 }
 
 #: Those that write nothing, so that nothing of theirs can be in doubt.
-READING = ("look", "return", "census", "events")
+READING = ("look", "return", "census", "events", "recent")
 
 ANSWERS: dict[str, object] = {
     "append": [Stored(stored=1, first=5)],

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from web_fakes import Connection, FakeTelemetry, House, failures_logged
 
 from oneshotd.backups import Backup
-from oneshotd.errors import CopyFailed, Refused, StoreUnavailable
+from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.web.backup_door import BackupDoor
 from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
@@ -47,8 +47,8 @@ def test_a_copy_is_answered_with_its_file() -> None:
     ("trouble", "status"),
     [
         (Refused("a backup is being made already", reason="busy", status=409), 409),
-        (Refused("no room for a backup", reason="store", status=507), 507),
-        (CopyFailed("cannot write the backup"), 503),
+        (Refused("no room: cannot write it", reason="store", status=507), 507),
+        (Refused("cannot write the backup", reason="store", status=503), 503),
         (StoreUnavailable("the store is closed"), 503),
         (ZeroDivisionError("a bug"), 500),
     ],
