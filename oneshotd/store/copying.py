@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -53,11 +53,11 @@ def copy_pages(connection: sqlite3.Connection, path: str, between: Callable[[], 
             target.execute("PRAGMA synchronous = OFF")
             connection.backup(target, pages=STEP_PAGES, progress=step)
     except sqlite3.Error as error:
-        os.unlink(part)
+        _drop(part)
         full = primary_code(error) == sqlite3.SQLITE_FULL
         raise CopyFailed(f"cannot write the backup {path}: {reason_of(error)}", full=full) from error
     except BaseException:
-        os.unlink(part)
+        _drop(part)
         raise
 
 
@@ -74,8 +74,7 @@ def put_in_place(path: str) -> None:
         os.rename(part, path)
         _sync(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
-        if os.path.exists(part):
-            os.unlink(part)
+        _drop(part)
         raise _failed(path, error) from error
 
 
@@ -93,6 +92,11 @@ def aside(reactor: IReactorFromThreads, work: Callable[[], None]) -> Deferred[No
 
     threading.Thread(target=run, name="oneshotd-copy", daemon=True).start()
     return done
+
+
+def _drop(part: str) -> None:
+    with suppress(OSError):  # the disk itself may be gone; why it failed is the news
+        os.unlink(part)
 
 
 def _sync(path: str) -> None:
