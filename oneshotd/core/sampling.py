@@ -126,9 +126,10 @@ def plan(pending: Pending, caps: Caps) -> Plan:
     The walk ends before the event whose sample does not fit any more, or that would have to be
     owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
     """
-    quick = _all_counted(pending, caps)
-    if quick is not None:
-        return quick
+    return _all_counted(pending, caps) or _walk(pending, caps)
+
+
+def _walk(pending: Pending, caps: Caps) -> Plan:
     owed = pending.owed
     rows = walked = readable(pending)
     room = Room(caps)
@@ -158,13 +159,22 @@ def plan(pending: Pending, caps: Caps) -> Plan:
 
 
 def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
-    """The plan where no event has a value, none is owed and all fit; None where that is not so.
+    """The plan where no event has a value, none is owed, and all fit or as many as there may be
+    are all different; None where that is not so.
 
     The same as a walk would find, at a third of the time: most scrapes are like this.
     """
     if pending.owed_total or any(pending.values):
         return None
-    counts = Counter(pending.series)
+    rows, series = len(pending), pending.series
+    if rows > caps.samples and len(set(series[: caps.samples])) == caps.samples:
+        counts: dict[str, int] = dict.fromkeys(series[: caps.samples], 1)
+        rows = caps.samples
+        while rows < len(pending) and series[rows] in counts:
+            counts[series[rows]] += 1
+            rows += 1
+    else:
+        counts = Counter(series)
     lines = "\n".join(counts)
     size = (len(lines) if lines.isascii() else len(lines.encode())) + len(counts) * (2 + len(COUNT))
     size += sum(map(head_size, _names(lines, counts)))
@@ -174,8 +184,8 @@ def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
     return Plan(
         # `Sample(…)` for each, without the function that a named tuple puts around its making.
         samples=list(map(tuple.__new__, repeat(Sample), zip(counts, values, repeat(None), strict=False))),
-        ats=list(pending.ats),
-        cursor=pending.end,
+        ats=list(pending.ats[:rows]),
+        cursor=_cursor(pending, rows),
         newly_owed=[],
         went_out=[],
         queueing={},

@@ -42,6 +42,8 @@ class Lease:
 
     def rows(self, seqs: set[int]) -> list[Event]:
         """The pending events with these seqs."""
+        if not seqs:
+            return []
         pending = self.pending
         columns = zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True)
         return [Event(*row) for row in columns if row[0] in seqs]

@@ -10,6 +10,7 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oneshotd.core import sampling
 from oneshotd.core.event import Event, Pending, Sample
 from oneshotd.core.exposition import head_size, line_size, text
 from oneshotd.core.sampling import MAX_QUEUEING, Caps, Plan, plan
@@ -206,6 +207,22 @@ SCRAPES = st.tuples(
     st.integers(1, 4),  # ?limit=
 )
 BIG_ENOUGH = head_size(A) + line_size(A, "0" * 24) + 5  # for each of the samples here alone
+
+
+@settings(max_examples=300)
+@given(
+    series=st.lists(st.sampled_from([A, B, C, 'e{x="ü"}', "f", "g"]), max_size=9),
+    samples=st.integers(1, 7),
+    byte_cap=st.sampled_from([BIG_ENOUGH, 3 * BIG_ENOUGH, 10 * BIG_ENOUGH]),
+)
+def test_the_quick_plan_is_that_of_the_walk(series: list[str], samples: int, byte_cap: int) -> None:
+    """Which way a plan was made must not be seen."""
+    was_pending = pending([(text, None) for text in series])
+    caps = Caps(samples=samples, bytes=byte_cap)
+    quick = sampling._all_counted(was_pending, caps)
+    assert quick in (None, sampling._walk(was_pending, caps))
+    if byte_cap == 10 * BIG_ENOUGH and len(set(series[: samples + 1])) in (len(series), samples + 1):
+        assert quick is not None, "the usual cases are quick"
 
 
 @settings(max_examples=300)
