@@ -5,6 +5,7 @@ Only here are the global reactor, the environment and twistd's own options touch
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -142,6 +143,10 @@ def makeService(options: Options) -> IService:
 
     from oneshotd.service import assemble
 
+    # A large response makes tens of thousands of small objects, none of them in a cycle: by the
+    # usual threshold of 700 the collector would go through them again and again, for as long as
+    # the making takes.
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])
     daemon = Daemon(reactor, options)
     assemble(reactor, options.config).setServiceParent(daemon)
     return daemon
