@@ -8,7 +8,7 @@ SECONDS ?= 600
 BIN := $(VENV)/bin
 # Twice quiet: only errors are shown.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
-SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql')
+SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
 
 .PHONY: help run check core web rest lint test soak fuzz bench clean
 

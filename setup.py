@@ -34,8 +34,18 @@ setup(
         "Programming Language :: Python :: 3",
         "Topic :: System :: Monitoring",
     ],
-    packages=["oneshotd", "oneshotd.core", "oneshotd.store", "oneshotd.web", "twisted.plugins"],
-    package_data={"oneshotd.store": ["schema/*.sql"]},
+    packages=[
+        "oneshotd",
+        "oneshotd.core",
+        "oneshotd.store",
+        "oneshotd.web",
+        "oneshotd.web.assets",
+        "twisted.plugins",
+    ],
+    package_data={
+        "oneshotd.store": ["schema/*.sql"],
+        "oneshotd.web.assets": ["*.css", "*.js", "*.svg", "*.xml"],
+    },
     entry_points={"console_scripts": ["oneshot-emit = oneshotd.emit:main"]},
     python_requires=">=3.11",
     # The oldest that the tests have run with: Debian 13's.

@@ -105,7 +105,7 @@ class OneshotService(Service):
         )
         self._intake = Intake(self._store, telemetry, reactor)
         self._delivery = Delivery(
-            self._store, telemetry, reactor, lambda: int(time.time() * 1000), timestamps=config.timestamps
+            self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps
         )
         self._site.resource = Doors(
             intake=self._intake,
@@ -120,6 +120,9 @@ class OneshotService(Service):
             trusted_proxies=config.trusted_proxy,
             allow_emit=config.allow_emit,
             allow_scrape=config.allow_scrape,
+            now_ms=_now_ms,
+            hold=config.hold,
+            udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
         ).resource()
         if config.backup_dir is not None:
             backups = Backups(self._store, config.backup_dir, time.time, time.monotonic)
@@ -229,6 +232,10 @@ class OneshotService(Service):
         Deferred.fromCoroutine(work()).addErrback(
             lambda failure: self._log.failure("upkeep", failure=failure)
         )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _where(address: Any) -> str:

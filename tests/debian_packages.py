@@ -9,13 +9,14 @@ archives live in the cache folder, so no root is needed and the system's apt sta
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +53,10 @@ Acquire::Check-Valid-Until "false";
 Dir::Etc::sourcelist "{room}/sources.list";
 Dir::Etc::sourceparts "-";
 """
+#: Which packages the system has.
+SYSTEM_STATUS = Path("/var/lib/dpkg/status")
+#: For one package with its libraries: a browser takes 130 MB, on a bare system some 200.
+MOST_BYTES = 400_000_000
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -73,6 +78,22 @@ def fetch(package: str, suite: str | None = None) -> Path:
         mirror.
     :raises PackageUnavailable: neither the archive nor the cache has it.
     """
+    with _archive(package, suite) as archive:
+        return archive.get(package)
+
+
+def fetch_with_libraries(package: str) -> Path:
+    """The same for a package of the system's own suite, and in one folder with it all that it
+    depends on and this system does not have.
+
+    :raises PackageUnavailable: as `fetch`; also where that is more than `MOST_BYTES`.
+    """
+    with _archive(package, None) as archive:
+        return archive.get_with_libraries(package)
+
+
+@contextmanager
+def _archive(package: str, suite: str | None) -> Iterator[_Archive]:
     for tool in ("apt-get", "apt-config", "dpkg-deb"):
         if shutil.which(tool) is None:
             reason = f"{package} comes as a Debian package, and there is no {tool} here"
@@ -82,7 +103,7 @@ def fetch(package: str, suite: str | None = None) -> Path:
     room = cache_folder() / f"{suite or _own_suite()}-{platform.machine()}"
     room.mkdir(parents=True, exist_ok=True)
     with _locked(room / "lock"):
-        return _Archive(room, suite).get(package)
+        yield _Archive(room, suite)
 
 
 def _own_suite() -> str:
@@ -109,18 +130,24 @@ class _Archive:
         self._updated = room / "updated"
 
     def get(self, package: str) -> Path:
+        return self._newest_or_kept(f"{package}_*", package, self._unpacked)
+
+    def get_with_libraries(self, package: str) -> Path:
+        return self._newest_or_kept(f"with-{package}_*", package, self._unpacked_with_libraries)
+
+    def _newest_or_kept(self, pattern: str, package: str, unpack: Callable[[str], Path]) -> Path:
         complaints = []
         for old_lists_will_do in (True, False):
             recent = old_lists_will_do and self._lists_are_recent()
             try:
                 if not recent:
                     complaints += self._update()
-                return self._unpacked(package)
+                return unpack(package)
             except (PackageUnavailable, subprocess.TimeoutExpired) as problem:
                 complaints.append(str(problem))
             if not recent:
                 break
-        kept = sorted(self.room.glob(f"{package}_*"), key=lambda folder: folder.stat().st_mtime)
+        kept = sorted(self.room.glob(pattern), key=lambda folder: folder.stat().st_mtime)
         if kept:
             return kept[-1]
         raise PackageUnavailable("\n".join(complaints))
@@ -158,6 +185,29 @@ class _Archive:
                 (archive,) = Path(work).glob("*.deb")
                 files = Path(work) / "files"
                 _run(["dpkg-deb", "-x", str(archive), str(files)])
+                files.rename(target)
+        return target
+
+    def _unpacked_with_libraries(self, package: str) -> Path:
+        # What is missing is reckoned from what the system has; asking changes nothing there.
+        installed = ("-o", f"Dir::State::status={SYSTEM_STATUS}")
+        wanted = self._apt(*installed, "--print-uris", "--no-install-recommends", "install", package)
+        # Each line: 'URI' file size hash
+        rows = [line.split() for line in wanted.stdout.splitlines() if line.startswith("'")]
+        names = sorted(row[1] for row in rows)
+        own = [name for name in names if name.startswith(f"{package}_")]
+        if not own:
+            raise PackageUnavailable(f"apt-get names no file for {package}, or the system has it installed")
+        if (size := sum(int(row[2]) for row in rows)) > MOST_BYTES:
+            raise PackageUnavailable(f"{package} and what it needs here are {size:,} bytes")
+        digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:12]
+        target = self.room / f"with-{own[0].removesuffix('.deb')}-{digest}"
+        if not target.is_dir():
+            with tempfile.TemporaryDirectory(dir=self.room, prefix="unpacking-") as work:
+                self._apt(*installed, "download", *(name.partition("_")[0] for name in names), cwd=work)
+                files = Path(work) / "files"
+                for archive in sorted(Path(work).glob("*.deb")):
+                    _run(["dpkg-deb", "-x", str(archive), str(files)])
                 files.rename(target)
         return target
 

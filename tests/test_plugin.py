@@ -52,9 +52,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_all_of_us_and_nothing_of_twisted(wheel: Path) -> None:
-    """A module or the schema would be missing, or a file of Twisted be overwritten."""
+    """A module, the schema or the page's style would be missing, or a file of Twisted be overwritten."""
     packed = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    ours = [*(ROOT / "oneshotd").rglob("*.py"), *(ROOT / "oneshotd").rglob("*.sql")]
+    files = (path for path in (ROOT / "oneshotd").rglob("*") if path.is_file())
+    ours = [path for path in files if "__pycache__" not in path.parts]
     plugin = ROOT / "twisted" / "plugins" / "oneshot_plugin.py"
     assert packed == {str(path.relative_to(ROOT)) for path in [*ours, plugin]}
     assert wheel.name == f"oneshotd-{__version__}-py3-none-any.whl"

@@ -32,6 +32,7 @@ from oneshotd.reading import EventsPage, ScraperSeen
 from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
+from oneshotd.web.assets import FOR_EVER
 from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
 
@@ -188,6 +189,8 @@ class House:
     telemetry: FakeTelemetry = Factory(FakeTelemetry)
     sent: list[tuple[Shipment, float]] = Factory(list)
     send_fault: Exception | None = None
+    now: int = 1_700_000_000_000
+    udp_port: int | None = 8091
     requests: list[OneshotRequest] = Factory(list)
 
     def site(self, reactor: Any = None) -> Site:
@@ -205,6 +208,9 @@ class House:
             trusted_proxies=Networks.parse(self.trusted),
             allow_emit=Networks.parse(self.allow_emit),
             allow_scrape=Networks.parse(self.allow_scrape),
+            now_ms=lambda: self.now,
+            hold=3600.0,
+            udp_port=self.udp_port,
         )
         return Site(doors.resource(), requestFactory=self.make_request, reactor=clock)
 
@@ -259,7 +265,7 @@ class Connection:
         for answer in read:
             assert answer.headers["Server"] == "oneshotd"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["Cache-Control"] in ("no-store", FOR_EVER.decode())
             assert "charset=utf-8" in answer.headers["Content-Type"]
             assert answer.headers["Content-Length"] is not None
             assert answer.headers["Date"] is not None

@@ -10,11 +10,13 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from attrs import define
+from attrs import define, field
 from klein import Klein
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import CACHED
 from twisted.web.resource import IResource
+from werkzeug.exceptions import NotFound
 
 from oneshotd.core.abilities import takes_several, timestamps_mode
 from oneshotd.core.address import Networks
@@ -31,15 +33,17 @@ from oneshotd.core.scraper import (
 from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, parse_query
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.response import Wanted
-from oneshotd.store.interface import Census, Stored
+from oneshotd.store.interface import Stored
 from oneshotd.web import api, page, problems, receipt
+from oneshotd.web.assets import ASSETS, FOR_EVER
 from oneshotd.web.encoding import WORTH_IT, compressed
 from oneshotd.web.problems import JSON, answer
 from oneshotd.web.request import OneshotRequest, parameters
+from oneshotd.web.status import Board, Status
 
 FORM = "application/x-www-form-urlencoded"
 
-#: Seconds that the store has to answer /readyz and /; a probe of its own waits no longer.
+#: Seconds that the store has to answer /readyz; a probe of its own waits no longer.
 STORE_PATIENCE = 5.0
 
 #: How the body of POST /events is read, by its type; "" is none given. Plain
@@ -96,13 +100,10 @@ class Delivery(Protocol):
 
 
 class Store(Protocol):
-    """What the doors need of the store: two looks."""
+    """What the doors need of the store."""
 
     def check(self) -> Deferred[None]:
         """Fails with `OneshotError` where it cannot be written."""
-
-    def census(self) -> Deferred[Census]:
-        """Figures of the log and of every scraper."""
 
 
 class Send(Protocol):
@@ -123,6 +124,9 @@ class Doors:
     :param trusted_proxies: whose X-Forwarded-For and X-Real-IP count.
     :param allow_emit: who may send events; empty: everyone.
     :param allow_scrape: who may scrape and look; empty: everyone.
+    :param now_ms: Unix ms.
+    :param hold: seconds for which events are kept.
+    :param udp_port: where datagrams are taken, or None.
     """
 
     intake: Intake
@@ -137,10 +141,23 @@ class Doors:
     trusted_proxies: Networks
     allow_emit: Networks
     allow_scrape: Networks
+    now_ms: Callable[[], int]
+    hold: float
+    udp_port: int | None
+    _board: Board = field(init=False)
 
     app = Klein()
     problems.register(app)
     api.register(app)
+
+    def __attrs_post_init__(self) -> None:
+        self._board = Board(
+            reading=self.reading,
+            problem=self._problem,
+            clock=self.clock,
+            now_ms=self.now_ms,
+            hold=self.hold,
+        )
 
     def resource(self) -> IResource:
         """The root of the site."""
@@ -217,17 +234,36 @@ class Doors:
         """A status page for browsers, a few lines for terminals."""
         self.check_reader(request)
         request.setHeader(b"Vary", b"Accept")
+        scheme = "https" if request.isSecure() else "http"
         if not problems.accepts(request, "text/html"):
-            scheme = "https" if request.isSecure() else "http"
             return answer(request, page.welcome(scheme, request.host_text()))
-        problem = await self._problem()
-        try:
-            census = await self._patiently(self.store.census())
-        except (OneshotError, TimeoutError):
-            census = None
-        for name, value in page.HEADERS.items():
-            request.setHeader(name, value)
-        return answer(request, await page.render(census, problem), content_type=page.HTML)
+        status = await self._board.status()
+        _restrict(request)
+        html = await page.render(status, scheme, request.host_text(), self.udp_port)
+        return answer(request, html, content_type=page.HTML)
+
+    @app.route("/live", methods=["GET"])
+    async def live(self, request: OneshotRequest) -> bytes:
+        """What changes on the status page, for its script; 304 where nothing has."""
+        self.check_reader(request)
+        status: Status = await self._board.status()
+        _restrict(request)
+        if request.setETag(status.etag) is CACHED:
+            return answer(request, b"", status=304, content_type=page.HTML)
+        return answer(request, await page.render_live(status), content_type=page.HTML)
+
+    @app.route("/assets/<name>", methods=["GET"])
+    def asset(self, request: OneshotRequest, name: str) -> bytes:
+        """The status page's style, script and mark."""
+        self.check_reader(request)
+        found = ASSETS.get(name)
+        if found is None:
+            raise NotFound
+        _restrict(request)
+        body = answer(request, found.body, content_type=found.content_type)
+        if request.query == found.version.encode("ascii"):
+            request.setHeader(b"Cache-Control", FOR_EVER)
+        return body
 
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: OneshotRequest) -> bytes:
@@ -290,6 +326,12 @@ async def _exposition(request: OneshotRequest, shown: Shown, reactor: IReactorTi
         body = await compressed(body, reactor)
         request.setHeader(b"Content-Encoding", b"gzip")
     return answer(request, body, content_type=shown.content_type.encode("ascii"))
+
+
+def _restrict(request: OneshotRequest) -> None:
+    """Let the status page do what it has to, and nothing else."""
+    for name, value in page.HEADERS.items():
+        request.setHeader(name, value)
 
 
 def _check(allowed: Networks, address: str, what: str) -> None:

@@ -1,48 +1,35 @@
 """What a person gets at ``/``: a status page in a browser, a few lines of text in a terminal.
 
-Nothing here is written as HTML by hand: `twisted.web.template` escapes whatever is shown. The
-page holds no script and loads nothing, and its Content-Security-Policy says so: only the one
-style sheet below applies, by its hash.
+`twisted.web.template` escapes whatever is shown. The page runs and loads nothing but its own
+files, and its Content-Security-Policy says so. Its living part, `live`, is the same for everybody
+and can be fetched alone; around it stands what depends on the address in the browser.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
-from twisted.web.template import Element, Tag, TagLoader, flattenString, renderer, tags
+from twisted.web.template import Element, Tag, flattenString, renderer, tags
 
-from oneshotd.store.interface import Census, ScraperStatus
+from oneshotd import __version__
+from oneshotd.web.assets import ASSETS, template
+from oneshotd.web.status import Status
+from oneshotd.web.status_tables import event_table, hour_table, scraper_table
+from oneshotd.web.status_words import count, spoken
 
-# No & < > in here: they would be escaped, and the hash would be of another text.
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1b1f24;background:#fff}"
-    "table{border-collapse:collapse}caption{text-align:left;font-weight:600;padding:1rem 0 .25rem}"
-    "th,td{text-align:left;padding:.25rem 1rem .25rem 0;border-bottom:1px solid #d0d7de}"
-    ".number{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#a40e26}"
-    "@media (prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}"
-    "th,td{border-color:#30363d}.bad{color:#ff7b72}}"
-)
-
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
-
-#: Headers with which the page is answered (https://www.w3.org/TR/CSP3/).
+#: Headers of the page and all that belongs to it (https://www.w3.org/TR/CSP3/).
 HEADERS: Mapping[bytes, bytes] = {
     b"Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ).encode("ascii"),
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
     b"Referrer-Policy": b"no-referrer",
+    b"Cross-Origin-Resource-Policy": b"same-origin",
 }
 
 HTML = b"text/html; charset=utf-8"
-
-_COLUMNS = ("scraper", "kind", "to come", "owed", "scrapes", "missed", "last seen")
 
 
 def welcome(scheme: str, host: str) -> bytes:
@@ -65,74 +52,165 @@ def welcome(scheme: str, host: str) -> bytes:
     ).encode()
 
 
-class StatusPage(Element):
-    """The log and its scrapers.
+class _Live(Element):
+    """What changes with time."""
 
-    :param census: None where the store could not be asked.
-    :param problem: why the daemon is not ready, or None.
-    """
+    loader = template("live.xml")
 
-    def __init__(self, census: Census | None, problem: str | None) -> None:
-        self._census = census
-        self._problem = problem
-        title = "oneshotd"
-        super().__init__(
-            TagLoader(
-                tags.html(
-                    tags.head(
-                        tags.meta(charset="utf-8"),
-                        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-                        tags.title(title),
-                        tags.style(_STYLE),
-                    ),
-                    tags.body(
-                        tags.h1(title),
-                        tags.p(render="state"),
-                        tags.p(render="log"),
-                        tags.table(render="scrapers"),
-                    ),
-                    lang="en",
-                )
-            )
+    def __init__(self, status: Status) -> None:
+        super().__init__()
+        self._status = status
+
+    @renderer
+    def live(self, request: IRequest | None, tag: Tag) -> Tag:
+        """The whole, with what the script has to know."""
+        return tag(**{"data-now": str(self._status.now), "data-etag": self._status.etag.decode("ascii")})
+
+    @renderer
+    def verdict(self, request: IRequest | None, tag: Tag) -> Tag:
+        """One line: is everything well?"""
+        status = self._status
+        if status.problem is not None:
+            return tag("Out of order", class_="bad")
+        if status.scrapers is None or status.events is None:
+            return tag("The store cannot be read now", class_="bad")
+        if any(warning.bad for warning in status.warnings):
+            return tag("Events were lost", class_="bad")
+        if status.warnings:
+            return tag("Something needs a look", class_="warn")
+        if not status.live:
+            return tag("Ready, and no scraper waits for events yet", class_="idle")
+        waiting = sum(scraper.pending for scraper in status.live)
+        if waiting:
+            return tag(f"All is well; {count(waiting, 'event')} on the way", class_="good")
+        return tag("All is well; every live scraper has everything", class_="good")
+
+    @renderer
+    def warnings(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """What needs a look, in words."""
+        if not self._status.warnings:
+            return ""
+        return tag(
+            [
+                tags.li(warning.text, class_="bad" if warning.bad else "warn")
+                for warning in self._status.warnings
+            ],
+            class_="warnings",
         )
 
     @renderer
-    def state(self, request: IRequest | None, tag: Tag) -> Tag:
-        """Whether it can take events and answer scrapes."""
-        if self._problem is None:
-            return tag("Ready.")
-        return tag(f"Not ready: {self._problem}", class_="bad")
+    def covered(self, request: IRequest | None, tag: Tag) -> Tag:
+        """How much the picture shows."""
+        hour = self._status.hour
+        if hour is None:
+            return tag("The store cannot be read now.")
+        if not hour.events:
+            return tag("No event came in the last hour.")
+        text = f"{count(hour.events, 'event')} by type; a bar is a minute."
+        if hour.since > hour.start:
+            text += f" Only the last {spoken((self._status.now - hour.since) / 1000)} are counted so far."
+        return tag(text)
 
     @renderer
-    def log(self, request: IRequest | None, tag: Tag) -> Tag:
-        """What is held."""
-        if self._census is None:
-            return tag("The store cannot be read now.", class_="bad")
-        return tag(f"{self._census.events:,} events held, {self._census.size:,} bytes.")
+    def hour(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """The picture."""
+        hour = self._status.hour
+        return hour_table(tag, hour, self._status.now) if hour is not None and hour.counts else ""
 
     @renderer
-    def scrapers(self, request: IRequest | None, tag: Tag) -> Tag:
+    def scrapers_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """What the table does not say."""
+        if self._status.scrapers is None:
+            return tag("The store cannot be read now.")
+        if not self._status.scrapers:
+            return tag("No scraper has come yet. How to set one up stands below.")
+        if self._status.unlisted:
+            return tag(f"And {count(self._status.unlisted, 'scraper')} more, see /api/v1/scrapers.")
+        return ""
+
+    @renderer
+    def scrapers(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """Who reads, and how far."""
-        if self._census is None:
-            return tags.p()
-        if not self._census.scrapers:
-            return tags.p("No scraper has come yet.")
-        head = tags.tr(*(tags.th(column, scope="col") for column in _COLUMNS))
-        rows = [tags.tr(*_cells(status)) for status in self._census.scrapers]
-        return tag(tags.caption("Scrapers"), tags.thead(head), tags.tbody(*rows))
+        return scraper_table(tag, self._status) if self._status.scrapers else ""
+
+    @renderer
+    def events_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """What the table does not say."""
+        if self._status.events is None:
+            return tag("The store cannot be read now.")
+        return "" if self._status.events else tag("No event is held. How to send one stands below.")
+
+    @renderer
+    def events(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """The newest events, and who has them."""
+        return event_table(tag, self._status) if self._status.events else ""
 
 
-def _cells(status: ScraperStatus) -> Iterator[Tag]:
-    yield tags.th(status.name, scope="row")
-    yield tags.td("live" if status.live else "visitor")
-    for number in (status.pending, status.owed, status.answered):
-        yield tags.td(f"{number:,}", class_="number")
-    missed = sum(status.lost.values())
-    yield tags.td(f"{missed:,}", class_="number bad" if missed else "number")
-    yield tags.td(datetime.fromtimestamp(status.seen_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+class _Shell(Element):
+    """What does not change.
+
+    :param host: ``host[:port]`` under which the browser knows us, checked.
+    :param udp: port for datagrams, or None.
+    """
+
+    loader = template("shell.xml")
+
+    def __init__(self, scheme: str, host: str, udp: int | None, live: _Live) -> None:
+        super().__init__()
+        self._scheme, self._host, self._udp, self._live = scheme, host, udp, live
+
+    @renderer
+    def page(self, request: IRequest | None, tag: Tag) -> Tag:
+        """The whole."""
+        url = f"{self._scheme}://{self._host}"
+        return tag.fillSlots(
+            mark=ASSETS["mark.svg"].address,
+            style=ASSETS["page.css"].address,
+            script=ASSETS["page.js"].address,
+            host=self._host,
+            version=__version__,
+            live=self._live,
+            curl=f'curl -X POST "{url}/event?type=deploy&version=1.2"',
+            line=f'echo "type=backup&value=37.5" > /dev/udp/{_bare(self._host)}/{self._udp}',
+            command=f"ONESHOTD_URL={url} \\\n  oneshot-emit --exec type=cron task=backup -- true",
+            config=_config(self._scheme, self._host),
+        )
+
+    @renderer
+    def datagram(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """The way by UDP, where there is one."""
+        return "" if self._udp is None else tag
 
 
-async def render(census: Census | None, problem: str | None) -> bytes:
-    """The whole page; see `StatusPage` for what is shown."""
-    flat: Deferred[bytes] = flattenString(None, StatusPage(census, problem))
-    return b"<!DOCTYPE html>\n" + await flat
+def _bare(host: str) -> str:
+    """The host without its port, and IPv6 without brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _config(scheme: str, host: str) -> str:
+    tls = "    scheme: https\n" if scheme == "https" else ""
+    port = "" if host.rpartition("]")[2].count(":") else (":443" if tls else ":80")
+    return (
+        "scrape_configs:\n"
+        "  - job_name: oneshotd\n"
+        f"{tls}"
+        "    scrape_interval: 15s\n"
+        "    params:\n"
+        "      scraper: [prometheus-a]\n"
+        "    static_configs:\n"
+        f'      - targets: ["{host}{port}"]\n'
+    )
+
+
+async def render_live(status: Status) -> bytes:
+    """The living part; see `_Live` for what is shown."""
+    flat: Deferred[bytes] = flattenString(None, _Live(status))
+    return await flat
+
+
+async def render(status: Status, scheme: str, host: str, udp: int | None) -> bytes:
+    """The whole page; see `_Shell` for the last three."""
+    shell: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp, _Live(status)))
+    return b"<!DOCTYPE html>\n" + await shell

@@ -29,7 +29,7 @@ from oneshotd.web import problems
 LINGER = 5.0
 LINGER_LIMIT = 16 * MAX_BODY_BYTES
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -168,7 +168,11 @@ class OneshotRequest(server.Request):
     def host_text(self) -> str:
         """``host[:port]`` under which the client knows us, safe to show."""
         sent = self.header(b"Host")
-        return sent or f"localhost:{getattr(self.getHost(), 'port', 80)}"
+        if sent:
+            return sent
+        here = self.getHost()  # of this connection, also where the listener has all addresses
+        name = getattr(here, "host", "localhost")
+        return f"{f'[{name}]' if ':' in name else name}:{getattr(here, 'port', 80)}"
 
     def is_from_another_page(self) -> bool:
         """Whether a browser sends this for a page that is not ours.
@@ -254,7 +258,8 @@ def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
 
 def is_host(value: bytes) -> bool:
     """Whether this is a Host header as it should be: a name or an address, and perhaps a port."""
-    return _HOST.fullmatch(value) is not None
+    found = _HOST.fullmatch(value)
+    return found is not None and int(found[1] or 0) <= 65535
 
 
 def _plain(quoted: bytes) -> bytes:

@@ -149,6 +149,9 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         trusted_proxies=Networks.parse(["192.0.2.0/24"]),
         allow_emit=everyone,
         allow_scrape=everyone,
+        now_ms=lambda: 1_700_000_000_000,
+        hold=3600.0,
+        udp_port=None,
     )
 
     def request(*args: Any) -> OneshotRequest:

@@ -123,6 +123,9 @@ class House:
             trusted_proxies=everyone,
             allow_emit=everyone,
             allow_scrape=everyone,
+            now_ms=lambda: 1_700_000_000_000,
+            hold=3600.0,
+            udp_port=None,
         )
         self.site = Site(
             doors.resource(),

@@ -1,0 +1,190 @@
+"use strict";
+// Keeps the page up to date: the living part is fetched every few seconds and only what differs is
+// changed, in place, so that focus, scroll position and selected text stay. Nothing is asked for
+// while nobody sees the page. All text stays text: what comes is parsed, never run.
+(() => {
+  const EVERY = 3000; // ms between two looks
+  const PATIENCE = 8000; // ms for one answer
+  const live = document.getElementById("live");
+  const link = document.getElementById("link");
+  let etag = live.dataset.etag;
+  let ahead = Date.now() - Number(live.dataset.now); // ms by which this clock leads the daemon's
+  let answered = Date.now();
+  let away = false;
+  let paused = false;
+  let timer = 0;
+  let asking = null;
+
+  // One name for the same thing before and after: a row keeps its element as others come above it.
+  const name = (node) => (node.nodeType === 1 ? node.dataset.key || node.id : "");
+  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && name(a) === name(b);
+
+  function selected(node) {
+    const selection = document.getSelection();
+    return selection && !selection.isCollapsed && selection.containsNode(node, true);
+  }
+
+  function adapt(old, now) {
+    if (old.nodeType !== 1) {
+      if (old.nodeValue !== now.nodeValue && !selected(old)) old.nodeValue = now.nodeValue;
+      return;
+    }
+    for (const { name } of [...old.attributes]) if (!now.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of now.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    const keyed = new Map();
+    for (const child of old.children) if (name(child)) keyed.set(name(child), child);
+    let place = old.firstChild;
+    for (const child of [...now.childNodes]) {
+      let match = name(child) ? keyed.get(name(child)) : null;
+      // What stands here and is not in the new page goes, so that the next can stand here.
+      while (!match && place && name(place) && name(child) !== name(place) && !wanted(now, place)) {
+        const gone = place;
+        place = place.nextSibling;
+        gone.remove();
+      }
+      if (!match && place && alike(place, child)) match = place;
+      if (!match || !alike(match, child)) {
+        old.insertBefore(document.importNode(child, true), place);
+      } else {
+        if (match === place) place = place.nextSibling;
+        else old.insertBefore(match, place);
+        adapt(match, child);
+      }
+    }
+    while (place) {
+      const gone = place;
+      place = place.nextSibling;
+      gone.remove();
+    }
+  }
+
+  function wanted(parent, node) {
+    for (const child of parent.children) if (name(child) === name(node)) return true;
+    return false;
+  }
+
+  function short(seconds) {
+    const units = [[86400, "d"], [3600, "h"], [60, "min"]];
+    for (const [size, unit] of units) {
+      if (seconds >= 2 * size || (unit === "min" && seconds >= 90)) return `${Math.round(seconds / size)} ${unit}`;
+    }
+    return `${Math.max(0, Math.round(seconds))} s`;
+  }
+
+  // While the daemon is away its times stand still: they would say more than is known.
+  function age() {
+    if (away || paused) return;
+    const now = Date.now() - ahead;
+    for (const time of live.querySelectorAll("time.ago")) {
+      const text = `${short((now - Date.parse(time.dateTime)) / 1000)} ago`;
+      if (time.textContent !== text && !selected(time)) time.firstChild.nodeValue = text;
+    }
+  }
+
+  function say(text) {
+    if (link.textContent !== text) link.textContent = text;
+  }
+
+  function clock(ms) {
+    return `${new Date(ms - ahead).toISOString().slice(11, 19)} UTC`;
+  }
+
+  async function look() {
+    if (asking) return;
+    clearTimeout(timer);
+    asking = new AbortController();
+    const tooLong = setTimeout(() => asking.abort(), PATIENCE);
+    try {
+      const answer = await fetch("/live", {
+        headers: { Accept: "text/html", "If-None-Match": etag },
+        cache: "no-store",
+        signal: asking.signal,
+      });
+      if (answer.status === 200) {
+        const part = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+        if (!part) throw new Error("not the page");
+        ahead = Date.now() - Number(part.dataset.now);
+        etag = part.dataset.etag;
+        if (!paused) adapt(live, part);
+      } else if (answer.status !== 304) {
+        throw new Error(String(answer.status));
+      }
+      answered = Date.now();
+      if (away) {
+        away = false;
+        document.body.classList.remove("away");
+        say("The daemon answers again.");
+      } else if (!paused) {
+        say("Updates itself");
+      }
+    } catch {
+      if (!document.hidden && !away && !paused) {
+        away = true;
+        document.body.classList.add("away");
+        say(`The daemon does not answer. What you see is from ${clock(answered)}.`);
+      }
+    }
+    clearTimeout(tooLong);
+    asking = null;
+    next();
+  }
+
+  function next() {
+    clearTimeout(timer);
+    if (!document.hidden && !paused) timer = setTimeout(look, EVERY);
+  }
+
+  function button(text, act) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.addEventListener("click", () => act(made));
+    return made;
+  }
+
+  const pause = button("Pause", (self) => {
+    paused = !paused;
+    self.textContent = paused ? "Go on" : "Pause";
+    if (paused) {
+      clearTimeout(timer);
+      if (!away) say(`Paused at ${clock(Date.now())}`);
+    } else {
+      etag = "";
+      look();
+    }
+  });
+  link.after(pause);
+
+  async function copy(text, block) {
+    if (navigator.clipboard && window.isSecureContext) {
+      await navigator.clipboard.writeText(text);
+      return true;
+    }
+    getSelection().selectAllChildren(block); // plain HTTP has no clipboard of its own
+    return document.execCommand("copy");
+  }
+
+  for (const block of document.querySelectorAll("#how pre")) {
+    const title = document.getElementById(block.getAttribute("aria-labelledby"));
+    const made = button("Copy", async (self) => {
+      let done = false;
+      try {
+        done = await copy(block.textContent, block);
+      } catch {
+        // the text stays selected
+      }
+      self.textContent = done ? "Copied" : "Press Ctrl+C";
+      setTimeout(() => (self.textContent = "Copy"), 2500);
+    });
+    made.setAttribute("aria-describedby", title.id);
+    made.className = "copy";
+    block.before(made);
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : paused || look()));
+  setInterval(() => document.hidden || age(), 1000);
+  say("Updates itself");
+  next();
+})();

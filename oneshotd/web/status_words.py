@@ -1,0 +1,130 @@
+"""What the status page says in words: how long ago, how much, and what needs a look.
+
+Pure: the time comes in as an argument. All of it is text; escaping is the template's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from oneshotd.core.scraper import MAX_SCRAPERS
+from oneshotd.reading import ScraperSeen
+
+#: A live scraper is late after so many of its own intervals, but not before `LATE_SECONDS`; one
+#: whose interval is not known yet, after `LATE_UNKNOWN` seconds.
+LATE_INTERVALS = 3.0
+LATE_SECONDS = 60.0
+LATE_UNKNOWN = 300.0
+
+#: Warnings shown; of the rest, how many there are.
+MAX_WARNINGS = 12
+
+_LOST = {
+    "away": "while it stayed away for longer than events are kept",
+    "log full": "because the log was full",
+}
+
+
+@frozen(kw_only=True)
+class Warning:
+    """Something that needs a look.
+
+    :param bad: events are gone or cannot be taken; otherwise they may be soon, or only wait.
+    """
+
+    text: str
+    bad: bool = False
+
+
+def short(seconds: float) -> str:
+    """A duration for a table: ``4 s``, ``12 min``, ``3 h``, ``2 d``."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size or (unit == "min" and seconds >= 90):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def spoken(seconds: float) -> str:
+    """A duration in a sentence: ``12 minutes``."""
+    number, unit = short(seconds).split(" ")
+    return count(int(number), {"s": "second", "min": "minute", "h": "hour", "d": "day"}[unit])
+
+
+def count(number: int, thing: str) -> str:
+    """``1 event``, ``1,234 events``; series stay series."""
+    plural = thing if number == 1 or thing.endswith("s") else f"{thing}s"
+    return f"{number:,} {plural}"
+
+
+def shown(text: str, most: int) -> str:
+    """Text of strangers: what is invisible, turns the line or ends it is spelled out, the rest cut.
+
+    The direction overrides (``U+202E``) could make a label read as something else.
+    """
+    visible = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text[: most + 1]
+    )
+    return visible if len(visible) <= most else visible[: most - 1] + "…"
+
+
+def warnings(
+    scrapers: Sequence[ScraperSeen], *, now: int, hold: float, problem: str | None
+) -> tuple[Warning, ...]:
+    """What needs a look, the worst first.
+
+    :param now: Unix ms.
+    :param hold: seconds for which events are kept.
+    :param problem: why the daemon is not ready, or None.
+    """
+    found = [Warning(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
+    for scraper in scrapers:
+        found += _of_scraper(scraper, now, hold)
+    if len(scrapers) >= MAX_SCRAPERS:
+        found.append(
+            Warning(
+                text=f"{MAX_SCRAPERS} scrapers are known, which is the most: further ones get no events."
+                " Name your scrapers, so that each keeps its identity.",
+                bad=True,
+            )
+        )
+    found.sort(key=lambda warning: not warning.bad)
+    if len(found) > MAX_WARNINGS:
+        more = len(found) - MAX_WARNINGS + 1
+        found[MAX_WARNINGS - 1 :] = [Warning(text=f"And {more:,} more of this kind.")]
+    return tuple(found)
+
+
+def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Warning]:
+    name = scraper.name
+    lost = {reason: events for reason, events in scraper.lost.items() if events}
+    if lost:
+        why = " and ".join(f"{events:,} {_LOST.get(reason, reason)}" for reason, events in lost.items())
+        yield Warning(
+            text=f"{name} has missed {count(sum(lost.values()), 'event')} for good: {why}.", bad=True
+        )
+    away = (now - scraper.last_seen) / 1000
+    if scraper.live and away > late_after(scraper):
+        yield Warning(text=f"{name} has not come for {spoken(away)}; {_kept(scraper, hold - away)}")
+    if scraper.live and scraper.queueing and scraper.owed:
+        where = "one series" if scraper.queueing == 1 else count(scraper.queueing, "series")
+        yield Warning(
+            text=f"{count(scraper.owed, 'event')} of {where} {'waits' if scraper.owed == 1 else 'wait'}"
+            f" for {name}: of one series, one goes out per scrape."
+        )
+
+
+def late_after(scraper: ScraperSeen) -> float:
+    """Seconds without a scrape after which this one is missed."""
+    if scraper.interval is None:
+        return LATE_UNKNOWN
+    return max(LATE_INTERVALS * scraper.interval, LATE_SECONDS)
+
+
+def _kept(scraper: ScraperSeen, left: float) -> str:
+    if not scraper.pending:
+        return "nothing waits for it."
+    events = f"its {count(scraper.pending, 'event')} {'is' if scraper.pending == 1 else 'are'}"
+    return f"{events} kept for another {spoken(left)}." if left > 0 else f"{events} about to be dropped."
