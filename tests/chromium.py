@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from debian_packages import fetch_with_libraries
+from debian_packages import fetch, fetch_with_libraries
 
 FLAGS = (
     "--headless=new",
@@ -44,8 +44,10 @@ FONTS = """\
   <dir>/usr/share/fonts</dir>
   <dir>{root}/usr/share/fonts</dir>
   <cachedir>{folder}/fonts</cachedir>
-  <alias><family>system-ui</family><prefer><family>Inter</family><family>DejaVu Sans</family></prefer></alias>
-  <alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
+  <dir>{inter}/usr/share/fonts</dir>
+  <alias binding="same"><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
+  <alias binding="same"><family>sans-serif</family><prefer><family>Inter</family></prefer></alias>
+  <alias binding="same"><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
 </fontconfig>
 """
 
@@ -233,6 +235,6 @@ def _browser(folder: Path) -> tuple[list[str], Mapping[str, str]]:
     root = fetch_with_libraries("chromium")
     libraries = sorted({str(path.parent) for path in (root / "usr/lib").rglob("*.so*")})
     fonts = folder / "fonts.conf"
-    fonts.write_text(FONTS.format(root=root, folder=folder))
+    fonts.write_text(FONTS.format(root=root, inter=fetch("fonts-inter"), folder=folder))
     env |= {"LD_LIBRARY_PATH": os.pathsep.join(libraries), "FONTCONFIG_FILE": str(fonts)}
     return [str(root / "usr/lib/chromium/chromium")], env

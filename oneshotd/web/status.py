@@ -24,7 +24,7 @@ from oneshotd.web.status_words import Warning, warnings
 MAX_AGE = 1.0
 
 #: Events and scrapers in the tables.
-MAX_EVENTS = 25
+MAX_EVENTS = 20
 MAX_SCRAPERS_SHOWN = 50
 
 

@@ -18,7 +18,7 @@ from oneshotd.web.status_picture import Row, rows, strip, words
 from oneshotd.web.status_words import count, late_after, short, shown
 
 #: Characters of a type, a label's name and a value; labels of an event; scrapers named at an event.
-MAX_TYPE, MAX_NAME, MAX_VALUE, MAX_LABELS, MAX_NAMED = 40, 48, 96, 10, 4
+MAX_TYPE, MAX_NAME, MAX_VALUE, MAX_LABELS, MAX_NAMED = 40, 48, 96, 10, 3
 
 
 def hour_table(tag: Tag, hour: Hour, now: int) -> Tag:
@@ -92,7 +92,11 @@ def event_table(tag: Tag, status: Status) -> Tag:
             f"event-{event.seq}",
             _cell("Time", [_time(event.at), " ", _ago(event.at, status.now)], "when"),
             _cell("Event", _what(event), "what"),
-            _cell("Value", event.value if event.value is not None else "–", "number"),
+            _cell(
+                "Value",
+                event.value if event.value is not None else "–",
+                "number" if event.value else "number none",
+            ),
             _cell("Who has it", _holders(event, status.live), "who"),
         )
         for event in status.events or ()
@@ -119,23 +123,26 @@ def _what(event: EventSeen) -> list[Tag | str]:
 
 
 def _holders(event: EventSeen, live: Sequence[ScraperSeen]) -> Tag | str:
+    """Who has it: the number; and by name, who has not."""
     if not live:
         return "no live scraper"
     states = [(scraper.name, has(scraper, event)) for scraper in live]
     missing = [(name, state) for name, state in states if not state]
-    if not missing and len(live) > MAX_NAMED:
-        return tags.span(f"all {len(live)} scrapers", class_="has")
-    named = states if len(live) <= MAX_NAMED else missing[:MAX_NAMED]
+    having = len(states) - len(missing)
+    if not missing:
+        return tags.span(f"all {having}" if having > 1 else live[0].name, class_="has")
     items = [
         tags.li(
-            tags.bdi(shown(name, 40)),
-            tags.span({True: " has it", False: " waits", None: " may wait"}[state], class_="unseen"),
-            class_={True: "has", False: "waits", None: "maybe"}[state],
+            tags.bdi(shown(name, MAX_TYPE)),
+            tags.span(" may wait for it" if state is None else " waits for it", class_="unseen"),
+            class_="maybe" if state is None else "waits",
         )
-        for name, state in named
+        for name, state in missing[:MAX_NAMED]
     ]
-    if len(named) < len(states):
-        items.append(tags.li(f"{len(states) - len(missing):,} of {len(states):,} have it", class_="rest"))
+    if len(missing) > MAX_NAMED:
+        items.append(tags.li(f"and {len(missing) - MAX_NAMED:,} more", class_="rest"))
+    if having:
+        items.insert(0, tags.li(f"{having:,} of {len(states):,}", class_="has"))
     return tags.ul(items)
 
 

@@ -1,0 +1,309 @@
+"""The status page in a real browser, before the real daemon.
+
+A failure shows to whoever opens the page when something is wrong: it is unreadable, stands still,
+can be taken over by what somebody reported, or shuts somebody out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Chromium, Page
+from daemon import BROWSER, REPOSITORY, Daemon, environment
+from processes import until
+
+pytestmark = pytest.mark.e2e
+
+#: Set to a folder, the screenshots go there: ``make screenshots``.
+SCREENSHOTS = "ONESHOTD_SCREENSHOTS"
+
+AXE = "axe-core@4.14.1"
+
+HOSTILE = (
+    "<script>document.title='taken'</script>",
+    '"><img src=x onerror="document.title=\'taken\'">',
+    "' autofocus onfocus='document.title=1' x='",
+    "</table></section><style>*{display:none}</style><!--",
+    "\u202egnp.exe\u202c \u2066x\u2069 \x1b[2J \x00 \ufffe",
+    "&lt;b&gt; &amp; ]]> <![CDATA[",
+    "{{7*7}} ${7*7} javascript:alert(1)",
+    "x" * 4096,
+    "ä" * 2048,
+    "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́O̵̹̻̝̳͂̌̌͘",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with Chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with an hour behind it; two scrapers come, one stays away."""
+    folder = tmp_path_factory.mktemp("busy")
+    command = [sys.executable, "-m", "e2e.example_hour", str(folder / "oneshotd.sqlite")]
+    env = {**environment(), "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
+    subprocess.run(command, env=env, check=True, timeout=60)
+    with Daemon(folder) as daemon:
+        for _ in range(4):
+            scrape(daemon, "prometheus-a")
+            scrape(daemon, "victoria-1")
+        post(daemon, type="login", result="ok", realm="shop")
+        scrape(daemon, "prometheus-a")
+        yield daemon
+        assert daemon.errors() == []
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path) as daemon:
+        yield daemon
+        assert daemon.errors() == []
+
+
+def post(daemon: Daemon, **labels: str) -> None:
+    body = urllib.parse.urlencode(labels).encode()
+    with BROWSER.open(urllib.request.Request(f"{daemon.url}/event", data=body), timeout=10) as answer:
+        assert answer.status == 200
+
+
+def scrape(daemon: Daemon, name: str) -> str:
+    return daemon.get(f"/metrics?scraper={name}")
+
+
+def text(page: Page, selector: str = "body") -> str:
+    return str(page.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
+
+
+def shows(page: Page, words: str, selector: str = "body") -> None:
+    until(lambda: words in text(page, selector), 20, lambda: f"{words!r} in {text(page, selector)!r}")
+
+
+def test_it_says_what_there_is(busy: Daemon, browser: Chromium) -> None:
+    """Someone at 3 a.m. would not see who misses what."""
+    page = browser.page()
+    page.goto(busy.url)
+    assert "Something needs a look" in text(page, "#state")
+    assert "192.0.2.7 Prometheus has not come for 12 minutes; its 2" in text(page, "#state")
+    assert "events are kept for another 48 minutes." in text(page, "#state")
+    kinds = page.evaluate("[...document.querySelectorAll('.hour tbody th')].map((th) => th.innerText)")
+    assert kinds == ["login", "cron", "alert", "backup", "deploy", "rollback", "unit_failed"]
+    names = page.evaluate("[...document.querySelectorAll('.scrapers tbody th')].map((th) => th.innerText)")
+    assert [name.strip() for name in names] == ["192.0.2.7 Prometheus", "prometheus-a", "victoria-1"]
+    newest = text(page, ".events tbody tr")
+    assert "login" in newest and "realm=shop" in newest
+    assert "1 of 3" in newest and "victoria-1" in newest and "192.0.2.7 Prometheus" in newest
+    address = f"127.0.0.1:{busy.port}"
+    assert f'curl -X POST "http://{address}/event' in text(page, "#how")
+    assert f'targets: ["{address}"]' in text(page, "#how")
+    assert f"/dev/udp/127.0.0.1/{busy.port}" in text(page, "#how")
+    assert page.complaints() == []
+
+
+def test_the_picture_says_in_words_what_it_shows(busy: Daemon, browser: Chromium) -> None:
+    """Whoever does not see it would get nothing of it."""
+    page = browser.page()
+    page.goto(busy.url)
+    found = page.call("Accessibility.getFullAXTree")["nodes"]
+    pictures = [node["name"]["value"] for node in found if node.get("role", {}).get("value") == "image"]
+    assert any(words.startswith("6 events between ") and ", most at " in words for words in pictures), (
+        pictures
+    )
+    assert sum(words.startswith("1 event, at ") for words in pictures) == 2
+    tables = [node["name"]["value"] for node in found if node.get("role", {}).get("value") == "table"]
+    assert len(tables) == 3
+
+
+def test_it_keeps_itself_up_to_date_and_disturbs_nobody(fresh: Daemon, browser: Chromium) -> None:
+    """The page would show what was, or take the focus, the place or the selected text away."""
+    for n in range(30):
+        post(fresh, type="early", n=str(n))
+    page = browser.page(height=500)
+    page.goto(fresh.url)
+    page.evaluate("""(() => {
+        const row = [...document.querySelectorAll('.events tbody tr')].at(3);
+        window.row = row;
+        getSelection().selectAllChildren(row.querySelector('.label'));
+        document.querySelector('#how pre').focus({preventScroll: true});
+        scrollTo(0, 300);
+        return true;
+    })()""")
+    marked = page.evaluate("getSelection().toString()")
+    assert marked == "n=26"
+    scrape(fresh, "prometheus-a")
+    post(fresh, type="late", n="1")
+    shows(page, "late", ".events tbody tr")
+    shows(page, "prometheus-a", "#scrapers")
+    assert page.evaluate("getSelection().toString()") == marked
+    assert page.evaluate("document.activeElement === document.querySelector('#how pre')")
+    assert page.evaluate("window.row.isConnected && window.row.innerText.includes('n=26')")
+    assert page.evaluate("scrollY") >= 300
+    assert (
+        len(page.evaluate("[...document.querySelectorAll('.events tbody tr')].map((r) => r.dataset.key)"))
+        == 20
+    )
+    scrape(fresh, "prometheus-a")
+    shows(page, "prometheus-a", ".events tbody tr")
+    assert page.complaints() == []
+
+
+def test_it_says_when_the_daemon_is_away_and_when_it_is_back(fresh: Daemon, browser: Chromium) -> None:
+    """Old figures would pass for new ones."""
+    page = browser.page()
+    page.goto(fresh.url)
+    shows(page, "Updates itself", "#link")
+    fresh.stop()
+    shows(page, "The daemon does not answer. What you see is from ", "#link")
+    fresh.start()
+    shows(page, "The daemon answers again.", "#link")
+
+
+def test_it_asks_for_nothing_while_nobody_sees_it_or_it_is_paused(fresh: Daemon, browser: Chromium) -> None:
+    """A hundred forgotten tabs would keep the daemon busy."""
+    page = browser.page()
+    page.goto(fresh.url)
+    asked = "performance.getEntriesByName(new URL('/live', location).href).length"
+    until(lambda: page.evaluate(asked), 20, "a first look")
+    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText === 'Pause').click()")
+    shows(page, "Paused at ", "#link")
+    before = page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 500))")
+    post(fresh, type="unseen")
+    after = page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 4500))")
+    assert after == before
+    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText === 'Go on').click()")
+    shows(page, "unseen", "#events")
+
+
+def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser: Chromium) -> None:
+    """Whoever may report an event would own the browser of whoever looks."""
+    for n, value in enumerate(HOSTILE):
+        post(fresh, type=value, __name__="hostile")
+        post(fresh, n=str(n), label=value)
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        post(fresh, type="x" * 10_240)
+    page = browser.page(width=360)
+    page.goto(fresh.url)
+    for _ in range(2):  # as loaded, and as put in by the script
+        shown = text(page, "#events")
+        assert "<script>document.title='taken'</script>" in shown
+        assert "\\u202egnp.exe\\u202c" in shown and "\\x1b[2J \\x00 \\ufffe" in shown
+        assert "x" * 200 not in shown
+        assert page.evaluate("document.title") == "oneshotd"
+        assert page.evaluate("document.querySelectorAll('#live script, #live style, #live img').length") == 0
+        assert page.evaluate("document.querySelectorAll('[onerror], [onfocus], [autofocus]').length") == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        post(fresh, type="and then")
+        shows(page, "and then", "#events")
+    assert page.complaints() == []
+    assert len(fresh.get("/", accept="text/html").encode()) < 200_000
+
+
+def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:
+    """A hardened browser, or one in a terminal, would show an empty page."""
+    page = browser.page(script=False)
+    page.goto(busy.url)
+    root = page.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
+    html = page.call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
+    for words in ("has not come for", "unit_failed", "prometheus-a", "reload for newer", "scrape_configs:"):
+        assert words in html
+    assert "<button" not in html
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1200])
+def test_nothing_has_to_be_scrolled_sideways(busy: Daemon, browser: Chromium, width: int) -> None:
+    """On a phone half of each line would be out of sight."""
+    page = browser.page(width=width)
+    page.goto(busy.url)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    wide = page.evaluate(
+        "[...document.querySelectorAll('#live *')]"
+        ".filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+
+
+def test_the_keyboard_reaches_everything(busy: Daemon, browser: Chromium) -> None:
+    """Who has no mouse could not copy the configuration."""
+    page = browser.page()
+    page.goto(busy.url)
+    shows(page, "Copy", "#how")
+    reached = []
+    for _ in range(12):
+        page.press("Tab")
+        reached.append(page.evaluate("document.activeElement.innerText.split('\\n')[0]"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", reached
+    assert reached[0] == "Skip to the state"
+    assert reached.count("Copy") == 4 and "Pause" in reached and "scrape_configs:" in reached
+
+
+def test_a_block_can_be_copied(busy: Daemon, browser: Chromium) -> None:
+    page = browser.page()
+    page.goto(busy.url)
+    page.call("Page.bringToFront")
+    shows(page, "Copy", "#how")
+    page.evaluate("document.querySelectorAll('#how .copy')[0].click()")
+    shows(page, "Copied", "#how")
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of the accessibility checker, from npm."""
+    cache = REPOSITORY / ".cache" / "npm"
+    cache.mkdir(parents=True, exist_ok=True)
+    packed = cache / f"{AXE.replace('@', '-')}.tgz"
+    if not packed.exists():
+        npm = shutil.which("npm")
+        if npm is None and not os.environ.get("CI"):
+            pytest.skip("axe-core comes from npm, and there is none here")
+        assert npm is not None, "axe-core comes from npm, and there is none here"
+        subprocess.run(
+            [npm, "pack", "--silent", AXE], cwd=cache, check=True, timeout=120, capture_output=True
+        )
+    folder = tmp_path_factory.mktemp("axe")
+    shutil.unpack_archive(packed, folder, filter="data")
+    return (folder / "package" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_axe_finds_nothing(busy: Daemon, browser: Chromium, axe: str, dark: bool, width: int) -> None:
+    """Somebody could not read the page, or not with what they read with."""
+    page = browser.page(width=width, dark=dark)
+    page.goto(busy.url)
+    shows(page, "Copy", "#how")
+    page.evaluate(f"{axe}; true")
+    result: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
+    assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in result["violations"]] == []
+    checked = page.evaluate("axe.run(document).then((r) => r.passes.map((rule) => rule.id))")
+    assert {"color-contrast", "svg-img-alt", "button-name"} <= set(checked)
+
+
+def test_the_screenshots(busy: Daemon, browser: Chromium, tmp_path: Path) -> None:
+    """Light, dark and on a phone; the documentation shows them."""
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+    grounds = {}
+    for name, width, height, dark in (
+        ("status-light", 1200, 1180, False),
+        ("status-dark", 1200, 1180, True),
+        ("status-phone", 360, 1100, False),
+    ):
+        page = browser.page(width=width, dark=dark)
+        page.goto(busy.url)
+        shows(page, "Updates itself", "#link")
+        (folder / f"{name}.png").write_bytes(page.screenshot(height=height))
+        grounds[name] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert grounds["status-dark"] != grounds["status-light"] == grounds["status-phone"]
+    assert all(10_000 < path.stat().st_size < 300_000 for path in folder.glob("status-*.png"))
