@@ -136,6 +136,8 @@ class Delivery:
             asked = self.store.reserve(visit, timeout + LEASE_MARGIN, MAX_PENDING)
         counted = self._count()
         reservation = await self._within(until, self._or_none(asked), self._hand_back) or _BUSY
+        if reservation.busy == _BUSY.busy and reservation is not _BUSY:
+            self._telemetry.overlapped(visit.name, self._clock.seconds())
         try:
             await self._within(until, counted, lambda _: None)
             return self._dispatch(visit, reservation, wanted)

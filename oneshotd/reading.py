@@ -86,6 +86,7 @@ class ScraperSeen:
     :param returned: sent and not arrived; they go out again.
     :param revoked: arrived and thrown away unread; they go out again.
     :param uncertain: returned ones that may have arrived.
+    :param shared: several connections seem to scrape under this identity.
     :param lost: reason ("away", "log full") -> events it will never get, also before the start.
     """
 
@@ -106,6 +107,7 @@ class ScraperSeen:
     revoked: int
     uncertain: int
     lost: Mapping[str, int]
+    shared: bool = False
 
 
 class Reading:
@@ -166,7 +168,9 @@ class Reading:
         """
         census = await self._patiently(self._store.census())
         known = sorted(census.scrapers, key=lambda status: status.name)
-        return [_scraper(status, self._telemetry.tally(status.name)) for status in known]
+        return [
+            _scraper(status, self._telemetry.tally(status.name), self._clock.seconds()) for status in known
+        ]
 
     async def _patiently(self, asked: Deferred[T]) -> T:
         try:
@@ -186,7 +190,7 @@ def _seen(event: Event) -> EventSeen:
     )
 
 
-def _scraper(status: ScraperStatus, tally: Tally) -> ScraperSeen:
+def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
     return ScraperSeen(
         name=status.name,
         named=status.named,
@@ -205,4 +209,5 @@ def _scraper(status: ScraperStatus, tally: Tally) -> ScraperSeen:
         revoked=tally.revoked,
         uncertain=tally.uncertain,
         lost=dict(status.lost),
+        shared=tally.is_shared(now),
     )

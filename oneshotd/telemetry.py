@@ -59,6 +59,11 @@ SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gs
 #: Scrapes whose times are kept to tell a scraper's interval.
 KEPT_VISITS = 6
 
+#: Scrapes in so many seconds that came while a delivery to another connection of the same scraper
+#: was under way: from so many on, two seem to share the identity. One that has lost its connection
+#: and comes again makes one of them.
+OVERLAP_SECONDS, OVERLAPS = 600.0, 3
+
 
 @define
 class Tally:
@@ -66,6 +71,7 @@ class Tally:
 
     :ivar queueing: series whose events wait behind each other now.
     :ivar visits: when it last came, reactor seconds, ascending.
+    :ivar overlaps: when it last came while a delivery to it was under way, reactor seconds.
     """
 
     delivered: int = 0
@@ -74,6 +80,14 @@ class Tally:
     uncertain: int = 0
     queueing: int = 0
     visits: deque[float] = field(factory=lambda: deque(maxlen=KEPT_VISITS))
+    overlaps: deque[float] = field(factory=lambda: deque(maxlen=OVERLAPS))
+
+    def is_shared(self, now: float) -> bool:
+        """Whether several seem to scrape under this identity.
+
+        :param now: reactor seconds.
+        """
+        return len(self.overlaps) == OVERLAPS and now - self.overlaps[0] < OVERLAP_SECONDS
 
     @property
     def interval(self) -> float | None:
@@ -188,6 +202,13 @@ class Telemetry:
         :param now: reactor seconds.
         """
         self._tally(scraper).visits.append(now)
+
+    def overlapped(self, scraper: str, now: float) -> None:
+        """It came to scrape while a delivery to another connection was under way.
+
+        :param now: reactor seconds.
+        """
+        self._tally(scraper).overlaps.append(now)
 
     def tally(self, scraper: str) -> Tally:
         """What was counted for this scraper since the start; to read only."""

@@ -226,8 +226,8 @@ class House:
             raise self.send_fault
         request.write(shipment.body[5:])
 
-    def connect(self) -> Connection:
-        return Connection(self.site(), self.peer)
+    def connect(self, site: Site | None = None) -> Connection:
+        return Connection(site or self.site(), self.peer)
 
     def ask(self, *lines: str, body: bytes = b"") -> Answer:
         """The answer to one request of these lines; Host and Content-Length are added."""

@@ -70,11 +70,9 @@ def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
     )
     late = scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
     yield _cell("Last seen", _ago(scraper.last_seen, now), "warn" if late else "")
-    yield _cell("Every", "–" if scraper.interval is None else short(scraper.interval))
+    yield _cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
     yield _cell("Pending", f"{scraper.pending:,}", "number")
-    yield _cell(
-        "Oldest pending", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now)
-    )
+    yield _cell("Oldest", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now))
     yield _cell("Delivered", f"{scraper.delivered:,}", "number")
     returned = f"{scraper.returned + scraper.revoked:,}"
     if scraper.uncertain:
@@ -177,6 +175,10 @@ def _cell(name: str, content: Tag | str | list[Tag | str], kind: str = "") -> Ta
 
 def _clock(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M")
+
+
+def _every(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 9.95 else short(seconds)
 
 
 def _moment(at: int) -> str:

@@ -108,6 +108,11 @@ def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Warning
     away = (now - scraper.last_seen) / 1000
     if scraper.live and away > late_after(scraper):
         yield Warning(text=f"{name} has not come for {spoken(away)}; {_kept(scraper, hold - away)}")
+    if scraper.shared:
+        yield Warning(
+            text=f"Two connections seem to share one identity, {name}: give each a name of its own,"
+            " ?scraper=NAME, or each gets only a part of the events."
+        )
     if scraper.live and scraper.queueing and scraper.owed:
         where = "one series" if scraper.queueing == 1 else count(scraper.queueing, "series")
         yield Warning(

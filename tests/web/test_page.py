@@ -1,29 +1,22 @@
-"""What a person sees at ``/``."""
+"""What a person is sent at ``/``; a real browser has it in tests/e2e/test_status_page.py."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from html.parser import HTMLParser
 
+import pytest
 from attrs import evolve
-from web_fakes import House
+from status_examples import ANN, NOW, seen
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from web_fakes import FakeReading, House
 
-from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import ScraperStatus
+from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.reading import EventsPage, ScraperSeen
+from oneshotd.web.assets import ASSETS
 
 BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-PROMETHEUS = ScraperStatus(
-    name="192.0.2.7 Prometheus",
-    live=True,
-    cursor=100,
-    pending=7,
-    owed=2,
-    seen_at=1_700_000_000_000,
-    answered=4321,
-    timed=True,
-)
 
 
 class _Reader(HTMLParser):
@@ -32,19 +25,29 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
+        self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        self.text += data
+
+    def classes(self) -> list[str]:
+        return [attributes.get("class") or "" for _, attributes in self.elements]
 
 
-def read(house: House) -> _Reader:
+def read(house: House, *lines: str) -> _Reader:
     reader = _Reader()
-    reader.feed(house.ask("GET /", BROWSER).text)
+    reader.feed(house.ask("GET /", BROWSER, *lines).text)
     return reader
+
+
+def inhabited() -> House:
+    house = House()
+    house.reading.known = [ANN]
+    house.reading.page = EventsPage(events=(seen(7, 4), seen(6, 90, value="37.5")), next=None)
+    return house
 
 
 def test_a_terminal_gets_ten_lines_with_addresses_that_work_from_there() -> None:
@@ -56,70 +59,170 @@ def test_a_terminal_gets_ten_lines_with_addresses_that_work_from_there() -> None
         assert f"http://metrics.example:9999{door}" in answer.text
 
 
-def test_a_browser_gets_the_scrapers_and_how_far_they_are() -> None:
-    house = House()
-    house.store.scrapers = (PROMETHEUS, evolve(PROMETHEUS, name="visitor", live=False, lost={"away": 12}))
-    page = read(house)
+def test_a_browser_gets_who_reads_and_what_has_come() -> None:
+    text = read(inhabited()).text
     for shown in (
-        "192.0.2.7 Prometheus",
-        "live",
-        "visitor",
-        "4,321",
-        "12",
-        "2023-11-14 22:13:20 UTC",
-        "Ready.",
-        "1,234 events held, 98,765 bytes.",
+        "All is well; every live scraper has everything",
+        "ann",
+        "15 s",
+        "1,234",
+        "37.5",
+        "4 s ago",
     ):
-        assert shown in page.words
+        assert shown in text
+
+
+def test_before_anything_has_come_the_page_says_how_to_begin() -> None:
+    text = read(House()).text
+    for shown in ("no scraper waits for events yet", "No scraper has come yet", "No event is held"):
+        assert shown in text
 
 
 def test_only_missed_events_are_marked() -> None:
-    house = House()
-    house.store.scrapers = (evolve(PROMETHEUS, pending=3, lost={}),)
-    assert all("bad" not in (attributes.get("class") or "") for _, attributes in read(house).elements)
-    house.store.scrapers = (evolve(PROMETHEUS, pending=3, lost={"away": 3}),)
-    marked = [tag for tag, attributes in read(house).elements if "bad" in (attributes.get("class") or "")]
-    assert marked == ["td"]
-
-
-def test_before_the_first_scrape_the_page_says_that_there_was_none() -> None:
-    assert "No scraper has come yet." in read(House()).words
-
-
-def test_a_name_with_markup_in_it_is_shown_and_not_obeyed() -> None:
-    name = '<script>alert("1")</script>&amp;'
-    house = House()
-    house.store.scrapers = (evolve(PROMETHEUS, name=name),)
+    house = inhabited()
+    assert not [kind for kind in read(house).classes() if "bad" in kind]
+    house = inhabited()
+    house.reading.known = [evolve(ANN, lost={"away": 3})]
     page = read(house)
-    assert "script" not in [tag for tag, _ in page.elements]
-    assert name in "".join(page.words)
+    assert [kind for kind in page.classes() if "bad" in kind] == ["bad", "bad", "number bad"]
+    assert "ann has missed 3 events for good: 3 while it stayed away" in page.text
 
 
-def test_the_page_allows_its_own_style_and_nothing_else() -> None:
-    """A hash that is not the style's leaves the page bare; anything wider lets others in."""
+def test_an_events_holders_are_told() -> None:
+    """Somebody would look for a missing event on the wrong server."""
+    house = inhabited()
+    behind = evolve(ANN, name="bob", cursor=6, pending=1, oldest_pending=NOW - 4000)
+    queued = evolve(ANN, name="cid", owed=1, pending=1, oldest_pending=NOW - 100_000)
+    visitor = evolve(behind, name="curl", live=False)
+    house.reading.known = [ANN, behind, queued, visitor]
+    text = re.sub(r"\s+", " ", read(house).text)
+    assert "1 of 3bob waits for itcid may wait for it" in text
+    assert "2 of 3cid may wait for it" in text
+
+
+def test_markup_in_names_and_labels_is_shown_and_not_obeyed() -> None:
+    bad = '<script>alert("1")</script>&amp;'
+    house = inhabited()
+    house.reading.known = [evolve(ANN, name=bad)]
+    house.reading.page = EventsPage(events=(seen(7, 4, kind=bad, note=bad),), next=None)
+    page = read(house)
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert [attributes["src"] for attributes in scripts] == [ASSETS["page.js"].address]
+    assert page.text.count(bad) >= 3
+
+
+def test_what_is_invisible_or_turns_text_around_is_spelled_out_and_what_is_long_is_cut() -> None:
+    house = inhabited()
+    events = (seen(7, 4, kind="\u202egnp.\x00\x1b", note="x" * 4096), seen(6, 4, kind="y" * 4096))
+    house.reading.page = EventsPage(events=events, next=None)
+    answer = house.ask("GET /", BROWSER)
+    assert "\\u202egnp.\\x00\\x1b" in answer.text
+    assert "x" * 97 not in answer.text
+    assert "y" * 41 not in read(house).text
+
+
+def test_the_page_is_bounded_however_much_there_is() -> None:
+    """A page of 100 MB would take the browser down, and the daemon with it."""
+    house = House()
+    wide = {f"label_{n}" + "n" * 110: "<" * 4096 for n in range(64)}
+    house.reading.page = EventsPage(events=tuple(seen(n, 1, **wide) for n in range(1000, 0, -1)), next=None)
+    house.reading.known = [evolve(ANN, name=f"{n:03}" + "<" * 61, lost={"away": 1}) for n in range(200)]
+    answer = house.ask("GET /", BROWSER)
+    assert len(answer.body) < 400_000
+    assert "And 150 scrapers more" in answer.text
+
+
+def test_the_page_may_use_its_own_files_and_nothing_else() -> None:
     answer = House().ask("GET /", BROWSER)
-    style = re.search(r"<style>(.*)</style>", answer.text, re.DOTALL)
-    assert style is not None
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
     assert policy == {
         "default-src": "'none'",
-        "style-src": f"'sha256-{digest}'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "img-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Set-Cookie"] is None
     assert answer.text.startswith("<!DOCTYPE html>\n")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_its_files_are_kept_by_a_browser_until_they_change() -> None:
+    """Each look would load them anew, or an upgrade would leave an old script in the browser."""
+    page = House().ask("GET /", BROWSER).text
+    for asset in ASSETS.values():
+        assert f'"{asset.address}"' in page
+        answer = House().ask(f"GET {asset.address}")
+        assert (answer.status, answer.body) == (200, asset.body)
+        assert answer.headers["Content-Type"] == asset.content_type.decode()
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert House().ask(f"GET /assets/{asset.name}?old").headers["Cache-Control"] == "no-store"
+    for path in ("/assets/shell.xml", "/assets/__init__.py", "/assets/..%2fpage.py", "/assets/"):
+        assert House().ask(f"GET {path}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Host: metrics.example:9999", "metrics.example:9999"),
+        ("Host: [2001:db8::1]:80", "[2001:db8::1]:80"),
+        ("Host:", "192.0.2.1:8090"),
+    ],
+)
+def test_what_is_to_be_copied_has_the_address_in_the_browser(line: str, shown: str) -> None:
+    house = House()
+    connection = house.connect()
+    connection.transport.hostAddr = IPv4Address("TCP", "192.0.2.1", 8090)
+    text = connection.ask("GET /", BROWSER, line).text
+    assert f"http://{shown}/event?type=deploy&amp;version=1.2" in text
+    assert f'targets: ["{shown}"]' in text.replace("&quot;", '"')
+    bare = shown.removesuffix(":80").rpartition(":")[0] if "[" not in shown else "2001:db8::1"
+    assert f"/dev/udp/{bare}/8091" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (IPv6Address("TCP", "2001:db8::1", 8090), "[2001:db8::1]:8090"),
+        (UNIXAddress("/run/oneshotd.sock"), "localhost:80"),
+    ],
+)
+def test_without_a_host_the_listeners_own_address_is_shown(address: object, shown: str) -> None:
+    connection = House().connect()
+    connection.transport.hostAddr = address
+    assert f"http://{shown}/event?" in connection.ask("GET /", "Host:").text
+
+
+@pytest.mark.parametrize("host", ["a b", "a<b", 'a"b', "a:99999", "a:", "a/b", "ä", "[::1", "a;b", "$(id)"])
+def test_a_host_that_is_none_is_refused_and_never_shown(host: str) -> None:
+    """A link could make the page show a command that does something else."""
+    answer = House().ask("GET /", BROWSER, f"Host: {host}")
+    assert answer.status == 400
+    assert host not in answer.text
+
+
+def test_without_a_udp_door_none_is_shown() -> None:
+    assert "/dev/udp/" not in read(House(udp_port=None)).text
 
 
 def test_the_page_comes_even_if_the_store_is_in_trouble() -> None:
     """That is when somebody looks at it."""
     house = House()
-    house.store.fault = StoreUnavailable("no space left")
-    words = read(house).words
-    assert "Not ready: store: no space left" in words
-    assert "The store cannot be read now." in words
+    house.store.fault = house.reading.fault = StoreUnavailable("no space left")
+    text = read(house).text
+    assert "Out of order" in text
+    assert "Not ready: store: no space left" in text
+    assert "The store cannot be read now." in text
+
+
+def test_the_page_comes_even_if_others_look_at_the_same_time() -> None:
+    house = House()
+    house.reading.fault = Refused("too many are looking", reason="busy", status=503)
+    assert "The store cannot be read now" in read(house).text
 
 
 def test_a_head_request_gets_the_pages_length() -> None:
@@ -127,3 +230,63 @@ def test_a_head_request_gets_the_pages_length() -> None:
     whole, head = house.ask("GET /", BROWSER), house.ask("HEAD /", BROWSER)
     assert head.body == b""
     assert head.headers["Content-Length"] == str(len(whole.body))
+
+
+# The living part alone, for the script.
+
+
+def test_the_script_is_told_that_nothing_has_changed() -> None:
+    house = inhabited()
+    connection = house.connect()
+    first = connection.ask("GET /live", BROWSER)
+    etag = first.headers["ETag"]
+    assert first.text.startswith('<div id="live"')
+    assert f'data-etag="{etag}"'.replace('"W/"', '"W/&quot;').replace('""', '&quot;"') in first.text
+    house.clock.advance(2)
+    house.now += 2000
+    same = connection.ask("GET /live", BROWSER, f"If-None-Match: {etag}")
+    assert (same.status, same.body) == (304, b"")
+    house.reading.known = [evolve(ANN, delivered=1235)]
+    house.clock.advance(2)
+    assert connection.ask("GET /live", BROWSER, f"If-None-Match: {etag}").status == 200
+
+
+def test_a_hundred_browsers_cost_one_reading_a_second() -> None:
+    """They would keep the store from answering scrapers."""
+    house = inhabited()
+    connection = house.connect()
+    for _ in range(100):
+        assert connection.ask("GET /live", BROWSER).status == 200
+        assert connection.ask("GET /", BROWSER).status == 200
+    assert len(house.reading.asked) == 1
+    house.clock.advance(1)
+    connection.ask("GET /live", BROWSER)
+    assert len(house.reading.asked) == 2
+
+
+def test_who_asks_meanwhile_shares_the_reading_and_one_who_hangs_up_ends_it_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = inhabited()
+    asked: list[Deferred[list[ScraperSeen]]] = []
+
+    async def slow() -> list[ScraperSeen]:
+        asked.append(Deferred())
+        return await asked[-1]
+
+    monkeypatch.setattr(FakeReading, "scrapers", lambda self: slow())
+    site = house.site()
+    first, second = house.connect(site), house.connect(site)
+    for connection in (first, second):
+        connection.protocol.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+    first.hang_up()
+    assert len(asked) == 1
+    asked[0].callback([ANN])
+    (answer,) = second.answers("GET")
+    assert "ann" in answer.text
+
+
+def test_whoever_may_not_read_gets_no_page() -> None:
+    house = House(allow_scrape=["198.51.100.0/24"])
+    for door in ("/", "/live", ASSETS["page.css"].address):
+        assert house.ask(f"GET {door}", BROWSER).status == 403
