@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
 
-.PHONY: help run check core web rest lint test soak fuzz bench clean
+.PHONY: help run check core web rest lint test screenshots soak fuzz bench clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
 	@echo "make check   lint, types and unit tests, a minute"
 	@echo "make test    check, and the tests with real processes"
+	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
 	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
@@ -45,6 +46,12 @@ rest: $(VENV)/.test
 
 test: check $(VENV)/.installed
 	$(BIN)/python -m pytest -m e2e
+
+# The pictures of the status page in docs/img/. The browser is Debian's, fetched into .cache/debian/
+# with the libraries that this system lacks (130 MB; nothing is installed) unless there is one; the
+# accessibility checker of the same tests comes by npm.
+screenshots: $(VENV)/.test
+	ONESHOTD_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet -k screenshots tests/e2e/test_status_page.py
 
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md.
 soak: $(VENV)/.test $(VENV)/.installed

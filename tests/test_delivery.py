@@ -137,6 +137,23 @@ def test_while_a_delivery_is_on_its_way_the_next_scrape_gets_no_events(rig: Rig)
     assert rig.take() == Counter(b=1)
 
 
+def test_two_that_scrape_under_one_name_are_noticed(rig: Rig) -> None:
+    """Each of two servers would get a part of the events, and nobody know why."""
+    now = rig.clock.seconds
+    for times in range(3):
+        assert not rig.telemetry.tally("ann").is_shared(now())
+        rig.append("a")
+        shipment = rig.scrape()
+        shipment.delivered()
+        rig.quiet()
+        rig.scrape()
+        shipment.final()
+        rig.quiet()
+        assert len(rig.telemetry.tally("ann").overlaps) == times + 1
+    assert rig.telemetry.tally("ann").is_shared(now())
+    assert not rig.telemetry.tally("ann").is_shared(now() + 600)
+
+
 def test_a_scrape_right_after_the_last_one_waits_for_its_settlement(rig: Rig) -> None:
     """On a slow disk every second scrape would come back without events."""
     shipment = with_events(rig)

@@ -6,6 +6,7 @@ can be taken over by what somebody reported, or shuts somebody out.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,19 @@ def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser:
         shows(page, "and then", "#events")
     assert page.complaints() == []
     assert len(fresh.get("/", accept="text/html").encode()) < 200_000
+
+
+def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromium) -> None:
+    """Each would have a part of the events, and nobody know why."""
+    with closing(http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=10)) as first:
+        for _ in range(4):
+            post(fresh, type="shared")
+            first.request("GET", "/metrics?scraper=prometheus-a")
+            assert b'type="shared"' in first.getresponse().read()
+            assert 'type="shared"' not in scrape(fresh, "prometheus-a")
+        page = browser.page()
+        page.goto(fresh.url)
+        shows(page, "Two connections seem to share one identity, prometheus-a: give each a name", "#state")
 
 
 def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:

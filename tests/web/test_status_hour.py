@@ -136,7 +136,9 @@ def test_types_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatc
 
 
 @given(
-    batches=st.lists(st.lists(st.tuples(st.integers(0, 70), st.sampled_from("abc")), max_size=12), max_size=6),
+    batches=st.lists(
+        st.lists(st.tuples(st.integers(0, 70), st.sampled_from("abc")), max_size=12), max_size=6
+    ),
     page=st.integers(1, 7),
 )
 def test_in_the_end_every_event_is_counted_once(batches: list[list[tuple[int, str]]], page: int) -> None:
