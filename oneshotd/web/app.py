@@ -157,6 +157,7 @@ class Doors:
             clock=self.clock,
             now_ms=self.now_ms,
             hold=self.hold,
+            render=page.render_live,
         )
 
     def resource(self) -> IResource:
@@ -239,7 +240,7 @@ class Doors:
             return answer(request, page.welcome(scheme, request.host_text()))
         status = await self._board.status()
         _restrict(request)
-        html = await page.render(status, scheme, request.host_text(), self.udp_port)
+        html = await page.render(await self._board.html(status), scheme, request.host_text(), self.udp_port)
         return answer(request, html, content_type=page.HTML)
 
     @app.route("/live", methods=["GET"])
@@ -250,7 +251,7 @@ class Doors:
         _restrict(request)
         if request.setETag(status.etag) is CACHED:
             return answer(request, b"", status=304, content_type=page.HTML)
-        return answer(request, await page.render_live(status), content_type=page.HTML)
+        return answer(request, await self._board.html(status), content_type=page.HTML)
 
     @app.route("/assets/<name>", methods=["GET"])
     def asset(self, request: OneshotRequest, name: str) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
-from twisted.web.template import Element, Tag, flattenString, renderer, tags
+from twisted.web.template import Comment, Element, Tag, flattenString, renderer, tags
 
 from oneshotd import __version__
 from oneshotd.web.assets import ASSETS, template
@@ -30,6 +30,9 @@ HEADERS: Mapping[bytes, bytes] = {
 }
 
 HTML = b"text/html; charset=utf-8"
+
+#: Where the living part goes in the rest.
+_PLACE = b"<!--live-->"
 
 
 def welcome(scheme: str, host: str) -> bytes:
@@ -155,9 +158,9 @@ class _Shell(Element):
 
     loader = template("shell.xml")
 
-    def __init__(self, scheme: str, host: str, udp: int | None, live: _Live) -> None:
+    def __init__(self, scheme: str, host: str, udp: int | None) -> None:
         super().__init__()
-        self._scheme, self._host, self._udp, self._live = scheme, host, udp, live
+        self._scheme, self._host, self._udp = scheme, host, udp
 
     @renderer
     def page(self, request: IRequest | None, tag: Tag) -> Tag:
@@ -169,7 +172,7 @@ class _Shell(Element):
             script=ASSETS["page.js"].address,
             host=self._host,
             version=__version__,
-            live=self._live,
+            live=Comment("live"),
             curl=f'curl -X POST "{url}/event?type=deploy&version=1.2"',
             line=f'echo "type=backup&value=37.5" > /dev/udp/{_bare(self._host)}/{self._udp}',
             command=f"ONESHOTD_URL={url} \\\n  oneshot-emit --exec type=cron task=backup -- true",
@@ -210,7 +213,8 @@ async def render_live(status: Status) -> bytes:
     return await flat
 
 
-async def render(status: Status, scheme: str, host: str, udp: int | None) -> bytes:
-    """The whole page; see `_Shell` for the last three."""
-    shell: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp, _Live(status)))
-    return b"<!DOCTYPE html>\n" + await shell
+async def render(live: bytes, scheme: str, host: str, udp: int | None) -> bytes:
+    """The whole page around its living part; see `_Shell` for the others."""
+    flat: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp))
+    before, _, after = (await flat).partition(_PLACE)
+    return b"<!DOCTYPE html>\n" + before + live + after

@@ -1,4 +1,5 @@
-"""The daemon as the status page shows it: read at most once a second, whoever asks how often.
+"""The daemon as the status page shows it: read and written at most once a second, however often
+it is asked for.
 
 All who ask meanwhile share one reading. It is nobody's coroutine: Klein cancels a request's when
 its client hangs up (klein#840), and the others still want the answer.
@@ -68,6 +69,7 @@ class Board:
     :param problem: says why the daemon cannot work now, or None.
     :param now_ms: Unix ms.
     :param hold: seconds for which events are kept.
+    :param render: writes a status as HTML; asked once for each, at most.
     """
 
     reading: Reading
@@ -75,10 +77,12 @@ class Board:
     clock: IReactorTime
     now_ms: Callable[[], int]
     hold: float
+    render: Callable[[Status], Awaitable[bytes]]
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
     _waiting: list[Deferred[Status]] = field(factory=list, init=False)
+    _written: tuple[Status | None, bytes] = field(default=(None, b""), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._hour = LastHour(self.reading, MAX_EVENTS)
@@ -92,6 +96,12 @@ class Board:
         if len(self._waiting) == 1:
             Deferred.fromCoroutine(self._read()).addBoth(self._share)
         return waiting
+
+    async def html(self, status: Status) -> bytes:
+        """The living part of the page for this status."""
+        if self._written[0] is not status:
+            self._written = status, await self.render(status)
+        return self._written[1]
 
     def _share(self, result: Status | Failure) -> None:
         if isinstance(result, Status):

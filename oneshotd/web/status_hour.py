@@ -83,7 +83,9 @@ class LastHour:
         before: int | None = None
         pages, joined = 0, False
         while not joined and pages < (STEPS if self._newest else 1):
-            page = await self._reading.events({}, limit=STEP, before=before)
+            # As a rule there is little news.
+            limit = self._keep if self._newest and not pages else STEP
+            page = await self._reading.events({}, limit=limit, before=before)
             if before is None:
                 latest = page.events[: self._keep]
             new = [event for event in page.events if event.seq > self._newest and event.at >= start]

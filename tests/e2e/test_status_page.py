@@ -47,6 +47,16 @@ HOSTILE = (
 )
 
 
+#: What the busy daemon is told while it is looked at.
+LATELY: tuple[dict[str, str], ...] = (
+    {"type": "login", "result": "denied", "realm": "shop"},
+    {"type": "cron", "task": "sync-stock", "status": "ok", "value": "1.18"},
+    {"type": "login", "result": "ok", "realm": "shop"},
+    {"type": "deploy", "service": "shop", "version": "2.14.2", "by": "ana"},
+    {"type": "login", "result": "ok", "realm": "back office"},
+)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with Chromium(tmp_path_factory.mktemp("chromium")) as running:
@@ -61,10 +71,10 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     env = {**environment(), "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
     subprocess.run(command, env=env, check=True, timeout=60)
     with Daemon(folder) as daemon:
-        for _ in range(4):
-            for name in ("prometheus-a", "victoria-1"):
-                post(daemon, type="login", result="ok", realm="shop")
-                scrape(daemon, name)
+        for labels in LATELY:
+            post(daemon, **labels)
+            scrape(daemon, "prometheus-a")
+            scrape(daemon, "victoria-1")
             time.sleep(1.0)  # their interval
         post(daemon, type="login", result="ok", realm="shop")
         scrape(daemon, "prometheus-a")
