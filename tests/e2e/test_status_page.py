@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from chromium import Chromium, Page
 from daemon import BROWSER, REPOSITORY, Daemon, environment
 from processes import until
@@ -224,6 +225,30 @@ def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser:
         shows(page, "and then", "#events")
     assert page.complaints() == []
     assert len(fresh.get("/", accept="text/html").encode()) < 200_000
+
+
+def test_what_is_shown_to_be_copied_works_as_it_stands(
+    fresh: Daemon, browser: Chromium, tmp_path: Path
+) -> None:
+    """The first thing that somebody tries would fail."""
+    (tmp_path / "oneshot-emit").write_text(f'#!/bin/sh\nexec {sys.executable} -m oneshotd.emit "$@"\n')
+    (tmp_path / "oneshot-emit").chmod(0o755)
+    env = {**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    page = browser.page()
+    page.goto(fresh.url)
+    blocks = page.evaluate("[...document.querySelectorAll('#how pre')].map((pre) => pre.textContent)")
+    curl, datagram, command, config = blocks
+    for line in (curl, datagram, command):
+        subprocess.run(["bash", "-c", line], env=env, cwd=tmp_path, check=True, timeout=60)
+    samples = (
+        'events_to_metrics{type="deploy",version="1.2"} 1',
+        'events_to_metrics{type="backup"} 37.5',
+        'events_to_metrics{exit_code="0",status="ok",task="backup",type="cron"} ',
+    )
+    until(lambda: all(sample in fresh.look() for sample in samples), 20, fresh.look)
+    (job,) = yaml.safe_load(config)["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"127.0.0.1:{fresh.port}"]}]
+    assert job["params"] == {"scraper": ["prometheus-a"]}
 
 
 def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromium) -> None:
