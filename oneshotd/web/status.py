@@ -19,7 +19,7 @@ from oneshotd.errors import OneshotError, Refused
 from oneshotd.reading import EventSeen, ScraperSeen
 from oneshotd.web.api import Reading
 from oneshotd.web.status_hour import MINUTE, Hour, LastHour
-from oneshotd.web.status_words import Warning, warnings
+from oneshotd.web.status_words import Concern, warnings
 
 #: Seconds for which a reading is good.
 MAX_AGE = 1.0
@@ -43,7 +43,7 @@ class Status:
 
     now: int
     problem: str | None
-    warnings: tuple[Warning, ...]
+    warnings: tuple[Concern, ...]
     scrapers: tuple[ScraperSeen, ...] | None
     unlisted: int
     events: tuple[EventSeen, ...] | None

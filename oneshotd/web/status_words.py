@@ -28,7 +28,7 @@ _LOST = {
 
 
 @frozen(kw_only=True)
-class Warning:
+class Concern:
     """Something that needs a look.
 
     :param bad: events are gone or cannot be taken; otherwise they may be soon, or only wait.
@@ -72,19 +72,19 @@ def shown(text: str, most: int) -> str:
 
 def warnings(
     scrapers: Sequence[ScraperSeen], *, now: int, hold: float, problem: str | None
-) -> tuple[Warning, ...]:
+) -> tuple[Concern, ...]:
     """What needs a look, the worst first.
 
     :param now: Unix ms.
     :param hold: seconds for which events are kept.
     :param problem: why the daemon is not ready, or None.
     """
-    found = [Warning(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
+    found = [Concern(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
     for scraper in scrapers:
         found += _of_scraper(scraper, now, hold)
     if len(scrapers) >= MAX_SCRAPERS:
         found.append(
-            Warning(
+            Concern(
                 text=f"{MAX_SCRAPERS} scrapers are known, which is the most: further ones get no events."
                 " Name your scrapers, so that each keeps its identity.",
                 bad=True,
@@ -93,29 +93,29 @@ def warnings(
     found.sort(key=lambda warning: not warning.bad)
     if len(found) > MAX_WARNINGS:
         more = len(found) - MAX_WARNINGS + 1
-        found[MAX_WARNINGS - 1 :] = [Warning(text=f"And {more:,} more of this kind.")]
+        found[MAX_WARNINGS - 1 :] = [Concern(text=f"And {more:,} more of this kind.")]
     return tuple(found)
 
 
-def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Warning]:
+def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern]:
     name = scraper.name
     lost = {reason: events for reason, events in scraper.lost.items() if events}
     if lost:
         why = " and ".join(f"{events:,} {_LOST.get(reason, reason)}" for reason, events in lost.items())
-        yield Warning(
+        yield Concern(
             text=f"{name} has missed {count(sum(lost.values()), 'event')} for good: {why}.", bad=True
         )
     away = (now - scraper.last_seen) / 1000
     if scraper.live and away > late_after(scraper):
-        yield Warning(text=f"{name} has not come for {spoken(away)}; {_kept(scraper, hold - away)}")
+        yield Concern(text=f"{name} has not come for {spoken(away)}; {_kept(scraper, hold - away)}")
     if scraper.shared:
-        yield Warning(
+        yield Concern(
             text=f"Two connections seem to share one identity, {name}: give each a name of its own,"
             " ?scraper=NAME, or each gets only a part of the events."
         )
     if scraper.live and scraper.queueing and scraper.owed:
         where = "one series" if scraper.queueing == 1 else count(scraper.queueing, "series")
-        yield Warning(
+        yield Concern(
             text=f"{count(scraper.owed, 'event')} of {where} {'waits' if scraper.owed == 1 else 'wait'}"
             f" for {name}: of one series, one goes out per scrape."
         )

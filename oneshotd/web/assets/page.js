@@ -16,8 +16,8 @@
   let asking = null;
 
   // One name for the same thing before and after: a row keeps its element as others come above it.
-  const name = (node) => (node.nodeType === 1 ? node.dataset.key || node.id : "");
-  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && name(a) === name(b);
+  const nameOf = (node) => (node.nodeType === 1 ? node.dataset.key || node.id : "");
+  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && nameOf(a) === nameOf(b);
 
   function selected(node) {
     const selection = document.getSelection();
@@ -34,12 +34,12 @@
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     const keyed = new Map();
-    for (const child of old.children) if (name(child)) keyed.set(name(child), child);
+    for (const child of old.children) if (nameOf(child)) keyed.set(nameOf(child), child);
     let place = old.firstChild;
     for (const child of [...now.childNodes]) {
-      let match = name(child) ? keyed.get(name(child)) : null;
+      let match = nameOf(child) ? keyed.get(nameOf(child)) : null;
       // What stands here and is not in the new page goes, so that the next can stand here.
-      while (!match && place && name(place) && name(child) !== name(place) && !wanted(now, place)) {
+      while (!match && place && nameOf(place) && nameOf(child) !== nameOf(place) && !wanted(now, place)) {
         const gone = place;
         place = place.nextSibling;
         gone.remove();
@@ -61,7 +61,7 @@
   }
 
   function wanted(parent, node) {
-    for (const child of parent.children) if (name(child) === name(node)) return true;
+    for (const child of parent.children) if (nameOf(child) === nameOf(node)) return true;
     return false;
   }
 
