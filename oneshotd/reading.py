@@ -172,6 +172,17 @@ class Reading:
             _scraper(status, self._telemetry.tally(status.name), self._clock.seconds()) for status in known
         ]
 
+    async def losses(self) -> dict[str, dict[str, int]]:
+        """Scraper -> reason -> events missed; for a day also of those that are no longer known.
+
+        :raises StoreUnavailable: the store has no answer.
+        """
+        census = await self._patiently(self._store.census())
+        found: dict[str, dict[str, int]] = {}
+        for (scraper, reason), events in census.lost.items():
+            found.setdefault(scraper, {})[reason] = events
+        return found
+
     async def _patiently(self, asked: Deferred[T]) -> T:
         try:
             return await asked.addTimeout(PATIENCE, self._clock)

@@ -142,6 +142,7 @@ class FakeReading:
     asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
     page: EventsPage = field(factory=lambda: EventsPage(events=(), next=None))
     known: list[ScraperSeen] = field(factory=list)
+    lost: dict[str, dict[str, int]] = field(factory=dict)
     fault: Exception | None = None
 
     async def events(
@@ -161,6 +162,11 @@ class FakeReading:
         if self.fault is not None:
             raise self.fault
         return self.known
+
+    async def losses(self) -> dict[str, dict[str, int]]:
+        if self.fault is not None:
+            raise self.fault
+        return self.lost
 
 
 @define

@@ -39,7 +39,7 @@ from oneshotd.web.assets import ASSETS, FOR_EVER
 from oneshotd.web.encoding import WORTH_IT, compressed
 from oneshotd.web.problems import JSON, answer
 from oneshotd.web.request import OneshotRequest, parameters
-from oneshotd.web.status import Board, Status
+from oneshotd.web.status import Board, Reading, Status
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -132,7 +132,7 @@ class Doors:
     intake: Intake
     delivery: Delivery
     store: Store
-    reading: api.Reading
+    reading: Reading
     telemetry: problems.Refusals
     send: Send
     ready: Callable[[], str | None]

@@ -7,8 +7,9 @@ its client hangs up (klein#840), and the others still want the answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.reading import EventSeen, ScraperSeen
-from oneshotd.web.api import Reading
+from oneshotd.web import api
 from oneshotd.web.status_hour import MINUTE, Hour, LastHour
 from oneshotd.web.status_words import Concern, warnings
 
@@ -27,6 +28,13 @@ MAX_AGE = 1.0
 #: Events and scrapers in the tables.
 MAX_EVENTS = 20
 MAX_SCRAPERS_SHOWN = 50
+
+
+class Reading(api.Reading, Protocol):
+    """What the page needs of `oneshotd.reading.Reading`."""
+
+    def losses(self) -> Awaitable[Mapping[str, Mapping[str, int]]]:
+        """Scraper -> reason -> events missed, also of those that are no longer known."""
 
 
 @frozen(kw_only=True)
@@ -115,8 +123,10 @@ class Board:
         now = self.now_ms()
         scrapers: Sequence[ScraperSeen] | None = None
         hour: Hour | None = None
+        lost: Mapping[str, Mapping[str, int]] = {}
         try:
             scrapers = await self.reading.scrapers()
+            lost = await self.reading.losses()
             hour = await self._hour.look(now)
         except (OneshotError, Refused):
             pass  # the page says that it could not be read; why, the problem does
@@ -124,7 +134,7 @@ class Board:
         return Status(
             now=now,
             problem=problem,
-            warnings=warnings(listed, now=now, hold=self.hold, problem=problem),
+            warnings=warnings(listed, now=now, hold=self.hold, problem=problem, lost=lost),
             scrapers=None if scrapers is None else tuple(listed[:MAX_SCRAPERS_SHOWN]),
             unlisted=max(0, len(listed) - MAX_SCRAPERS_SHOWN),
             events=None if hour is None else tuple(self._hour.latest),

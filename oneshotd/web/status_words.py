@@ -5,7 +5,7 @@ Pure: the time comes in as an argument. All of it is text; escaping is the templ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
@@ -71,17 +71,25 @@ def shown(text: str, most: int) -> str:
 
 
 def warnings(
-    scrapers: Sequence[ScraperSeen], *, now: int, hold: float, problem: str | None
+    scrapers: Sequence[ScraperSeen],
+    *,
+    now: int,
+    hold: float,
+    problem: str | None,
+    lost: Mapping[str, Mapping[str, int]],
 ) -> tuple[Concern, ...]:
     """What needs a look, the worst first.
 
     :param now: Unix ms.
     :param hold: seconds for which events are kept.
     :param problem: why the daemon is not ready, or None.
+    :param lost: scraper -> reason -> events missed, also of those that are no longer known.
     """
     found = [Concern(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
     for scraper in scrapers:
         found += _of_scraper(scraper, now, hold)
+    for name in sorted(lost.keys() - {scraper.name for scraper in scrapers}):
+        found += _lost(name, lost[name], " It is no longer waited for.")
     if len(scrapers) >= MAX_SCRAPERS:
         found.append(
             Concern(
@@ -99,12 +107,7 @@ def warnings(
 
 def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern]:
     name = scraper.name
-    lost = {reason: events for reason, events in scraper.lost.items() if events}
-    if lost:
-        why = " and ".join(f"{events:,} {_LOST.get(reason, reason)}" for reason, events in lost.items())
-        yield Concern(
-            text=f"{name} has missed {count(sum(lost.values()), 'event')} for good: {why}.", bad=True
-        )
+    yield from _lost(name, scraper.lost)
     away = (now - scraper.last_seen) / 1000
     if scraper.live and away > late_after(scraper):
         yield Concern(text=f"{name} has not come for {spoken(away)}; {_kept(scraper, hold - away)}")
@@ -119,6 +122,14 @@ def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern
             text=f"{count(scraper.owed, 'event')} of {where} {'waits' if scraper.owed == 1 else 'wait'}"
             f" for {name}: of one series, one goes out per scrape."
         )
+
+
+def _lost(name: str, lost: Mapping[str, int], besides: str = "") -> Iterator[Concern]:
+    missed = {reason: events for reason, events in lost.items() if events}
+    if missed:
+        why = " and ".join(f"{events:,} {_LOST.get(reason, reason)}" for reason, events in missed.items())
+        events = count(sum(missed.values()), "event")
+        yield Concern(text=f"{name} has missed {events} for good: {why}.{besides}", bad=True)
 
 
 def late_after(scraper: ScraperSeen) -> float:

@@ -26,7 +26,7 @@ import pytest
 import yaml
 from chromium import Chromium, Page
 from daemon import BROWSER, REPOSITORY, Daemon, environment
-from processes import until
+from processes import free_port, until
 
 pytestmark = pytest.mark.e2e
 
@@ -205,6 +205,13 @@ def test_it_asks_for_nothing_while_nobody_sees_it_or_it_is_paused(fresh: Daemon,
     assert after == before
     page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText === 'Go on').click()")
     shows(page, "unseen", "#events")
+    turn = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s})"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(f"{turn % 'true'} && {tell}")
+    before = page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 500))")
+    assert page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 4500))") == before
+    page.evaluate(f"{turn % 'false'} && {tell}")
+    until(lambda: page.evaluate(asked) > before, 20, "a look when it is seen again")
 
 
 def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser: Chromium) -> None:
@@ -266,6 +273,26 @@ def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromiu
         page = browser.page()
         page.goto(fresh.url)
         shows(page, "Two connections seem to share one identity, prometheus-a: give each a name", "#state")
+
+
+def test_what_was_missed_is_said_also_of_one_that_is_given_up(browser: Chromium, tmp_path: Path) -> None:
+    """Nobody would learn of the loss: the scraper is in no list any more."""
+    port = free_port()
+    options = (
+        f"--http=tcp:{port}:interface=127.0.0.1",
+        f"--udp=127.0.0.1:{port}",
+        f"--store=sqlite:{tmp_path / 'oneshotd.sqlite'}",
+        "--hold=2s",
+        "--newcomers=1s",
+    )
+    with Daemon(tmp_path, options=options, port=port) as daemon:
+        scrape(daemon, "prometheus-a")
+        post(daemon, type="missed")
+        page = browser.page()
+        page.goto(daemon.url)
+        shows(page, "prometheus-a has missed 1 event for good", "#state")
+        shows(page, "It is no longer waited for.", "#state")
+        assert "Events were lost" in text(page, "#state")
 
 
 def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:

@@ -19,8 +19,9 @@ from oneshotd.web.status_words import MAX_WARNINGS, count, short, shown, spoken,
 BOB = evolve(ANN, name="192.0.2.7 Prometheus")
 
 
-def said(*scrapers: ScraperSeen, problem: str | None = None) -> list[str]:
-    return [warning.text for warning in warnings(scrapers, now=NOW, hold=3600.0, problem=problem)]
+def said(*scrapers: ScraperSeen, lost: dict[str, dict[str, int]] | None = None) -> list[str]:
+    found = warnings(scrapers, now=NOW, hold=3600.0, problem=None, lost=lost or {})
+    return [warning.text for warning in found]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,14 @@ def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: s
     assert said(ANN, evolve(BOB, **change)) == [text]
 
 
+def test_what_one_has_missed_who_never_came_back_is_said_for_a_day() -> None:
+    """The page would say that all is well as soon as the scraper is given up."""
+    assert said(ANN, lost={"gone": {"away": 7}, "ann": {"away": 0}}) == [
+        "gone has missed 7 events for good: 7 while it stayed away for longer than events are kept."
+        " It is no longer waited for."
+    ]
+
+
 @pytest.mark.parametrize(
     ("interval", "seconds", "late"),
     [
@@ -127,7 +136,9 @@ def test_a_scraper_is_late_by_its_own_interval(interval: float | None, seconds: 
 
 def test_the_worst_stands_first_and_the_list_ends() -> None:
     many = [evolve(ANN, name=f"s{n}", last_seen=NOW - 720_000) for n in range(199)]
-    found = warnings([*many, evolve(ANN, lost={"away": 1})], now=NOW, hold=3600.0, problem="store: full")
+    found = warnings(
+        [*many, evolve(ANN, lost={"away": 1})], now=NOW, hold=3600.0, problem="store: full", lost={}
+    )
     assert len(found) == MAX_WARNINGS
     assert found[0].text == "Not ready: store: full"
     assert found[1].text.startswith("ann has missed 1 event")
