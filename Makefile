@@ -51,7 +51,7 @@ test: check $(VENV)/.installed
 # with the libraries that this system lacks (130 MB; nothing is installed) unless there is one; the
 # accessibility checker of the same tests comes by npm.
 screenshots: $(VENV)/.test
-	ONESHOTD_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet -k screenshots tests/e2e/test_status_page.py
+	ONESHOTD_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet -k screenshots tests/e2e/test_status_page_access.py
 
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md.
 soak: $(VENV)/.test $(VENV)/.installed

@@ -7,33 +7,23 @@ can be taken over by what somebody reported, or shuts somebody out.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from chromium import Chromium, Page
-from daemon import BROWSER, REPOSITORY, Daemon, environment
+from chromium import Chromium
+from daemon import REPOSITORY, Daemon, environment
+from e2e.status_page import busy_daemon, post, scrape, shows, text
 from processes import free_port, until
 
 pytestmark = pytest.mark.e2e
-
-#: Set to a folder, the screenshots go there: ``make screenshots``.
-SCREENSHOTS = "ONESHOTD_SCREENSHOTS"
-
-AXE = "axe-core@4.14.1"
 
 HOSTILE = (
     "<script>document.title='taken'</script>",
@@ -49,16 +39,6 @@ HOSTILE = (
 )
 
 
-#: What the busy daemon is told while it is looked at.
-LATELY: tuple[dict[str, str], ...] = (
-    {"type": "login", "result": "denied", "realm": "shop"},
-    {"type": "cron", "task": "sync-stock", "status": "ok", "value": "1.18"},
-    {"type": "login", "result": "ok", "realm": "shop"},
-    {"type": "deploy", "service": "shop", "version": "2.14.2", "by": "ana"},
-    {"type": "login", "result": "ok", "realm": "back office"},
-)
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with Chromium(tmp_path_factory.mktemp("chromium")) as running:
@@ -67,21 +47,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with an hour behind it; two scrapers come, one stays away."""
-    folder = tmp_path_factory.mktemp("busy")
-    command = [sys.executable, "-m", "e2e.example_hour", str(folder / "oneshotd.sqlite")]
-    env = {**environment(), "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
-    subprocess.run(command, env=env, check=True, timeout=60)
-    with Daemon(folder) as daemon:
-        for labels in LATELY:
-            post(daemon, **labels)
-            scrape(daemon, "prometheus-a")
-            scrape(daemon, "victoria-1")
-            time.sleep(1.0)  # their interval
-        post(daemon, type="login", result="ok", realm="shop")
-        scrape(daemon, "prometheus-a")
+    with busy_daemon(tmp_path_factory.mktemp("busy")) as daemon:
         yield daemon
-        assert daemon.errors() == []
 
 
 @pytest.fixture
@@ -89,24 +56,6 @@ def fresh(tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(tmp_path) as daemon:
         yield daemon
         assert daemon.errors() == []
-
-
-def post(daemon: Daemon, **labels: str) -> None:
-    body = urllib.parse.urlencode(labels).encode()
-    with BROWSER.open(urllib.request.Request(f"{daemon.url}/event", data=body), timeout=10) as answer:
-        assert answer.status == 200
-
-
-def scrape(daemon: Daemon, name: str) -> str:
-    return daemon.get(f"/metrics?scraper={name}")
-
-
-def text(page: Page, selector: str = "body") -> str:
-    return str(page.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
-
-
-def shows(page: Page, words: str, selector: str = "body") -> None:
-    until(lambda: words in text(page, selector), 20, lambda: f"{words!r} in {text(page, selector)!r}")
 
 
 def test_it_says_what_there_is(busy: Daemon, browser: Chromium) -> None:
@@ -293,101 +242,3 @@ def test_what_was_missed_is_said_also_of_one_that_is_given_up(browser: Chromium,
         shows(page, "prometheus-a has missed 1 event for good", "#state")
         shows(page, "It is no longer waited for.", "#state")
         assert "Events were lost" in text(page, "#state")
-
-
-def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:
-    """A hardened browser, or one in a terminal, would show an empty page."""
-    page = browser.page(script=False)
-    page.goto(busy.url)
-    root = page.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
-    html = page.call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
-    for words in ("has not come for", "unit_failed", "prometheus-a", "reload for newer", "scrape_configs:"):
-        assert words in html
-    assert "<button" not in html
-
-
-@pytest.mark.parametrize("width", [320, 360, 768, 1200])
-def test_nothing_has_to_be_scrolled_sideways(busy: Daemon, browser: Chromium, width: int) -> None:
-    """On a phone half of each line would be out of sight."""
-    page = browser.page(width=width)
-    page.goto(busy.url)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    wide = page.evaluate(
-        "[...document.querySelectorAll('#live *')]"
-        ".filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML)"
-    )
-    assert wide == []
-
-
-def test_the_keyboard_reaches_everything(busy: Daemon, browser: Chromium) -> None:
-    """Who has no mouse could not copy the configuration."""
-    page = browser.page()
-    page.goto(busy.url)
-    shows(page, "Copy", "#how")
-    reached = []
-    for _ in range(12):
-        page.press("Tab")
-        reached.append(page.evaluate("document.activeElement.innerText.split('\\n')[0]"))
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", reached
-    assert reached[0] == "Skip to the state"
-    assert reached.count("Copy") == 4 and "Pause" in reached and "scrape_configs:" in reached
-
-
-def test_a_block_can_be_copied(busy: Daemon, browser: Chromium) -> None:
-    page = browser.page()
-    page.goto(busy.url)
-    page.call("Page.bringToFront")
-    shows(page, "Copy", "#how")
-    page.evaluate("document.querySelectorAll('#how .copy')[0].click()")
-    shows(page, "Copied", "#how")
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of the accessibility checker, from npm."""
-    cache = REPOSITORY / ".cache" / "npm"
-    cache.mkdir(parents=True, exist_ok=True)
-    packed = cache / f"{AXE.replace('@', '-')}.tgz"
-    if not packed.exists():
-        npm = shutil.which("npm")
-        if npm is None and not os.environ.get("CI"):
-            pytest.skip("axe-core comes from npm, and there is none here")
-        assert npm is not None, "axe-core comes from npm, and there is none here"
-        subprocess.run(
-            [npm, "pack", "--silent", AXE], cwd=cache, check=True, timeout=120, capture_output=True
-        )
-    folder = tmp_path_factory.mktemp("axe")
-    shutil.unpack_archive(packed, folder, filter="data")
-    return (folder / "package" / "axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
-def test_axe_finds_nothing(busy: Daemon, browser: Chromium, axe: str, dark: bool, width: int) -> None:
-    """Somebody could not read the page, or not with what they read with."""
-    page = browser.page(width=width, dark=dark)
-    page.goto(busy.url)
-    shows(page, "Copy", "#how")
-    page.evaluate(f"{axe}; true")
-    result: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-    assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in result["violations"]] == []
-    checked = page.evaluate("axe.run(document).then((r) => r.passes.map((rule) => rule.id))")
-    assert {"color-contrast", "svg-img-alt", "button-name"} <= set(checked)
-
-
-def test_the_screenshots(busy: Daemon, browser: Chromium, tmp_path: Path) -> None:
-    """Light, dark and on a phone; the documentation shows them."""
-    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
-    grounds = {}
-    for name, width, height, dark in (
-        ("status-light", 1200, 1180, False),
-        ("status-dark", 1200, 1180, True),
-        ("status-phone", 360, 1100, False),
-    ):
-        page = browser.page(width=width, dark=dark)
-        page.goto(busy.url)
-        shows(page, "Updates itself", "#link")
-        (folder / f"{name}.png").write_bytes(page.screenshot(height=height))
-        grounds[name] = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert grounds["status-dark"] != grounds["status-light"] == grounds["status-phone"]
-    assert all(10_000 < path.stat().st_size < 300_000 for path in folder.glob("status-*.png"))
