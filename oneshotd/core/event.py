@@ -9,8 +9,8 @@ downstream of `core/wire.py` takes it apart again except to look (`labels_of`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 from attrs import field, frozen
 
@@ -125,3 +125,36 @@ class Sample(NamedTuple):
     series: str
     value: str
     at: int | None = None
+
+
+class Counts(Sequence[Sample]):
+    """Samples of one metric without a time of their own, by columns.
+
+    A sequence of samples as any other; but those of tens of thousands of events are not made one
+    by one.
+    """
+
+    def __init__(self, series: Sequence[str], values: Sequence[str]) -> None:
+        self.series, self.values = series, values
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return Counts(self.series[index], self.values[index])
+        return Sample(self.series[index], self.values[index])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(Sample, self.series, self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list has none, either

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oneshotd.core.event import Sample, metric_of
+from oneshotd.core.event import Counts, Sample, metric_of
 
 CONTENT_TYPE_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,6 +43,8 @@ def text(samples: Iterable[Sample]) -> bytes:
 
     An explicit timestamp is written in milliseconds, as this format has it.
     """
+    if isinstance(samples, Counts):
+        return _counts(samples)
     families: dict[str, list[str]] = {}
     prefix, lines = "\n", [""]  # of no series
     for series, value, at in samples:
@@ -61,6 +63,8 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
 
     :param samples: the samples of a series stand together and ascend, as the format demands.
     """
+    if isinstance(samples, Counts):
+        return _counts(samples)
     families: dict[str, list[str]] = {}
     prefix, lines = "\n", [""]
     for series, value, at in samples:
@@ -71,6 +75,17 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
         else:
             lines.append(f"{series} {value} {at // 1000}{_MILLISECONDS[at % 1000]}")
     return "".join(["".join(lines) for lines in families.values()]).encode()
+
+
+def _counts(samples: Counts) -> bytes:
+    """The same in both formats."""
+    if not samples:
+        return b""
+    if samples.values.count("1") == len(samples):
+        lines = " 1\n".join(samples.series) + " 1\n"
+    else:
+        lines = "".join([f"{series} {value}\n" for series, value, _ in samples])
+    return (_head(metric_of(samples.series[0])) + lines).encode()
 
 
 def _family(families: dict[str, list[str]], series: str) -> tuple[str, list[str]]:

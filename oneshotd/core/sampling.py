@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import compress, repeat
+from itertools import compress
 
 from attrs import field, frozen, validators
 
-from oneshotd.core.event import Pending, Sample, metric_of
+from oneshotd.core.event import Counts, Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
 
 #: Series that `Plan.queueing` names at most: it feeds a warning, not an account.
@@ -167,24 +167,23 @@ def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
     if pending.owed_total or any(pending.values):
         return None
     rows, series = len(pending), pending.series
-    if rows > caps.samples and len(set(series[: caps.samples])) == caps.samples:
-        counts: dict[str, int] = dict.fromkeys(series[: caps.samples], 1)
-        rows = caps.samples
-        while rows < len(pending) and series[rows] in counts:
-            counts[series[rows]] += 1
-            rows += 1
+    first = series[: caps.samples]
+    seen = set(first)
+    if len(seen) == len(first) and (rows == len(first) or series[len(first)] not in seen):
+        shown, values, rows = first, ["1"] * len(first), len(first)
     else:
         counts = Counter(series)
-    lines = "\n".join(counts)
-    size = (len(lines) if lines.isascii() else len(lines.encode())) + len(counts) * (2 + len(COUNT))
-    size += sum(map(head_size, _names(lines, counts)))
-    if len(counts) > caps.samples or size > caps.bytes:
+        if len(counts) > caps.samples:
+            return None
+        shown, values = list(counts), list(map(str, counts.values()))
+    lines = "\n".join(shown)
+    size = (len(lines) if lines.isascii() else len(lines.encode())) + len(shown) * (2 + len(COUNT))
+    names = _names(lines, shown)
+    if size + sum(map(head_size, names)) > caps.bytes:
         return None
-    values = ["1" if count == 1 else str(count) for count in counts.values()]
     return Plan(
-        # `Sample(…)` for each, without the function that a named tuple puts around its making.
-        samples=list(map(tuple.__new__, repeat(Sample), zip(counts, values, repeat(None), strict=False))),
-        ats=list(pending.ats[:rows]),
+        samples=Counts(shown, values) if len(names) == 1 else list(map(Sample, shown, values)),
+        ats=pending.ats[:rows],
         cursor=_cursor(pending, rows),
         newly_owed=[],
         went_out=[],

@@ -7,7 +7,7 @@ from hypothesis import given
 from prometheus_client.parser import text_string_to_metric_families
 from strategies import labels, metric_names
 
-from oneshotd.core.event import Pending, escape, labels_of, metric_of, series_text
+from oneshotd.core.event import Counts, Pending, Sample, escape, labels_of, metric_of, series_text
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,11 @@ def test_two_series_never_share_a_text(first: dict[str, str], second: dict[str, 
 def test_the_length_of_pending_is_its_number_of_events() -> None:
     assert len(Pending(seqs=(4, 7), series=("m", "m"), values=(None, "1"), ats=(1, 2))) == 2
     assert not Pending()
+
+
+def test_samples_by_columns_are_a_sequence_of_samples() -> None:
+    counts = Counts(["a", "b"], ["1", "2"])
+    samples = [Sample("a", "1"), Sample("b", "2")]
+    assert counts == samples == list(counts)
+    assert (counts[1], counts[1:], len(counts)) == (samples[1], samples[1:], 2)
+    assert counts != samples[:1] and counts != "ab" and counts != 2
