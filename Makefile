@@ -19,6 +19,7 @@ help:
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
 	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
+	@echo "make bench   measures beside references, on a machine with nothing else to do"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
 
