@@ -18,6 +18,9 @@ from oneshotd.core.abilities import Timestamps
 from oneshotd.core.address import Networks, parse_network
 from oneshotd.core.wire import Rules
 
+#: As the host of an address: both loopback addresses, whatever /etc/hosts says.
+LOCALHOST = "localhost"
+
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -77,7 +80,8 @@ def port(text: str) -> int:
 class UdpAddress:
     """Where datagrams are taken.
 
-    :param host: an IP address, or None for every address of both families.
+    :param host: an IP address, "localhost" for the loopback addresses of both families, or None
+        for every address of both.
     """
 
     host: str | None
@@ -85,13 +89,15 @@ class UdpAddress:
 
     @classmethod
     def parse(cls, text: str) -> UdpAddress:
-        """Of ``8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
+        """Of ``8090``, ``localhost:8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
 
         :raises ValueError: "expected …, got …".
         """
         host, colon, number = text.rpartition(":")
         if not colon:
             return cls(host=None, port=port(text))
+        if host == LOCALHOST:
+            return cls(host=host, port=port(number))
         bracketed = host.startswith("[") and host.endswith("]")
         try:
             address = ip_address(host[1:-1] if bracketed else host)
@@ -126,11 +132,15 @@ class StoreAddress:
 
 
 def endpoint(text: str) -> str:
-    """Where HTTP is served: a port number, or a Twisted endpoint string, tried when it is used.
+    """Where HTTP is served: a port number, also of localhost alone, or a Twisted endpoint string,
+    tried when it is used.
 
     :raises ValueError: "expected …, got …".
     """
-    if ":" in text:
+    host, colon, number = text.partition(":")
+    if host == LOCALHOST:
+        return f"{host}:{port(number)}"
+    if colon:
         return text
     try:
         return str(port(text))
@@ -246,7 +256,7 @@ class Config:
     http: tuple[str, ...] = _option(
         ("8090",),
         endpoint,
-        "PORT or Twisted endpoint",
+        "PORT, localhost:PORT or Twisted endpoint",
         "where HTTP is served; a port: IPv4 and IPv6",
         tuple,
         validator=_somewhere,

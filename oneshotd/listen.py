@@ -1,7 +1,8 @@
-"""Where the daemon listens: sockets made by us for a bare port, endpoint strings for the rest.
+"""Where the daemon listens: sockets made by us for ports, endpoint strings for the rest.
 
 A bare port means every address, IPv4 and IPv6, through one dual-stack socket: what
-``net.ipv6.bindv6only`` says does not count. Every failure to bind is raised at once, as
+``net.ipv6.bindv6only`` says does not count. A port of localhost means both loopback addresses, so
+that no client depends on which one it tries first. Every failure to bind is raised at once, as
 `OneshotError`: Twisted's own endpoint service would log it and stay up, listening on nothing.
 """
 
@@ -19,7 +20,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.config import UdpAddress
+from oneshotd.config import LOCALHOST, UdpAddress
 from oneshotd.errors import OneshotError
 
 _log = Logger()
@@ -64,6 +65,18 @@ def affordable(connections: int) -> int:
     return fewer
 
 
+def http_ports(reactor: Any, where: str, factory: Factory[Any]) -> list[IListeningPort]:
+    """As `listen_http`, and at ``localhost:PORT``, which takes two ports where there is IPv6.
+
+    :raises OneshotError: it cannot listen there; the text says where and why.
+    """
+    host, _, port = where.partition(":")
+    if host != LOCALHOST:
+        return [listen_http(reactor, where, factory)]
+    sockets = _loopback("HTTP", socket.SOCK_STREAM, int(port))
+    return [_adopted(reactor, where, sock, factory) for sock in sockets]
+
+
 def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
     """Serve `factory` at a bare port number (0: a free one) or a Twisted endpoint string.
 
@@ -71,7 +84,10 @@ def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPo
     """
     if not where.isdecimal():
         return _listen_endpoint(reactor, where, factory)
-    sock = _every_address("HTTP", socket.SOCK_STREAM, int(where))
+    return _adopted(reactor, where, _every_address("HTTP", socket.SOCK_STREAM, int(where)), factory)
+
+
+def _adopted(reactor: Any, where: str, sock: socket.socket, factory: Factory[Any]) -> IListeningPort:
     family = sock.family
     descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
     return _at_once(where, AdoptedStreamServerEndpoint(reactor, descriptor, family).listen(factory))
@@ -86,6 +102,19 @@ def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningP
     """
     endpoint = UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)
     return _at_once(f"unix:{path}", endpoint.listen(factory))
+
+
+def udp_sockets(address: UdpAddress) -> list[socket.socket]:
+    """As `udp_socket`, and for localhost, which takes two sockets where there is IPv6.
+
+    :raises OneshotError: it cannot listen there; the text says where and why.
+    """
+    if address.host != LOCALHOST:
+        return [udp_socket(address)]
+    sockets = _loopback("UDP", socket.SOCK_DGRAM, address.port)
+    for sock in sockets:
+        _enlarge(sock)
+    return sockets
 
 
 def udp_socket(address: UdpAddress) -> socket.socket:
@@ -113,6 +142,23 @@ def _every_address(door: str, kind: socket.SocketKind, port: int) -> socket.sock
         return _bound(socket.AF_INET, kind, ("0.0.0.0", port))
     except OSError as error:
         raise _busy(door, kind, port, error) from error
+
+
+def _loopback(door: str, kind: socket.SocketKind, port: int) -> list[socket.socket]:
+    """Bound sockets for 127.0.0.1 and ::1, or the first alone, at the same port."""
+    try:
+        first = _bound(socket.AF_INET, kind, ("127.0.0.1", port))
+    except OSError as error:
+        raise _busy(door, kind, port, error, "127.0.0.1") from error
+    port = first.getsockname()[1]
+    try:
+        return [first, _bound(socket.AF_INET6, kind, ("::1", port))]
+    except OSError as error:
+        if error.errno in _NO_IPV6:
+            _log.info("{door}: no IPv6 here, listening on 127.0.0.1 only, port {port}", door=door, port=port)
+            return [first]
+        first.close()
+        raise _busy(door, kind, port, error, "::1") from error
 
 
 def _one_address(host: str, port: int) -> socket.socket:
@@ -167,6 +213,9 @@ def _listen_endpoint(reactor: Any, where: str, factory: Factory[Any]) -> IListen
     except Exception as error:
         # A wrong string raises whatever its parser stumbled over: ValueError, TypeError, KeyError,
         # OSError for a missing certificate, OpenSSL's own.
+        if kind == "systemd" and isinstance(error, LookupError):
+            # Nothing was passed, or not under that name: the socket unit is not started.
+            raise OneshotError(f"HTTP: {where}: systemd has passed no such socket ($LISTEN_FDS)") from error
         raise OneshotError(f"HTTP: {where}: {str(error) or type(error).__name__}") from error
     return _at_once(where, listening)
 

@@ -20,7 +20,8 @@ from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
-from oneshotd.listen import affordable, listen_backup, listen_http, udp_socket
+from oneshotd.listen import affordable, http_ports, listen_backup, udp_sockets
+from oneshotd.notify import Notifier, Supervision
 from oneshotd.reading import Reading
 from oneshotd.store.clock import Clock
 from oneshotd.store.ledger import Limits
@@ -48,14 +49,16 @@ class OneshotService(Service):
     """One daemon. Ports are bound in the privileged part of the start, the store is opened as
     the service's user, and nothing is served before both are there.
 
+    :param supervision: whom to tell that it serves, lives and ends.
     :raises OneshotError: from the start, with the reason.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    def __init__(self, reactor: Any, config: Config, supervision: Supervision | None = None) -> None:
         self._reactor = reactor
         self._config = config
+        self._notifier = Notifier(reactor, supervision or Supervision())
         self._trouble: str | None = "starting"
         self._upkeep: IDelayedCall | None = None
         self._ports: list[IListeningPort] = []
@@ -82,14 +85,17 @@ class OneshotService(Service):
             self._rules = Rules(metric=self._config.metric, taken=self._telemetry.reserved_names())
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        self._udp_sockets = [udp_socket(address) for address in self._config.udp]
-        self._ports = [listen_http(self._reactor, where, self._site) for where in self._config.http]
+        self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
+        self._ports = [
+            port for where in self._config.http for port in http_ports(self._reactor, where, self._site)
+        ]
         if self._config.backup_socket is not None:
             self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
 
     def startService(self) -> None:
         """Open the store and start to serve."""
         super().startService()
+        self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
         self._store = SQLiteStore(
             config.store.path,
@@ -153,6 +159,7 @@ class OneshotService(Service):
     def stopService(self) -> Deferred[None]:
         """Take nothing new, see to the end what is under way, then close the store."""
         super().stopService()
+        self._notifier.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -174,6 +181,7 @@ class OneshotService(Service):
         await self._at_most(LAST_WRITES, self._store.close(), "closing the store")
         self._intake.flush()
         self._say_what_is_left()
+        self._notifier.stop()
 
     async def _at_most(self, seconds: float, work: Deferred[None], what: str) -> None:
         try:
@@ -216,6 +224,7 @@ class OneshotService(Service):
         if self._trouble == "starting":
             self._trouble = None
             self._log.info("oneshotd is ready")
+            self._notifier.ready(f"serves {', '.join(_where(port.getHost()) for port in self._ports)}")
 
     async def _prune(self) -> None:
         for loss in await self._store.prune():
@@ -243,7 +252,7 @@ def _where(address: Any) -> str:
     return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
 
 
-def assemble(reactor: Any, config: Config) -> IService:
+def assemble(reactor: Any, config: Config, supervision: Supervision | None = None) -> IService:
     """The daemon as a service; nothing is opened before it is started."""
-    service: IService = OneshotService(reactor, config)
+    service: IService = OneshotService(reactor, config, supervision)
     return service

@@ -21,6 +21,7 @@ from oneshotd import __version__
 from oneshotd.config import OPTIONS, Config, Option
 from oneshotd.errors import ConfigError, OneshotError
 from oneshotd.logs import add_filtered_observer
+from oneshotd.notify import Supervision
 from oneshotd.options import configure
 
 _log = Logger()
@@ -115,7 +116,8 @@ class Daemon(MultiService):
         super().setServiceParent(parent)
         if isinstance(parent, Componentized) and self._options.parent is not None:
             level = self._options.config.log_level
-            add_filtered_observer(parent, self._reactor, self._options.parent, level)
+            journal = os.environ.get("JOURNAL_STREAM")
+            add_filtered_observer(parent, self._reactor, self._options.parent, level, journal)
 
     def privilegedStartService(self) -> None:
         with _unstartable():
@@ -148,5 +150,6 @@ def makeService(options: Options) -> IService:
     # the making takes.
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
     daemon = Daemon(reactor, options)
-    assemble(reactor, options.config).setServiceParent(daemon)
+    supervision = Supervision.of(os.environ, os.getpid())
+    assemble(reactor, options.config, supervision).setServiceParent(daemon)
     return daemon

@@ -19,7 +19,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 
 #: What would change the daemon's options behind a test's back.
-FOREIGN_VARIABLES = ("LOG_LEVEL", "STATE_DIRECTORY", "LISTEN_FDS", "LISTEN_PID", "http_proxy", "HTTP_PROXY")
+FOREIGN_VARIABLES = (
+    *("LOG_LEVEL", "STATE_DIRECTORY", "JOURNAL_STREAM", "http_proxy", "HTTP_PROXY"),
+    *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+)
 
 #: No proxy, whatever the environment says: everything is on this machine.
 BROWSER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -23,7 +23,7 @@ from twisted.logger import globalLogPublisher
 from oneshotd import listen
 from oneshotd.config import UdpAddress
 from oneshotd.errors import OneshotError
-from oneshotd.listen import listen_backup, listen_http, udp_socket
+from oneshotd.listen import http_ports, listen_backup, listen_http, udp_socket, udp_sockets
 
 #: No client waits longer.
 SECONDS = 10
@@ -138,6 +138,48 @@ async def test_without_ipv6_ipv4_is_served_and_the_log_says_so(reactor: Any) -> 
     assert doors == ["HTTP", "UDP"]
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest_twisted.ensureDeferred
+async def test_localhost_is_both_loopback_addresses_and_no_other(reactor: Any, client: str) -> None:
+    """What only this machine is to reach would be open to the network, or closed to those of its
+    programs that try the other family first."""
+    peers = Peers()
+    ports = http_ports(reactor, "localhost:0", peers)
+    with socket.create_connection((client, number(ports[0]))):
+        host = await peers.came.addTimeout(SECONDS, reactor)
+    assert {cast(IPv4Address, port.getHost()).host for port in ports} <= {"127.0.0.1", "::1"}
+    for port in ports:
+        await maybeDeferred(port.stopListening)
+    assert host == client
+    sockets = udp_sockets(UdpAddress(host="localhost", port=0))
+    (port_number,) = {sock.getsockname()[1] for sock in sockets}
+    (sock,) = [sock for sock in sockets if sock.getsockname()[0] == client]
+    assert send(b"type=test", (client, port_number), sock) == client
+    assert {sock.getsockname()[0] for sock in sockets} <= {"127.0.0.1", "::1"}
+    for sock in sockets:
+        sock.close()
+
+
+def test_localhost_without_ipv6_is_ipv4(reactor: Any) -> None:
+    """The installed configuration would not start on such a machine."""
+    with without_ipv6(), logged() as events:
+        (sock,) = udp_sockets(UdpAddress(host="localhost", port=0))
+    with sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+    assert [event["door"] for event in events if "no IPv6 here" in (event.get("log_format") or "")] == ["UDP"]
+
+
+@pytest.mark.parametrize("taken", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_localhost_with_one_of_two_taken_is_refused(reactor: Any, taken: str) -> None:
+    """Another program would get half of what is meant for the daemon."""
+    family = socket.AF_INET6 if ":" in taken else socket.AF_INET
+    with socket.create_server((taken, 0), family=family) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OneshotError) as raised:
+            http_ports(reactor, f"localhost:{port}", Peers())
+    assert str(raised.value) == f"HTTP: tcp port {port} of {taken} is in use"
+
+
 def test_one_udp_address_takes_nothing_from_others() -> None:
     """A door that was meant for the machine itself would be open to the network."""
     with udp_socket(UdpAddress(host="127.0.0.1", port=0)) as sock:
@@ -227,7 +269,8 @@ def test_an_address_that_is_not_ours_is_said_at_once() -> None:
         ("tcp:x", "HTTP: tcp:x: "),
         ("tcp:", "HTTP: tcp:: "),
         ("unix:/nowhere/at/all", "HTTP: unix:/nowhere/at/all: "),
-        ("systemd:domain=INET:index=7", "HTTP: systemd:domain=INET:index=7: "),
+        ("systemd:domain=INET:index=7", "HTTP: systemd:domain=INET:index=7: systemd has passed no such"),
+        ("systemd:domain=INET:name=x", "HTTP: systemd:domain=INET:name=x: systemd has passed no such"),
         ("ssl:0:privateKey=/nowhere.pem", "HTTP: ssl:0:privateKey=/nowhere.pem: .*nowhere.pem"),
     ],
 )

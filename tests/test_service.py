@@ -63,7 +63,7 @@ class House:
         self.closed: list[str] = []
         self.store: TroubledStore
         self.real: SQLiteStore
-        monkeypatch.setattr(module, "listen_http", lambda *_: Port(self.closed))
+        monkeypatch.setattr(module, "http_ports", lambda *_: [Port(self.closed)])
         monkeypatch.setattr(module, "SQLiteStore", self._open)
         self.config = Config(
             store=StoreAddress(kind="sqlite", path=str(folder / "store")),

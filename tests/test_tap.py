@@ -1,5 +1,6 @@
 """`twistd oneshot`: its help, its one-line errors, its log level, and how it fails to start."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from twisted.application.service import Application, Service
 from twisted.logger import ILogObserver, LogLevel
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from oneshotd import __version__, config
@@ -22,6 +24,7 @@ from oneshotd.tap import Daemon, Options, Unstartable
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOG_LEVEL", raising=False)
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
 
 
 def parsed(*words: str) -> Config:
@@ -139,6 +142,36 @@ def test_what_is_below_the_level_is_not_logged(
         say(app, level)
     said = re.findall("<(.*)>", capsys.readouterr().out)
     assert said == list(config.LOG_LEVELS[config.LOG_LEVELS.index(least) :])
+
+
+def test_in_the_journal_each_line_has_its_level_and_no_time(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`journalctl -p err` would show nothing, or a traceback's first line only."""
+    with open(1, "w", closefd=False) as stdout:
+        found = os.fstat(1)
+        monkeypatch.setattr("sys.stdout", stdout)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        app = application("debug", {"nodaemon": True})
+        for level in config.LOG_LEVELS:
+            say(app, level)
+        observer: ILogObserver = app.getComponent(ILogObserver)
+        bug = {"log_level": LogLevel.critical, "log_namespace": "n", "log_format": "bug"}
+        observer({**bug, "log_failure": Failure(OSError("x"))})
+    said = capfd.readouterr().out.splitlines()
+    assert said[:5] == ["<7><debug>", "<6><info>", "<4><warn>", "<3><error>", "<2><critical>"]
+    assert said[5] == "<2>bug" and len(said) > 6
+    assert all(line.startswith("<2>") for line in said[5:])
+
+
+@pytest.mark.parametrize("stream", ["1:1", "nonsense", ""])
+def test_what_is_not_the_journal_gets_the_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stream: str
+) -> None:
+    """A daemon started from a service's shell, its output in a file, would log without time."""
+    monkeypatch.setenv("JOURNAL_STREAM", stream)
+    say(application("info", {"nodaemon": True}), "warn")
+    assert re.fullmatch(r"\S+ \[n#warn\] <warn>\n", capsys.readouterr().out)
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ from oneshotd.web.receipt import Receipt, Shipment, State
 #: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
 REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
 
+#: Seconds that a request gets at the daemon's end to be complete, and a new connection to send one:
+#: between its opening and its first byte there is a moment for every client.
+LAST_WORD = 1.0
+
 #: Open connections; half of the 2048 descriptors that are reasonable to expect (see setrlimit(2)).
 MAX_CONNECTIONS = 1000
 
@@ -85,6 +89,13 @@ class Channel(http.HTTPChannel):
     def is_resting(self) -> bool:
         """Whether nothing of a request is here, and nothing is watched over."""
         return self._waiting and not self._receipts
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is in the middle of a request, or so new that there was none yet."""
+        if self.handling or self._peer_finished:
+            return False
+        return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < LAST_WORD)
 
     # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
 
@@ -319,7 +330,9 @@ class Site(server.Site):
         self.finishing = True
         self._empty = Deferred()
         for channel in list(self._channels):
-            if not channel.handling:
+            if channel.is_awaited:
+                channel.setTimeout(LAST_WORD)
+            elif not channel.handling:
                 channel.loseConnection()
         if not self._channels:
             self._empty.callback(None)
