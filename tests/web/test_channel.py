@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from web.bare_scraper import Scraper
 from web.house import MANY, open_house, reactor, until
 
-from oneshotd.web.channel import Channel
+from oneshotd.web.channel import LAST_WORD, Channel
 
 #: Seconds of the time limits here, and how much later a loaded machine may be.
 BRIEF, LATE = 0.3, 5.0
@@ -304,3 +304,37 @@ async def test_a_length_with_thousands_of_digits_is_refused(tmp_path: Path, digi
         with house.scraper() as scraper:
             scraper.send(b"POST /event HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"1" * digits + b"\r\n\r\n")
             assert (await scraper.rest()).startswith(b"HTTP/1.1 400 ")
+
+
+# The daemon's end
+
+
+@pytest_twisted.ensureDeferred
+async def test_at_the_end_who_has_just_come_may_still_ask(tmp_path: Path) -> None:
+    """With each restart a request or two would be cut, though the next daemon had answered them."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as fresh, house.scraper() as begun:
+            begun.send(b"GET /healthz HT")
+            await until(lambda: any(channel.began for channel in house.site._channels), lambda: "no bytes")
+            await until(lambda: len(house.site._channels) == 2, lambda: "not both connections")
+            gone = house.site.finish()
+            fresh.ask(path="/healthz")
+            begun.send(b"TP/1.1\r\nHost: a\r\n\r\n")
+            assert (await fresh.answer()).status == (await begun.answer()).status == 200
+            await gone
+
+
+@pytest_twisted.ensureDeferred
+async def test_at_the_end_nobody_waits_for_those_who_say_nothing(tmp_path: Path) -> None:
+    """A port scanner, or a client with an open connection, would hold up every restart."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as silent, house.scraper() as resting:
+            resting.ask(path="/healthz")
+            assert (await resting.answer()).status == 200
+            await until(lambda: len(house.site._channels) == 2, lambda: "not both connections")
+            since = reactor.seconds()
+            gone = house.site.finish()
+            await resting.rest()
+            assert reactor.seconds() - since < LAST_WORD
+            await ended(silent, since, LAST_WORD)
+            await gone
