@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
 
-.PHONY: help run check core web rest lint test screenshots soak fuzz bench clean
+.PHONY: help run check core web rest lint test screenshots soak fuzz bench deb deb-test clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
@@ -20,6 +20,8 @@ help:
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
 	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
 	@echo "make bench   measures beside references, on a machine with nothing else to do"
+	@echo "make deb     the Debian package, built in a clean tree, into ./dist/"
+	@echo "make deb-test  install that package in another clean tree, and run it there"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
 
@@ -68,6 +70,14 @@ fuzz: $(VENV)/.test
 # Wants a machine with nothing else to do. One measure: make bench BENCH=post
 bench: $(VENV)/.test $(VENV)/.installed
 	PYTHONPATH=.:tests $(BIN)/python -m bench $(BENCH)
+
+# Both take root and mmdebstrap, and say so where these are missing. The trees are kept for a week
+# in .cache/.
+deb: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m deb build
+
+deb-test: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m deb test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

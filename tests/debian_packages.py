@@ -165,7 +165,7 @@ class _Archive:
         if self.suite is not None:
             conf += OTHER_SUITE_CONF
             signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-            (self.room / "sources.list").write_text(f"deb {signed}{_mirror()} {self.suite} main\n")
+            (self.room / "sources.list").write_text(f"deb {signed}{mirror()} {self.suite} main\n")
         (self.room / "apt.conf").write_text(conf.format(room=self.room))
         done = self._apt("update", check=False)
         if done.returncode != 0:
@@ -217,7 +217,7 @@ class _Archive:
         return _run(["apt-get", "-c", str(self.room / "apt.conf"), "-qq", *words], cwd=cwd, check=check)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """The mirror from which the system takes Debian itself, not its security updates."""
     targets = _run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]

@@ -1,0 +1,206 @@
+"""The manual pages, out of what the programs say of themselves.
+
+oneshotd(8) has the option table, oneshotd.toml(5) the commented file, oneshot-emit(1) its --help.
+
+    python3 debian/manpages.py FOLDER
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from oneshotd import __version__  # noqa: E402  (the tree's, not an installed one)
+from oneshotd.config import OPTIONS  # noqa: E402
+from oneshotd.emit_help import HELP  # noqa: E402
+
+DAEMON = r"""
+.SH NAME
+oneshotd \- hand each reported event exactly once to every Prometheus
+.SH SYNOPSIS
+.B twistd3
+.RI [ "OPTIONS OF TWISTD" ]
+.B oneshot
+.RI [ OPTIONS ]
+.SH DESCRIPTION
+oneshotd takes reports of things that happened (a deployment, a finished backup, a failed cron job)
+over HTTP and UDP, and gives each of them exactly once to every Prometheus-style scraper that reads
+.IR /metrics ,
+as one sample. An event is on disk before its report is answered.
+.PP
+It is a plugin of
+.BR twistd3 (1).
+As installed by the package it runs as the service
+.BR oneshotd.service ,
+under the user oneshotd, reads
+.IR /etc/oneshotd/oneshotd.toml ,
+and serves this machine alone on port 8090; the file's first lines say who else may report and scrape.
+.BR oneshot\-emit (1)
+reports an event from a shell.
+.SH OPTIONS
+The command line wins over the file, the file over the environment. Durations are written 500ms, 90s,
+5m, 1h, 1d; sizes 512K, 64M, 1G.
+.TP
+.BI \-\-config " FILE"
+a TOML file with the same options, see
+.BR oneshotd.toml (5)
+"""
+
+DAEMON_END = r"""
+.SH ENVIRONMENT
+.TP
+.B LOG_LEVEL
+the log level, where no option says it
+.TP
+.B STATE_DIRECTORY
+where the store lies, where no option says it; systemd sets it
+.TP
+.B USE_EXPLICIT_TIMESTAMPS
+"true": as \-\-timestamps event
+.TP
+.BR NOTIFY_SOCKET ", " WATCHDOG_USEC
+whom to tell that the daemon serves, lives and ends, see
+.BR sd_notify (3)
+.TP
+.BR LISTEN_FDS ", " LISTEN_FDNAMES
+sockets that are handed over, see
+.BR systemd.socket (5);
+\-\-http systemd:domain=INET:name=oneshotd.socket takes one
+.TP
+.B JOURNAL_STREAM
+where standard output is this file, each log line begins with its level, see
+.BR sd\-daemon (3)
+.SH FILES
+.TP
+.I /etc/oneshotd/oneshotd.toml
+the configuration
+.TP
+.I /etc/default/oneshotd
+options for the service's command line
+.TP
+.I /var/lib/oneshotd/oneshotd.sqlite
+the events that are held, and how far each scraper has read; beside it are its \-wal and \-shm
+.SH SIGNALS
+.TP
+.B SIGTERM
+finish what is under way, then end
+.SH SEE ALSO
+.BR oneshot\-emit (1),
+.BR oneshotd.toml (5),
+.BR twistd3 (1),
+and the pages in
+.IR /usr/share/doc/oneshotd ,
+of which semantics.md says what is promised and what is not.
+"""
+
+FILE = r"""
+.SH NAME
+oneshotd.toml \- configuration of oneshotd
+.SH SYNOPSIS
+.I /etc/oneshotd/oneshotd.toml
+.SH DESCRIPTION
+A file in TOML, read by
+.BR oneshotd (8)
+when it starts; each key is an option of its command line without the dashes, and the command line
+wins. A key that the daemon does not know, or a value that is none, keeps it from starting, and the
+log says which. What may be repeated on the command line is a list here.
+.PP
+Durations are written "500ms", "90s", "5m", "1h", "1d"; sizes are bytes, or "512K", "64M", "1G" (K is
+1024). Given below are the defaults; the file that the package installs serves this machine alone.
+.SH KEYS
+"""
+
+FILE_END = r"""
+.SH EXAMPLE
+Everyone in a network may report, two servers may scrape:
+.PP
+.EX
+http = ["8090"]
+udp = ["8090"]
+allow\-emit = ["127.0.0.1", "::1", "192.0.2.0/24"]
+allow\-scrape = ["192.0.2.7", "192.0.2.8"]
+.EE
+.SH SEE ALSO
+.BR oneshotd (8),
+.BR oneshot\-emit (1)
+"""
+
+EMIT_END = r"""
+.SH SEE ALSO
+.BR oneshotd (8),
+and
+.I emitting.md
+in
+.IR /usr/share/doc/oneshotd .
+"""
+
+
+def escape(text: str) -> str:
+    """Plain text for roff."""
+    for plain, roff in (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("`", r"\(ga"), ('"', r"\(dq")):
+        text = text.replace(plain, roff)
+    return re.sub(r"(?m)^(?=[.])", r"\\&", text)
+
+
+def head(name: str, section: int, epoch: float) -> str:
+    day = time.strftime("%Y-%m-%d", time.gmtime(epoch))
+    return f'.TH {escape(name).upper()} {section} {day} "oneshotd {__version__}"'
+
+
+def daemon() -> Iterator[str]:
+    yield DAEMON.strip()
+    for name, option in OPTIONS.items():
+        value = f' " {escape(option.unit)}"' if option.unit else ""
+        default = option.default
+        said = "off" if default is False else ", ".join(default) if isinstance(default, tuple) else default
+        again = "; may be repeated" if option.repeats else ""
+        yield f".TP\n.BI {escape('--' + name)}{value}"
+        yield escape(f"{option.help}{again}; default: {said or 'none'}")
+    yield DAEMON_END.strip()
+
+
+def file() -> Iterator[str]:
+    yield FILE.strip()
+    for block in (ROOT / "etc/oneshotd.toml").read_text(encoding="utf-8").strip().split("\n\n")[1:]:
+        *comment, setting = (line.removeprefix("#") for line in block.splitlines())
+        yield f".TP\n.B {escape(setting)}"
+        yield escape(" ".join(line.strip() for line in comment))
+    yield FILE_END.strip()
+
+
+def emit() -> Iterator[str]:
+    summary, *blocks = re.split(r"\n\n+", HELP.strip())
+    yield ".SH NAME\noneshot\\-emit \\- tell oneshotd that something happened\n.SH SYNOPSIS"
+    yield f".EX\n{escape(blocks[0])}\n.EE\n.SH DESCRIPTION\n{escape(summary)}"
+    for block in blocks[1:]:
+        if re.fullmatch(r"[A-Z][a-z]+( [a-z]+)?", block):
+            yield f".SH {block.upper()}"
+        elif block.startswith("    "):
+            yield f".PP\n.EX\n{escape(block)}\n.EE"
+        else:
+            yield f".PP\n{escape(block)}"
+    yield EMIT_END.strip()
+
+
+def write(folder: Path, epoch: float) -> None:
+    """Write the three pages.
+
+    :param epoch: Unix seconds; their date.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = (("oneshotd", 8, daemon), ("oneshotd.toml", 5, file), ("oneshot-emit", 1, emit))
+    for name, section, page in pages:
+        text = "\n".join([head(name, section, epoch), *page()]) + "\n"
+        (folder / f"{name}.{section}").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    import os
+
+    write(Path(sys.argv[1]), float(os.environ.get("SOURCE_DATE_EPOCH", time.time())))

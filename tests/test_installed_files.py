@@ -1,0 +1,101 @@
+"""What the Debian package and docs/install.md give an operator: it must be true of this daemon."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from oneshotd import __version__
+from oneshotd.config import OPTIONS, Config, UdpAddress
+from oneshotd.options import configure
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFFILE = ROOT / "debian" / "oneshotd.toml"
+UNIT = ROOT / "etc" / "systemd" / "oneshotd.service"
+DROP_INS = ROOT / "etc" / "systemd" / "oneshotd.service.d"
+INSTALL = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+
+_SETTING = re.compile(r"(?m)^#(?=[a-z-]+ = )")
+
+
+def blocks(language: str) -> list[str]:
+    """The page's fenced blocks in this language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", INSTALL)
+
+
+def configured(folder: Path, text: str) -> Config:
+    (folder / "oneshotd.toml").write_text(text, encoding="utf-8")
+    return configure({}, {}, str(folder / "oneshotd.toml"))
+
+
+def settings(text: str) -> list[str]:
+    """The lines of a unit that are neither comment nor empty."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_package_s_version_is_the_program_s() -> None:
+    """apt would show a version that the daemon does not have."""
+    changelog = (ROOT / "debian" / "changelog").read_text(encoding="utf-8")
+    assert changelog.startswith(f"oneshotd ({__version__}-")
+
+
+def test_the_package_depends_on_what_the_program_needs() -> None:
+    """It would be installed beside a Twisted that is too old for it."""
+    said = (ROOT / "debian" / "control").read_text(encoding="utf-8")
+    (needed,) = re.findall(r"install_requires=\[(.*)\]", (ROOT / "setup.py").read_text(encoding="utf-8"))
+    names = {"attrs": "attr", "prometheus_client": "prometheus-client"}
+    for name, least in re.findall(r'"(\w+)>=([\d.]+)"', needed):
+        assert said.count(f" python3-{names.get(name, name)} (>= {least}),\n") == 2, name
+
+
+def test_the_installed_configuration_serves_this_machine_alone(tmp_path: Path) -> None:
+    """Whoever is in the network could report and scrape, from the moment of `apt install` on."""
+    config = configured(tmp_path, CONFFILE.read_text(encoding="utf-8"))
+    assert config.http == ("localhost:8090",)
+    assert config.udp == (UdpAddress(host="localhost", port=8090),)
+    loopback = Config(http=config.http, udp=config.udp)
+    assert config == loopback
+
+
+def test_the_installed_configuration_shows_the_other_options_with_their_defaults(tmp_path: Path) -> None:
+    """Who opens a comment there would change something without meaning to, or not find an option."""
+    text = CONFFILE.read_text(encoding="utf-8")
+    choice, rest = text.split("# ---- Everything else")
+    assert configured(tmp_path, _SETTING.sub("", "#" + rest)) == Config()
+    known = {*tomllib.loads(choice), *tomllib.loads(_SETTING.sub("", "#" + rest))}
+    assert known | {"allow-emit", "allow-scrape", "store"} == set(OPTIONS)
+
+
+def test_the_choice_in_the_installed_configuration_works(tmp_path: Path) -> None:
+    """Who follows its comments would have a daemon that does not start, or one open to all."""
+    choice = CONFFILE.read_text(encoding="utf-8").partition("# ---- Everything else")[0]
+    swapped = re.sub(r"(?m)^(#?)(?=[a-z-]+ = )", lambda found: "" if found[1] else "#", choice)
+    config = configured(tmp_path, swapped)
+    assert (config.http, config.udp) == (("8090",), (UdpAddress(host=None, port=8090),))
+    assert "192.0.2.77" in config.allow_emit and "198.51.100.1" not in config.allow_emit
+    assert "192.0.2.7" in config.allow_scrape and "192.0.2.77" not in config.allow_scrape
+    assert "::1" in config.allow_emit and "::1" in config.allow_scrape
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_page_s_configurations_are_taken(tmp_path: Path, text: str) -> None:
+    configured(tmp_path, text)
+
+
+def test_the_page_s_unit_is_the_package_s_but_for_the_place() -> None:
+    """A venv's daemon would be less well kept, and nobody would notice when the two part."""
+    (unit,) = [text for text in blocks("systemd") if "[Install]" in text]
+    theirs, ours = settings(unit), settings(UNIT.read_text(encoding="utf-8"))
+    (start,) = set(theirs) - set(ours)
+    twistd = "ExecStart=/opt/oneshotd/bin/twistd --nodaemon --pidfile="
+    assert start == f"{twistd} oneshot --config /etc/oneshotd/oneshotd.toml"
+    assert [line for line in ours if line in theirs] == [line for line in theirs if line != start]
+
+
+@pytest.mark.parametrize("name", ["harden.conf", "port.conf"])
+def test_the_page_shows_the_drop_ins_that_are_installed(name: str) -> None:
+    lines = "\n".join(settings((DROP_INS / name).read_text(encoding="utf-8"))) + "\n"
+    assert lines in blocks("systemd")
