@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deb import build, inside, tree, trial
+from deb import boot, build, inside, tree, trial
 
 RESULTS = build.REPOSITORY / "dist"
 
@@ -22,6 +22,9 @@ def main(words: list[str]) -> int:
             return _apart("build", [*build.build_depends(), *build.TOOLS])
         case ["test"]:
             return _apart("test", trial.PACKAGES)
+        case ["inside", "boot", root]:
+            boot.boot(Path(root))
+            return 1
         case ["inside", task, root]:
             inside.enter(Path(root))
             if task == "build":
@@ -42,6 +45,11 @@ def _told(step: Callable[[], None]) -> int:
     return 0
 
 
+def _boot(root: Path) -> None:
+    said = boot.under_systemd(root, trial.package(RESULTS), build.REPOSITORY / "debian" / "tests")
+    print(f"deb: under a real systemd: {said}")
+
+
 def _apart(task: str, packages: Sequence[str]) -> int:
     began = time.monotonic()
     try:
@@ -50,6 +58,9 @@ def _apart(task: str, packages: Sequence[str]) -> int:
             raise tree.Unable(f"there is no {trial.package(RESULTS)}; `make deb` builds it")
         with tree.unpacked(tree.archive(packages)) as root:
             status = inside.apart("deb", "inside", task, str(root))
+        if task == "test" and status == 0:
+            with tree.unpacked(tree.archive(packages)) as root:
+                status = _told(lambda: _boot(root))
     except tree.Unable as reason:
         print(f"deb: {task} is skipped: {reason}")
         return 0

@@ -41,16 +41,16 @@ def apart(module: str, *words: str) -> int:
 
 def enter(root: Path) -> None:
     """Mount what programs in the tree need, and have the loopback."""
-    _run("mount", "--make-rprivate", "/")
-    _run("mount", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", str(root / "proc"))
-    _run("mount", "-t", "tmpfs", "-o", "nosuid,mode=755", "tmpfs", str(root / "dev"))
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", str(root / "proc"))
+    run("mount", "-t", "tmpfs", "-o", "nosuid,mode=755", "tmpfs", str(root / "dev"))
     for name, number in (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)):
         os.mknod(root / "dev" / name, 0o20666, os.makedev(1, number))
         (root / "dev" / name).chmod(0o666)
     for name in ("shm", "pts"):
         (root / "dev" / name).mkdir()
-    _run("mount", "-t", "tmpfs", "-o", "nosuid,nodev,mode=1777", "tmpfs", str(root / "dev/shm"))
-    _run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", str(root / "dev/pts"))
+    run("mount", "-t", "tmpfs", "-o", "nosuid,nodev,mode=1777", "tmpfs", str(root / "dev/shm"))
+    run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", str(root / "dev/pts"))
     (root / "dev/ptmx").symlink_to("pts/ptmx")
     (root / "dev/fd").symlink_to("/proc/self/fd")
     socket.sethostname("clean")
@@ -61,7 +61,8 @@ def enter(root: Path) -> None:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Run it on this machine, which must succeed."""
     subprocess.run(command, check=True, timeout=60)
 
 
