@@ -52,14 +52,13 @@ def version() -> str:
 
 def sources() -> Iterator[Path]:
     """The files that belong to the project, relative to it: those that git would commit."""
+    # Root may build in somebody else's checkout.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others"]
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
+        [*command, "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
+    if listed.returncode != 0:
+        raise Unfit(f"{REPOSITORY} is no checkout: {listed.stderr.strip()}")
     for name in sorted(filter(None, listed.stdout.split("\0"))):
         if (REPOSITORY / name).is_file():
             yield Path(name)
