@@ -131,6 +131,8 @@ def test_at_sigterm_all_that_was_answered_or_in_the_socket_is_on_disk(tmp_path: 
                 read = events_in(daemon.get("/metrics?scraper=ann"))
                 pid = daemon.process.pid
                 os.kill(pid, signal.SIGSTOP)
+                # On a busy machine SIGTERM would come while it is still running, and first.
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                     for number in range(100):
                         sender.sendto(b"n=udp-%d-%d" % (round_, number), ("127.0.0.1", daemon.port))
