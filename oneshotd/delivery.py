@@ -184,7 +184,7 @@ class Delivery:
 
     def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
         """Count what has not."""
-        self._pace.failed(visit.name, len(planned.samples))
+        self._pace.failed(visit.name, planned.samples)
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
@@ -198,7 +198,7 @@ class Delivery:
 
     def count_revoked(self, visit: Visit, planned: Plan) -> None:
         """Count what was thrown away."""
-        self._pace.failed(visit.name, len(planned.samples))
+        self._pace.failed(visit.name, planned.samples)
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.revoked(visit.name, planned.events)
         self._log.info(
@@ -268,6 +268,7 @@ class Delivery:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
             return Shipment(self, visit, self._without_events(visit, wanted), wanted.format.content_type)
         response = self._respond(visit, reservation, wanted)
+        self._own = {}  # no counter may be less than what has just been shown
         shipment = self._shipment(visit, wanted, response)
         planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))

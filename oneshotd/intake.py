@@ -8,6 +8,7 @@ however slow the disk is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Protocol
 
 from attrs import define, frozen
@@ -114,14 +115,20 @@ class Intake:
         return done
 
     def offer(self, events: Sequence[NewEvent], door: str) -> None:
-        """Store events for which nobody waits; each stands alone. Refusals are counted here."""
-        plain = [event for event in events if event.key is None]
-        groups = [Group(events=plain)] if plain else []
-        groups += [Group(events=(event,)) for event in events if event.key is not None]
+        """Store events for which nobody waits, in order; each stands alone. Where there is no room for
+        all, the first are stored. Refusals are counted here."""
+        groups: list[Group] = []
+        for keyed, run in groupby(events, lambda event: event.key is not None):
+            several = list(run)
+            groups += [Group(events=(event,)) for event in several] if keyed else [Group(events=several)]
         try:
             if groups:
                 self._put([_Waiting(group, _size(group.events), door, None) for group in groups])
         except Refused as refused:
+            room = MAX_WAITING_EVENTS - self.load.events
+            if 0 < room < len(events):
+                self.offer(events[:room], door)
+                events = events[room:]
             self._note(refused, len(events))
 
     def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:

@@ -7,10 +7,11 @@ arrive is half as large, and grows again once some have.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from attrs import define, evolve
 
+from oneshotd.core.event import Sample
 from oneshotd.core.sampling import Caps
 
 #: Samples that are asked of every scraper; and bytes, twice the largest event.
@@ -44,10 +45,12 @@ class Pace:
             self._caps, samples=step.samples, bytes=min(self._caps.bytes, max(LEAST_BYTES, share))
         )
 
-    def failed(self, scraper: str, samples: int) -> None:
-        """A response of so many samples came back."""
-        if samples > LEAST_SAMPLES:
-            self._steps[scraper] = _Step(max(LEAST_SAMPLES, samples // 2))
+    def failed(self, scraper: str, samples: Sequence[Sample]) -> None:
+        """A response with these samples came back."""
+        if len(samples) > LEAST_SAMPLES:
+            self._steps[scraper] = _Step(max(LEAST_SAMPLES, len(samples) // 2))
+        elif sum(len(sample.series) for sample in samples) > LEAST_BYTES:  # a few large ones
+            self._steps[scraper] = _Step(LEAST_SAMPLES)
 
     def arrived(self, scraper: str) -> None:
         """A response was delivered."""

@@ -261,6 +261,14 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
     assert rig.figure("oneshotd_events_accepted_total", door="udp") == 3
 
 
+def test_lines_with_and_without_a_key_keep_their_order(rig: Rig) -> None:
+    """A value would be followed by an older one of its series."""
+    events = [NewEvent("a"), NewEvent("b", key="1"), NewEvent("c"), NewEvent("d"), NewEvent("e", key="2")]
+    rig.intake.offer(events, "udp")
+    rig.turn()
+    assert rig.series() == ["a", "b", "c", "d", "e"]
+
+
 def test_datagrams_that_find_no_room_are_counted_and_logged_once(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,9 +279,11 @@ def test_datagrams_that_find_no_room_are_counted_and_logged_once(
             rig.intake.offer([NewEvent("a"), NewEvent("b", key="k"), NewEvent("c")], "udp")
         rig.clock.advance(0.5)
         rig.intake.flush()
-    assert rig.figure("oneshotd_refused_total", reason="busy") == 30
-    assert [event["count"] for event in events if event.get("reason") == "busy"] == [3, 27]
+    assert rig.figure("oneshotd_refused_total", reason="busy") == 28
+    assert [event["count"] for event in events if event.get("reason") == "busy"] == [1, 27]
+    rig.turn()
     assert rig.intake.load.events == 0
+    assert rig.series() == ["a", "b"]
 
 
 def test_an_empty_offer_is_no_reason_to_write(rig: Rig) -> None:

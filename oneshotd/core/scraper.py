@@ -23,9 +23,9 @@ LIVE_AFTER = 3
 #: Identities known at a time; an unknown one beyond gets the daemon's own metrics only.
 MAX_SCRAPERS = 200
 
-#: Events read from the store for one response: what a scraper may be owed (`sampling.Caps.owed`), so
-#: that it still gets to the log, and a response full of different series.
-MAX_PENDING = 30_000
+#: Events read from the store for one response. Above `sampling.Caps.owed`, so that a scraper
+#: that is owed its fill still gets to the log.
+MAX_PENDING = 100_000
 
 #: Seconds that a scraper may take for one scrape: the least, the most, and where it says
 #: nothing. Prometheus' own default is 10 s, and a timeout is at most the scrape interval.

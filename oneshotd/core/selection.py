@@ -1,7 +1,7 @@
 """Which events somebody wants to see: by metric name, labels and time.
 
-A series text is not taken apart for it. Within a label's value a quote is escaped, so `="` stands
-nowhere but between a label's name and its value: a search for `,type="deploy"` cannot go wrong.
+A series text is taken apart only if it may be wanted: if it has `,type="deploy"` somewhere, which may
+also be a value that ends in `,type=`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from oneshotd.core.event import escape, metric_of
+from oneshotd.core.event import escape, labels_of, metric_of
 
 #: The metric name, where it stands among the labels.
 METRIC = "__name__"
@@ -43,12 +43,16 @@ class Selection:
             if value and name != METRIC
         ]
         lacks = [(f'{{{name}="', f',{name}="') for name, value in self.where.items() if not value]
+        labels = {name: value for name, value in self.where.items() if name != METRIC}
 
         def wanted(series: str) -> bool:
-            return (
-                (metric is None or metric_of(series) == metric)
-                and all(first in series or later in series for first, later in has)
-                and not any(first in series or later in series for first, later in lacks)
-            )
+            if metric is not None and metric_of(series) != metric:
+                return False
+            if not all(first in series or later in series for first, later in has):
+                return False
+            if not has and not any(first in series or later in series for first, later in lacks):
+                return True
+            found = labels_of(series)
+            return all(found.get(name, "") == value for name, value in labels.items())
 
         return wanted

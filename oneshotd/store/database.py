@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 
 from twisted.logger import Logger
@@ -169,13 +170,18 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 def _check_schema(connection: sqlite3.Connection) -> None:
     """SQLite believes what the schema says: with one bit flipped in it, a column is gone."""
+    if not _wanted_schema(SCHEMA_VERSION) <= _schema(connection):
+        raise corrupt("its schema is another")
+
+
+@cache
+def _wanted_schema(version: int) -> set[tuple[str, ...]]:
+    """As the package had it at the first opening; it may be replaced while the daemon works."""
     with closing(sqlite3.connect(":memory:")) as model:
-        for number in range(1, SCHEMA_VERSION + 1):
+        for number in range(1, version + 1):
             for statement in _script(number):
                 model.execute(statement)
-        wanted = _schema(model)
-    if not wanted <= _schema(connection):
-        raise corrupt("its schema is another")
+        return _schema(model)
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:

@@ -35,6 +35,8 @@ class Limits:
     :param max_keys: idempotency keys; the oldest beyond it are forgotten before their hold is over.
     :param read_bytes: text read for one response, beyond which the rest follows with the next;
         it bounds what a scraper is owed as well, since the log is read only behind it.
+    :param read_series: different series read from the log for one response, likewise: more than
+        a response holds (`sampling.Caps.samples`) would be read in vain.
     """
 
     hold: float = 3600.0
@@ -43,6 +45,7 @@ class Limits:
     max_bytes: int = 1 << 30
     max_keys: int = 1_000_000
     read_bytes: int = 32 << 20
+    read_series: int = 20_000
 
 
 class Ledger:
@@ -231,14 +234,20 @@ class Ledger:
             if len(seqs) >= limit or size >= self.limits.read_bytes:
                 break
         owed, end = len(seqs), cursor
-        for segment in read(self.connection, cursor):
-            if len(seqs) >= limit or size >= self.limits.read_bytes:
+        different: set[str] = set()
+        for segment in read(self.connection, cursor) if cursor < self.head else ():
+            if (
+                len(seqs) >= limit
+                or size >= self.limits.read_bytes
+                or len(different) > self.limits.read_series
+            ):
                 break
             count = min(limit - len(seqs), len(segment.series))
             seqs.extend(range(segment.first, segment.first + count))
             ats.extend(segment.ats[:count])
             series.extend(segment.series[:count])
             values.extend(segment.values[:count])
+            different.update(segment.series)
             size += sum(map(len, segment.series))
             end = segment.first + count - 1
         return Pending(

@@ -12,7 +12,8 @@ from oneshotd.store.interface import Stretch
 from oneshotd.store.ledger import Ledger
 from oneshotd.store.segments import read_back, seq_before
 
-#: Events and characters of their text beyond which a stretch ends, at the next segment.
+#: Events and characters of their text beyond which a stretch ends: at the next segment, or at once
+#: if all that text is wanted.
 STRETCH_EVENTS = 2000
 STRETCH_TEXT = 1 << 20
 
@@ -28,7 +29,7 @@ def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int)
         )
         end = min(end, accepted_before)
     found: list[Event] = []
-    looked = size = 0
+    looked = size = shown = 0
     for segment, latest_at in read_back(ledger.connection, end):
         if selection.since is not None and latest_at < selection.since:
             break
@@ -38,7 +39,8 @@ def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int)
             size += len(series)
             if wanted(series) and selection.in_time(at):
                 found.append(Event(segment.first + index, at, series, segment.values[index]))
-                if len(found) == limit:
+                shown += len(series)
+                if len(found) == limit or shown >= STRETCH_TEXT:
                     return _stretch(ledger, found, looked, segment.first + index)
         if looked >= STRETCH_EVENTS or size >= STRETCH_TEXT:
             return _stretch(ledger, found, looked, segment.first)

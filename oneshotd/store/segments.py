@@ -148,12 +148,13 @@ def read(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
     """The log beyond seq `after`, a segment (or what is left of the first one) at a time."""
     start = connection.execute("SELECT max(first) FROM segment WHERE first <= ?", (after + 1,)).fetchone()[0]
     cursor = connection.execute(
-        f"SELECT {_COLUMNS} FROM segment WHERE first >= ? AND first + count > ? ORDER BY first",
-        (start or 0, after + 1),
+        f"SELECT {_COLUMNS} FROM segment WHERE first >= ? ORDER BY first", (start or 0,)
     )
     for row in cursor:
         segment = _decode(*row)
         skip = after + 1 - segment.first
+        if skip >= len(segment.series):
+            continue
         if skip > 0:
             segment = Segment(
                 first=after + 1,
@@ -212,6 +213,9 @@ def _decode(
     first: int, count: int, clock_at: int, series_text: str, value_text: str | None, packed: bytes | None
 ) -> Segment:
     try:
+        series = series_text.split("\n")
+        if len(series) != count:
+            raise corrupt(f"segment {first} has {len(series)} events instead of {count}")
         if packed is None:
             ats = [clock_at] * count
         else:
@@ -222,8 +226,7 @@ def _decode(
         values: list[str | None] = [None] * count
         if value_text is not None:
             values = [value or None for value in value_text.split("\n")]
-        series = series_text.split("\n")
-        if not len(series) == len(values) == len(ats) == count:
+        if not len(values) == len(ats) == count:
             raise corrupt(f"the columns of segment {first} differ in length")
         return Segment(first=first, series=series, values=values, ats=ats)
     except (TypeError, AttributeError) as error:  # SQLite gives back whatever type it finds

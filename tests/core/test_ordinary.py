@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneshotd import core
 from oneshotd.core.event import NewEvent
-from oneshotd.core.ordinary import MAX_SHAPES, Ordinary
+from oneshotd.core.ordinary import MAX_NAMES, MAX_SHAPES, OFTEN, Ordinary
 from oneshotd.core.wire import MAX_DATAGRAM_LINES, Rules, parse_datagram, parse_line
 from oneshotd.errors import Refused
 
@@ -54,7 +57,7 @@ def grammar(line: bytes) -> NewEvent | None:
 )
 def test_only_plain_lines_are_known(line: bytes, series: str | None) -> None:
     ordinary = Ordinary(RULES)
-    for _ in range(2):
+    for _ in range(OFTEN + 5):
         assert ordinary.series(line) == series
 
 
@@ -72,11 +75,13 @@ _LINES = st.one_of(
 @given(st.lists(_LINES, max_size=5))
 def test_what_it_knows_the_grammar_says_too(lines: list[bytes]) -> None:
     """An event must not depend on which way it took."""
-    ordinary = Ordinary(RULES)
-    for line in [*lines, *lines, *lines]:
-        series = ordinary.series(line)
-        if series is not None:
-            assert grammar(line) == NewEvent(series)
+    for often in (1, 2, 100):
+        with patch.object(core.ordinary, "OFTEN", often):
+            ordinary = Ordinary(RULES)
+            for line in [*lines, *lines, *lines]:
+                series = ordinary.series(line)
+                if series is not None:
+                    assert grammar(line) == NewEvent(series)
 
 
 @given(
@@ -84,6 +89,7 @@ def test_what_it_knows_the_grammar_says_too(lines: list[bytes]) -> None:
         st.from_regex("[a-z][a-z0-9_]{0,5}", fullmatch=True),
         st.from_regex("[A-Za-z0-9._:/-]{1,9}", fullmatch=True),
         min_size=1,
+        max_size=MAX_NAMES,
     )
 )
 def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
@@ -110,6 +116,25 @@ def test_a_datagram_has_no_more_lines_on_the_short_way() -> None:
         data = b"a=1\n" * (MAX_DATAGRAM_LINES + extra)
         events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))
         assert (len(events), len(refusals)) == (MAX_DATAGRAM_LINES, extra)
+
+
+def test_an_expression_is_made_only_for_what_comes_often() -> None:
+    """Ten thousand lines with as many names would hold the reactor for seconds."""
+    ordinary = Ordinary(RULES)
+    with patch.object(re, "compile", wraps=re.compile) as compiles:
+        for number in range(1000):
+            assert ordinary.series(b"n%d=1&type=deploy" % number)
+        assert not compiles.called
+        for _ in range(OFTEN):
+            assert ordinary.series(b"often=1&type=deploy")
+        assert compiles.call_count == 1
+
+
+def test_lines_of_many_names_are_left_to_the_grammar() -> None:
+    """They would be remembered for nothing."""
+    line = b"&".join(b"n%d=1" % number for number in range(MAX_NAMES + 1))
+    assert Ordinary(RULES).series(line) is None
+    assert Ordinary(RULES).series(line.rpartition(b"&")[0]) is not None
 
 
 def test_invented_names_take_no_memory() -> None:

@@ -24,6 +24,7 @@ def expected(series: str, where: Mapping[str, str]) -> bool:
 
 FEW_NAMES = st.sampled_from(["a", "b", "ab", "type", "subtype"]) | label_names()
 FEW_VALUES = st.sampled_from(["", "x", 'x"', "x\\", '",a="x', ',a="x"', "\n"]) | texts(max_size=4)
+FEW_VALUES |= st.sampled_from([",type=", "type=", ",a=", ',b="x'])
 LABELS = st.dictionaries(FEW_NAMES, FEW_VALUES, max_size=4)
 WHERE = st.dictionaries(FEW_NAMES | st.just(METRIC), FEW_VALUES, max_size=3)
 

@@ -85,6 +85,20 @@ class TestDelivery:
                 break
         assert got == series
 
+    def test_a_reading_is_bounded_in_series_and_not_in_their_repeats(self, backend: Backend) -> None:
+        """What a response cannot hold would be read in vain; a burst of one series is one sample."""
+        backend.limits = evolve(backend.limits, read_series=2)
+        for number in range(10):
+            backend.append("a", "a", f"n{number}")
+        assert backend.take("p") == ["a", "a", "n0", "a", "a", "n1"]
+        assert len(backend.take("p")) == 6
+        for _ in range(10):
+            backend.append("b")
+        while backend.take("p")[-1:] != ["b"]:
+            pass
+        backend.append(*["c"] * 50)
+        assert backend.take("p") == ["c"] * 50
+
     def test_owed_events_come_before_the_log_and_those_that_went_out_are_gone(self, backend: Backend) -> None:
         backend.append(*QUEUE, "a")
         first = backend.reserve("p")

@@ -112,6 +112,14 @@ class TestRecent:
             range(3000, 0, -1)
         )
 
+    def test_a_stretch_of_long_events_is_short(self, backend: Backend) -> None:
+        """What a reader is shown is in memory several times over."""
+        long = "x" * 4000
+        backend.append(*[f'm{{n="{number}",pad="{long}"}}' for number in range(1000)])
+        stretch = backend.get(backend.store.recent(Selection(), None, 1000))
+        assert 200 < len(stretch.events) < 300
+        assert [event.seq for event in pages(backend, Selection())] == list(range(1000, 0, -1))
+
     def test_each_once_whatever_comes_in_and_goes_meanwhile(self, backend: Backend) -> None:
         backend.append(*["a"] * 50)
         backend.time.advance(3000)
