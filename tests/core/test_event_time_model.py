@@ -114,7 +114,10 @@ def count(stored: dict[str, dict[int, str]], log: list[Event], *, several: bool)
 
 @settings(max_examples=300)
 @example(
-    scrapes=[([(B, None), (B, None), (A, None)], 6 * MINUTE, MINUTE, "delivered", 1), ([], 0, 0, "delivered", 1)],
+    scrapes=[
+        ([(B, None), (B, None), (A, None)], 6 * MINUTE, MINUTE, "delivered", 1),
+        ([], 0, 0, "delivered", 1),
+    ],
     several=False,
     owed_cap=0,
 )
