@@ -1,0 +1,308 @@
+"""The dashboard and docs/grafana.md count right: every query is run by Prometheus, and gives what it should.
+
+A failure shows as a panel that says something else than what happened. There is no Grafana in
+Debian; what it does to a query before and to a result after is in tests/grafana.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import grafana
+import pytest
+from attrs import frozen
+from daemon import BROWSER, REPOSITORY, Daemon
+from debian_packages import fetch
+from grafana import Mark, Target
+from processes import free_port
+from prometheus import Prometheus, canonical, scrape_config
+
+pytestmark = pytest.mark.e2e
+
+PAGE = REPOSITORY / "docs" / "grafana.md"
+BLOCKS = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.M | re.S)]
+
+#: One body after the other, each scraped before the next.
+BODIES = (
+    "type=deploy&app=shop&version=1.2\n"
+    "type=login_failed&user=ann\ntype=login_failed&user=ann\ntype=login_failed&user=ann\n"
+    "type=backup&db=orders&result=ok&value=37.5\ntype=backup&db=users&result=failed&value=0",
+    "type=deploy&app=shop&version=1.3\ntype=login_failed&user=ann\n"
+    "type=backup&db=orders&result=ok&value=41.5",
+)
+EVENTS = sum(len(body.splitlines()) for body in BODIES)
+#: The log has not room for all: the first body goes, which the scraper that stays away has not got.
+HELD = len(BODIES[1].splitlines())
+LOST = EVENTS - HELD
+
+#: Seconds: of a panel's step, in which all events lie, and of `$__rate_interval` with it.
+STEP, RATE_INTERVAL = 60, 75
+SPAN = 3600
+CHOSEN = {"job": "oneshotd", "valued": "backup|cron", "marked": "deploy|rollback|restart"}
+
+#: Of no interest, and the same in all that is compared.
+LEFT_OUT = ("__name__", "job", "instance")
+
+Judge = Callable[[float], bool]
+
+
+def about(count: float) -> Judge:
+    """A rate of a counter that rose by so many: Prometheus extrapolates, here by half at most."""
+    return lambda rate: 0.9 * count <= rate * RATE_INTERVAL <= 1.5 * count
+
+
+def between(low: float, high: float) -> Judge:
+    return lambda value: low <= value <= high
+
+
+def exactly(number: float) -> Judge:
+    return lambda value: value == number
+
+
+@frozen
+class Rows:
+    """What a query has to give: labels -> value, or what the value has to be.
+
+    :param summed: the points of a graph add up to it; else its last point counts.
+    """
+
+    values: Mapping[str, float | Judge]
+    summed: bool = False
+
+
+def of_both(away: float | Judge, prometheus: float | Judge) -> Rows:
+    return Rows({'scraper="away"': away, 'scraper="prometheus"': prometheus})
+
+
+SCRAPED: Judge = between(1e12, 1e13)
+UNVALUED = {'type="deploy"': 2.0, 'type="login_failed"': 4.0}
+VALUED = {'type="backup"': 3.0}
+NO_TIME = between(0, 10)
+
+EXPECTED = {
+    "Events by type, A": Rows(UNVALUED, summed=True),
+    "Events by type, B": Rows(VALUED, summed=True),
+    "Events in this time, by type, A": Rows(UNVALUED),
+    "Events in this time, by type, B": Rows(VALUED),
+    "Latest events, A": Rows(
+        {
+            'app="shop",type="deploy",version="1.2"': SCRAPED,
+            'app="shop",type="deploy",version="1.3"': SCRAPED,
+            'type="login_failed",user="ann"': SCRAPED,
+            'db="orders",result="ok",type="backup"': SCRAPED,
+            'db="users",result="failed",type="backup"': SCRAPED,
+        }
+    ),
+    "Reachable, A": Rows({"": 1}),
+    "Store can be written, A": Rows({"": 1}),
+    "Held events, A": Rows({"": HELD}),
+    "Held bytes, A": Rows({"": between(HELD * 20, HELD * 200)}),
+    "Pending events, A": of_both(HELD, 0),
+    "Pending events, B": of_both(0, 0),
+    "Not seen for, A": of_both(between(1, 300), between(0, 60)),
+    "Queueing series, A": of_both(0, 0),
+    "Lost events, A": Rows(
+        {
+            'reason="away",scraper="away"': 0,
+            'reason="log full",scraper="away"': LOST,
+            'reason="away",scraper="prometheus"': 0,
+            'reason="log full",scraper="prometheus"': 0,
+        }
+    ),
+    "Delivered, returned, revoked, uncertain, A": of_both(0, about(EVENTS)),
+    "Delivered, returned, revoked, uncertain, B": of_both(0, 0),
+    "Delivered, returned, revoked, uncertain, C": of_both(0, 0),
+    "Delivered, returned, revoked, uncertain, D": of_both(0, 0),
+    "Accepted, A": Rows({'door="http"': 0, 'door="http_bulk"': about(EVENTS), 'door="udp"': 0}),
+    "Accepted, B": Rows({"": 0}),
+    "Refused, A": Rows({'reason="value"': about(1)}),
+    "Datagrams dropped, A": Rows({"": 0}),
+    "Commit time, A": Rows({"": NO_TIME}),
+    "Commit time, B": Rows({"": NO_TIME}),
+    "Commit time, C": Rows({"": NO_TIME}),
+    "From acceptance to delivery, A": Rows({"": NO_TIME}),
+    "From acceptance to delivery, B": Rows({"": NO_TIME}),
+}
+
+
+def deploys(at: float) -> list[Mark]:
+    return [
+        Mark(start=at, end=at, title="deploy", text="", tags=("shop", version)) for version in ("1.2", "1.3")
+    ]
+
+
+DEPLOYS = [
+    ("Deploy of shop", "version 1.2", ("shop", "1.2")),
+    ("Deploy of shop", "version 1.3", ("shop", "1.3")),
+]
+#: Annotation of the page -> title, text and tags of each mark.
+MARKED = {
+    "Deploys": DEPLOYS,
+    "Backups": [
+        ("Backup of orders", "ok", ("orders", "ok")),
+        ("Backup of users", "failed", ("users", "failed")),
+    ],
+    "Long backups": [("Long backup of orders", "", ("orders",))],
+    "Deploys, to the second": DEPLOYS,
+}
+
+
+class House:
+    """Servers that have scraped the events.
+
+    :ivar at: when the dashboard's time ends; all events are in the last step, none on its edge.
+    """
+
+    def __init__(self, servers: Mapping[str, Prometheus], at: float) -> None:
+        self.servers = servers
+        self.at = at
+
+    def ask(self, server: Prometheus, expr: str, *, instant: bool) -> list[dict[str, Any]]:
+        """The result, as Grafana asks for it; of an instant query as one point."""
+        text = grafana.substituted(expr, CHOSEN, step=STEP, span=SPAN)
+        # The servers scrape once a second, not every 15 s, for which the queries are made.
+        parameters: dict[str, Any] = {"query": text.replace(":5s]", ":333ms]")}
+        if instant:
+            parameters |= {"time": self.at}
+        else:
+            parameters |= {"start": self.at - 10 * STEP, "end": self.at, "step": STEP}
+        path = "query" if instant else "query_range"
+        rows: list[dict[str, Any]] = get(server, path, parameters)["result"]
+        return [{**row, "values": row.get("values") or [row["value"]]} for row in rows]
+
+
+def get(server: Prometheus, path: str, parameters: Mapping[str, Any]) -> Any:
+    url = f"{server.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    with BROWSER.open(url, timeout=10) as answer:
+        return json.loads(answer.read())["data"]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("grafana")
+    port = free_port()
+    options = (
+        f"--http=tcp:{port}:interface=127.0.0.1",
+        f"--udp=127.0.0.1:{port}",
+        f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
+        f"--max-events={EVENTS - 1}",
+    )
+    with ExitStack() as stack:
+        daemon = stack.enter_context(Daemon(folder / "daemon", options=options, port=port))
+        daemon.get("/metrics?scraper=away")
+        made = {}
+        for name, suite in (("prometheus", None), ("prometheus3", "sid")):
+            binary = fetch("prometheus", suite) / "usr/bin/prometheus"
+            config = scrape_config(name, f"127.0.0.1:{port}")
+            made[name] = stack.enter_context(Prometheus(binary, folder / name, config))
+        for server in made.values():
+            server.await_scrapes(2)
+        scraped = 0
+        for body in BODIES:
+            post(daemon, body)
+            scraped += len(set(body.splitlines()))
+            for server in made.values():
+                await_value(server, "sum(count_over_time(events_to_metrics[1h]))", scraped)
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            post(daemon, "type=backup&value=many")
+        for server in made.values():
+            await_value(server, 'oneshotd_refused_total{reason="value"}', 1)
+            await_value(server, 'sum(oneshotd_scraper_lost_events_total{scraper="away"})', LOST)
+            await_value(server, 'oneshotd_scraper_delivered_events_total{scraper="prometheus"}', EVENTS)
+        first = min(server.samples('events_to_metrics{version="1.2"}[1h]')[0][0] for server in made.values())
+        at = first + STEP - 1
+        assert time.time() < at, "too slow: all this is to lie in one step"
+        yield House(made, round(at, 3))
+        assert daemon.errors() == []
+
+
+def post(daemon: Daemon, body: str) -> None:
+    request = urllib.request.Request(
+        f"{daemon.url}/events", data=body.encode(), headers={"Content-Type": "text/plain"}
+    )
+    with BROWSER.open(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def await_value(server: Prometheus, expression: str, value: float) -> None:
+    server.process.until(lambda: server.value(expression) == value, 30, f"{expression} is {value}")
+
+
+def table(rows: list[dict[str, Any]], *, summed: bool) -> dict[str, float]:
+    """Labels -> number; the second server's own figures are left out."""
+    found = {}
+    for row in rows:
+        if row["metric"].get("scraper") == "prometheus3":
+            continue
+        labels = {name: text for name, text in row["metric"].items() if name not in LEFT_OUT}
+        numbers = [float(value) for _, value in row["values"]]
+        found[canonical(labels)] = sum(numbers) if summed else numbers[-1]
+    return found
+
+
+@pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
+@pytest.mark.parametrize("target", list(grafana.targets()), ids=lambda target: target.where)
+def test_a_panel_shows_what_happened(target: Target, server: str, house: House) -> None:
+    expected = EXPECTED[target.where]
+    rows = house.ask(house.servers[server], target.expr, instant=target.instant)
+    found = table(rows, summed=expected.summed)
+    assert set(found) == set(expected.values)
+    for labels, wanted in expected.values.items():
+        judge = wanted if callable(wanted) else exactly(wanted)
+        assert judge(found[labels]), f"{labels}: {found[labels]}"
+
+
+def test_every_query_has_an_expectation() -> None:
+    """A panel that nobody has tried is none."""
+    assert {target.where for target in grafana.targets()} == {*EXPECTED}
+
+
+@pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
+def test_the_dashboards_annotations_mark_what_happened(server: str, house: House) -> None:
+    (made,) = grafana.annotation_queries()
+    rows = house.ask(house.servers[server], made["expr"], instant=False)
+    assert grafana.marks(made, rows, STEP) == deploys(house.at)
+
+
+@pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
+@pytest.mark.parametrize("made", BLOCKS, ids=lambda made: str(made["name"]))
+def test_an_annotation_of_the_page_marks_what_happened(
+    made: dict[str, Any], server: str, house: House
+) -> None:
+    found = grafana.marks(made, house.ask(house.servers[server], made["expr"], instant=False), STEP)
+    what = [(mark.title, mark.text, mark.tags) for mark in found]
+    assert what == MARKED[made["name"]]
+    times = {at for row in house.servers[server].query("events_to_metrics[1h]") for at, _ in row["values"]}
+    for mark in found:
+        assert mark.start == mark.end
+        if made["useValueForTime"]:
+            assert any(abs(mark.start - at) < 0.001 for at in times)
+        else:
+            assert mark.start == house.at
+
+
+@pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
+def test_what_can_be_chosen_is_there(server: str, house: House) -> None:
+    """The dashboard opens with a job chosen."""
+    (query,) = [made["query"]["query"] for made in grafana.variables() if made["type"] == "query"]
+    found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
+    assert found, query
+    assert get(house.servers[server], f"label/{found[2]}/values", {"match[]": found[1]}) == ["oneshotd"]
+    for made in grafana.variables():
+        if made["type"] == "textbox":
+            assert made["query"] == made["current"]["value"] == CHOSEN[made["name"]]
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        assert (PAGE.parent / link).exists(), link
