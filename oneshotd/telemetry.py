@@ -97,12 +97,18 @@ class Tally:
         return median(later - earlier for earlier, later in pairwise(self.visits))
 
 
-_Figure = Callable[[ScraperStatus, Tally], float]
+#: None: there is nothing to show.
+_Figure = Callable[[ScraperStatus, Tally], float | None]
 
 #: Gauges per live scraper: name, help, the figure.
 _SCRAPER_GAUGES: tuple[tuple[str, str, _Figure], ...] = (
     ("pending_events", "Events that it has to come.", lambda now, _: now.pending),
     ("owed_events", "Pending events behind its cursor.", lambda now, _: now.owed),
+    (
+        "oldest_pending_timestamp_seconds",
+        "Unix time of the oldest event that it has to come.",
+        lambda now, _: None if now.oldest_at is None else now.oldest_at / 1000,
+    ),
     ("last_seen_timestamp_seconds", "Unix time of its last scrape.", lambda now, _: now.seen_at / 1000),
     ("queueing_series", "Series whose events wait behind each other.", lambda _, tally: tally.queueing),
 )
@@ -330,7 +336,8 @@ class Telemetry:
             for name, text, figure in table:
                 family = kind(f"oneshotd_scraper_{name}", text, labels=["scraper"])
                 for status, tally in live:
-                    family.add_metric([status.name], figure(status, tally))
+                    if (number := figure(status, tally)) is not None:
+                        family.add_metric([status.name], number)
                 yield family
 
     def _live(self) -> Iterator[ScraperStatus]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import attrs
 import prometheus_client
 import pytest
 from hypothesis import given
@@ -109,6 +110,15 @@ def test_every_label_value_is_there_from_the_start_at_zero(telemetry: Telemetry)
         assert shown(f"oneshotd_{name}_total") == 0
     assert shown("oneshotd_commit_seconds_count") == 0
     assert shown("oneshotd_delivery_seconds_bucket", le="+Inf") == 0
+
+
+def test_the_oldest_event_to_come_is_shown_as_long_as_there_is_one(telemetry: Telemetry) -> None:
+    """How late a scraper is can be told; one that has all is not late."""
+    late = attrs.evolve(scraper("late", pending=1), oldest_at=1_500)
+    shown = Shown(telemetry, census(late, scraper("has all")))
+    name = "oneshotd_scraper_oldest_pending_timestamp_seconds"
+    assert shown(name, scraper="late") == 1.5
+    assert shown(name, scraper="has all") is None
 
 
 def test_what_is_counted_is_shown() -> None:

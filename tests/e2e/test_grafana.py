@@ -108,6 +108,7 @@ EXPECTED = {
     "Pending events, A": of_both(HELD, 0),
     "Pending events, B": of_both(0, 0),
     "Not seen for, A": of_both(between(1, 300), between(0, 60)),
+    "Oldest pending event, A": Rows({'scraper="away"': between(1, 300)}),
     "Queueing series, A": of_both(0, 0),
     "Lost events, A": Rows(
         {
