@@ -66,8 +66,8 @@ def examples() -> Iterator[Example]:
 
 
 def unit_files() -> dict[str, str]:
-    """Every unit and drop-in of the page and of etc/systemd: path under /etc/systemd/system -> text."""
-    files = {path.name: path.read_text(encoding="utf-8") for path in UNITS.glob("*.service")}
+    """Every unit and drop-in of the page, and those that emit: path under /etc/systemd/system -> text."""
+    files = {path.name: path.read_text(encoding="utf-8") for path in UNITS.glob("oneshot-emit*.service")}
     for line, language, text in blocks():
         if language == "systemd":
             unit = _UNIT.match(text)
