@@ -196,7 +196,7 @@ def big_scrape(rounds: int, events: int = 100_000) -> Measure:
     pairs = []
     with folder() as place:
         connection = open_database(str(place / "store.sqlite"))
-        ledger = Ledger(Limits(), Clock())
+        ledger = Ledger(Limits(read_series=events), Clock())
         ledger.load(connection)
         connection.execute("BEGIN IMMEDIATE")
         ledger.begin()
