@@ -14,7 +14,7 @@ SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
-	@echo "make check   lint, types and unit tests, a minute"
+	@echo "make check   lint, types and unit tests, a minute and a half"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
