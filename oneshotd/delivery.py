@@ -21,7 +21,7 @@ from oneshotd.core.event_time import shown_after
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
-from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.pace import Pace
 from oneshotd.quiet import RateLimited
@@ -99,8 +99,8 @@ class Delivery:
         """Take over what the store knows of the scrapers: at the start, and now and then."""
         self._census = census
         known = {scraper.name for scraper in census.scrapers}
-        # What was delivered a moment ago may not be in the census yet.
         self._pace.keep(known)
+        # What was delivered a moment ago may not be in the census yet.
         self._timed &= known
         for gone in self._shown.keys() - known:
             del self._shown[gone]
@@ -151,9 +151,7 @@ class Delivery:
         :raises Refused: too many look at the same time (503).
         """
         until = self._clock.seconds() + MAX_STORE_WAIT
-        async with self._slow_lane.turn(until) as mine:
-            if not mine:
-                raise Refused("too many are looking: try again in a moment", reason="busy", status=503)
+        async with self._slow_lane.look(until):
             asked, counted = self.store.look(visit, MAX_PENDING), self._count()
             reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
             await self._within(until, counted, lambda _: None)

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from twisted.internet.defer import DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
+from oneshotd.errors import Refused
+
 #: How many may be in it. With the largest responses at some 0.3 s each, who comes last still has
 #: its turn within the 5 s that a scrape waits at most.
 PLACES = 16
@@ -48,3 +50,15 @@ class SlowLane:
                 self._lock.release()
         finally:
             self._places += 1
+
+    @asynccontextmanager
+    async def look(self, until: float) -> AsyncIterator[None]:
+        """A turn for somebody who looks, and is told if there is none.
+
+        :param until: reactor time (seconds).
+        :raises Refused: too many look at the same time (503).
+        """
+        async with self.turn(until) as mine:
+            if not mine:
+                raise Refused("too many are looking: try again in a moment", reason="busy", status=503)
+            yield

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.core.event import Event, labels_of, metric_of
 from oneshotd.core.selection import Selection
-from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.store.interface import IStore, ScraperStatus
 from oneshotd.telemetry import Tally, Telemetry
@@ -110,6 +110,18 @@ class ScraperSeen:
     shared: bool = False
 
 
+@frozen(kw_only=True)
+class Survey:
+    """Who reads, as of one look.
+
+    :param scrapers: everyone who is known, by name.
+    :param lost: scraper -> reason -> events missed; for a day also of those that are no longer known.
+    """
+
+    scrapers: list[ScraperSeen]
+    lost: Mapping[str, Mapping[str, int]]
+
+
 class Reading:
     """What can be seen from outside."""
 
@@ -144,9 +156,7 @@ class Reading:
         if not 1 <= limit <= MAX_PAGE:
             raise ValueError(f"limit: expected 1 to {MAX_PAGE}, got {limit}")
         selection = Selection(where=dict(filters), since=since, until=until)
-        async with self._lane.turn(self._clock.seconds() + PATIENCE) as mine:
-            if not mine:
-                raise Refused("too many are looking: try again in a moment", reason="busy", status=503)
+        async with self._lane.look(self._clock.seconds() + PATIENCE):
             return await self._look_back(selection, before, limit)
 
     async def _look_back(self, selection: Selection, before: int | None, limit: int) -> EventsPage:
@@ -166,22 +176,23 @@ class Reading:
 
         :raises StoreUnavailable: the store has no answer.
         """
-        census = await self._patiently(self._store.census())
-        known = sorted(census.scrapers, key=lambda status: status.name)
-        return [
-            _scraper(status, self._telemetry.tally(status.name), self._clock.seconds()) for status in known
-        ]
+        return (await self.survey()).scrapers
 
-    async def losses(self) -> dict[str, dict[str, int]]:
-        """Scraper -> reason -> events missed; for a day also of those that are no longer known.
+    async def survey(self) -> Survey:
+        """Everyone who is known, and what was missed.
 
         :raises StoreUnavailable: the store has no answer.
         """
         census = await self._patiently(self._store.census())
-        found: dict[str, dict[str, int]] = {}
+        known = sorted(census.scrapers, key=lambda status: status.name)
+        now = self._clock.seconds()
+        lost: dict[str, dict[str, int]] = {}
         for (scraper, reason), events in census.lost.items():
-            found.setdefault(scraper, {})[reason] = events
-        return found
+            lost.setdefault(scraper, {})[reason] = events
+        return Survey(
+            scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
+            lost=lost,
+        )
 
     async def _patiently(self, asked: Deferred[T]) -> T:
         try:

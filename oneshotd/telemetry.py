@@ -329,8 +329,7 @@ class Telemetry:
         return family
 
     def _per_scraper(self) -> Iterator[Metric]:
-        nothing = Tally()
-        live = [(status, self._tallies.get(status.name, nothing)) for status in self._live()]
+        live = [(status, self.tally(status.name)) for status in self._live()]
         tables = ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, _SCRAPER_COUNTERS))
         for kind, table in tables:
             for name, text, figure in table:

@@ -37,7 +37,7 @@ DATAGRAM_COST = 256
 #: What a line adds to that: 2048 lines in a turn, or as many more as are in one datagram.
 LINE_COST = 32
 
-#: Events that go to the intake together, roughly: all of them are refused where there is no room.
+#: Events that go to the intake together, roughly.
 PORTION = 2048
 
 #: Seconds for which `UDPDoor.drain` looks into what it reads: enough for a receive buffer full of

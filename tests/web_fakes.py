@@ -28,7 +28,7 @@ from oneshotd.core.event import Group
 from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
 from oneshotd.errors import REASONS
-from oneshotd.reading import EventsPage, ScraperSeen
+from oneshotd.reading import EventsPage, ScraperSeen, Survey
 from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
@@ -163,10 +163,8 @@ class FakeReading:
             raise self.fault
         return self.known
 
-    async def losses(self) -> dict[str, dict[str, int]]:
-        if self.fault is not None:
-            raise self.fault
-        return self.lost
+    async def survey(self) -> Survey:
+        return Survey(scrapers=await self.scrapers(), lost=self.lost)
 
 
 @define

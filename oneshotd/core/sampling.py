@@ -162,7 +162,7 @@ def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
     """The plan where no event has a value, none is owed, and all fit or as many as there may be
     are all different; None where that is not so.
 
-    The same as a walk would find, at a third of the time: most scrapes are like this.
+    The same as a walk would find, by columns: most scrapes are like this.
     """
     if pending.owed_total or any(pending.values):
         return None

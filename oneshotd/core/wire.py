@@ -148,12 +148,7 @@ def parse_lines(body: bytes, *, rules: Rules) -> list[NewEvent]:
     :raises Refused: names the bad lines; its reason is that of the first.
     """
     ordinary = Ordinary(rules)
-
-    def parse(line: bytes) -> NewEvent:
-        series = ordinary.series(line)
-        return event(query_pairs(line), rules) if series is None else NewEvent(series)
-
-    return _all_or_none("line", _lines(body), parse)
+    return _all_or_none("line", _lines(body), lambda line: _event(line, rules, ordinary))
 
 
 def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
@@ -197,7 +192,7 @@ def parse_datagram(
     lines = _split(data)
     for _, line in islice(lines, MAX_DATAGRAM_LINES):
         try:
-            events.append(event(query_pairs(line), rules))
+            events.append(_event(line, rules, ordinary))
         except Refused as refused:
             # Its traceback would tie this frame and the list into a cycle.
             refusals.append(refused.with_traceback(None))
@@ -209,6 +204,11 @@ def parse_datagram(
 def line_count(data: bytes) -> int:
     """How many lines of a datagram could be events."""
     return sum(1 for _ in _split(data))
+
+
+def _event(line: bytes, rules: Rules, ordinary: Ordinary | None) -> NewEvent:
+    series = None if ordinary is None else ordinary.series(line)
+    return event(query_pairs(line), rules) if series is None else NewEvent(series)
 
 
 def _check_size(body: bytes) -> None:

@@ -40,8 +40,7 @@ def copy_pages(connection: sqlite3.Connection, path: str, between: Callable[[], 
             between()
 
     try:
-        if os.path.exists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        _check_free(path)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
     except OSError as error:
         raise _failed(path, error) from error
@@ -69,8 +68,7 @@ def put_in_place(path: str) -> None:
     part = path + PART
     try:
         _sync(part)
-        if os.path.exists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        _check_free(path)
         os.rename(part, path)
         _sync(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
@@ -92,6 +90,11 @@ def aside(reactor: IReactorFromThreads, work: Callable[[], None]) -> Deferred[No
 
     threading.Thread(target=run, name="oneshotd-copy", daemon=True).start()
     return done
+
+
+def _check_free(path: str) -> None:
+    if os.path.exists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _drop(part: str) -> None:

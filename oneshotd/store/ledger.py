@@ -14,6 +14,7 @@ from itertools import islice
 from attrs import frozen
 
 from oneshotd.core.event import Event, Group, NewEvent, Pending, labels_of
+from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
 from oneshotd.core.timeline import Past
 from oneshotd.store import keys
@@ -36,7 +37,7 @@ class Limits:
     :param read_bytes: text read for one response, beyond which the rest follows with the next;
         it bounds what a scraper is owed as well, since the log is read only behind it.
     :param read_series: different series read from the log for one response, likewise: more than
-        a response holds (`sampling.Caps.samples`) would be read in vain.
+        it holds would be read in vain.
     """
 
     hold: float = 3600.0
@@ -45,7 +46,7 @@ class Limits:
     max_bytes: int = 1 << 30
     max_keys: int = 1_000_000
     read_bytes: int = 32 << 20
-    read_series: int = 20_000
+    read_series: int = Caps().samples
 
 
 class Ledger:

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from oneshotd.errors import OneshotError, Refused
-from oneshotd.reading import EventSeen, ScraperSeen
+from oneshotd.reading import EventSeen, ScraperSeen, Survey
 from oneshotd.web import api
 from oneshotd.web.status_hour import MINUTE, Hour, LastHour
 from oneshotd.web.status_words import Concern, warnings
@@ -33,8 +33,8 @@ MAX_SCRAPERS_SHOWN = 50
 class Reading(api.Reading, Protocol):
     """What the page needs of `oneshotd.reading.Reading`."""
 
-    def losses(self) -> Awaitable[Mapping[str, Mapping[str, int]]]:
-        """Scraper -> reason -> events missed, also of those that are no longer known."""
+    def survey(self) -> Awaitable[Survey]:
+        """Everyone who is known, and what was missed."""
 
 
 @frozen(kw_only=True)
@@ -125,8 +125,8 @@ class Board:
         hour: Hour | None = None
         lost: Mapping[str, Mapping[str, int]] = {}
         try:
-            scrapers = await self.reading.scrapers()
-            lost = await self.reading.losses()
+            survey = await self.reading.survey()
+            scrapers, lost = survey.scrapers, survey.lost
             hour = await self._hour.look(now)
         except (OneshotError, Refused):
             pass  # the page says that it could not be read; why, the problem does

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from daemon import BROWSER, Daemon
 from debian_packages import fetch
 from e2e.readme import block, on_port
+from e2e.steady_tool import SteadyTool
 from processes import Process, until
 from prometheus import Prometheus, scrape_config
 
@@ -31,36 +30,23 @@ TOTAL = "sum(sum_over_time(events_to_metrics[10m]))"
 SCRAPE_LABELS = ("job", "instance")
 
 
-class Steady:
-    """A tool that reports all the time, each event until it is answered; some are answered twice.
+class Steady(SteadyTool):
+    """Reports each event until it is answered; some are answered twice.
 
     :param url: of the daemon.
     """
 
     def __init__(self, url: str) -> None:
-        self.sent = 0
+        super().__init__()
         self.refused = 0  # no connection, no answer, or 503
         self._url = url
-        self._done = threading.Event()
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._work, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            thread.join(30)
-        assert not thread.is_alive(), "an event was not accepted for 30 s"
-
-    def _work(self) -> None:
-        while not self._done.wait(0.02):
+    def report(self) -> None:
+        self._post(self.sent)
+        if self.sent % 10 == 0:
+            # As when the first answer is lost on its way.
             self._post(self.sent)
-            if self.sent % 10 == 0:
-                # As when the first answer is lost on its way.
-                self._post(self.sent)
-            self.sent += 1
+        self.sent += 1
 
     def _post(self, number: int) -> None:
         request = urllib.request.Request(

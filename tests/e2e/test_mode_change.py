@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from daemon import Daemon
+from e2e.steady_tool import SteadyTool
 from processes import free_port, until
 from prometheus import Prometheus
 from scrapers import KINDS, Job, configuration, server, warnings
@@ -28,34 +28,15 @@ SERIES = [{"__name__": "steady", "n": n} for n in range(3)]
 BURST = 300
 
 
-class Tool:
-    """Reports all the time, a few events in one body."""
+class Tool(SteadyTool):
+    """Reports a few events in one body."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self.sent = 0
+        super().__init__()
         self._daemon = daemon
         self._lock = threading.Lock()
-        self._done = threading.Event()
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._work, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self.stop()
-            thread.join(30)
-
-    def stop(self) -> None:
-        """Nothing more after what is being sent now."""
-        self._done.set()
-
-    def _work(self) -> None:
-        while not self._done.wait(0.02):
-            self.report(1)
-
-    def report(self, times: int) -> None:
+    def report(self, times: int = 1) -> None:
         """So many events of each series."""
         with self._lock:
             post(self._daemon, SERIES * times)

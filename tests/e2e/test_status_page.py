@@ -20,7 +20,7 @@ import pytest
 import yaml
 from chromium import Chromium
 from daemon import REPOSITORY, Daemon, environment
-from e2e.status_page import busy_daemon, post, scrape, shows, text
+from e2e.status_page import post, scrape, shows, text
 from processes import free_port, until
 
 pytestmark = pytest.mark.e2e
@@ -37,18 +37,6 @@ HOSTILE = (
     "ä" * 2048,
     "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́O̵̹̻̝̳͂̌̌͘",
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with busy_daemon(tmp_path_factory.mktemp("busy")) as daemon:
-        yield daemon
 
 
 @pytest.fixture

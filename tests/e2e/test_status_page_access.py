@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import Chromium
 from daemon import REPOSITORY, Daemon
-from e2e.status_page import busy_daemon, shows
+from e2e.status_page import shows
 
 pytestmark = pytest.mark.e2e
 
@@ -20,18 +19,6 @@ pytestmark = pytest.mark.e2e
 SCREENSHOTS = "ONESHOTD_SCREENSHOTS"
 
 AXE = "axe-core@4.14.1"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with busy_daemon(tmp_path_factory.mktemp("busy")) as daemon:
-        yield daemon
 
 
 def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:
