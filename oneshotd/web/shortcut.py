@@ -9,10 +9,12 @@ is answered there as if this file did not exist.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Protocol
 
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
@@ -40,6 +42,11 @@ MAX_TOGETHER = 64
 
 #: Bytes that a connection may send ahead before it is not read any more.
 MAX_AHEAD = 65536
+
+#: To the kernel: more is to come, at once (Linux; tcp(7), MSG_MORE).
+_MORE = getattr(socket, "MSG_MORE", 0)
+
+_DONE = Failure(CONNECTION_DONE)
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
 _VALUE = bytes(range(0x20, 0x7F))
@@ -195,8 +202,9 @@ class QuickChannel(Channel):
         if self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
             self._shortcut = None
         # Past the transport's buffer, which is empty as long as nobody else has written: through
-        # it an answer would cost as much as all the rest. TLS has no such way.
-        self._write: Callable[[bytes], Any] | None = getattr(self.transport, "writeSomeData", None)
+        # it an answer would cost as much as all the rest.
+        get_handle = None if self.is_tls else getattr(self.transport, "getHandle", None)
+        self._socket: socket.socket | None = None if get_handle is None else get_handle()
 
     def dataReceived(self, data: bytes) -> None:
         if self._count:
@@ -214,7 +222,7 @@ class QuickChannel(Channel):
                     self._ahead = [data[end:]]
                 self.handling = True
                 return
-        self._write = None
+        self._socket = None
         super().dataReceived(data)
 
     def stored(self, now: float) -> None:
@@ -223,24 +231,41 @@ class QuickChannel(Channel):
         if self._lost or self._shortcut is None:
             return
         answer = self._shortcut.answers(count, self._closes, now)
-        written = 0 if self._write is None else self._write(answer)
-        if written != len(answer):
+        written = self._send(answer)
+        if written < len(answer):
             # Too much for the socket, or an error, which the transport will find for itself.
-            self._write = None
-            self.transport.write(answer[written if isinstance(written, int) and written > 0 else 0 :])
-        if self._closes or self._peer_finished or self.site.finishing:
+            self._socket = None
+            self.transport.write(answer[written:])
+        elif self._closes:
+            # All is with the kernel, so there is nothing to wait for: `loseConnection` would come to
+            # this in the next turn of the reactor, at twice the price.
+            self.transport.connectionLost(_DONE)
+            return
+        closes = self._closes
+        if closes:
             self._ahead = []  # nothing is obeyed behind a request to close
-            self.loseConnection()
         elif self.timeOut != self.site.idle_timeout:
             self.setTimeout(self.site.idle_timeout)
         if self._ahead or self._paused:
             self._proceed(self.dataReceived, b"")
+        if closes or ((self._peer_finished or self.site.finishing) and not self.handling):
+            self.loseConnection()
+
+    def _send(self, answer: bytes) -> int:
+        """How much of it the kernel took."""
+        if self._socket is None:
+            return 0
+        try:
+            # The end of the connection follows in the same segment.
+            return self._socket.send(answer, _MORE if self._closes else 0)
+        except OSError:
+            return 0
 
     def not_stored(self) -> None:
         """The store refuses: `twisted.web` is to say so, by asking it again."""
         self._settle(self.clock.seconds())
         if not self._lost:
-            self._write = None
+            self._socket = None
             self._proceed(super().dataReceived, self._taken)
 
     def _settle(self, now: float) -> int:
@@ -271,4 +296,5 @@ class QuickChannel(Channel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        self._socket = None
         super().connectionLost(reason)
