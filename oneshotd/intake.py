@@ -27,9 +27,15 @@ from oneshotd.telemetry import Telemetry
 MAX_WAITING_EVENTS = 100_000
 MAX_WAITING_BYTES = 64 << 20
 
+#: A batch goes when so many turns of the reactor have brought nothing more for it, or after so many
+#: seconds: who was just answered comes again within these turns, and goes along. Otherwise two
+#: halves of the clients take turns, and pay for twice as many commits. A turn may well bring
+#: connections only, whose events come with the next one.
+QUIET_TURNS, MAX_GATHERING = 3, 0.001
+
 #: After a commit that took longer than this (seconds), those who were just answered get a part
-#: of that time to come again, and at most so many seconds. Otherwise, on a slow disk, two halves
-#: of the clients take turns, and each waits for the other's commit. PostgreSQL has `commit_delay`
+#: of that time to come again, and at most so many seconds: their way may be longer than some turns
+#: of the reactor, and the other half's commit is long to wait for. PostgreSQL has `commit_delay`
 #: for it.
 SLOW_COMMIT, PAUSE_PART, MAX_PAUSE = 0.05, 0.1, 0.1
 
@@ -90,6 +96,7 @@ class Intake:
         self._crowd: list[NewEvent] = []  # goes with the queue, as one group
         self._crowd_size = 0
         self._takers: list[Taker] = []  # whose events they are
+        self._arrivals = 0
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
         self._pause = 0.0  # before the next batch goes, seconds
@@ -175,10 +182,24 @@ class Intake:
         return self.load.events + events <= MAX_WAITING_EVENTS and self.load.size + size <= MAX_WAITING_BYTES
 
     def _soon(self) -> None:
+        self._arrivals += 1
         if not self._storing:
-            # Not at once: what else this turn of the reactor brings goes along.
             self._storing = True
+            self._gather()
+
+    def _gather(self) -> None:
+        """The next batch goes soon, and not at once."""
+        if self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
+        else:
+            self._clock.callLater(0, self._turn, self._arrivals, 0, self._clock.seconds() + MAX_GATHERING)
+
+    def _turn(self, arrivals: int, quiet: int, until: float) -> None:
+        quiet = quiet + 1 if arrivals == self._arrivals else 0
+        if quiet == QUIET_TURNS or self._clock.seconds() >= until:
+            self._store_waiting()
+        else:
+            self._clock.callLater(0, self._turn, self._arrivals, quiet, until)
 
     def _store_waiting(self) -> None:
         batch, self._queue = self._queue, []
@@ -194,12 +215,10 @@ class Intake:
 
     def _next(self) -> None:
         """The next batch may go, if there is one."""
-        if not self._queue and not self._crowd:
-            self._storing = False
-        elif self._pause:
-            self._clock.callLater(self._pause, self._store_waiting)
+        if self._queue or self._crowd:
+            self._gather()
         else:
-            self._store_waiting()
+            self._storing = False
 
     def _answer(
         self,
