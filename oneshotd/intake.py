@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.event import Group, NewEvent, Plain
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.quiet import RateLimited
 from oneshotd.store.interface import Conflict, IStore, Stored
@@ -77,10 +77,19 @@ class Load:
 
 
 def _size(events: Sequence[NewEvent]) -> int:
-    size = _OVERHEAD * len(events)
-    for event in events:
-        size += len(event.series)
-    return size
+    series = events.series if isinstance(events, Plain) else [event.series for event in events]
+    return _OVERHEAD * len(series) + sum(map(len, series))
+
+
+def _apart(events: Sequence[NewEvent]) -> list[Group]:
+    """Groups of events that stand alone: one for each that has a key, and one for each run that has none."""
+    if isinstance(events, Plain):
+        return [Group(events=events)]
+    groups: list[Group] = []
+    for keyed, run in groupby(events, lambda event: event.key is not None):
+        several = list(run)
+        groups += [Group(events=(event,)) for event in several] if keyed else [Group(events=several)]
+    return groups
 
 
 class Intake:
@@ -93,7 +102,7 @@ class Intake:
         self._telemetry = telemetry
         self._clock = clock
         self._queue: list[_Waiting] = []
-        self._crowd: list[NewEvent] = []  # goes with the queue, as one group
+        self._crowd: list[str] = []  # events that are plain series; go with the queue, as one group
         self._crowd_size = 0
         self._takers: list[Taker] = []  # whose events they are
         self._arrivals = 0
@@ -124,13 +133,9 @@ class Intake:
     def offer(self, events: Sequence[NewEvent], door: str) -> None:
         """Store events for which nobody waits, in order; each stands alone. Where there is no room for
         all, the first are stored. Refusals are counted here."""
-        groups: list[Group] = []
-        for keyed, run in groupby(events, lambda event: event.key is not None):
-            several = list(run)
-            groups += [Group(events=(event,)) for event in several] if keyed else [Group(events=several)]
         try:
-            if groups:
-                self._put([_Waiting(group, _size(group.events), door, None) for group in groups])
+            if events:
+                self._put([_Waiting(group, _size(group.events), door, None) for group in _apart(events)])
         except Refused as refused:
             room = MAX_WAITING_EVENTS - self.load.events
             if 0 < room < len(events):
@@ -138,18 +143,18 @@ class Intake:
                 events = events[room:]
             self._note(refused, len(events))
 
-    def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
-        """Store events without keys, with as little ado as may be.
+    def take(self, series: Sequence[str], taker: Taker) -> bool:
+        """Store events that are a series and nothing else, with as little ado as may be.
 
         :returns: whether there is room for them; if not, nothing has happened.
         """
-        size = _size(events)
-        if not self._has_room(len(events), size):
+        size = _OVERHEAD * len(series) + sum(map(len, series))
+        if not self._has_room(len(series), size):
             return False
-        self.load.events += len(events)
+        self.load.events += len(series)
         self.load.size += size
         self._crowd_size += size
-        self._crowd += events
+        self._crowd += series
         self._takers.append(taker)
         self._soon()
         return True
@@ -207,7 +212,7 @@ class Intake:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
-            batch.append(_Waiting(Group(events=crowd), size, "http", None, takers))
+            batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
         self._at_store += 1
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch])

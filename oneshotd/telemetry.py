@@ -161,9 +161,9 @@ class Telemetry:
         """`n` events were known by their key."""
         self._duplicates += n
 
-    def datagram(self, lines: int) -> None:
-        """A datagram was read; `lines` of it were no blanks."""
-        self._datagrams += 1
+    def datagrams(self, count: int, lines: int) -> None:
+        """So many datagrams were read; `lines` of them were no blanks."""
+        self._datagrams += count
         self._lines += lines
 
     def watch_drops(self, total: Callable[[], int | None]) -> None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
@@ -22,7 +23,13 @@ from zope.interface import implementer
 from oneshotd.core.address import Networks, client_address
 from oneshotd.core.event import NewEvent
 from oneshotd.core.ordinary import Ordinary
-from oneshotd.core.wire import MAX_DATAGRAM_BYTES, Rules, line_count, parse_datagram
+from oneshotd.core.wire import (
+    MAX_DATAGRAM_BYTES,
+    Rules,
+    line_count,
+    parse_datagram,
+    parse_plain_datagrams,
+)
 from oneshotd.errors import Refused
 from oneshotd.quiet import RateLimited
 from oneshotd.telemetry import Telemetry
@@ -37,8 +44,8 @@ DATAGRAM_COST = 256
 #: What a line adds to that: 2048 lines in a turn, or as many more as are in one datagram.
 LINE_COST = 32
 
-#: Events that go to the intake together, roughly.
-PORTION = 2048
+#: Datagrams, and bytes of them, that are looked into together at most.
+PORTION, PORTION_BYTES = 2048, 64 * 1024
 
 #: Seconds for which `UDPDoor.drain` looks into what it reads: enough for a receive buffer full of
 #: ordinary datagrams ten times over.
@@ -54,7 +61,7 @@ _MEMINFO = struct.Struct("=9I")
 class Intake(Protocol):
     """What this door needs of `oneshotd.intake`."""
 
-    def offer(self, events: list[NewEvent], door: str) -> None:
+    def offer(self, events: Sequence[NewEvent], door: str) -> None:
         """Take these or count them as refused; nobody waits for an answer."""
 
 
@@ -79,7 +86,8 @@ class Datagrams:
         self._telemetry = telemetry
         self._rules = rules
         self._ordinary = Ordinary(rules)
-        self._events: list[NewEvent] = []  # of this turn of the reactor
+        self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
+        self._unread_bytes = 0
         self._allowed = allowed
         self._refusals = RateLimited(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
@@ -89,34 +97,47 @@ class Datagrams:
         )
 
     def received(self, data: bytes, host: str) -> None:
-        """Keep the good lines for `hand_over`, count the others. Nothing is raised.
+        """Keep it for `hand_over`. Nothing is raised.
 
         :param host: the sender's address as the socket has it.
         """
         # First, and with next to nothing done: an empty datagram is the cheapest to send.
         if not data:
-            self._telemetry.datagram(0)
+            self._telemetry.datagrams(1, 0)
             self._refuse("empty", 1, host, "an empty datagram")
             return
         if not self._allowed.admits(host):
-            self._telemetry.datagram(0)
+            self._telemetry.datagrams(1, 0)
             self._refuse("forbidden", 1, host, "the address may not send events")
             return
-        events, refusals = self._parse(data)
-        self._telemetry.datagram(len(events) + len(refusals))
-        self._events += events
-        if len(self._events) >= PORTION:
+        self._unread.append((data, host))
+        self._unread_bytes += len(data)
+        if len(self._unread) >= PORTION or self._unread_bytes >= PORTION_BYTES:
             self.hand_over()
+
+    def hand_over(self) -> None:
+        """Have the good lines that came since the last time stored, count the others. Nothing is raised."""
+        unread, self._unread, self._unread_bytes = self._unread, [], 0
+        if unread:
+            events: Sequence[NewEvent] | None = self._plain([data for data, _ in unread])
+            if events is None:
+                events = [event for data, host in unread for event in self._look_into(data, host)]
+            else:
+                self._telemetry.datagrams(len(unread), len(events))
+            self._offer(events)
+
+    def _look_into(self, data: bytes, host: str) -> Sequence[NewEvent]:
+        events, refusals = self._parse(data)
+        self._telemetry.datagrams(1, len(events) + len(refusals))
         if refusals:
             texts = {refused.reason: refused.text for refused in reversed(refusals)}
             for reason, n in Counter(refused.reason for refused in refusals).items():
                 self._refuse(reason, n, host, texts[reason])
         elif not events:
             self._refuse("empty", 1, host, "nothing but blank lines")
+        return events
 
-    def hand_over(self) -> None:
-        """Have the events that came since the last time stored. Nothing is raised."""
-        events, self._events = self._events, []
+    def _offer(self, events: Sequence[NewEvent]) -> None:
         if events:
             try:
                 self._intake.offer(events, "udp")
@@ -127,7 +148,7 @@ class Datagrams:
     def passed_over(self, data: bytes, host: str) -> None:
         """Count what comes in a datagram into which there is no time to look."""
         lines = line_count(data)
-        self._telemetry.datagram(lines)
+        self._telemetry.datagrams(1, lines)
         self._refuse("busy", max(1, lines), host, "the daemon ends, and too much is waiting")
 
     def flush(self) -> None:
@@ -135,12 +156,19 @@ class Datagrams:
         self._refusals.flush()
         self._faults.flush()
 
-    def _parse(self, data: bytes) -> tuple[list[NewEvent], list[Refused]]:
+    def _plain(self, datagrams: list[bytes]) -> Sequence[NewEvent] | None:
+        try:
+            return parse_plain_datagrams(datagrams, self._ordinary)
+        except Exception:  # a bug, reported when it shows again
+            return None
+
+    def _parse(self, data: bytes) -> tuple[Sequence[NewEvent], list[Refused]]:
         try:
             return parse_datagram(data, rules=self._rules, ordinary=self._ordinary)
         except Exception:  # a bug: find the lines that show it, and keep the others
             self._faults.note("parser", log_failure=Failure())
-        events, refusals = [], []
+        events: list[NewEvent] = []
+        refusals: list[Refused] = []
         for line in data.split(b"\n"):
             try:
                 good, bad = parse_datagram(line, rules=self._rules)

@@ -76,7 +76,7 @@ def busy_telemetry() -> Telemetry:
     telemetry.accepted("udp", 3)
     telemetry.refused("syntax")
     telemetry.duplicate(2)
-    telemetry.datagram(4)
+    telemetry.datagrams(1, 4)
     telemetry.watch_drops(lambda: 5)
     telemetry.scraped("events")
     telemetry.commit(0.004)

@@ -12,7 +12,7 @@ from udp_bench import Bench, log_lines
 from oneshotd.core.address import Networks
 from oneshotd.core.event import NewEvent
 from oneshotd.core.wire import Rules, parse_datagram
-from oneshotd.udp import PORTION, Datagrams
+from oneshotd.udp import PORTION_BYTES, Datagrams
 
 
 @pytest.fixture
@@ -124,11 +124,11 @@ def test_only_allowed_addresses_may_send(
 def test_a_buffer_full_of_events_is_handed_over_in_portions(bench: Bench) -> None:
     """At the end of the daemon all at once would be more than may wait for the disk."""
     datagram = b"type=a\n" * 1000
-    for _ in range(5):
+    for _ in range(14):
         bench.send(datagram)
     bench.door.drain()
-    assert bench.offered.portions == [3000, 2000]
-    assert PORTION == 2048
+    assert bench.offered.portions == [10_000, 4_000]
+    assert 9 * len(datagram) < PORTION_BYTES <= 10 * len(datagram)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")

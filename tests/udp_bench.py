@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Offered:
         self.portions: list[int] = []
         self.fails = False
 
-    def offer(self, events: list[NewEvent], door: str) -> None:
+    def offer(self, events: Sequence[NewEvent], door: str) -> None:
         assert door == "udp"
         if self.fails:
             raise RuntimeError("a bug in the intake")

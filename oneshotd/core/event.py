@@ -64,6 +64,38 @@ class NewEvent(NamedTuple):
     key: str | None = None
 
 
+class Plain(Sequence[NewEvent]):
+    """Events that are a series and nothing else, as most are, by that column.
+
+    A sequence of events as any other; but those of thousands of lines are not made one by one.
+    """
+
+    def __init__(self, series: Sequence[str]) -> None:
+        self.series = series
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    @overload
+    def __getitem__(self, index: int) -> NewEvent: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[NewEvent]: ...
+
+    def __getitem__(self, index: int | slice) -> NewEvent | Sequence[NewEvent]:
+        if isinstance(index, slice):
+            return Plain(self.series[index])
+        return NewEvent(self.series[index])
+
+    def __iter__(self) -> Iterator[NewEvent]:
+        return map(NewEvent, self.series)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list has none, either
+
+
 @frozen(kw_only=True)
 class Group:
     """Events that are stored together or not at all.

@@ -9,9 +9,9 @@ would have answered; all else it leaves to the grammar.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from operator import itemgetter
 
-from oneshotd.core.event import NewEvent, labels_of, metric_of, series_text
+from oneshotd.core.event import Plain, labels_of, metric_of, series_text
 from oneshotd.core.grammar import MAX_VALUE_BYTES, Rules, event
 from oneshotd.errors import Refused
 
@@ -25,8 +25,8 @@ MAX_NAMES = 32
 OFTEN = 100
 
 #: A value in ASCII that stands for itself in the query-string form, and needs no escape in a series text.
-_VALUE = rb"([ !#$'-*,-\[\]-~]+)"
-_ODD = bytes(byte for byte in range(256) if not re.fullmatch(_VALUE, bytes([byte])) and byte != 0x26)
+_VALUE = rf"([ !#$'-*,-\[\]-~]{{1,{MAX_VALUE_BYTES}}})"
+_ODD = bytes(byte for byte in range(256) if not re.fullmatch(_VALUE, chr(byte)) and byte != 0x26)
 
 _PLACE = re.compile(r"%\((\w+)\)s")
 
@@ -35,30 +35,35 @@ class _Shape:
     """Lines with the same names in the same order.
 
     :param template: of their series text, with a place for each value.
-    :ivar match: gives the match of a whole plain line; None until there were many.
+    :ivar lines: matches plain lines, each whole; None until there were many.
     """
 
     def __init__(self, names: tuple[str, ...], template: str) -> None:
-        self.match: Callable[[bytes], re.Match[bytes] | None] | None = None
+        self.lines: re.Pattern[str] | None = None
         self._names = names
-        self._text = _PLACE.sub("%b", template).encode()
-        self._places = [names.index(name) + 1 for name in _PLACE.findall(template)]
-        self._lines = 0
+        self._text = _PLACE.sub("%s", template)
+        self._places = [names.index(name) for name in _PLACE.findall(template)]
+        self._seen = 0
 
-    def series(self, found: re.Match[bytes]) -> str:
-        """The series text of the line that matched."""
-        return (self._text % found.group(*self._places)).decode("ascii")
-
-    def series_of(self, line: bytes) -> str | None:
+    def series(self, line: bytes) -> str | None:
         """The series text of a line with these names; None if it is not plain."""
-        self._lines += 1
-        if self._lines == OFTEN:
-            pairs = b"&".join(name.encode() + b"=" + _VALUE for name in self._names)
-            self.match = re.compile(pairs).fullmatch
+        self._seen += 1
+        if self._seen == OFTEN:
+            pairs = "&".join(f"{name}={_VALUE}" for name in self._names)
+            self.lines = re.compile(f"^{pairs}$", re.MULTILINE)
         values = [pair.partition(b"=")[2] for pair in line.split(b"&")]
         if b"" in values or len(line.translate(None, _ODD)) < len(line):
             return None
-        return (self._text % tuple(values[place - 1] for place in self._places)).decode("ascii")
+        return self._text % tuple(values[place].decode("ascii") for place in self._places)
+
+    def all(self, text: str) -> list[str] | None:
+        """The series texts of lines with these names; None if one has others, or is not plain."""
+        found = [] if self.lines is None else self.lines.findall(text)
+        if len(found) != text.count("\n") + 1:
+            return None
+        if self._places != list(range(len(self._places))):
+            found = list(map(itemgetter(*self._places), found))
+        return list(map(self._text.__mod__, found))
 
 
 class Ordinary:
@@ -71,28 +76,32 @@ class Ordinary:
 
     def series(self, line: bytes) -> str | None:
         """The series text of a plain line of labels; None where the grammar is to judge."""
-        if len(line) > MAX_VALUE_BYTES:
+        if len(line) > MAX_VALUE_BYTES or b"\n" in line:
             return None
-        shape = self._last
-        if shape is not None and shape.match is not None:
-            found = shape.match(line)
-            if found is not None:
-                return shape.series(found)
+        found = None if self._last is None else self._last.all(line.decode("latin-1"))
+        return found[0] if found else self._other(line)
+
+    def all(self, text: bytes) -> Plain | None:
+        """The events of plain lines; None where the grammar is to judge one of them.
+
+        :param text: with a line end between two lines, and nowhere else.
+        """
+        found = None if self._last is None else self._last.all(text.decode("latin-1"))
+        if found is None:
+            found = []
+            for line in text.split(b"\n"):
+                series = self.series(line)
+                if series is None:
+                    return None
+                found.append(series)
+        return Plain(found)
+
+    def _other(self, line: bytes) -> str | None:
         shape = self._shape_of(line)
         if shape is None:
             return None
         self._last = shape
-        return shape.series_of(line)
-
-    def all(self, lines: Sequence[bytes]) -> list[NewEvent] | None:
-        """The events of plain lines; None where the grammar is to judge one of them."""
-        events = []
-        for line in lines:
-            series = self.series(line)
-            if series is None:
-                return None
-            events.append(NewEvent(series))
-        return events
+        return shape.series(line)
 
     def _shape_of(self, line: bytes) -> _Shape | None:
         """The shape of lines with the names of this one."""

@@ -8,14 +8,15 @@ raised, whatever the bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ..errors import Refused
 from . import wire_json
-from .event import NewEvent
+from .event import NewEvent, Plain
 from .grammar import (
     MAX_KEY_BYTES,
     MAX_LABELS,
@@ -47,6 +48,7 @@ __all__ = [
     "parse_line",
     "parse_lines",
     "parse_ndjson",
+    "parse_plain_datagrams",
     "parse_query",
     "query_pairs",
 ]
@@ -142,13 +144,21 @@ def query_pairs(line: bytes) -> Iterator[Pair]:
             raise Refused(f"{shown} is not UTF-8", reason="encoding") from None
 
 
-def parse_lines(body: bytes, *, rules: Rules) -> list[NewEvent]:
+def parse_lines(body: bytes, *, rules: Rules) -> Sequence[NewEvent]:
     """Lines in the query-string form, all or none.
 
     :raises Refused: names the bad lines; its reason is that of the first.
     """
-    ordinary = Ordinary(rules)
-    return _all_or_none("line", _lines(body), lambda line: _event(line, rules, ordinary))
+    _check_size(body)
+    ordinary = _ordinary(rules)
+    plain = ordinary.all(body.removesuffix(b"\n")) if body.count(b"\n") < MAX_EVENTS else None
+    if plain is not None:
+        return plain
+    return _all_or_none("line", list(_split(body)), lambda line: _event(line, rules, ordinary))
+
+
+#: What bodies have taught it serves the next ones.
+_ordinary = lru_cache(maxsize=4)(Ordinary)
 
 
 def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
@@ -157,7 +167,8 @@ def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
     def parse(line: bytes) -> NewEvent:
         return event(wire_json.pairs(wire_json.decode(line)), rules)
 
-    return _all_or_none("line", _lines(body), parse)
+    _check_size(body)
+    return _all_or_none("line", list(_split(body)), parse)
 
 
 def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
@@ -177,15 +188,15 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
 def parse_datagram(
     data: bytes, *, rules: Rules, ordinary: Ordinary | None = None
-) -> tuple[list[NewEvent], list[Refused]]:
+) -> tuple[Sequence[NewEvent], list[Refused]]:
     """The good lines of a datagram as events, and why the others are none.
 
     :param ordinary: for these rules; it knows the lines of the datagrams before.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
-    if ordinary is not None:
-        found = ordinary.all(data.removesuffix(b"\n").split(b"\n", MAX_DATAGRAM_LINES - 1))
+    if ordinary is not None and data.count(b"\n") < MAX_DATAGRAM_LINES:
+        found = ordinary.all(data.removesuffix(b"\n"))
         if found is not None:
             return found, []
     events, refusals = [], []
@@ -201,6 +212,13 @@ def parse_datagram(
     return events, refusals
 
 
+def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: Ordinary) -> Plain | None:
+    """The events of several datagrams in order, if every line is plain; else each is looked at alone."""
+    if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
+        return None  # it may have too many lines
+    return ordinary.all(b"\n".join([data.removesuffix(b"\n") for data in datagrams]))
+
+
 def line_count(data: bytes) -> int:
     """How many lines of a datagram could be events."""
     return sum(1 for _ in _split(data))
@@ -214,11 +232,6 @@ def _event(line: bytes, rules: Rules, ordinary: Ordinary | None) -> NewEvent:
 def _check_size(body: bytes) -> None:
     if len(body) > MAX_BODY_BYTES:
         raise Refused(f"the body is longer than {MAX_BODY_BYTES} bytes", reason="limit", status=413)
-
-
-def _lines(body: bytes) -> list[tuple[int, bytes]]:
-    _check_size(body)
-    return list(_split(body))
 
 
 def _split(text: bytes) -> Iterator[tuple[int, bytes]]:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from attrs import frozen
 
-from oneshotd.core.event import Event, Group, NewEvent, Pending, labels_of
+from oneshotd.core.event import Event, Group, NewEvent, Pending, Plain, labels_of
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
 from oneshotd.core.timeline import Past
@@ -137,6 +137,10 @@ class Ledger:
         return [self._append(group) for group in groups]
 
     def _append(self, group: Group) -> Stored | Conflict:
+        if group.key is None and isinstance(group.events, Plain):
+            first = self.log.next
+            self.log.add_all(group.events.series, self._now_at)
+            return Stored(stored=len(group.events), first=first)
         since = self.edge(self.limits.hold)
         if group.key is not None:
             digest = keys.digest_of(group.events)

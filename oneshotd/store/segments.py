@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from sys import byteorder
 
 from attrs import frozen
@@ -93,6 +93,19 @@ class LogWriter:
         self._values.append(value)
         self._ats.append(at)
         self.next += 1
+
+    def add_all(self, series: Sequence[str], now: int) -> None:
+        """Put events without values at the end of the log, as `add` does."""
+        fresh = dict.fromkeys(series, now)
+        if len(fresh) < len(series) or not self._ahead.keys().isdisjoint(fresh):
+            for each in series:
+                self.add(each, None, now)
+            return
+        self._ahead |= fresh
+        self._series += series
+        self._values += [None] * len(series)
+        self._ats += [now] * len(series)
+        self.next += len(series)
 
     def outlived(self, connection: sqlite3.Connection, horizon: int, now: int) -> int:
         """The least time (Unix ms) that no series which is gone with the log up to `horizon` has had.

@@ -7,7 +7,7 @@ lives in a coroutine here: Klein cancels it when the client hangs up (klein#840)
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from attrs import define, field
@@ -48,7 +48,7 @@ STORE_PATIENCE = 5.0
 
 #: How the body of POST /events is read, by its type; "" is none given. Plain
 #: ``curl --data-binary @file`` says that it sends a form.
-PARSERS: Mapping[str, Callable[..., list[NewEvent]]] = {
+PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     "": parse_lines,
     "text/plain": parse_lines,
     FORM: parse_lines,
@@ -340,7 +340,7 @@ def _check(allowed: Networks, address: str, what: str) -> None:
         raise Refused(f"{address} may not {what}", reason="forbidden", status=403)
 
 
-def _group(events: list[NewEvent], key: str | None) -> Group:
+def _group(events: Sequence[NewEvent], key: str | None) -> Group:
     """What is stored together.
 
     :raises Refused: the header names a key, and an event another.

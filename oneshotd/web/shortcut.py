@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from oneshotd.core.address import Networks, client_address
-from oneshotd.core.event import NewEvent
 from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import Rules
 from oneshotd.web import problems
@@ -68,8 +67,8 @@ _HARMLESS = frozenset(
 class Intake(Protocol):
     """What the shortcut needs of `oneshotd.intake`."""
 
-    def take(self, events: list[NewEvent], taker: QuickChannel) -> bool:
-        """Store events and tell the taker; False if there is no room for them now."""
+    def take(self, series: list[str], taker: QuickChannel) -> bool:
+        """Store events of these series and tell the taker; False if there is no room for them now."""
 
 
 class Shortcut:
@@ -93,18 +92,18 @@ class Shortcut:
         host = getattr(peer, "host", "unix")
         return self._emitters.admits(client_address(host) if host != "unix" else host)
 
-    def recognize(self, data: bytes) -> tuple[list[NewEvent], int, bool]:
-        """The events of the ordinary requests at the beginning of the data, the length of these
+    def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
+        """The series of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
         if data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST:
             # One request, in all likelihood, like the one before.
             query = data[len(_START) : -len(self._tail)]
             series = None if b" " in query else self._ordinary.series(query)
             if series is not None:
-                return [NewEvent(series)], len(data), self._tail_closes
-        events: list[NewEvent] = []
+                return [series], len(data), self._tail_closes
+        found: list[str] = []
         at, closes = 0, False
-        while not closes and data.startswith(_START, at) and len(events) < MAX_TOGETHER:
+        while not closes and data.startswith(_START, at) and len(found) < MAX_TOGETHER:
             end = data.find(_BLANK, at, at + MAX_REQUEST)
             line = data.find(_LINE_END, at, end + 2)
             if end < 0 or line < 0:
@@ -117,11 +116,11 @@ class Shortcut:
             series = self._ordinary.series(query)
             if series is None:
                 break
-            events.append(NewEvent(series))
+            found.append(series)
             at = end + len(_BLANK)
             closes = known is _Block.CLOSE
             self._tail, self._tail_closes = data[line:at], closes
-        return events, at, closes
+        return found, at, closes
 
     def _learn(self, block: bytes) -> _Block:
         if len(self._blocks) >= MAX_BLOCKS:
@@ -214,9 +213,9 @@ class QuickChannel(Channel):
                 self.transport.pauseProducing()
             return
         if self._shortcut is not None and self.is_resting:
-            events, end, closes = self._shortcut.recognize(data)
-            if events and self._shortcut.intake.take(events, self):
-                self._count, self._closes = len(events), closes
+            series, end, closes = self._shortcut.recognize(data)
+            if series and self._shortcut.intake.take(series, self):
+                self._count, self._closes = len(series), closes
                 self._taken = data[:end]
                 if end < len(data):
                     self._ahead = [data[end:]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 import pytest
@@ -141,7 +141,7 @@ near_misses = st.lists(
     max_size=24,
 ).map(b"".join)  # fmt: skip
 
-PARSERS: tuple[Callable[[bytes], list[NewEvent]], ...] = (
+PARSERS: tuple[Callable[[bytes], Sequence[NewEvent]], ...] = (
     lambda data: [parse_line(data, rules=RULES)],
     lambda data: [parse_query(data, data, rules=RULES)],
     lambda data: [parse_query(b"", data, rules=RULES)],
@@ -160,7 +160,8 @@ PARSERS: tuple[Callable[[bytes], list[NewEvent]], ...] = (
 def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
     """Neither a traceback for the client nor a sample that would break a scraper's response."""
     for parse in PARSERS:
-        said, events = "", []
+        said = ""
+        events: Sequence[NewEvent] = ()
         try:
             events = parse(data)
         except Refused as refused:

@@ -96,9 +96,9 @@ class Intake(FakeIntake):
         super().__init__()
         self._clock = clock
 
-    def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: Taker) -> bool:
         def stored() -> None:
-            self.groups.extend((Group(events=[event]), "http") for event in events)
+            self.groups.extend((Group(events=[NewEvent(each)]), "http") for each in series)
             taker.stored(self._clock.seconds())
 
         self._clock.callLater(0, stored)

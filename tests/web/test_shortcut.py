@@ -32,24 +32,24 @@ class TakingIntake(FakeIntake):
 
     clock: IReactorTime
     room: bool = True
-    taken: list[tuple[list[NewEvent], Taker]] = field(factory=list)
+    taken: list[tuple[list[str], Taker]] = field(factory=list)
 
-    def take(self, events: Sequence[NewEvent], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: Taker) -> bool:
         if self.room:
-            self.taken.append((list(events), taker))
+            self.taken.append((list(series), taker))
         return self.room
 
     def commit(self, stored: bool = True) -> int:
         """End what is under way, and how much it was."""
         ended = 0
         while self.taken:
-            events, taker = self.taken.pop(0)
+            series, taker = self.taken.pop(0)
             if stored:
-                self.groups += [(Group(events=[event]), "http") for event in events]
+                self.groups += [(Group(events=[NewEvent(each)]), "http") for each in series]
                 taker.stored(self.clock.seconds())
             else:
                 taker.not_stored()
-            ended += len(events)
+            ended += len(series)
         return ended
 
 
