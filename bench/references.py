@@ -19,18 +19,17 @@ class Ok(resource.Resource):
 
 
 class Counter(DatagramProtocol):
-    """Counts datagrams and lines; a datagram ``?`` asks for the figures."""
+    """Counts datagrams; one ``?`` asks for the figure."""
 
     def __init__(self) -> None:
-        self.datagrams = self.lines = 0
+        self.datagrams = 0
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         if datagram == b"?":
             assert self.transport is not None
-            self.transport.write(b"%d %d" % (self.datagrams, self.lines), addr)
-            return
-        self.datagrams += 1
-        self.lines += datagram.count(b"\n") + 1
+            self.transport.write(b"%d" % self.datagrams, addr)
+        else:
+            self.datagrams += 1
 
 
 def main(kind: str, port: int) -> None:

@@ -27,11 +27,15 @@ from oneshotd.telemetry import Telemetry
 MAX_WAITING_EVENTS = 100_000
 MAX_WAITING_BYTES = 64 << 20
 
-#: A batch goes when so many turns of the reactor have brought nothing more for it, or after so many
-#: seconds: who was just answered comes again within these turns, and goes along. Otherwise two
-#: halves of the clients take turns, and pay for twice as many commits. A turn may well bring
-#: connections only, whose events come with the next one.
-QUIET_TURNS, MAX_GATHERING = 3, 0.001
+#: A batch goes when so many turns of the reactor have brought nothing more for it: who was just
+#: answered comes again within these turns, and goes along. Otherwise two halves of the clients take
+#: turns, and pay for twice as many commits. A turn may well bring connections only, whose events
+#: come with the next one.
+QUIET_TURNS = 3
+
+#: A batch goes after so many seconds at the latest: if somebody waits for the answer, and if nobody
+#: does (UDP).
+MAX_GATHERING, MAX_GATHERING_UNHEARD = 0.001, 0.01
 
 #: After a commit that took longer than this (seconds), those who were just answered get a part
 #: of that time to come again, and at most so many seconds: their way may be longer than some turns
@@ -106,6 +110,7 @@ class Intake:
         self._crowd_size = 0
         self._takers: list[Taker] = []  # whose events they are
         self._arrivals = 0
+        self._heard = False  # somebody waits for an answer
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
         self._pause = 0.0  # before the next batch goes, seconds
@@ -156,6 +161,7 @@ class Intake:
         self._crowd_size += size
         self._crowd += series
         self._takers.append(taker)
+        self._heard = True
         self._soon()
         return True
 
@@ -181,6 +187,7 @@ class Intake:
         self.load.events += events
         self.load.size += size
         self._queue.extend(waiting)
+        self._heard = self._heard or waiting[0].done is not None
         self._soon()
 
     def _has_room(self, events: int, size: int) -> bool:
@@ -197,17 +204,18 @@ class Intake:
         if self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
         else:
-            self._clock.callLater(0, self._turn, self._arrivals, 0, self._clock.seconds() + MAX_GATHERING)
+            self._clock.callLater(0, self._turn, self._arrivals, 0, self._clock.seconds())
 
-    def _turn(self, arrivals: int, quiet: int, until: float) -> None:
+    def _turn(self, arrivals: int, quiet: int, since: float) -> None:
         quiet = quiet + 1 if arrivals == self._arrivals else 0
-        if quiet == QUIET_TURNS or self._clock.seconds() >= until:
+        longest = MAX_GATHERING if self._heard else MAX_GATHERING_UNHEARD
+        if quiet == QUIET_TURNS or self._clock.seconds() - since >= longest:
             self._store_waiting()
         else:
-            self._clock.callLater(0, self._turn, self._arrivals, quiet, until)
+            self._clock.callLater(0, self._turn, self._arrivals, quiet, since)
 
     def _store_waiting(self) -> None:
-        batch, self._queue = self._queue, []
+        batch, self._queue, self._heard = self._queue, [], False
         if self._crowd:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0

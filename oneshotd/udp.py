@@ -7,7 +7,6 @@ ourselves bounds the turn, and lets the end of the daemon read the socket empty.
 
 from __future__ import annotations
 
-import math
 import socket
 import struct
 import sys
@@ -89,6 +88,7 @@ class Datagrams:
         self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
         self._unread_bytes = 0
         self._allowed = allowed
+        self._is_open_to_all = not allowed.members
         self._refusals = RateLimited(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
         )
@@ -101,19 +101,18 @@ class Datagrams:
 
         :param host: the sender's address as the socket has it.
         """
-        # First, and with next to nothing done: an empty datagram is the cheapest to send.
-        if not data:
+        if data and (self._is_open_to_all or self._allowed.admits(host)):
+            self._unread.append((data, host))
+            self._unread_bytes += len(data)
+            if self._unread_bytes >= PORTION_BYTES or len(self._unread) >= PORTION:
+                self.hand_over()
+        else:
+            # With next to nothing done: an empty datagram is the cheapest to send.
             self._telemetry.datagrams(1, 0)
-            self._refuse("empty", 1, host, "an empty datagram")
-            return
-        if not self._allowed.admits(host):
-            self._telemetry.datagrams(1, 0)
-            self._refuse("forbidden", 1, host, "the address may not send events")
-            return
-        self._unread.append((data, host))
-        self._unread_bytes += len(data)
-        if len(self._unread) >= PORTION or self._unread_bytes >= PORTION_BYTES:
-            self.hand_over()
+            if data:
+                self._refuse("forbidden", 1, host, "the address may not send events")
+            else:
+                self._refuse("empty", 1, host, "an empty datagram")
 
     def hand_over(self) -> None:
         """Have the good lines that came since the last time stored, count the others. Nothing is raised."""
@@ -231,7 +230,7 @@ class UDPDoor:
         if not self.is_open:
             return 0
         budget = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) + TURN_BYTES
-        return self._read(budget, 0, self._clock.seconds() + DRAIN_SECONDS)
+        return self._read(budget, 0, until=self._clock.seconds() + DRAIN_SECONDS)
 
     def stop(self) -> None:
         """Close the socket; what is in it and unread is lost (see `drain`). Twice is fine."""
@@ -278,21 +277,24 @@ class UDPDoor:
         self.log.error("UDP: the socket was lost: {reason}", reason=reason.getErrorMessage())
         self.stop()
 
-    def _read(self, budget: int, line_cost: int, until: float = math.inf) -> int:
+    def _read(self, budget: int, line_cost: int, until: float | None = None) -> int:
+        receive, received = self._sock.recvfrom, self._datagrams.received
         count = 0
-        while budget > 0 and self.is_open:
+        while budget > 0:
             budget -= DATAGRAM_COST
             try:
-                data, address = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+                data, address = receive(MAX_DATAGRAM_BYTES)
             except BlockingIOError:
                 break
             except OSError as error:  # such as an ICMP message about something else
+                if not self.is_open:
+                    break
                 self._errors.note(error.strerror or type(error).__name__)
                 continue
             budget -= len(data) + line_cost * data.count(b"\n")
             count += 1
-            if self._clock.seconds() < until:
-                self._datagrams.received(data, address[0])
+            if until is None or self._clock.seconds() < until:
+                received(data, address[0])
             else:
                 self._datagrams.passed_over(data, address[0])
         self._datagrams.hand_over()
