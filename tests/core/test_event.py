@@ -7,7 +7,17 @@ from hypothesis import given
 from prometheus_client.parser import text_string_to_metric_families
 from strategies import labels, metric_names
 
-from oneshotd.core.event import Counts, Pending, Sample, escape, labels_of, metric_of, series_text
+from oneshotd.core.event import (
+    Counts,
+    NewEvent,
+    Pending,
+    Plain,
+    Sample,
+    escape,
+    labels_of,
+    metric_of,
+    series_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,14 @@ def test_two_series_never_share_a_text(first: dict[str, str], second: dict[str, 
 def test_the_length_of_pending_is_its_number_of_events() -> None:
     assert len(Pending(seqs=(4, 7), series=("m", "m"), values=(None, "1"), ats=(1, 2))) == 2
     assert not Pending()
+
+
+def test_plain_events_are_a_sequence_of_events() -> None:
+    plain = Plain(["a", "b"])
+    events = [NewEvent("a"), NewEvent("b")]
+    assert plain == events == list(plain)
+    assert (plain[1], plain[1:], len(plain)) == (events[1], events[1:], 2)
+    assert plain != events[:1] and plain != "ab" and plain != 2
 
 
 def test_samples_by_columns_are_a_sequence_of_samples() -> None:

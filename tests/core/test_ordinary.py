@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oneshotd import core
 from oneshotd.core.event import NewEvent
 from oneshotd.core.ordinary import MAX_NAMES, MAX_SHAPES, OFTEN, Ordinary
-from oneshotd.core.wire import MAX_DATAGRAM_LINES, Rules, parse_datagram, parse_line
+from oneshotd.core.wire import MAX_DATAGRAM_LINES, Rules, parse_datagram, parse_line, parse_plain_datagrams
 from oneshotd.errors import Refused
 
 RULES = Rules(metric="happened", taken=frozenset({"taken"}))
@@ -110,8 +110,28 @@ def test_a_datagram_is_the_same_on_both_ways(datagrams: list[list[bytes]]) -> No
         assert [each.text for each in refusals] == [each.text for each in refused]
 
 
+PLAIN = {b"b=2&a=1", b"b=3&a=x y", b"a=1&b=2"}
+
+
+@given(st.lists(st.lists(st.sampled_from([*sorted(PLAIN), b"c=%"]) | _LINES, max_size=4)))
+def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[bytes]]) -> None:
+    ordinary = Ordinary(RULES)
+    with patch.object(core.ordinary, "OFTEN", 1):
+        ordinary.series(b"b=2&a=1")
+    several = [b"\n".join(lines) + end for lines in datagrams for end in (b"", b"\n")] or [b"a=1"]
+    found = parse_plain_datagrams(several, ordinary)
+    each = [parse_datagram(data, rules=RULES) for data in several]
+    if found is not None:
+        assert found == [event for events, _ in each for event in events]
+        assert not any(refusals for _, refusals in each)
+    else:
+        assert any(not lines or set(lines) - PLAIN for lines in datagrams)
+
+
 def test_a_datagram_has_no_more_lines_on_the_short_way() -> None:
     """The turn of the reactor is bounded by it."""
+    assert len(parse_plain_datagrams([b"a=1\n" * (MAX_DATAGRAM_LINES - 1)], Ordinary(RULES)) or ()) > 2000
+    assert parse_plain_datagrams([b"a=1", b"a=1\n" * MAX_DATAGRAM_LINES], Ordinary(RULES)) is None
     for extra in range(3):
         data = b"a=1\n" * (MAX_DATAGRAM_LINES + extra)
         events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from store.backend import Backend, group
 
+from oneshotd.core.event import Group, Plain
 from oneshotd.store.interface import Stored
 
 AWKWARD = [
@@ -47,6 +48,19 @@ class TestAppend:
         backend.restart()
         assert [(event.series, event.value) for event in backend.events()] == reports
         assert [event.seq for event in backend.events()] == list(range(1, 7002))
+
+    @pytest.mark.parametrize("key", [None, "k"])
+    def test_plain_events_lie_there_as_any(self, backend: Backend, key: str | None) -> None:
+        """Each at a time of its own, whether or not its series came before, or twice."""
+        backend.append("a")
+        for series in (["b", "c"], ["a", "d"], ["e", "e"]):
+            plain = Group(events=Plain(series), key=None if key is None else key + series[0])
+            [answer] = backend.get(backend.store.append([plain]))
+            assert isinstance(answer, Stored) and answer.stored == 2
+        backend.crash()
+        assert backend.logged() == ["a", "b", "c", "a", "d", "e", "e"]
+        for name in "ae":
+            assert len(set(ats(backend, name))) == 2
 
     @pytest.mark.parametrize("value", [None, "NaN", "-0", "1e+30"])
     @pytest.mark.parametrize("series", AWKWARD, ids=ascii)

@@ -35,11 +35,14 @@ def all_events(connection: sqlite3.Connection, after: int = 0) -> list[Event]:
 
 
 def write(connection: sqlite3.Connection, *batches: list[tuple[str, str | None]]) -> LogWriter:
-    """A commit for each batch, a second of up-time apart."""
+    """A commit for each batch, a second of up-time apart; what has no values goes in by its column."""
     log = LogWriter()
     for number, batch in enumerate(batches):
-        for series, value in batch:
-            log.add(series, value, NOW)
+        if not any(value for _, value in batch):
+            log.add_all([series for series, _ in batch], NOW)
+        else:
+            for series, value in batch:
+                log.add(series, value, NOW)
         log.flush(connection, number * 1000, NOW)
     return log
 
