@@ -10,12 +10,12 @@ scrapers only: somebody's curl, once, leaves no series behind.
 from __future__ import annotations
 
 import platform
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
+from math import inf
 from statistics import median
 
-from attrs import define, field
+from attrs import define
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import (
@@ -79,8 +79,8 @@ class Tally:
     revoked: int = 0
     uncertain: int = 0
     queueing: int = 0
-    visits: deque[float] = field(factory=lambda: deque(maxlen=KEPT_VISITS))
-    overlaps: deque[float] = field(factory=lambda: deque(maxlen=OVERLAPS))
+    visits: tuple[float, ...] = ()
+    overlaps: tuple[float, ...] = ()
 
     def is_shared(self, now: float) -> bool:
         """Whether several seem to scrape under this identity.
@@ -133,8 +133,8 @@ class Telemetry:
     def __init__(self) -> None:
         self.writable = True
         self.registry = CollectorRegistry()
-        self.registry.register(self)
         ProcessCollector(registry=self.registry)
+        self.registry.register(self)  # last: what may be left out comes last
         self._accepted = dict.fromkeys(DOORS, 0)
         self._refused = dict.fromkeys(REASONS, 0)
         self._scrapes = dict.fromkeys(SCRAPES, 0)
@@ -207,14 +207,16 @@ class Telemetry:
 
         :param now: reactor seconds.
         """
-        self._tally(scraper).visits.append(now)
+        tally = self._tally(scraper)
+        tally.visits = (*tally.visits, now)[-KEPT_VISITS:]
 
     def overlapped(self, scraper: str, now: float) -> None:
         """It came to scrape while a delivery to another connection was under way.
 
         :param now: reactor seconds.
         """
-        self._tally(scraper).overlaps.append(now)
+        tally = self._tally(scraper)
+        tally.overlaps = (*tally.overlaps, now)[-OVERLAPS:]
 
     def tally(self, scraper: str) -> Tally:
         """What was counted for this scraper since the start; to read only."""
@@ -242,12 +244,9 @@ class Telemetry:
         if len(self._tallies) > MAX_TALLIES:
             for scraper in self._tallies.keys() - {status.name for status in census.scrapers}:
                 self.forget(scraper)
-        families = sorted((family for family in self.registry.collect() if family.samples), key=_rank)
-        samples = sum(len(family.samples) for family in families)
-        while most is not None and samples > most and families:
-            samples -= len(families.pop().samples)
+        families = _Fitting(self.registry, inf if most is None else most)
         write = openmetrics_latest if format is Format.OPENMETRICS else generate_latest
-        return write(_Families(families)), samples
+        return write(families), families.samples
 
     def reserved_names(self) -> frozenset[str]:
         """Every metric name that an event may not have.
@@ -262,7 +261,7 @@ class Telemetry:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families, also those that have no samples yet."""
+        """All families, also those that have no samples yet; what may be left out comes last."""
         yield InfoMetricFamily(
             "oneshotd_build",
             "The running version.",
@@ -349,14 +348,25 @@ class Telemetry:
         return tally
 
 
-class _Families:
-    """Just enough of a registry for `generate_latest`."""
+class _Fitting:
+    """The first families of a registry, as far as there is room: as much of one as `generate_latest`
+    needs. Each is made when it is written, for two hundred scrapers make many samples.
 
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
+    :ivar samples: how many these are.
+    """
 
-    def collect(self) -> list[Metric]:
-        return self._families
+    def __init__(self, registry: CollectorRegistry, most: float) -> None:
+        self.samples = 0
+        self._registry = registry
+        self._most = most
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            if self.samples + len(family.samples) > self._most:
+                return
+            self.samples += len(family.samples)
+            if family.samples:
+                yield family
 
 
 def _counts(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
@@ -365,10 +375,3 @@ def _counts(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metr
     for value, count in counts.items():
         family.add_metric([value], count)
     return family
-
-
-def _rank(family: Metric) -> int:
-    """How soon this family is left out where not all fit: the higher, the sooner."""
-    if family.name.startswith("oneshotd_scraper_"):
-        return 2
-    return 1 if family.type == "histogram" else 0
