@@ -134,9 +134,7 @@ def datagrams(rounds: int, lines: int) -> Measure:
         assert figure(running, "oneshotd_held_events") > 0
     reach, aim = (0.4, 0.85) if lines == 1 else (0.6, 1.5)
     return Measure(
-        name="UDP, one event a datagram, without a drop"
-        if lines == 1
-        else f"UDP, {lines} events a datagram, against datagrams of one",
+        name=f"UDP, {'one event' if lines == 1 else f'{lines} events'} a datagram, without a drop",
         unit="events/s",
         rounds=pairs,
         shown=_ratio,
@@ -359,7 +357,7 @@ def _memory(rounds: int, store: Path) -> Iterator[Measure]:
 
 
 class _Scraping(threading.Thread):
-    """Scrapes without a pause, each time as another newcomer, who has everything to come."""
+    """Scrapes without a pause, as a newcomer who has everything to come, and in time as the next one."""
 
     def __init__(self, port: int, name: str) -> None:
         super().__init__(daemon=True)
@@ -370,8 +368,9 @@ class _Scraping(threading.Thread):
 
     def run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port)
-        while not self.done.is_set() and len(self.events) < 190:
-            body = _scrape(connection, f"{self._name}-{len(self.events)}")
+        while not self.done.is_set() and len(self.events) < 1000:
+            # A million events are fifty responses.
+            body = _scrape(connection, f"{self._name}-{len(self.events) // 40}")
             self.events.append(body.count(b"\nevents_to_metrics{"))
         connection.close()
 
