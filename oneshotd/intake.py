@@ -136,8 +136,8 @@ class Intake:
         return done
 
     def offer(self, events: Sequence[NewEvent], door: str) -> None:
-        """Store events for which nobody waits, in order; each stands alone. Where there is no room for
-        all, the first are stored. Refusals are counted here."""
+        """Store events for which nobody waits, in order; each stands alone. Where there are too many
+        for all to wait, the first are stored. Refusals are counted here."""
         try:
             if events:
                 self._put([_Waiting(group, _size(group.events), door, None) for group in _apart(events)])

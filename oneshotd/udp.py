@@ -118,12 +118,18 @@ class Datagrams:
         """Have the good lines that came since the last time stored, count the others. Nothing is raised."""
         unread, self._unread, self._unread_bytes = self._unread, [], 0
         if unread:
-            events: Sequence[NewEvent] | None = self._plain([data for data, _ in unread])
-            if events is None:
-                events = [event for data, host in unread for event in self._look_into(data, host)]
-            else:
-                self._telemetry.datagrams(len(unread), len(events))
-            self._offer(events)
+            self._offer(self._events(unread))
+
+    def _events(self, unread: Sequence[tuple[bytes, str]]) -> Sequence[NewEvent]:
+        """All at once where they are alike; else half by half, so that one other costs little."""
+        if len(unread) == 1:
+            return self._look_into(*unread[0])
+        plain = self._plain([data for data, _ in unread])
+        if plain is None:
+            middle = len(unread) // 2
+            return [*self._events(unread[:middle]), *self._events(unread[middle:])]
+        self._telemetry.datagrams(len(unread), len(plain))
+        return plain
 
     def _look_into(self, data: bytes, host: str) -> Sequence[NewEvent]:
         events, refusals = self._parse(data)
@@ -158,7 +164,8 @@ class Datagrams:
     def _plain(self, datagrams: list[bytes]) -> Sequence[NewEvent] | None:
         try:
             return parse_plain_datagrams(datagrams, self._ordinary)
-        except Exception:  # a bug, reported when it shows again
+        except Exception:  # a bug; each is looked at alone
+            self._faults.note("parser", log_failure=Failure())
             return None
 
     def _parse(self, data: bytes) -> tuple[Sequence[NewEvent], list[Refused]]:

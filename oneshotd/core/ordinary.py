@@ -25,7 +25,7 @@ MAX_NAMES = 32
 OFTEN = 100
 
 #: A value in ASCII that stands for itself in the query-string form, and needs no escape in a series text.
-_VALUE = rf"([ !#$'-*,-\[\]-~]{{1,{MAX_VALUE_BYTES}}})"
+_VALUE = rf"([ !#$'-*,-\[\]-~]{{1,{MAX_VALUE_BYTES}}}+)"
 _ODD = bytes(byte for byte in range(256) if not re.fullmatch(_VALUE, chr(byte)) and byte != 0x26)
 
 _PLACE = re.compile(r"%\((\w+)\)s")
@@ -92,15 +92,21 @@ class Ordinary:
 
         :param text: with a line end between two lines, and nowhere else.
         """
-        found = None if self._last is None else self._last.all(text.decode("latin-1"))
-        if found is None:
-            found = []
-            for line in text.split(b"\n"):
-                series = self.series(line)
-                if series is None:
-                    return None
-                found.append(series)
+        alike = self.alike(text)
+        if alike is not None:
+            return alike
+        found = []
+        for line in text.split(b"\n"):
+            series = self.series(line)
+            if series is None:
+                return None
+            found.append(series)
         return Plain(found)
+
+    def alike(self, text: bytes) -> Plain | None:
+        """The events of plain lines that all have the names of the line before; else None, and soon."""
+        found = None if self._last is None else self._last.all(text.decode("latin-1"))
+        return None if found is None else Plain(found)
 
     def _other(self, line: bytes) -> str | None:
         shape = self._shape_of(line)

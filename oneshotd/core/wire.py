@@ -213,10 +213,10 @@ def parse_datagram(
 
 
 def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: Ordinary) -> Plain | None:
-    """The events of several datagrams in order, if every line is plain; else each is looked at alone."""
+    """The events of several datagrams in order, if all lines are plain and alike; else None, and soon."""
     if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
         return None  # it may have too many lines
-    return ordinary.all(b"\n".join([data.removesuffix(b"\n") for data in datagrams]))
+    return ordinary.alike(b"\n".join([data.removesuffix(b"\n") for data in datagrams]))
 
 
 def line_count(data: bytes) -> int:

@@ -189,12 +189,17 @@ class Channel(http.HTTPChannel):
         super().requestDone(request)
         if self.handling:
             return
-        if self._peer_finished or self.site.finishing:
+        if self._is_last:
             self.loseConnection()
         if self._waiting or not self.persistent:  # closing may take for ever as well
             self.setTimeout(self.site.idle_timeout)
 
     # The end of a connection
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether nothing that has come waits to be answered, and nothing further is taken."""
+        return (self._peer_finished or self.site.finishing) and self._answered is None
 
     def readConnectionLost(self) -> None:
         """The peer has sent all that it will; it may be waiting for its answer still."""

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
@@ -82,7 +83,7 @@ class Shortcut:
         self._emitters = emitters
         self._ordinary = Ordinary(rules)
         self._blocks: dict[bytes, _Block] = {}
-        self._tail = b"\0"  # of the last request, from its line's end
+        self._tail = _LINE_END + bytes(MAX_REQUEST)  # of the last request; of none yet, so no other's
         self._tail_closes = False
         self._second = -1
         self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
@@ -193,14 +194,17 @@ class QuickChannel(Channel):
         self._taken = b""  # requests whose events are on their way to the disk
         self._count = 0  # of these
         self._closes = False  # the last of these asks for it
-        self._ahead: list[bytes] = []  # what came behind them
+        self._ahead = bytearray()  # what came behind them
         self._paused = False
         self._lost = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._shortcut: Shortcut | None = self.site.shortcut
-        if self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
+        if isinstance(self._socket_transport(), ProtocolWrapper):
+            # Of an endpoint such as haproxy:, which learns later who the client is.
+            self._shortcut = None
+        elif self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
             self._shortcut = None
         # Past the transport's buffer, which is empty as long as nobody else has written: through
         # it an answer would cost as much as all the rest.
@@ -209,8 +213,8 @@ class QuickChannel(Channel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._count:
-            self._ahead.append(data)
-            if sum(map(len, self._ahead)) > MAX_AHEAD:
+            self._ahead += data
+            if len(self._ahead) > MAX_AHEAD:
                 self._paused = True
                 self.transport.pauseProducing()
             return
@@ -219,8 +223,7 @@ class QuickChannel(Channel):
             if series and self._shortcut.intake.take(series, self):
                 self._count, self._closes = len(series), closes
                 self._taken = data[:end]
-                if end < len(data):
-                    self._ahead = [data[end:]]
+                self._ahead += data[end:]
                 self.handling = True
                 return
         self._socket = None
@@ -244,12 +247,12 @@ class QuickChannel(Channel):
             return
         closes = self._closes
         if closes:
-            self._ahead = []  # nothing is obeyed behind a request to close
+            self._ahead.clear()  # nothing is obeyed behind a request to close
         elif self.timeOut != self.site.idle_timeout:
             self.setTimeout(self.site.idle_timeout)
         if self._ahead or self._paused:
             self._proceed(self.dataReceived, b"")
-        if closes or ((self._peer_finished or self.site.finishing) and not self.handling):
+        if closes or (self._is_last and not self.handling):
             self.loseConnection()
 
     def _send(self, answer: bytes) -> int:
@@ -264,20 +267,21 @@ class QuickChannel(Channel):
 
     def not_stored(self) -> None:
         """The store refuses: `twisted.web` is to say so, by asking it again."""
+        taken = self._taken
         self._settle(self.clock.seconds())
         if not self._lost:
             self._socket = None
-            self._proceed(super().dataReceived, self._taken)
+            self._proceed(super().dataReceived, taken)
 
     def _settle(self, now: float) -> int:
-        count, self._count = self._count, 0
+        count, self._count, self._taken = self._count, 0, b""
         self.handling = False
         self.since = now
         return count
 
     def _proceed(self, receive: Callable[[bytes], object], before: bytes) -> None:
         """Go on with what came meanwhile."""
-        data, self._ahead = before + b"".join(self._ahead), []
+        data, self._ahead = before + bytes(self._ahead), bytearray()
         if self._paused and self not in self.site.unread:
             self._paused = False
             self.transport.resumeProducing()

@@ -110,7 +110,7 @@ class House:
         everyone = Networks.parse(())
         intake = Intake(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
-        doors = Doors(
+        self.doors = Doors(
             intake=intake,
             delivery=self.delivery,
             store=self.store,
@@ -128,7 +128,7 @@ class House:
             udp_port=None,
         )
         self.site = Site(
-            doors.resource(),
+            self.doors.resource(),
             requestFactory=partial(OneshotRequest, refused=self.telemetry.refused),
             reactor=reactor,
             **limits,

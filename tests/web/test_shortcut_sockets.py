@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,20 +12,28 @@ from web.bare_scraper import PATIENCE
 from web.house import House, open_house, until
 from web.test_shortcut import ORDINARY, post
 
+from oneshotd.core.address import Networks
+from oneshotd.core.wire import Rules
+from oneshotd.web.shortcut import Shortcut
+
 #: Twisted hands pyOpenSSL its own kind of certificates still.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 
 BATCH = ORDINARY * 100
 
-TRANSPORTS = ("tcp", "unix", "tls")
+TRANSPORTS = {
+    "tcp": "tcp:0:interface=127.0.0.1",
+    "unix": "unix:{}/http",
+    "haproxy": "haproxy:tcp:0:interface=127.0.0.1",
+}
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=[*TRANSPORTS, "tls"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An endpoint string of each transport."""
     if request.param == "tls":
         return str(request.getfixturevalue("tls"))
-    return "tcp:0:interface=127.0.0.1" if request.param == "tcp" else f"unix:{tmp_path}/http"
+    return TRANSPORTS[request.param].format(tmp_path)
 
 
 async def _emit(house: House, where: str, *pieces: bytes) -> bytes:
@@ -32,6 +41,8 @@ async def _emit(house: House, where: str, *pieces: bytes) -> bytes:
     with house.scraper() as client:
         if where.startswith("ssl:"):
             await client.handshake()
+        if where.startswith("haproxy:"):
+            client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n")
         for piece in pieces:
             client.send(piece)
             if piece is not pieces[-1]:
@@ -56,6 +67,25 @@ async def test_what_stands_behind_a_request_to_close_resets_nothing(tmp_path: Pa
         answer = await _emit(house, where, post("a=1", "Connection: close") + b"\r\n" + post("a=2"))
         assert answer.count(b"200 OK") == 1
         assert (await house.store.census()).events == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_emit_is_told_by_the_proxy_in_front(tmp_path: Path) -> None:
+    """By the PROXY protocol, which speaks after the connection was made."""
+    async with open_house(tmp_path, TRANSPORTS["haproxy"]) as house:
+        house.site.shortcut = Shortcut(house.site.shortcut.intake, Rules(), Networks.parse(["127.0.0.0/8"]))
+        house.doors.allow_emit = Networks.parse(["127.0.0.0/8"])
+        assert b" 403 " in await _emit(house, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_client_sent_before_its_end_is_answered(tmp_path: Path) -> None:
+    """``nc -N`` with several requests; what is refused is answered at once, what is stored later."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as client:
+            client.send(ORDINARY + post("") * 3 + ORDINARY)
+            client.finish_sending()
+            assert re.findall(rb"HTTP/1.1 (\d+)", await client.rest()) == [b"200", *[b"400"] * 3, b"200"]
 
 
 @pytest_twisted.ensureDeferred
