@@ -65,7 +65,8 @@ def complain(text: str) -> None:
         if sys.stderr is not None:  # closed by the caller
             print(f"oneshot-emit: {text}", file=sys.stderr, flush=True)
     except OSError:
-        pass
+        # Python would try again at the end, and make 120 of the exit status.
+        sys.stderr = None
 
 
 def parse(words: Sequence[str]) -> Asked:

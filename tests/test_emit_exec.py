@@ -150,7 +150,8 @@ def test_nowhere_to_complain_changes_nothing(closed: str) -> None:
     """A job started without standard error would fail with the daemon."""
     line = f'"$@" --exec a=1 -- sh -c "exit 3" {closed}'
     words = ("sh", "-c", line, "sh", *EMIT)
-    assert subprocess.run(words, env=environment(), timeout=PATIENCE).returncode == 3
+    buffered = {name: text for name, text in environment().items() if name != "PYTHONUNBUFFERED"}
+    assert subprocess.run(words, env=buffered, timeout=PATIENCE).returncode == 3
 
 
 #: Says that it is ready, tells each signal by its name, and ends after the second one.
