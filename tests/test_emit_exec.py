@@ -154,16 +154,17 @@ def test_nowhere_to_complain_changes_nothing(closed: str) -> None:
     assert subprocess.run(words, env=buffered, timeout=PATIENCE).returncode == 3
 
 
-#: Says that it is ready, tells each signal by its name, and ends after the second one.
+#: Says that it is ready, tells each signal by its name, and ends after the second one. Not by
+#: `print`, whose buffer may be in use when the signal comes.
 TELLER = """
-import signal, sys, time
+import os, signal, sys, time
 told = []
 def tell(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    os.write(1, signal.Signals(number).name.encode() + b"\\n")
     told.append(number)
 for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2"):
     signal.signal(getattr(signal, "SIG" + name), tell)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while len(told) < 2:
     time.sleep(0.01)
 sys.exit(9)
