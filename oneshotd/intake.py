@@ -153,7 +153,7 @@ class Intake:
 
         :returns: whether there is room for them; if not, nothing has happened.
         """
-        size = _OVERHEAD * len(series) + sum(map(len, series))
+        size = _size(Plain(series))
         if not self._has_room(len(series), size):
             return False
         self.load.events += len(series)

@@ -88,7 +88,6 @@ class Datagrams:
         self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
         self._unread_bytes = 0
         self._allowed = allowed
-        self._is_open_to_all = not allowed.members
         self._refusals = RateLimited(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
         )
@@ -101,7 +100,7 @@ class Datagrams:
 
         :param host: the sender's address as the socket has it.
         """
-        if data and (self._is_open_to_all or self._allowed.admits(host)):
+        if data and self._allowed.admits(host):
             self._unread.append((data, host))
             self._unread_bytes += len(data)
             if self._unread_bytes >= PORTION_BYTES or len(self._unread) >= PORTION:

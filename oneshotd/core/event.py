@@ -9,13 +9,14 @@ downstream of `core/wire.py` takes it apart again except to look (`labels_of`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar, overload
 
 from attrs import field, frozen
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
 _UNESCAPES = {"\\\\": "\\", "\\n": "\n", '\\"': '"'}
+_Row = TypeVar("_Row")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 
@@ -64,36 +65,45 @@ class NewEvent(NamedTuple):
     key: str | None = None
 
 
-class Plain(Sequence[NewEvent]):
-    """Events that are a series and nothing else, as most are, by that column.
+class _Columns(Sequence[_Row]):
+    """Rows that are not made one by one, unless somebody asks for them; equal to a list of these."""
 
-    A sequence of events as any other; but those of thousands of lines are not made one by one.
-    """
+    _row: Callable[..., _Row]
 
-    def __init__(self, series: Sequence[str]) -> None:
-        self.series = series
+    def __init__(self, *columns: Sequence[str]) -> None:
+        self._columns = columns
 
     def __len__(self) -> int:
-        return len(self.series)
+        return len(self._columns[0])
 
     @overload
-    def __getitem__(self, index: int) -> NewEvent: ...
+    def __getitem__(self, index: int) -> _Row: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[NewEvent]: ...
+    def __getitem__(self, index: slice) -> Sequence[_Row]: ...
 
-    def __getitem__(self, index: int | slice) -> NewEvent | Sequence[NewEvent]:
+    def __getitem__(self, index: int | slice) -> _Row | Sequence[_Row]:
         if isinstance(index, slice):
-            return Plain(self.series[index])
-        return NewEvent(self.series[index])
+            return type(self)(*(column[index] for column in self._columns))
+        return self._row(*(column[index] for column in self._columns))
 
-    def __iter__(self) -> Iterator[NewEvent]:
-        return map(NewEvent, self.series)
+    def __iter__(self) -> Iterator[_Row]:
+        return map(self._row, *self._columns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # a list has none, either
+
+
+class Plain(_Columns[NewEvent]):
+    """Events that are a series and nothing else, as most are, by that column."""
+
+    _row = NewEvent
+
+    def __init__(self, series: Sequence[str]) -> None:
+        super().__init__(series)
+        self.series = series
 
 
 @frozen(kw_only=True)
@@ -159,34 +169,11 @@ class Sample(NamedTuple):
     at: int | None = None
 
 
-class Counts(Sequence[Sample]):
-    """Samples of one metric without a time of their own, by columns.
+class Counts(_Columns[Sample]):
+    """Samples of one metric without a time of their own, by columns."""
 
-    A sequence of samples as any other; but those of tens of thousands of events are not made one
-    by one.
-    """
+    _row = Sample
 
     def __init__(self, series: Sequence[str], values: Sequence[str]) -> None:
+        super().__init__(series, values)
         self.series, self.values = series, values
-
-    def __len__(self) -> int:
-        return len(self.series)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return Counts(self.series[index], self.values[index])
-        return Sample(self.series[index], self.values[index])
-
-    def __iter__(self) -> Iterator[Sample]:
-        return map(Sample, self.series, self.values)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # a list has none, either

@@ -43,7 +43,6 @@ class _Shape:
         self._names = names
         self._text = _PLACE.sub("%s", template)
         self._places = [names.index(name) for name in _PLACE.findall(template)]
-        self._groups = [place + 1 for place in self._places]
         # None where the values come in the order of their places.
         self._sorted = None if self._places == sorted(self._places) else itemgetter(*self._places)
         self._seen = 0
@@ -69,7 +68,9 @@ class _Shape:
     def one(self, line: str) -> str | None:
         """As `all`, with less ado."""
         found = None if self.lines is None else self.lines.fullmatch(line)
-        return None if found is None else self._text % found.group(*self._groups)
+        if found is None:
+            return None
+        return self._text % (self._sorted(found.groups()) if self._sorted else found.groups())
 
 
 class Ordinary:
