@@ -27,15 +27,19 @@ from oneshotd.telemetry import Telemetry
 MAX_WAITING_EVENTS = 100_000
 MAX_WAITING_BYTES = 64 << 20
 
-#: A batch goes when so many turns of the reactor have brought nothing more for it: who was just
-#: answered comes again within these turns, and goes along. Otherwise two halves of the clients take
-#: turns, and pay for twice as many commits. A turn may well bring connections only, whose events
-#: come with the next one.
+#: A batch goes when so many turns of the reactor have brought nothing more for it. A turn may well
+#: bring connections only, whose events come with the next one.
 QUIET_TURNS = 3
+
+#: Who was answered within so many seconds is expected to come again at once. A batch goes when as
+#: many are here as are expected, or when none has come for as long as the last commit took, which is
+#: what it costs to come too late. Otherwise two halves of the clients take turns, and pay for twice
+#: as many commits.
+RETURNING = 0.005
 
 #: A batch goes after so many seconds at the latest: if somebody waits for the answer, and if nobody
 #: does (UDP).
-MAX_GATHERING, MAX_GATHERING_UNHEARD = 0.001, 0.01
+MAX_GATHERING, MAX_GATHERING_UNHEARD = 0.002, 0.01
 
 #: After a commit that took longer than this (seconds), those who were just answered get a part
 #: of that time to come again, and at most so many seconds: their way may be longer than some turns
@@ -70,6 +74,11 @@ class _Waiting:
     door: str
     done: Deferred[Stored] | None
     takers: Sequence[Taker] = ()
+
+    @property
+    def listeners(self) -> int:
+        """How many wait for the answer."""
+        return len(self.takers) + (self.done is not None)
 
 
 @define
@@ -110,7 +119,9 @@ class Intake:
         self._crowd_size = 0
         self._takers: list[Taker] = []  # whose events they are
         self._arrivals = 0
-        self._heard = False  # somebody waits for an answer
+        self._listeners = 0  # who wait for an answer, and are not in a batch yet
+        self._expected = 0  # listeners
+        self._answered_at = self._took = 0.0  # the last commit: when, and for how long (seconds)
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
         self._pause = 0.0  # before the next batch goes, seconds
@@ -161,7 +172,7 @@ class Intake:
         self._crowd_size += size
         self._crowd += series
         self._takers.append(taker)
-        self._heard = True
+        self._listeners += 1
         self._soon()
         return True
 
@@ -187,7 +198,7 @@ class Intake:
         self.load.events += events
         self.load.size += size
         self._queue.extend(waiting)
-        self._heard = self._heard or waiting[0].done is not None
+        self._listeners += sum(item.listeners for item in waiting)
         self._soon()
 
     def _has_room(self, events: int, size: int) -> bool:
@@ -201,30 +212,45 @@ class Intake:
 
     def _gather(self) -> None:
         """The next batch goes soon, and not at once."""
+        now = self._clock.seconds()
+        if now - self._answered_at > RETURNING:
+            self._expected = 0
         if self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
         else:
-            self._clock.callLater(0, self._turn, self._arrivals, 0, self._clock.seconds())
+            self._clock.callLater(0, self._turn, self._arrivals, 0, now, now)
 
-    def _turn(self, arrivals: int, quiet: int, since: float) -> None:
-        quiet = quiet + 1 if arrivals == self._arrivals else 0
-        longest = MAX_GATHERING if self._heard else MAX_GATHERING_UNHEARD
-        if quiet == QUIET_TURNS or self._clock.seconds() - since >= longest:
+    def _turn(self, arrivals: int, quiet: int, since: float, latest: float) -> None:
+        now = self._clock.seconds()
+        if arrivals == self._arrivals:
+            quiet += 1
+        else:
+            quiet, latest = 0, now
+        if self._is_complete(quiet, now - latest) or now - since >= (
+            MAX_GATHERING if self._listeners else MAX_GATHERING_UNHEARD
+        ):
             self._store_waiting()
         else:
-            self._clock.callLater(0, self._turn, self._arrivals, quiet, since)
+            self._clock.callLater(0, self._turn, self._arrivals, quiet, since, latest)
+
+    def _is_complete(self, turns: int, seconds: float) -> bool:
+        """Whether a batch for which nothing has come for so long is to go."""
+        if self._listeners and self._expected:
+            return self._listeners >= self._expected or seconds >= self._took
+        return turns >= QUIET_TURNS
 
     def _store_waiting(self) -> None:
-        batch, self._queue, self._heard = self._queue, [], False
+        batch, self._queue, self._listeners = self._queue, [], 0
         if self._crowd:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
         self._at_store += 1
-        overdue = self._clock.callLater(PATIENCE, self._next)
+        asked = self._clock.seconds()
         stored = self._store.append([item.group for item in batch])
-        stored.addBoth(self._answer, batch, self._clock.seconds(), overdue)
+        overdue = self._clock.callLater(PATIENCE, self._next)
+        stored.addBoth(self._answer, batch, asked, overdue)
 
     def _next(self) -> None:
         """The next batch may go, if there is one."""
@@ -244,7 +270,9 @@ class Intake:
         for item in batch:
             self.load.events -= len(item.group.events)
             self.load.size -= item.size
-        took = self._clock.seconds() - asked
+        self._answered_at = self._clock.seconds()
+        self._took = took = self._answered_at - asked
+        self._expected = self._listeners + sum(item.listeners for item in batch)
         self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
         if overdue.active():
             overdue.cancel()

@@ -100,51 +100,6 @@ def test_what_one_turn_brings_goes_into_one_commit(rig: Rig) -> None:
     assert rig.series() == ["a", "b", "c", "d"]
 
 
-class Turns(Clock):
-    """A clock whose calls of no delay wait for the next turn, as in a reactor."""
-
-    def turn(self) -> None:
-        for call in list(self.calls):
-            if call.getTime() <= self.seconds():
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-
-
-@pytest.fixture
-def turning(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Turns:
-    """The clock of an intake in front of the rig's store."""
-    clock = Turns()
-    rig.intake = Intake(rig.store, rig.telemetry, clock)
-    rig.store.silent.add("append")
-    return clock
-
-
-def test_who_comes_within_the_next_turns_goes_along(rig: Rig, turning: Turns) -> None:
-    """Two halves of the clients would take turns, and pay for twice as many commits."""
-    for number in range(5):
-        rig.submit(f"e{number}")
-        for _ in range(module.QUIET_TURNS - 1):
-            turning.turn()
-        assert rig.store.calls == []
-    for _ in range(module.QUIET_TURNS):
-        turning.turn()
-    assert rig.store.calls == ["append"]
-    assert rig.log() == []
-    rig.store.resume()
-    assert rig.series() == [f"e{number}" for number in range(5)]
-
-
-def test_a_batch_does_not_wait_for_the_end_of_a_flood(rig: Rig, turning: Turns) -> None:
-    """Its first client would hear nothing as long as there is always another."""
-    started = turning.seconds()
-    while not rig.store.calls:
-        rig.submit("e")
-        turning.rightNow += module.MAX_GATHERING / 10
-        turning.turn()
-    assert turning.seconds() - started == pytest.approx(module.MAX_GATHERING)
-
-
 def test_what_comes_while_a_commit_runs_waits_and_goes_together_in_order(rig: Rig) -> None:
     """Throughput would end at one event per fsync, or events of a client would change places."""
     rig.store.silent.add("append")

@@ -1,0 +1,112 @@
+"""When a batch goes: who is waited for, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_intake import Rig
+from twisted.internet.task import Clock
+
+from oneshotd import intake as module
+from oneshotd.intake import Intake
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(str(tmp_path / "store"))
+    yield made
+    made.pump.get(made.real.close())
+
+
+class Turns(Clock):
+    """A clock whose calls of no delay wait for the next turn, as in a reactor."""
+
+    def turn(self) -> None:
+        for call in list(self.calls):
+            if call.getTime() <= self.seconds():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
+@pytest.fixture
+def turning(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Turns:
+    """The clock of an intake in front of the rig's store."""
+    clock = Turns()
+    rig.intake = Intake(rig.store, rig.telemetry, clock)
+    rig.store.silent.add("append")
+    return clock
+
+
+def test_who_comes_within_the_next_turns_goes_along(rig: Rig, turning: Turns) -> None:
+    """Two halves of the clients would take turns, and pay for twice as many commits."""
+    for number in range(5):
+        rig.submit(f"e{number}")
+        for _ in range(module.QUIET_TURNS - 1):
+            turning.turn()
+        assert rig.store.calls == []
+    for _ in range(module.QUIET_TURNS):
+        turning.turn()
+    assert rig.store.calls == ["append"]
+    assert rig.log() == []
+    rig.store.resume()
+    assert rig.series() == [f"e{number}" for number in range(5)]
+
+
+def test_a_batch_does_not_wait_for_the_end_of_a_flood(rig: Rig, turning: Turns) -> None:
+    """Its first client would hear nothing as long as there is always another."""
+    started = turning.seconds()
+    while not rig.store.calls:
+        rig.submit("e")
+        turning.rightNow += module.MAX_GATHERING / 10
+        turning.turn()
+    assert turning.seconds() - started == pytest.approx(module.MAX_GATHERING)
+
+
+def answered(rig: Rig, turning: Turns, clients: int, took: float) -> None:
+    """So many clients have been answered by one commit, which took so long (seconds)."""
+    for number in range(clients):
+        rig.submit(f"first{number}")
+    while not rig.store.calls:
+        turning.turn()
+    turning.rightNow += took
+    rig.store.resume()
+    rig.turn()
+    rig.store.calls.clear()
+    rig.store.silent.add("append")
+
+
+def test_who_was_answered_is_waited_for_and_for_nobody_else(rig: Rig, turning: Turns) -> None:
+    """A part of the clients would go ahead, or a batch that is whole would stand still."""
+    answered(rig, turning, clients=3, took=0.001)
+    for number in range(3):
+        assert rig.store.calls == []
+        rig.submit(f"e{number}")
+        for _ in range(5 * module.QUIET_TURNS if number < 2 else 1):
+            turning.rightNow += 0.00001
+            turning.turn()
+    assert rig.store.calls == ["append"]
+
+
+def test_who_does_not_come_again_costs_a_commit_at_most(rig: Rig, turning: Turns) -> None:
+    """The others' answers would wait for one that nobody wants."""
+    answered(rig, turning, clients=3, took=0.0005)
+    rig.submit("e")
+    started = turning.seconds()
+    while not rig.store.calls:
+        turning.turn()
+        turning.rightNow += 0.0001
+    assert turning.seconds() - started == pytest.approx(0.0005, abs=0.00011)
+
+
+def test_who_was_answered_long_ago_is_not_expected(rig: Rig, turning: Turns) -> None:
+    """Every tool's event would wait for those of a crowd that was here once."""
+    answered(rig, turning, clients=3, took=0.001)
+    turning.rightNow += 1.1 * module.RETURNING
+    rig.submit("e")
+    for _ in range(module.QUIET_TURNS):
+        assert rig.store.calls == []
+        turning.turn()
+    assert rig.store.calls == ["append"]
