@@ -82,7 +82,7 @@ def daemon(*options: str, store: Path | None = None) -> Iterator[Daemon]:
             place,
             port=port,
             options=(
-                f"--http=tcp:{port}:interface=127.0.0.1:backlog=4096",
+                f"--http=localhost:{port}",
                 f"--udp=127.0.0.1:{port}",
                 f"--store=sqlite:{place / 'oneshotd.sqlite'}",
                 *options,

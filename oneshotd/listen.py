@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, UNIXServerEndpoint, serverFromString
@@ -65,32 +66,41 @@ def affordable(connections: int) -> int:
     return fewer
 
 
-def http_ports(reactor: Any, where: str, factory: Factory[Any]) -> list[IListeningPort]:
+def adopt(reactor: Any, sock: socket.socket, factory: Any) -> IListeningPort:
+    """Twisted's own port for a bound, listening, non-blocking socket, which goes to it."""
+    family = sock.family
+    descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
+    endpoint = AdoptedStreamServerEndpoint(reactor, descriptor, family)
+    return _at_once("an open socket", endpoint.listen(factory))
+
+
+#: Makes the port of a socket, as `adopt` does.
+PortMaker = Callable[[Any, socket.socket, Any], IListeningPort]
+
+
+def http_ports(
+    reactor: Any, where: str, factory: Factory[Any], make: PortMaker = adopt
+) -> list[IListeningPort]:
     """As `listen_http`, and at ``localhost:PORT``, which takes two ports where there is IPv6.
 
     :raises OneshotError: it cannot listen there; the text says where and why.
     """
     host, _, port = where.partition(":")
     if host != LOCALHOST:
-        return [listen_http(reactor, where, factory)]
+        return [listen_http(reactor, where, factory, make)]
     sockets = _loopback("HTTP", socket.SOCK_STREAM, int(port))
-    return [_adopted(reactor, where, sock, factory) for sock in sockets]
+    return [make(reactor, sock, factory) for sock in sockets]
 
 
-def listen_http(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
+def listen_http(reactor: Any, where: str, factory: Factory[Any], make: PortMaker = adopt) -> IListeningPort:
     """Serve `factory` at a bare port number (0: a free one) or a Twisted endpoint string.
 
+    :param make: makes the port of a bare number.
     :raises OneshotError: it cannot listen there; the text says where and why.
     """
     if not where.isdecimal():
         return _listen_endpoint(reactor, where, factory)
-    return _adopted(reactor, where, _every_address("HTTP", socket.SOCK_STREAM, int(where)), factory)
-
-
-def _adopted(reactor: Any, where: str, sock: socket.socket, factory: Factory[Any]) -> IListeningPort:
-    family = sock.family
-    descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
-    return _at_once(where, AdoptedStreamServerEndpoint(reactor, descriptor, family).listen(factory))
+    return make(reactor, _every_address("HTTP", socket.SOCK_STREAM, int(where)), factory)
 
 
 def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningPort:

@@ -20,7 +20,7 @@ from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.intake import Intake
-from oneshotd.listen import affordable, http_ports, listen_backup, udp_sockets
+from oneshotd.listen import adopt, affordable, http_ports, listen_backup, udp_sockets
 from oneshotd.notify import Notifier, Supervision
 from oneshotd.reading import Reading
 from oneshotd.store.clock import Clock
@@ -31,6 +31,7 @@ from oneshotd.udp import Datagrams, UDPDoor
 from oneshotd.web.app import Doors
 from oneshotd.web.backup_door import BackupDoor
 from oneshotd.web.channel import Site, send
+from oneshotd.web.quick_port import QuickPort
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
 
@@ -86,8 +87,10 @@ class OneshotService(Service):
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
+        # With an access log there is no short way, and nothing to look at in advance.
+        make = adopt if self._config.access_log else QuickPort
         self._ports = [
-            port for where in self._config.http for port in http_ports(self._reactor, where, self._site)
+            port for where in self._config.http for port in http_ports(self._reactor, where, self._site, make)
         ]
         if self._config.backup_socket is not None:
             self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))

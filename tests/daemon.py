@@ -70,7 +70,7 @@ class Daemon:
         self.prefix = tuple(prefix)
         if options is None:
             options = (
-                f"--http=tcp:{self.port}:interface=127.0.0.1",
+                f"--http=localhost:{self.port}",
                 f"--udp=127.0.0.1:{self.port}",
                 f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
             )

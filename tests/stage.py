@@ -265,7 +265,7 @@ def _start(stack: ExitStack, made: Iterable[Daemon | Prometheus]) -> None:
 def _daemon(folder: Path) -> Daemon:
     """One that shows newcomers nothing old: every look costs it no more than its own metrics."""
     port = free_port()
-    http, udp = f"--http=tcp:{port}:interface=127.0.0.1", f"--udp=127.0.0.1:{port}"
+    http, udp = f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}"
     store = f"--store=sqlite:{folder / 'oneshotd.sqlite'}"
     return Daemon(folder, options=(http, udp, store, "--newcomers=1ms"), port=port)
 

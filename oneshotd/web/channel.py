@@ -293,6 +293,7 @@ class Site(server.Site):
         self._channels: set[Channel] = set()
         self.unread: dict[Channel, float] = {}
         self._held = 0
+        self._bare = 0
         self._empty: Deferred[None] | None = None
 
     def admit(self, channel: Channel) -> None:
@@ -327,7 +328,19 @@ class Site(server.Site):
         """A connection has ended."""
         self._channels.discard(channel)
         self.unread.pop(channel, None)
-        if self._empty is not None and not self._channels and not self._empty.called:
+        self._end()
+
+    def enter(self) -> None:
+        """A request is being answered that has no channel."""
+        self._bare += 1
+
+    def leave(self) -> None:
+        """It is answered, or has got one."""
+        self._bare -= 1
+        self._end()
+
+    def _end(self) -> None:
+        if self._empty is not None and not self._channels and not self._bare and not self._empty.called:
             self._empty.callback(None)
 
     def finish(self) -> Deferred[None]:
@@ -339,8 +352,7 @@ class Site(server.Site):
                 channel.setTimeout(LAST_WORD)
             elif not channel.handling:
                 channel.loseConnection()
-        if not self._channels:
-            self._empty.callback(None)
+        self._end()
         return self._empty
 
     def abort(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
@@ -68,7 +68,7 @@ _HARMLESS = frozenset(
 class Intake(Protocol):
     """What the shortcut needs of `oneshotd.intake`."""
 
-    def take(self, series: list[str], taker: QuickChannel) -> bool:
+    def take(self, series: list[str], taker: Any) -> bool:
         """Store events of these series and tell the taker; False if there is no room for them now."""
 
 
@@ -90,9 +90,12 @@ class Shortcut:
 
     def admits(self, peer: object) -> bool:
         """Whether this peer may emit; nothing in a known block of headers says otherwise."""
+        return self.admits_host(getattr(peer, "host", "unix"))
+
+    def admits_host(self, host: str) -> bool:
+        """As `admits`, of an address as the socket has it, or of "unix"."""
         if not self._emitters.members:
             return True
-        host = getattr(peer, "host", "unix")
         return self._emitters.admits(client_address(host) if host != "unix" else host)
 
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:

@@ -36,7 +36,7 @@ _EVENT = re.compile(r'^events_to_metrics\{n="([^"]*)".*\} (\d+)$', re.MULTILINE)
 
 def options(folder: Path, port: int) -> list[str]:
     return [
-        f"--http=tcp:{port}:interface=127.0.0.1",
+        f"--http=localhost:{port}",
         f"--udp=127.0.0.1:{port}",
         f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
     ]

@@ -25,13 +25,14 @@ from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
 from oneshotd.delivery import Delivery
 from oneshotd.intake import Intake
-from oneshotd.listen import listen_http
+from oneshotd.listen import http_ports
 from oneshotd.reading import Reading
 from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite import SQLiteStore
 from oneshotd.telemetry import Telemetry
 from oneshotd.web.app import Doors, Shipment
 from oneshotd.web.channel import Site, send
+from oneshotd.web.quick_port import QuickPort
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
 
@@ -135,7 +136,8 @@ class House:
         )
         self.site.protocol = QuickChannel
         self.site.shortcut = Shortcut(intake, rules, everyone)
-        self.port = listen_http(reactor, where, self.site)
+        self._ports = http_ports(reactor, where, self.site, QuickPort)
+        self.port = self._ports[0]
 
     async def _send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
         watched = Watched(shipment)
@@ -187,7 +189,8 @@ class House:
             return await everything(scraper, name)
 
     async def close(self) -> None:
-        await maybeDeferred(self.port.stopListening)
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
         self.site.abort()
         await until(lambda: not self.site._channels, lambda: "connections are left")
         await self.store.close()
@@ -232,9 +235,7 @@ def timers() -> Sequence[str]:
 
 
 @asynccontextmanager
-async def open_house(
-    folder: Path, where: str = "tcp:0:interface=127.0.0.1", **limits: Any
-) -> AsyncIterator[House]:
+async def open_house(folder: Path, where: str = "localhost:0", **limits: Any) -> AsyncIterator[House]:
     """A house for one test; it must leave no timer and no socket behind, and each delivery one end."""
     before = timers(), open_descriptors()
     house = House(folder, where, **limits)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWar
 BATCH = ORDINARY * 100
 
 TRANSPORTS = {
+    "localhost": "localhost:0",
     "tcp": "tcp:0:interface=127.0.0.1",
     "unix": "unix:{}/http",
     "haproxy": "haproxy:tcp:0:interface=127.0.0.1",

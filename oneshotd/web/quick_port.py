@@ -1,0 +1,188 @@
+"""The short way of a connection for one event: answered without a transport ever being made.
+
+Tools that report an event open a connection for it and ask for its end with their request. The
+kernel shows such a connection when its first bytes are here (TCP_DEFER_ACCEPT, tcp(7)), so they are
+looked at in place (MSG_PEEK): if they are one ordinary request, and all that the client has to say,
+its event goes to the disk and its answer out on the bare socket. Of all others nothing has been
+read; they get the transport and the channel that they would have had.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oneshotd.quiet import RateLimited
+from oneshotd.web.channel import Site
+from oneshotd.web.shortcut import MAX_REQUEST, Shortcut
+
+#: Connections accepted in one turn of the reactor; `tcp.Port` takes a hundred and more.
+TURN_ACCEPTS = 64
+
+#: Connections without a transport at a time: whether their clients are still there is not seen
+#: before the answer, so that they do not count as connections, and cannot crowd others out. They are
+#: part of `listen.SPARE_DESCRIPTORS`.
+MAX_BARE = 64
+
+#: Seconds for which nobody is accepted when the kernel cannot (no descriptors, no memory).
+RESPITE = 0.1
+
+#: What a client may have sent behind its request to close: read before closing, which otherwise
+#: would reset the connection and take the answer with it.
+MAX_BEHIND = 65536
+
+_AT_ONCE = socket.MSG_DONTWAIT
+_LOOK = socket.MSG_DONTWAIT | socket.MSG_PEEK
+_LAST = socket.MSG_DONTWAIT | getattr(socket, "MSG_MORE", 0)  # the end follows, in the same segment
+
+#: Seconds for the first bytes of a connection to come, after which it is shown as it is; the kernel
+#: rounds up to its own intervals.
+DEFER_SECONDS = 1
+
+
+class _Bare:
+    """A connection whose one request has its event on the way to the disk."""
+
+    __slots__ = ("_port", "_socket")
+
+    def __init__(self, port: QuickPort, sock: socket.socket) -> None:
+        self._port = port
+        self._socket = sock
+
+    def stored(self, now: float) -> None:
+        """Answer, and close."""
+        sock = self._socket
+        try:
+            sock.recv(MAX_BEHIND, _AT_ONCE)
+            sock.send(self._port.answer(now), _LAST)  # into an empty buffer: it takes all
+        except OSError:
+            pass  # the client has gone
+        sock.close()
+        self._port.done()
+
+    def not_stored(self) -> None:
+        """The store refuses: `twisted.web` is to say so, by asking it again."""
+        self._port.hand_over(self._socket)
+        self._port.done()
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class QuickPort:
+    """A listening TCP socket.
+
+    :param sock: bound, listening and non-blocking; closed by `stopListening`.
+    :param site: its `shortcut` is used as soon as there is one.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, sock: socket.socket, site: Site) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._site = site
+        self._bare = 0
+        self._troubles = RateLimited(
+            reactor,
+            self._log,
+            "HTTP: {count} times nobody could be accepted: {text}",
+            level=LogLevel.error,
+        )
+        self.startListening()
+
+    def startListening(self) -> None:
+        """Begin to accept."""
+        if hasattr(socket, "TCP_DEFER_ACCEPT"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+        self._site.doStart()
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> None:
+        """Accept those who are connected already, and nobody else."""
+        if self._socket.fileno() >= 0:
+            self.doRead()
+            self._reactor.removeReader(self)
+            self._socket.close()
+            self._troubles.flush()
+            self._site.doStop()
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Where it listens."""
+        kind = IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address
+        return kind("TCP", *self._socket.getsockname())
+
+    def fileno(self) -> int:
+        """For the reactor."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """For the reactor."""
+        return "QuickPort"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends, or the descriptor is no good."""
+
+    def doRead(self) -> None:
+        """Accept who is there."""
+        for _ in range(TURN_ACCEPTS):
+            try:
+                sock, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue  # it has gone again
+            except OSError as error:
+                self._troubles.note("accept", text=error.strerror or str(error))
+                self._reactor.removeReader(self)
+                self._reactor.callLater(RESPITE, self._go_on)
+                return
+            if not self._is_taken(sock, address[0]):
+                self.hand_over(sock)
+
+    def _go_on(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.addReader(self)
+
+    def _is_taken(self, sock: socket.socket, host: str) -> bool:
+        shortcut: Shortcut | None = self._site.shortcut
+        if shortcut is None or self._bare >= MAX_BARE or not shortcut.admits_host(host):
+            return False
+        try:
+            data = sock.recv(MAX_REQUEST, _LOOK)
+        except OSError:
+            return False
+        series, end, closes = shortcut.recognize(data)
+        if not closes or len(series) > 1 or end < len(data):
+            return False
+        if not shortcut.intake.take(series, _Bare(self, sock)):
+            return False
+        self._bare += 1
+        self._site.enter()
+        return True
+
+    def done(self) -> None:
+        """One of those without a transport has been seen to."""
+        self._bare -= 1
+        self._site.leave()
+
+    def answer(self, now: float) -> bytes:
+        """To the one event of a connection."""
+        answer: bytes = self._site.shortcut.answers(1, True, now)
+        return answer
+
+    def hand_over(self, sock: socket.socket) -> None:
+        """Give a connection to Twisted, with all that its client has sent. Nothing is raised."""
+        try:
+            sock.setblocking(False)
+            self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._site)
+        except OSError:
+            pass  # it has gone again
+        except Exception:
+            self._log.failure("a new connection")
+        finally:
+            sock.close()  # the transport has its duplicate
