@@ -32,10 +32,15 @@ MAX_WAITING_BYTES = 64 << 20
 QUIET_TURNS = 3
 
 #: Who was answered within so many seconds is expected to come again at once. A batch goes when as
-#: many are here as are expected, or when none has come for as long as the last commit took, which is
-#: what it costs to come too late. Otherwise two halves of the clients take turns, and pay for twice
+#: many are here as are expected, or when nothing has come for as long as the last commit took, which
+#: is what it costs to come too late. Otherwise two halves of the clients take turns, and pay for twice
 #: as many commits.
 RETURNING = 0.005
+
+#: Clients that send an event now and then do not come again at once, and waiting for them makes the
+#: reactor spin for nothing. So it is done as long as it works: one that has worked counts one, up to
+#: so many; one that was in vain takes so many away; at none, one batch in so many tries again.
+MOST_TRUST, DISAPPOINTMENT, NEXT_TRIAL = 8, 4, 64
 
 #: A batch goes after so many seconds at the latest: if somebody waits for the answer, and if nobody
 #: does (UDP).
@@ -121,6 +126,7 @@ class Intake:
         self._arrivals = 0
         self._listeners = 0  # who wait for an answer, and are not in a batch yet
         self._expected = 0  # listeners
+        self._trust, self._batches = 1, 0
         self._answered_at = self._took = 0.0  # the last commit: when, and for how long (seconds)
         self._storing = False  # when `_queue` goes next is settled
         self._at_store = 0  # batches
@@ -213,7 +219,8 @@ class Intake:
     def _gather(self) -> None:
         """The next batch goes soon, and not at once."""
         now = self._clock.seconds()
-        if now - self._answered_at > RETURNING:
+        self._batches += 1
+        if now - self._answered_at > RETURNING or not (self._trust or self._batches % NEXT_TRIAL == 0):
             self._expected = 0
         if self._pause:
             self._clock.callLater(self._pause, self._store_waiting)
@@ -240,6 +247,9 @@ class Intake:
         return turns >= QUIET_TURNS
 
     def _store_waiting(self) -> None:
+        if self._listeners and self._expected:
+            worked = self._listeners >= self._expected
+            self._trust = min(self._trust + 1, MOST_TRUST) if worked else max(self._trust - DISAPPOINTMENT, 0)
         batch, self._queue, self._listeners = self._queue, [], 0
         if self._crowd:
             crowd, self._crowd = self._crowd, []

@@ -33,7 +33,8 @@ BACKLOG = 4096
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 
 #: File descriptors beside those of connections: two hundred deliveries under way (each keeps one of
-#: its own), what one turn of the reactor accepts above the limit before it closes it, and the rest.
+#: its own), connections without a transport (`web/quick_port.py`), what one turn of the reactor accepts
+#: above the limit before it closes it, and the rest.
 SPARE_DESCRIPTORS = 512
 
 # What the kernel says where IPv6 is not built in, or is off by sysctl.
@@ -68,10 +69,10 @@ def affordable(connections: int) -> int:
 
 def adopt(reactor: Any, sock: socket.socket, factory: Any) -> IListeningPort:
     """Twisted's own port for a bound, listening, non-blocking socket, which goes to it."""
-    family = sock.family
+    family, where = sock.family, str(sock.getsockname()[1])
     descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
     endpoint = AdoptedStreamServerEndpoint(reactor, descriptor, family)
-    return _at_once("an open socket", endpoint.listen(factory))
+    return _at_once(where, endpoint.listen(factory))
 
 
 #: Makes the port of a socket, as `adopt` does.

@@ -101,6 +101,23 @@ def test_who_does_not_come_again_costs_a_commit_at_most(rig: Rig, turning: Turns
     assert turning.seconds() - started == pytest.approx(0.0005, abs=0.00011)
 
 
+def test_the_reactor_does_not_spin_for_clients_that_never_come_again(rig: Rig, turning: Turns) -> None:
+    """A few hundred events a second, from clients that send one now and then, took half a processor."""
+    turns = 0
+    for _ in range(module.NEXT_TRIAL - 1):
+        answered(rig, turning, clients=2, took=0.002)
+        rig.submit("e")
+        while not rig.store.calls:
+            turning.turn()
+            turning.rightNow += 0.00001
+            turns += 1
+        rig.store.resume()
+        rig.turn()
+        rig.store.calls.clear()
+        rig.store.silent.add("append")
+    assert turns < 10 * module.NEXT_TRIAL
+
+
 def test_who_was_answered_long_ago_is_not_expected(rig: Rig, turning: Turns) -> None:
     """Every tool's event would wait for those of a crowd that was here once."""
     answered(rig, turning, clients=3, took=0.001)

@@ -27,7 +27,8 @@ from oneshotd.web.receipt import Receipt, Shipment, State
 REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
 
 #: Seconds that a request gets at the daemon's end to be complete, and a new connection to send one:
-#: between its opening and its first byte there is a moment for every client.
+#: between its opening and its first byte there is a moment for every client. (`quick_port.py` has no
+#: such connections: they are shown when their first byte is here, and end with the listening socket.)
 LAST_WORD = 1.0
 
 #: Open connections; half of the 2048 descriptors that are reasonable to expect (see setrlimit(2)).

@@ -4,11 +4,12 @@ Tools that report an event open a connection for it and ask for its end with the
 kernel shows such a connection when its first bytes are here (TCP_DEFER_ACCEPT, tcp(7)), so they are
 looked at in place (MSG_PEEK): if they are one ordinary request, and all that the client has to say,
 its event goes to the disk and its answer out on the bare socket. Of all others nothing has been
-read; they get the transport and the channel that they would have had.
+read; they get a transport and a channel as everywhere.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -22,8 +23,8 @@ from oneshotd.quiet import RateLimited
 from oneshotd.web.channel import Site
 from oneshotd.web.shortcut import MAX_REQUEST, Shortcut
 
-#: Connections accepted in one turn of the reactor; `tcp.Port` takes a hundred and more.
-TURN_ACCEPTS = 64
+#: Connections accepted in one turn of the reactor, and at the end as many times that.
+TURN_ACCEPTS = LAST_TURNS = 64
 
 #: Connections without a transport at a time: whether their clients are still there is not seen
 #: before the answer, so that they do not count as connections, and cannot crowd others out. They are
@@ -67,7 +68,7 @@ class _Bare:
         self._port.done()
 
     def not_stored(self) -> None:
-        """The store refuses: `twisted.web` is to say so, by asking it again."""
+        """The store refuses: a channel is to say so, by asking it again."""
         self._port.hand_over(self._socket)
         self._port.done()
 
@@ -103,9 +104,11 @@ class QuickPort:
         self._reactor.addReader(self)
 
     def stopListening(self) -> None:
-        """Accept those who are connected already, and nobody else."""
+        """Accept those who have sent something already, and nobody else."""
         if self._socket.fileno() >= 0:
-            self.doRead()
+            for _ in range(LAST_TURNS):
+                if not self._accept():
+                    break
             self._reactor.removeReader(self)
             self._socket.close()
             self._troubles.flush()
@@ -129,20 +132,29 @@ class QuickPort:
 
     def doRead(self) -> None:
         """Accept who is there."""
+        self._accept()
+
+    def _accept(self) -> bool:
+        """Accept some; whether there may be more."""
         for _ in range(TURN_ACCEPTS):
             try:
                 sock, address = self._socket.accept()
             except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:
-                continue  # it has gone again
+                return False
+            except (ConnectionError, PermissionError):
+                continue  # it has gone again, or a filter is against it
             except OSError as error:
-                self._troubles.note("accept", text=error.strerror or str(error))
-                self._reactor.removeReader(self)
-                self._reactor.callLater(RESPITE, self._go_on)
-                return
+                self._wait_for(error)
+                return False
             if not self._is_taken(sock, address[0]):
                 self.hand_over(sock)
+        return True
+
+    def _wait_for(self, error: OSError) -> None:
+        """The kernel cannot; it would say so again and again."""
+        self._troubles.note("accept", text=error.strerror or str(error))
+        self._reactor.removeReader(self)
+        self._reactor.callLater(RESPITE, self._go_on)
 
     def _go_on(self) -> None:
         if self._socket.fileno() >= 0:
@@ -154,9 +166,13 @@ class QuickPort:
             return False
         try:
             data = sock.recv(MAX_REQUEST, _LOOK)
+            series, end, closes = shortcut.recognize(data)
         except OSError:
             return False
-        series, end, closes = shortcut.recognize(data)
+        except Exception:
+            # Who raises here is not asked again by the reactor, and nobody would be accepted.
+            self._log.failure("looking at a request")
+            return False
         if not closes or len(series) > 1 or end < len(data):
             return False
         if not shortcut.intake.take(series, _Bare(self, sock)):
@@ -180,8 +196,9 @@ class QuickPort:
         try:
             sock.setblocking(False)
             self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._site)
-        except OSError:
-            pass  # it has gone again
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._wait_for(error)  # this one is reset
         except Exception:
             self._log.failure("a new connection")
         finally:

@@ -4,7 +4,8 @@ It compares, and parses no HTTP: a request line ``POST /event?… HTTP/1.1`` wit
 printable ASCII in it; a block of headers that was found, once, to say nothing of consequence;
 no body. An event that the grammar calls ordinary (`core/ordinary.py`). Everything else is handed
 to `twisted.web` unseen and in its order, also a request whose event the store then refuses: it
-is answered there as if this file did not exist.
+is answered there as if this file did not exist. `quick_port.py` is the same for a connection that
+brings one event and ends.
 """
 
 from __future__ import annotations
