@@ -40,7 +40,7 @@ RETURNING = 0.005
 #: Clients that send an event now and then do not come again at once, and waiting for them makes the
 #: reactor spin for nothing. So it is done as long as it works: one that has worked counts one, up to
 #: so many; one that was in vain takes so many away; at none, one batch in so many tries again.
-MOST_TRUST, DISAPPOINTMENT, NEXT_TRIAL = 8, 4, 64
+MOST_TRUST, DISAPPOINTMENT, NEXT_TRIAL = 16, 3, 64
 
 #: A batch goes after so many seconds at the latest: if somebody waits for the answer, and if nobody
 #: does (UDP).
