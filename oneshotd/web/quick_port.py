@@ -9,8 +9,9 @@ read; they get a transport and a channel as everywhere.
 
 from __future__ import annotations
 
-import errno
+import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -88,6 +89,7 @@ class QuickPort:
         self._socket = sock
         self._site = site
         self._bare = 0
+        self._spare = os.open(os.devnull, os.O_RDONLY)
         self._troubles = RateLimited(
             reactor,
             self._log,
@@ -111,6 +113,7 @@ class QuickPort:
                     break
             self._reactor.removeReader(self)
             self._socket.close()
+            self._drop_spare()
             self._troubles.flush()
             self._site.doStop()
 
@@ -144,17 +147,14 @@ class QuickPort:
             except (ConnectionError, PermissionError):
                 continue  # it has gone again, or a filter is against it
             except OSError as error:
-                self._wait_for(error)
+                # It would say so again and again.
+                self._troubles.note("accept", text=error.strerror or str(error))
+                self._reactor.removeReader(self)
+                self._reactor.callLater(RESPITE, self._go_on)
                 return False
             if not self._is_taken(sock, address[0]):
                 self.hand_over(sock)
         return True
-
-    def _wait_for(self, error: OSError) -> None:
-        """The kernel cannot; it would say so again and again."""
-        self._troubles.note("accept", text=error.strerror or str(error))
-        self._reactor.removeReader(self)
-        self._reactor.callLater(RESPITE, self._go_on)
 
     def _go_on(self) -> None:
         if self._socket.fileno() >= 0:
@@ -193,13 +193,20 @@ class QuickPort:
 
     def hand_over(self, sock: socket.socket) -> None:
         """Give a connection to Twisted, with all that its client has sent. Nothing is raised."""
+        self._drop_spare()  # the transport has a duplicate, and this may have been the last descriptor
         try:
             sock.setblocking(False)
             self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._site)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._wait_for(error)  # this one is reset
+        except OSError:
+            pass  # it has gone again
         except Exception:
             self._log.failure("a new connection")
-        finally:
-            sock.close()  # the transport has its duplicate
+        sock.close()
+        if self._socket.fileno() >= 0:
+            with suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _drop_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
