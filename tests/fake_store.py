@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from store.pump import Pump
 from twisted.internet.defer import Deferred, fail
@@ -107,12 +107,18 @@ class TroubledStore:
         went_out: Sequence[int],
         past: Past | None = None,
     ) -> Deferred[Settled]:
+        self._keep(token)
         return self._ask(
             "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past)
         )
 
     def revoke(self, token: int) -> Deferred[Settled]:
+        self._keep(token)
         return self._ask("revoke", partial(self.store.revoke, token))
+
+    def _keep(self, token: int) -> None:
+        """The real store is not asked yet, but a lease whose end was asked for must not lapse."""
+        cast(Any, self.store)._ledger.leases.settling.add(token)
 
     def release(self, token: int) -> None:
         self.calls.append("release")
