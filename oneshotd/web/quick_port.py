@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from oneshotd.quiet import RateLimited
 from oneshotd.web.channel import Site
-from oneshotd.web.shortcut import MAX_REQUEST, Shortcut
+from oneshotd.web.shortcut import MAX_REQUEST, MORE, Shortcut
 
 #: Connections accepted in one turn of the reactor, and at the end as many times that.
 TURN_ACCEPTS = LAST_TURNS = 64
@@ -41,7 +41,7 @@ MAX_BEHIND = 65536
 
 _AT_ONCE = socket.MSG_DONTWAIT
 _LOOK = socket.MSG_DONTWAIT | socket.MSG_PEEK
-_LAST = socket.MSG_DONTWAIT | getattr(socket, "MSG_MORE", 0)  # the end follows, in the same segment
+_LAST = socket.MSG_DONTWAIT | MORE  # the end follows, in the same segment
 
 #: Seconds for the first bytes of a connection to come, after which it is shown as it is; the kernel
 #: rounds up to its own intervals.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
@@ -24,6 +24,7 @@ from twisted.web.http import datetimeToString
 from oneshotd.core.address import Networks, client_address
 from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import Rules
+from oneshotd.intake import Taker
 from oneshotd.web import problems
 from oneshotd.web.channel import Channel
 from oneshotd.web.request import is_host
@@ -45,7 +46,7 @@ MAX_TOGETHER = 64
 MAX_AHEAD = 65536
 
 #: To the kernel: more is to come, at once (Linux; tcp(7), MSG_MORE).
-_MORE = getattr(socket, "MSG_MORE", 0)
+MORE = getattr(socket, "MSG_MORE", 0)
 
 _DONE = Failure(CONNECTION_DONE)
 
@@ -69,7 +70,7 @@ _HARMLESS = frozenset(
 class Intake(Protocol):
     """What the shortcut needs of `oneshotd.intake`."""
 
-    def take(self, series: list[str], taker: Any) -> bool:
+    def take(self, series: list[str], taker: Taker) -> bool:
         """Store events of these series and tell the taker; False if there is no room for them now."""
 
 
@@ -265,7 +266,7 @@ class QuickChannel(Channel):
             return 0
         try:
             # The end of the connection follows in the same segment.
-            return self._socket.send(answer, _MORE if self._closes else 0)
+            return self._socket.send(answer, MORE if self._closes else 0)
         except OSError:
             return 0
 

@@ -38,6 +38,9 @@ from oneshotd.web.shortcut import QuickChannel, Shortcut
 
 reactor: Any = _reactor
 
+#: The endpoint string of Twisted's own port, which shows connections that have not sent anything yet.
+TWISTEDS_OWN = "tcp:0:interface=127.0.0.1"
+
 #: Events that make a response larger than any socket buffer (some 5 MB).
 MANY = 20_000
 

@@ -12,15 +12,12 @@ import web_fakes
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from web.bare_scraper import Scraper
-from web.house import MANY, open_house, reactor, until
+from web.house import MANY, TWISTEDS_OWN, open_house, reactor, until
 
 from oneshotd.web.channel import LAST_WORD, Channel
 
 #: Seconds of the time limits here, and how much later a loaded machine may be.
 BRIEF, LATE = 0.3, 5.0
-
-#: Twisted's own port, which shows connections that have not sent anything yet.
-SILENT = "tcp:0:interface=127.0.0.1"
 
 
 async def ended(scraper: Scraper, since: float, after: float) -> None:
@@ -148,7 +145,7 @@ def test_a_deadline_counts_from_the_first_byte_of_the_request() -> None:
 @pytest_twisted.ensureDeferred
 async def test_beyond_the_limit_the_one_longest_without_a_request_goes(tmp_path: Path) -> None:
     """Idle connections would keep the scrapers out, or the scrapers would be thrown out for them."""
-    async with open_house(tmp_path, SILENT, max_connections=3) as house:
+    async with open_house(tmp_path, TWISTEDS_OWN, max_connections=3) as house:
         opened = [house.scraper() for _ in range(3)]
         await until(lambda: len(house.site._channels) == 3, lambda: "not all are there")
         opened[0].ask(path="/healthz")
@@ -166,7 +163,7 @@ async def test_beyond_the_limit_the_one_longest_without_a_request_goes(tmp_path:
 @pytest_twisted.ensureDeferred
 async def test_a_crowd_does_not_go_beyond_the_limit(tmp_path: Path) -> None:
     """Many connections at once would use up the descriptors."""
-    async with open_house(tmp_path, SILENT, max_connections=3) as house:
+    async with open_house(tmp_path, TWISTEDS_OWN, max_connections=3) as house:
         opened = [house.scraper() for _ in range(12)]
         served = []
         for scraper in reversed(opened):
@@ -183,7 +180,7 @@ async def test_a_crowd_does_not_go_beyond_the_limit(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_scrape_under_way_is_not_thrown_out(tmp_path: Path) -> None:
     """A crowd of idle connections would break off every large response."""
-    async with open_house(tmp_path, SILENT, max_connections=2) as house:
+    async with open_house(tmp_path, TWISTEDS_OWN, max_connections=2) as house:
         events = await house.happen(MANY)
         with house.scraper() as scraper:
             scraper.ask()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from web.descriptors import no_descriptors
 from web.line_fakes import FakeQueue
 
 from oneshotd.web.kernel import KernelQueue, PeerState
@@ -210,16 +210,6 @@ def test_a_queue_gives_its_descriptor_back() -> None:
         assert len(os.listdir("/proc/self/fd")) == len(before) + 1
         queue.close()
         assert os.listdir("/proc/self/fd") == before
-
-
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_descriptors_it_asks_with_twisteds_own() -> None:

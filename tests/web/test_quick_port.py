@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import resource
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +17,8 @@ from test_listen import needs_ipv6
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from web.bare_scraper import PATIENCE, Scraper
-from web.house import House, open_house, reactor, until
+from web.descriptors import no_descriptors
+from web.house import TWISTEDS_OWN, House, open_house, reactor, until
 from web.test_shortcut import ODD, QUICK, mutant, post
 
 from oneshotd.core.address import Networks
@@ -30,9 +28,6 @@ from oneshotd.web import quick_port
 from oneshotd.web.shortcut import Shortcut
 
 EVENT = post("a=1", "Connection: close")
-
-#: Twisted's own port.
-PLAIN = "tcp:0:interface=127.0.0.1"
 
 
 @define
@@ -96,7 +91,7 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
     closing = [each.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1) for each in (*QUICK, *ODD)]
     requests = [*QUICK, *ODD, *closing, *(mutant(rng, EVENT, *QUICK) for _ in range(500))]
     (tmp_path / "plain").mkdir()
-    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", PLAIN) as plain:
+    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", TWISTEDS_OWN) as plain:
         plain.site.shortcut = None
         for data in requests:
             assert await ask(quick, data) == await ask(plain, data), data
@@ -234,33 +229,12 @@ async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> N
                     assert status in await deferToThread(sock.recv, 4096)
 
 
-@contextmanager
-def no_descriptors(spare: int) -> Iterator[None]:
-    """The process may open so many, and no more."""
-    limit, free = 0, spare
-    while free or _is_open(limit):
-        free -= not _is_open(limit)
-        limit += 1
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _is_open(descriptor: int) -> bool:
-    with suppress(OSError):
-        return bool(os.fstat(descriptor))
-    return False
-
-
 @pytest_twisted.ensureDeferred
 async def test_without_descriptors_it_waits_and_says_so(tmp_path: Path) -> None:
     """The reactor would spin, or the door would stay shut for ever."""
     async with open_house(tmp_path) as house:
         with knock(house) as client, knock(house, post("a=2")) as other, logged() as events:
-            with no_descriptors(spare=0):
+            with no_descriptors():
                 await deferLater(reactor, 3.5 * quick_port.RESPITE)
             other.finish_sending()
             for each in (client, other):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from web.bare_scraper import PATIENCE
-from web.house import House, open_house, until
+from web.house import TWISTEDS_OWN, House, open_house, until
 from web.test_shortcut import ORDINARY, post
 
 from oneshotd.core.address import Networks
@@ -23,9 +23,9 @@ BATCH = ORDINARY * 100
 
 TRANSPORTS = {
     "localhost": "localhost:0",
-    "tcp": "tcp:0:interface=127.0.0.1",
+    "tcp": TWISTEDS_OWN,
     "unix": "unix:{}/http",
-    "haproxy": "haproxy:tcp:0:interface=127.0.0.1",
+    "haproxy": f"haproxy:{TWISTEDS_OWN}",
 }
 
 
