@@ -32,10 +32,10 @@ MAX_WAITING_BYTES = 64 << 20
 QUIET_TURNS = 3
 
 #: Who was answered within so many seconds is expected to come again at once. A batch goes when as
-#: many are here as are expected, or when nothing has come for as long as the last commit took, which
-#: is what it costs to come too late. Otherwise two halves of the clients take turns, and pay for twice
-#: as many commits.
-RETURNING = 0.005
+#: many are here as are expected, or when nothing has come for some times as long as the last commit
+#: took: who comes too late waits for another, and so do all others, behind it. Otherwise two halves of
+#: the clients take turns, and pay for twice as many commits.
+RETURNING, WORTH_COMMITS = 0.005, 2
 
 #: Clients that send an event now and then do not come again at once, and waiting for them makes the
 #: reactor spin for nothing. So it is done as long as it works: one that has worked counts one, up to
@@ -243,7 +243,7 @@ class Intake:
     def _is_complete(self, turns: int, seconds: float) -> bool:
         """Whether a batch for which nothing has come for so long is to go."""
         if self._listeners and self._expected:
-            return self._listeners >= self._expected or seconds >= self._took
+            return self._listeners >= self._expected or seconds >= WORTH_COMMITS * self._took
         return turns >= QUIET_TURNS
 
     def _store_waiting(self) -> None:

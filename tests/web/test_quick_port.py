@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import re
 import socket
+import struct
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -82,6 +85,36 @@ async def test_no_transport_is_made_for_one_event(tmp_path: Path) -> None:
             assert not house.site._channels
             intake.takers.pop().stored(reactor.seconds())
             assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+
+
+def segments_received(client: Scraper) -> int:
+    """`tcpi_segs_in` of tcp(7)'s `struct tcp_info`, where Linux has it since 4.2."""
+    info = client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+    return int(struct.unpack_from("I", info, 140)[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_answer_is_the_acknowledgement(tmp_path: Path) -> None:
+    """Each segment costs the client as much as the answer's text costs us."""
+    async with open_house(tmp_path) as house:
+        received = []
+        for _ in range(20):
+            with knock(house) as client:
+                assert b" 200 OK" in await client.rest()
+                received.append(segments_received(client))
+        # On a slow machine the kernel's time for it is over before the answer is here.
+        assert min(received) == 2  # of the handshake, and the answer with the end
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_sends_in_pieces_need_not_wait_for_the_acknowledgement(tmp_path: Path) -> None:
+    """The kernel keeps the second piece back until the first is acknowledged (Nagle): for 40 ms, each time."""
+    async with open_house(tmp_path) as house:
+        for data in (EVENT[:20], post("a=1"), post("a=2") * 2):
+            with knock(house, data) as client:
+                await until(lambda: len(house.site._channels) == 1, lambda: "nobody is here")
+                assert fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)) == bytes(4)
+            await until(lambda: not house.site._channels, lambda: "it is still here")
 
 
 @pytest_twisted.ensureDeferred
