@@ -60,14 +60,14 @@ class Ledger:
         self.times = Times(clock)
         self.pruned = 0
         self.pruned_size = 0
-        self.commits = 0
+        self._unseen = 0
         self._monotonic = clock.monotonic
         self._now_at = 0
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the head of the log and the scrapers from disk."""
         self.connection = connection
-        self.pruned, self.pruned_size, now_up, clock_at, self.commits = connection.execute(
+        self.pruned, self.pruned_size, now_up, clock_at, self._unseen = connection.execute(
             "SELECT pruned, pruned_size, now_up, clock_at, commits FROM state"
         ).fetchone()
         last = connection.execute("SELECT up, clock_at FROM segment ORDER BY first DESC LIMIT 1").fetchone()
@@ -92,9 +92,14 @@ class Ledger:
         self.log.flush(self.connection, self.times.up(), self._now_at)
 
     def number(self) -> None:
-        """Count this transaction, so that it can be seen afterwards whether it came through."""
-        self.commits += 1
-        self.connection.execute("UPDATE state SET commits = ?", (self.commits,))
+        """Count this transaction, which appends nothing, so that it leaves another mark as well."""
+        self._unseen += 1
+        self.connection.execute("UPDATE state SET commits = ?", (self._unseen,))
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What each transaction that writes leaves otherwise: it tells afterwards which came through."""
+        return self._unseen, self.head
 
     def monotonic(self) -> float:
         """Seconds of the clock that leases run by."""

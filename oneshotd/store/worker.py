@@ -54,14 +54,14 @@ _Outcome = tuple[_Job, object]
 class _Doubt:
     """A transaction whose COMMIT failed in an unknown way.
 
-    :param commits: its number.
+    :param mark: what the ledger's was to be.
     :param leases: the reservations to go back to if it did not come through.
     :param then: what has come in meanwhile and needs no disk.
     """
 
     outcomes: list[_Outcome]
     losses: Sequence[Loss]
-    commits: int
+    mark: tuple[int, int]
     leases: object
     then: list[_Job] = field(factory=list)
 
@@ -238,7 +238,7 @@ class GroupCommit:
             ledger.flush()
             losses = make_room(ledger)
             wrote = connection.total_changes != changes
-            if wrote:
+            if wrote and ledger.head == self._head:
                 ledger.number()
             committing = True
             connection.execute("COMMIT")
@@ -246,7 +246,7 @@ class GroupCommit:
             self._suspect = self._suspect or is_corrupt(error)
             self._note(f"the store cannot be written: {reason_of(error)}")
             if committing and primary_code(error) != sqlite3.SQLITE_FULL:
-                self._doubt = _Doubt(outcomes, losses, ledger.commits, leases)
+                self._doubt = _Doubt(outcomes, losses, ledger.mark, leases)
                 self._shut()
                 self._reopen()
             else:
@@ -316,7 +316,7 @@ class GroupCommit:
                 raise StoreRefused(f"the store {self._path} has vanished")
             self._open()
             doubt = self._doubt
-            came_through = doubt is not None and doubt.commits == self._ledger.commits
+            came_through = doubt is not None and doubt.mark == self._ledger.mark
             if came_through:
                 # A checkpoint proves that it is on disk, and not only in a cache.
                 self._ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

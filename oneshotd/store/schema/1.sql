@@ -8,7 +8,7 @@ CREATE TABLE state (
     pruned_size INTEGER NOT NULL,  -- value of segment.total_size up to there, bytes
     now_up      INTEGER NOT NULL,  -- up-time when this row was written
     clock_at    INTEGER NOT NULL,  -- no acceptance time after a restart is earlier than this
-    commits     INTEGER NOT NULL   -- transactions that wrote; tells whether one in doubt came through
+    commits     INTEGER NOT NULL   -- transactions that wrote and appended nothing: the log tells of the others
 );
 
 -- The log: the events of one commit (or a part of it) in order, seq = first, first + 1, …
