@@ -82,8 +82,8 @@ class _Waiting:
 
     @property
     def listeners(self) -> int:
-        """How many wait for the answer."""
-        return len(self.takers) + (self.done is not None)
+        """How many answers are waited for."""
+        return len(self.group.events) if self.takers else int(self.done is not None)
 
 
 @define
@@ -168,6 +168,7 @@ class Intake:
     def take(self, series: Sequence[str], taker: Taker) -> bool:
         """Store events that are a series and nothing else, with as little ado as may be.
 
+        :param taker: waits for all of them, and counts as so many.
         :returns: whether there is room for them; if not, nothing has happened.
         """
         size = _size(Plain(series))
@@ -178,7 +179,7 @@ class Intake:
         self._crowd_size += size
         self._crowd += series
         self._takers.append(taker)
-        self._listeners += 1
+        self._listeners += len(series)
         self._soon()
         return True
 

@@ -11,7 +11,7 @@ brings one event and ends.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -129,6 +129,25 @@ class Shortcut:
             closes = known is _Block.CLOSE
             self._tail, self._tail_closes = data[line:at], closes
         return found, at, closes
+
+    def closes_as_before(self, data: bytes) -> bool:
+        """Whether it is one request, in all likelihood, which asks for the end as the one before did."""
+        return self._tail_closes and data.endswith(self._tail) and data.startswith(_START)
+
+    def recognize_last(self, requests: Sequence[bytes]) -> list[str] | None:
+        """The series of requests each of which is all that a connection brings; None if one is not that."""
+        if all(map(self.closes_as_before, requests)):
+            queries = b"\n".join([data[len(_START) : -len(self._tail)] for data in requests])
+            alike = None if b" " in queries else self._ordinary.alike(queries)
+            if alike is not None and len(alike) == len(requests):
+                return list(alike.series)
+        found: list[str] = []
+        for data in requests:
+            series, end, closes = self.recognize(data)
+            if not closes or len(series) > 1 or end < len(data):
+                return None
+            found += series
+        return found
 
     def _learn(self, block: bytes) -> _Block:
         if len(self._blocks) >= MAX_BLOCKS:
