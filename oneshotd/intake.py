@@ -259,8 +259,8 @@ class Intake:
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
         self._at_store += 1
         asked = self._clock.seconds()
-        stored = self._store.append([item.group for item in batch])
         overdue = self._clock.callLater(PATIENCE, self._next)
+        stored = self._store.append([item.group for item in batch])
         stored.addBoth(self._answer, batch, asked, overdue)
 
     def _next(self) -> None:
@@ -305,16 +305,16 @@ class Intake:
             )
             self._fail(item, refused)
             return
-        if outcome.again:
-            self._telemetry.duplicate(len(item.group.events))
-        else:
-            self._telemetry.accepted(item.door, outcome.stored)
-            self._telemetry.duplicate(outcome.duplicates)
         now = self._clock.seconds()
         for taker in item.takers:
             taker.stored(now)
         if item.done is not None and not item.done.called:
             item.done.callback(outcome)
+        if outcome.again:
+            self._telemetry.duplicate(len(item.group.events))
+        else:
+            self._telemetry.accepted(item.door, outcome.stored)
+            self._telemetry.duplicate(outcome.duplicates)
 
     def _refuse(self, batch: list[_Waiting], failure: Failure) -> None:
         self._telemetry.writable = False

@@ -68,7 +68,7 @@ class _Doubt:
 
 @frozen(kw_only=True)
 class Committed:
-    """What a transaction left, told to the reactor's thread before its answers.
+    """What a transaction left, told to the reactor's thread behind its answers.
 
     :param seconds: from its beginning to the end of its commit; None if it wrote nothing.
     """
@@ -81,7 +81,7 @@ class Committed:
 class GroupCommit:
     """The thread, its connection and its queue.
 
-    :param told: called in the reactor's thread after each transaction.
+    :param told: called in the reactor's thread after each transaction, and after its answers.
     :raises StoreRefused: the file is not to be had.
     """
 
@@ -161,10 +161,6 @@ class GroupCommit:
         return self._closed is not None
 
     def _answer(self, outcomes: list[_Outcome], committed: Committed) -> None:
-        try:
-            self._told(committed)
-        except Exception:
-            self._log.failure("noting a commit")  # those who wait for its answer come first
         for job, result in outcomes:
             if job.done is None or job.done.called:
                 continue
@@ -172,6 +168,10 @@ class GroupCommit:
                 job.done.errback(result)
             else:
                 job.done.callback(result)
+        try:
+            self._told(committed)
+        except Exception:
+            self._log.failure("noting a commit")
 
     # -- in the thread
 
