@@ -92,13 +92,13 @@ class Ledger:
         self.log.flush(self.connection, self.times.up(), self._now_at)
 
     def number(self) -> None:
-        """Count this transaction, which appends nothing, so that it leaves another mark as well."""
+        """Count this transaction, which appends nothing, so that the mark changes with it as well."""
         self._unseen += 1
         self.connection.execute("UPDATE state SET commits = ?", (self._unseen,))
 
     @property
     def mark(self) -> tuple[int, int]:
-        """What each transaction that writes leaves otherwise: it tells afterwards which came through."""
+        """Changes with every transaction that writes: it tells afterwards whether one came through."""
         return self._unseen, self.head
 
     def monotonic(self) -> float:

@@ -54,7 +54,7 @@ _Outcome = tuple[_Job, object]
 class _Doubt:
     """A transaction whose COMMIT failed in an unknown way.
 
-    :param mark: what the ledger's was to be.
+    :param mark: the ledger's, if it came through.
     :param leases: the reservations to go back to if it did not come through.
     :param then: what has come in meanwhile and needs no disk.
     """

@@ -3,8 +3,9 @@
 Tools that report an event open a connection for it and ask for its end with their request. The
 kernel shows such a connection when its first bytes are here (TCP_DEFER_ACCEPT, tcp(7)), so they are
 looked at in place (MSG_PEEK): if they are one ordinary request, and all that the client has to say,
-its event goes to the disk and its answer out on the bare socket. Of all others nothing has been
-read; they get a transport and a channel as everywhere.
+its event goes to the disk and its answer out on the bare socket. Those that are accepted in one turn
+and look like the one before are recognized together. Of all others nothing has been read; they get a
+transport and a channel as everywhere.
 """
 
 from __future__ import annotations
