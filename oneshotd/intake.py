@@ -32,7 +32,7 @@ MAX_WAITING_BYTES = 64 << 20
 QUIET_TURNS = 3
 
 #: Who was answered within so many seconds is expected to come again at once. A batch goes when as
-#: many are here as are expected, or when nothing has come for some times as long as the last commit
+#: many are here as are expected, or when nothing has come for so many times as long as the last commit
 #: took: who comes too late waits for another, and so do all others, behind it. Otherwise two halves of
 #: the clients take turns, and pay for twice as many commits.
 RETURNING, WORTH_COMMITS = 0.005, 2

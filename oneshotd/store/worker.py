@@ -231,14 +231,14 @@ class GroupCommit:
         outcomes: list[_Outcome] = []
         losses: Sequence[Loss] = ()
         try:
-            changes = connection.total_changes
+            mark, changes = ledger.mark, connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             ledger.begin()
             outcomes = [(job, job.work()) for job in jobs]
             ledger.flush()
             losses = make_room(ledger)
             wrote = connection.total_changes != changes
-            if wrote and ledger.head == self._head:
+            if wrote and ledger.mark == mark:
                 ledger.number()
             committing = True
             connection.execute("COMMIT")

@@ -156,12 +156,11 @@ class QuickPort:
     def _accept(self) -> bool:
         """Accept some; whether there may be more."""
         alike: list[_Request] = []  # recognized together, which takes half the time
-        more = True
+        more = False
         for _ in range(TURN_ACCEPTS):
             try:
                 sock, address = self._socket.accept()
             except (BlockingIOError, InterruptedError):
-                more = False
                 break
             except (ConnectionError, PermissionError):
                 continue  # it has gone again, or a filter is against it
@@ -170,13 +169,16 @@ class QuickPort:
                 self._troubles.note("accept", text=error.strerror or str(error))
                 self._reactor.removeReader(self)
                 self._reactor.callLater(RESPITE, self._go_on)
-                more = False
                 break
             data = self._look(sock, address[0]) if self._bare + len(alike) < MAX_BARE else b""
-            if data and self._site.shortcut.closes_as_before(data):
+            if not data:
+                self.hand_over(sock)
+            elif self._site.shortcut.closes_as_before(data):
                 alike.append((sock, data))
             else:
                 self._take([(sock, data)])
+        else:
+            more = True
         if alike:
             self._take(alike)
         return more
@@ -208,8 +210,6 @@ class QuickPort:
                 self._take([request])
 
     def _are_taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> bool:
-        if not requests[0]:
-            return False
         shortcut: Shortcut = self._site.shortcut
         try:
             series = shortcut.recognize_last(requests)

@@ -103,8 +103,7 @@ class Shortcut:
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
         """The series of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
-        if data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST:
-            # One request, in all likelihood, like the one before.
+        if self._is_as_before(data):
             query = data[len(_START) : -len(self._tail)]
             series = None if b" " in query else self._ordinary.series(query)
             if series is not None:
@@ -132,11 +131,14 @@ class Shortcut:
 
     def closes_as_before(self, data: bytes) -> bool:
         """Whether it is one request, in all likelihood, which asks for the end as the one before did."""
-        return self._tail_closes and data.endswith(self._tail) and data.startswith(_START)
+        return self._tail_closes and self._is_as_before(data)
+
+    def _is_as_before(self, data: bytes) -> bool:
+        return data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST
 
     def recognize_last(self, requests: Sequence[bytes]) -> list[str] | None:
         """The series of requests each of which is all that a connection brings; None if one is not that."""
-        if all(map(self.closes_as_before, requests)):
+        if all(map(self.closes_as_before, requests)):  # another may have come between
             queries = b"\n".join([data[len(_START) : -len(self._tail)] for data in requests])
             alike = None if b" " in queries else self._ordinary.alike(queries)
             if alike is not None and len(alike) == len(requests):
