@@ -14,7 +14,7 @@ A reservation ends in one of three ways:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from attrs import frozen
@@ -147,8 +147,14 @@ class Loss:
 class IStore(Interface):
     """All methods may fail with `StoreUnavailable`; then nothing was changed."""
 
-    def append(groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
-        """Store each group or refuse it; durable when the Deferred fires."""
+    def append(
+        groups: Sequence[Group], at_once: Callable[[], object] | None = None
+    ) -> Deferred[list[Stored | Conflict]]:
+        """Store each group or refuse it; durable when the Deferred fires.
+
+        :param at_once: called as soon as it is known to be durable, before the Deferred fires and
+            perhaps in another thread; or not at all. It must not block.
+        """
 
     def reserve(visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         """Set aside what this scraper has to come, at most `limit` events, owed ones first.

@@ -66,8 +66,10 @@ class SQLiteStore:
             if self._waiting.pop(waiter, None) is not None:  # not cancelled by another's callback
                 waiter.callback(self._head)
 
-    def append(self, groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
-        return self._worker.ask(lambda: self._ledger.append(groups))
+    def append(
+        self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
+    ) -> Deferred[list[Stored | Conflict]]:
+        return self._worker.ask(lambda: self._ledger.append(groups), at_once=at_once)
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         return self._worker.ask(lambda: self._ledger.reserve(visit, lease, limit))

@@ -39,12 +39,14 @@ class _Job:
 
     :param lone: it cannot run inside a transaction.
     :param in_memory: it needs no disk, so it is done even if its transaction fails.
+    :param at_once: called in the thread when it is committed; not if that was in doubt.
     """
 
     work: Callable[[], Any]
     done: Deferred[Any] | None = None
     lone: bool = False
     in_memory: bool = False
+    at_once: Callable[[], object] | None = None
 
 
 _Outcome = tuple[_Job, object]
@@ -111,7 +113,9 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
         self._thread.start()
 
-    def ask(self, work: Callable[[], T], lone: bool = False) -> Deferred[T]:
+    def ask(
+        self, work: Callable[[], T], lone: bool = False, at_once: Callable[[], object] | None = None
+    ) -> Deferred[T]:
         """Have work done and committed; fails with `StoreUnavailable`.
 
         What waits cannot be called back, so cancelling the answer leaves only the answer out.
@@ -120,7 +124,7 @@ class GroupCommit:
         if self._closed is not None:
             done.errback(StoreUnavailable("the store is closed"))
         else:
-            self._jobs.put(_Job(work, done, lone))
+            self._jobs.put(_Job(work, done, lone, at_once=at_once))
         return done
 
     def post(self, work: Callable[[], object]) -> None:
@@ -263,11 +267,20 @@ class GroupCommit:
                 for job in jobs:
                     self._transaction([job])
         else:
+            self._say_at_once(jobs)
             self._head = ledger.head
             if wrote and self._trouble is not None:
                 self._log.info("the store can be written again")
                 self._trouble = None
             self._tell(outcomes, ledger.monotonic() - started if wrote else None, losses)
+
+    def _say_at_once(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            try:
+                if job.at_once is not None:
+                    job.at_once()
+            except Exception:
+                self._log.failure("who was told of a commit at once")
 
     def _roll_back(self) -> None:
         connection = self._ledger.connection
