@@ -63,6 +63,10 @@ _OVERHEAD = 200
 class Taker(Protocol):
     """Who waits for events without a Deferred; is told once, and does not raise."""
 
+    def begin(self) -> None:
+        """They are on disk. Said to one taker of a batch at most, before `stored`, and in the store's
+        thread: its client may wake while the reactor does. Nothing of the reactor's is to be touched."""
+
     def stored(self, now: float) -> None:
         """They are on disk, at this time of the reactor (seconds)."""
 
@@ -252,15 +256,17 @@ class Intake:
             worked = self._listeners >= self._expected
             self._trust = min(self._trust + 1, MOST_TRUST) if worked else max(self._trust - DISAPPOINTMENT, 0)
         batch, self._queue, self._listeners = self._queue, [], 0
+        at_once = None
         if self._crowd:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
+            at_once = takers[0].begin
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
         self._at_store += 1
         asked = self._clock.seconds()
         overdue = self._clock.callLater(PATIENCE, self._next)
-        stored = self._store.append([item.group for item in batch])
+        stored = self._store.append([item.group for item in batch], at_once)
         stored.addBoth(self._answer, batch, asked, overdue)
 
     def _next(self) -> None:

@@ -56,36 +56,43 @@ def _acknowledge_at_once(sock: socket.socket, at_once: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, at_once)
 
 
+def _answer(sock: socket.socket, answer: bytes) -> None:
+    """The last that is done with a connection."""
+    try:
+        sock.recv(MAX_BEHIND, _AT_ONCE)
+        sock.send(answer, _LAST)  # into an empty buffer: it takes all
+    except OSError:
+        pass  # the client has gone
+    sock.close()
+
+
 class _Bunch:
     """Connections whose one request each has its event on the way to the disk."""
 
-    __slots__ = ("_port", "_sockets")
+    __slots__ = ("_answer", "_port", "_size", "_sockets")
 
-    def __init__(self, port: QuickPort, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, port: QuickPort, sockets: Sequence[socket.socket], answer: bytes) -> None:
         self._port = port
-        self._sockets = sockets
+        self._sockets = list(sockets)  # that wait; nobody else has them
+        self._size = len(sockets)
+        self._answer = answer
+
+    def begin(self) -> None:
+        """Answer one; its date is that of when they came."""
+        _answer(self._sockets.pop(0), self._answer)
 
     def stored(self, now: float) -> None:
         """Answer, and close."""
         answer = self._port.answer(now)
         for sock in self._sockets:
-            try:
-                sock.recv(MAX_BEHIND, _AT_ONCE)
-                sock.send(answer, _LAST)  # into an empty buffer: it takes all
-            except OSError:
-                pass  # the client has gone
-            sock.close()
-        self._port.done(len(self._sockets))
+            _answer(sock, answer)
+        self._port.done(self._size)
 
     def not_stored(self) -> None:
         """The store refuses: a channel is to say so, by asking it again."""
         for sock in self._sockets:
             self._port.hand_over(sock)
-        self._port.done(len(self._sockets))
-
-
-#: A connection, and what its client has sent.
-_Request = tuple[socket.socket, bytes]
+        self._port.done(self._size)
 
 
 @implementer(IListeningPort, IReadDescriptor)
@@ -155,7 +162,7 @@ class QuickPort:
 
     def _accept(self) -> bool:
         """Accept some; whether there may be more."""
-        alike: list[_Request] = []  # recognized together, which takes half the time
+        requests: list[tuple[socket.socket, bytes]] = []
         more = False
         for _ in range(TURN_ACCEPTS):
             try:
@@ -170,17 +177,15 @@ class QuickPort:
                 self._reactor.removeReader(self)
                 self._reactor.callLater(RESPITE, self._go_on)
                 break
-            data = self._look(sock, address[0]) if self._bare + len(alike) < MAX_BARE else b""
-            if not data:
-                self.hand_over(sock)
-            elif self._site.shortcut.closes_as_before(data):
-                alike.append((sock, data))
+            data = self._look(sock, address[0]) if self._bare + len(requests) < MAX_BARE else b""
+            if data:
+                requests.append((sock, data))
             else:
-                self._take([(sock, data)])
+                self.hand_over(sock)
         else:
             more = True
-        if alike:
-            self._take(alike)
+        if requests:
+            self._take(requests)
         return more
 
     def _go_on(self) -> None:
@@ -197,27 +202,32 @@ class QuickPort:
         except OSError:
             return b""
 
-    def _take(self, requests: Sequence[_Request]) -> None:
-        """Store the events of connections that bring one each, and that is all; or else see what each is."""
+    def _take(self, requests: Sequence[tuple[socket.socket, bytes]]) -> None:
+        """Store the events of connections that bring one each, and that is all; hand over the others."""
         sockets, data = zip(*requests, strict=True)
-        if self._are_taken(sockets, data):
-            self._bare += len(sockets)
-            self._site.enter()
-        elif len(requests) == 1:
-            self.hand_over(sockets[0])
-        else:
-            for request in requests:
-                self._take([request])
-
-    def _are_taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> bool:
-        shortcut: Shortcut = self._site.shortcut
+        taken: Sequence[socket.socket] = ()
         try:
-            series = shortcut.recognize_last(requests)
+            taken = self._taken(sockets, data)
         except Exception:
             # Who raises here is not asked again by the reactor, and nobody would be accepted.
             self._log.failure("looking at a request")
-            return False
-        return series is not None and shortcut.intake.take(series, _Bunch(self, sockets))
+        for sock in sockets if len(taken) < len(sockets) else ():
+            if sock not in taken:
+                self.hand_over(sock)
+
+    def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> Sequence[socket.socket]:
+        """Whose events are on their way to the disk: of all that can be, if there is room for them."""
+        shortcut: Shortcut = self._site.shortcut
+        found = zip(sockets, shortcut.recognize_each(requests), strict=True)
+        ordinary = [(sock, series) for sock, series in found if series is not None]
+        while ordinary:
+            takers, series = zip(*ordinary, strict=True)
+            if shortcut.intake.take(series, _Bunch(self, takers, self.answer(self._reactor.seconds()))):
+                self._bare += len(takers)
+                self._site.enter()
+                return takers
+            ordinary = ordinary[: len(ordinary) // 2]
+        return ()
 
     def done(self, connections: int) -> None:
         """So many of those without a transport have been seen to."""

@@ -70,7 +70,7 @@ _HARMLESS = frozenset(
 class Intake(Protocol):
     """What the shortcut needs of `oneshotd.intake`."""
 
-    def take(self, series: list[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: Taker) -> bool:
         """Store events of these series and tell the taker; False if there is no room for them now."""
 
 
@@ -103,7 +103,7 @@ class Shortcut:
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
         """The series of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
-        if self._is_as_before(data):
+        if data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST:
             query = data[len(_START) : -len(self._tail)]
             series = None if b" " in query else self._ordinary.series(query)
             if series is not None:
@@ -129,27 +129,28 @@ class Shortcut:
             self._tail, self._tail_closes = data[line:at], closes
         return found, at, closes
 
-    def closes_as_before(self, data: bytes) -> bool:
-        """Whether it is one request, in all likelihood, which asks for the end as the one before did."""
-        return self._tail_closes and self._is_as_before(data)
+    def recognize_each(self, requests: Sequence[bytes]) -> Sequence[str | None]:
+        """The series of each request that is ordinary, asks for the end, and is all that its connection
+        brings; None for another.
 
-    def _is_as_before(self, data: bytes) -> bool:
-        return data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST
-
-    def recognize_last(self, requests: Sequence[bytes]) -> list[str] | None:
-        """The series of requests each of which is all that a connection brings; None if one is not that."""
-        if all(map(self.closes_as_before, requests)):  # another may have come between
-            queries = b"\n".join([data[len(_START) : -len(self._tail)] for data in requests])
-            alike = None if b" " in queries else self._ordinary.alike(queries)
+        :param requests: each of `MAX_REQUEST` bytes at most.
+        """
+        tail = self._tail
+        queries = [
+            data[len(_START) : -len(tail)]
+            for data in requests
+            if data.endswith(tail) and data.startswith(_START)
+        ]
+        if self._tail_closes and len(queries) == len(requests):
+            text = b"\n".join(queries)
+            alike = None if b" " in text else self._ordinary.alike(text)
             if alike is not None and len(alike) == len(requests):
-                return list(alike.series)
-        found: list[str] = []
-        for data in requests:
-            series, end, closes = self.recognize(data)
-            if not closes or len(series) > 1 or end < len(data):
-                return None
-            found += series
-        return found
+                return alike.series
+        if len(requests) > 1:
+            middle = len(requests) // 2
+            return [*self.recognize_each(requests[:middle]), *self.recognize_each(requests[middle:])]
+        series, end, closes = self.recognize(requests[0])
+        return series if closes and len(series) == 1 and end == len(requests[0]) else [None]
 
     def _learn(self, block: bytes) -> _Block:
         if len(self._blocks) >= MAX_BLOCKS:
@@ -254,6 +255,9 @@ class QuickChannel(Channel):
                 return
         self._socket = None
         super().dataReceived(data)
+
+    def begin(self) -> None:
+        """Its socket is the transport's, and so the reactor's thread's."""
 
     def stored(self, now: float) -> None:
         """The events are on disk: answer for each."""
