@@ -8,6 +8,7 @@ however slow the disk is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Protocol
 
@@ -61,11 +62,12 @@ _OVERHEAD = 200
 
 
 class Taker(Protocol):
-    """Who waits for events without a Deferred; is told once, and does not raise."""
+    """Who waits for events without a Deferred; is told how it ended once, and does not raise."""
 
     def begin(self) -> None:
-        """They are on disk. Said to one taker of a batch at most, before `stored`, and in the store's
-        thread: its client may wake while the reactor does. Nothing of the reactor's is to be touched."""
+        """They are on disk. Said to one taker of a batch at most, in the store's thread: a client may wake
+        while the reactor does. Nothing of the reactor's is to be touched; `stored` follows, or
+        `not_stored` if the store fails even then."""
 
     def stored(self, now: float) -> None:
         """They are on disk, at this time of the reactor (seconds)."""
@@ -130,6 +132,7 @@ class Intake:
         self._arrivals = 0
         self._listeners = 0  # who wait for an answer, and are not in a batch yet
         self._expected = 0  # listeners
+        self._is_counted = False  # who is expected after the batch at the store
         self._trust, self._batches = 1, 0
         self._answered_at = self._took = 0.0  # the last commit: when, and for how long (seconds)
         self._storing = False  # when `_queue` goes next is settled
@@ -261,13 +264,19 @@ class Intake:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
-            at_once = takers[0].begin
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
+            at_once = partial(self._begin, takers[0], sum(item.listeners for item in batch))
         self._at_store += 1
         asked = self._clock.seconds()
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch], at_once)
         stored.addBoth(self._answer, batch, asked, overdue)
+
+    def _begin(self, taker: Taker, listeners: int) -> None:
+        """In the store's thread: the batch is on disk, and so many wait for it."""
+        # Before anybody is answered, who may be here again before the reactor is awake.
+        self._expected, self._is_counted = self._listeners + listeners, True
+        taker.begin()
 
     def _next(self) -> None:
         """The next batch may go, if there is one."""
@@ -289,7 +298,9 @@ class Intake:
             self.load.size -= item.size
         self._answered_at = self._clock.seconds()
         self._took = took = self._answered_at - asked
-        self._expected = self._listeners + sum(item.listeners for item in batch)
+        if not self._is_counted:
+            self._expected = self._listeners + sum(item.listeners for item in batch)
+        self._is_counted = False
         self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
         if overdue.active():
             overdue.cancel()

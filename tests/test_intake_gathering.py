@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from test_intake import Rig
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from oneshotd import intake as module
+from oneshotd.core.event import Group
 from oneshotd.intake import Intake
+from oneshotd.store.interface import Conflict, Stored
 
 
 @pytest.fixture
@@ -88,6 +91,47 @@ def test_who_was_answered_is_waited_for_and_for_nobody_else(rig: Rig, turning: T
             turning.rightNow += 0.00001
             turning.turn()
     assert rig.store.calls == ["append"]
+
+
+class Client:
+    """Who waits for the store, and does not mind."""
+
+    def begin(self) -> None:
+        """Its answer is out."""
+
+    def stored(self, now: float) -> None:
+        """It had its answer."""
+
+    def not_stored(self) -> None:
+        """It is patient."""
+
+
+def test_who_is_back_before_the_reactor_knows_is_expected_once(
+    rig: Rig, turning: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered by the store's thread; the batch would wait for one more than there are."""
+    asked: list[tuple[Callable[[], object], Deferred[list[Stored | Conflict]]]] = []
+
+    def append(groups: Sequence[Group], at_once: Callable[[], object]) -> Deferred[list[Stored | Conflict]]:
+        asked.append((at_once, Deferred()))
+        return asked[-1][1]
+
+    monkeypatch.setattr(rig.store, "append", append)
+    rig.intake.take(["a"], Client())
+    rig.intake.take(["b"], Client())
+    while not asked:
+        turning.turn()
+    at_once, stored = asked.pop()
+    turning.rightNow += 0.001
+    at_once()
+    rig.intake.take(["c"], Client())
+    stored.callback([Stored(stored=2, first=1)])
+    for _ in range(2 * module.QUIET_TURNS):
+        turning.turn()
+        assert not asked
+    rig.intake.take(["d"], Client())
+    turning.turn()
+    assert len(asked) == 1
 
 
 def test_who_does_not_come_again_costs_two_commits_at_most(rig: Rig, turning: Turns) -> None:

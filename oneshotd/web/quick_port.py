@@ -4,8 +4,8 @@ Tools that report an event open a connection for it and ask for its end with the
 kernel shows such a connection when its first bytes are here (TCP_DEFER_ACCEPT, tcp(7)), so they are
 looked at in place (MSG_PEEK): if they are one ordinary request, and all that the client has to say,
 its event goes to the disk and its answer out on the bare socket. Those that are accepted in one turn
-and look like the one before are recognized together. Of all others nothing has been read; they get a
-transport and a channel as everywhere.
+and all look like the one before are recognized together. Of all others nothing has been read; they get
+a transport and a channel as everywhere.
 """
 
 from __future__ import annotations

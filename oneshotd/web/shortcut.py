@@ -141,16 +141,16 @@ class Shortcut:
             for data in requests
             if data.endswith(tail) and data.startswith(_START)
         ]
-        if self._tail_closes and len(queries) == len(requests):
+        if self._tail_closes and len(queries) == len(requests) > 1:
             text = b"\n".join(queries)
             alike = None if b" " in text else self._ordinary.alike(text)
             if alike is not None and len(alike) == len(requests):
                 return alike.series
-        if len(requests) > 1:
-            middle = len(requests) // 2
-            return [*self.recognize_each(requests[:middle]), *self.recognize_each(requests[middle:])]
-        series, end, closes = self.recognize(requests[0])
-        return series if closes and len(series) == 1 and end == len(requests[0]) else [None]
+        each: list[str | None] = []
+        for data in requests:
+            series, end, closes = self.recognize(data)
+            each.append(series[0] if closes and len(series) == 1 and end == len(data) else None)
+        return each
 
     def _learn(self, block: bytes) -> _Block:
         if len(self._blocks) >= MAX_BLOCKS:

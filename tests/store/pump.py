@@ -29,6 +29,11 @@ class Pump:
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         self._calls.put(partial(callable, *args, **kwargs))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has been handed over that was not run."""
+        return self._calls.empty()
+
     def get(self, deferred: Deferred[T]) -> T:
         """The answer, as soon as it is there.
 
