@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from daemon import Daemon
+from processes import until
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
@@ -75,7 +75,16 @@ def post_event(rounds: int, close: bool = False) -> Measure:
             ours = wrk(running.port, LOAD, connections=connections, close=close)
             stored += ours.requests
             # wrk drops answers that come after its time; those events are stored, too.
-            accepted = _accepted(running)
+            # What is under way when the load ends may be stored between two looks.
+            until(
+                lambda: (
+                    figure(running, "oneshotd_held_events")
+                    == figure(running, "oneshotd_events_accepted_total")
+                ),
+                5.0,
+                "what was accepted is held",
+            )
+            accepted = figure(running, "oneshotd_events_accepted_total")
             assert stored <= accepted <= stored + connections * rounds, (stored, accepted)
             pairs.append(Pair(ours.rate, bare.rate))
     return Measure(
@@ -89,19 +98,6 @@ def post_event(rounds: int, close: bool = False) -> Measure:
         aim="2.0x" if close else "3.6x",
         met=_at_least(1.4 if close else 2.0),
     )
-
-
-def _accepted(running: Daemon) -> float:
-    """Events accepted, all of which are held; the last may be under way when the load ends."""
-    for _ in range(100):
-        accepted, held = (
-            figure(running, "oneshotd_events_accepted_total"),
-            figure(running, "oneshotd_held_events"),
-        )
-        if accepted == held:
-            return accepted
-        time.sleep(0.05)
-    raise AssertionError(f"{accepted} events accepted, {held} held")
 
 
 def post_events(rounds: int) -> Measure:

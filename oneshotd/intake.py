@@ -86,11 +86,6 @@ class _Waiting:
     done: Deferred[Stored] | None
     takers: Sequence[Taker] = ()
 
-    @property
-    def listeners(self) -> int:
-        """How many answers are waited for."""
-        return len(self.group.events) if self.takers else int(self.done is not None)
-
 
 @define
 class Load:
@@ -212,7 +207,7 @@ class Intake:
         self.load.events += events
         self.load.size += size
         self._queue.extend(waiting)
-        self._listeners += sum(item.listeners for item in waiting)
+        self._listeners += sum(item.done is not None for item in waiting)
         self._soon()
 
     def _has_room(self, events: int, size: int) -> bool:
@@ -258,19 +253,20 @@ class Intake:
         if self._listeners and self._expected:
             worked = self._listeners >= self._expected
             self._trust = min(self._trust + 1, MOST_TRUST) if worked else max(self._trust - DISAPPOINTMENT, 0)
-        batch, self._queue, self._listeners = self._queue, [], 0
+        batch, self._queue = self._queue, []
+        listeners, self._listeners = self._listeners, 0
         at_once = None
         if self._crowd:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
-            at_once = partial(self._begin, takers[0], sum(item.listeners for item in batch))
+            at_once = partial(self._begin, takers[0], listeners)
         self._at_store += 1
         asked = self._clock.seconds()
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch], at_once)
-        stored.addBoth(self._answer, batch, asked, overdue)
+        stored.addBoth(self._answer, batch, listeners, asked, overdue)
 
     def _begin(self, taker: Taker, listeners: int) -> None:
         """In the store's thread: the batch is on disk, and so many wait for it."""
@@ -289,6 +285,7 @@ class Intake:
         self,
         result: list[Stored | Conflict] | Failure,
         batch: list[_Waiting],
+        listeners: int,
         asked: float,
         overdue: IDelayedCall,
     ) -> None:
@@ -299,7 +296,7 @@ class Intake:
         self._answered_at = self._clock.seconds()
         self._took = took = self._answered_at - asked
         if not self._is_counted:
-            self._expected = self._listeners + sum(item.listeners for item in batch)
+            self._expected = self._listeners + listeners
         self._is_counted = False
         self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
         if overdue.active():

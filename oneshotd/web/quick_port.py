@@ -56,8 +56,8 @@ def _acknowledge_at_once(sock: socket.socket, at_once: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, at_once)
 
 
-def _answer(sock: socket.socket, answer: bytes) -> None:
-    """The last that is done with a connection."""
+def _finish(sock: socket.socket, answer: bytes) -> None:
+    """Answer, and close."""
     try:
         sock.recv(MAX_BEHIND, _AT_ONCE)
         sock.send(answer, _LAST)  # into an empty buffer: it takes all
@@ -79,13 +79,13 @@ class _Bunch:
 
     def begin(self) -> None:
         """Answer one; its date is that of when they came."""
-        _answer(self._sockets.pop(0), self._answer)
+        _finish(self._sockets.pop(0), self._answer)
 
     def stored(self, now: float) -> None:
-        """Answer, and close."""
+        """Answer all that wait."""
         answer = self._port.answer(now)
         for sock in self._sockets:
-            _answer(sock, answer)
+            _finish(sock, answer)
         self._port.done(self._size)
 
     def not_stored(self) -> None:
@@ -205,17 +205,17 @@ class QuickPort:
     def _take(self, requests: Sequence[tuple[socket.socket, bytes]]) -> None:
         """Store the events of connections that bring one each, and that is all; hand over the others."""
         sockets, data = zip(*requests, strict=True)
-        taken: Sequence[socket.socket] = ()
+        taken: set[socket.socket] = set()
         try:
             taken = self._taken(sockets, data)
         except Exception:
             # Who raises here is not asked again by the reactor, and nobody would be accepted.
             self._log.failure("looking at a request")
-        for sock in sockets if len(taken) < len(sockets) else ():
+        for sock in sockets:
             if sock not in taken:
                 self.hand_over(sock)
 
-    def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> Sequence[socket.socket]:
+    def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> set[socket.socket]:
         """Whose events are on their way to the disk: of all that can be, if there is room for them."""
         shortcut: Shortcut = self._site.shortcut
         found = zip(sockets, shortcut.recognize_each(requests), strict=True)
@@ -225,9 +225,9 @@ class QuickPort:
             if shortcut.intake.take(series, _Bunch(self, takers, self.answer(self._reactor.seconds()))):
                 self._bare += len(takers)
                 self._site.enter()
-                return takers
+                return set(takers)
             ordinary = ordinary[: len(ordinary) // 2]
-        return ()
+        return set()
 
     def done(self, connections: int) -> None:
         """So many of those without a transport have been seen to."""

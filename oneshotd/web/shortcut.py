@@ -103,11 +103,10 @@ class Shortcut:
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
         """The series of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
-        if data.endswith(self._tail) and data.startswith(_START) and len(data) <= MAX_REQUEST:
-            query = data[len(_START) : -len(self._tail)]
-            series = None if b" " in query else self._ordinary.series(query)
-            if series is not None:
-                return [series], len(data), self._tail_closes
+        query = self._query(data)
+        series = None if query is None else self._ordinary.series(query)
+        if series is not None:
+            return [series], len(data), self._tail_closes
         found: list[str] = []
         at, closes = 0, False
         while not closes and data.startswith(_START, at) and len(found) < MAX_TOGETHER:
@@ -129,21 +128,19 @@ class Shortcut:
             self._tail, self._tail_closes = data[line:at], closes
         return found, at, closes
 
+    def _query(self, data: bytes) -> bytes | None:
+        """What stands between the beginning and the end of a request where both are as of the one before."""
+        if len(data) > MAX_REQUEST or not (data.endswith(self._tail) and data.startswith(_START)):
+            return None
+        query = data[len(_START) : -len(self._tail)]
+        return None if b" " in query else query
+
     def recognize_each(self, requests: Sequence[bytes]) -> Sequence[str | None]:
         """The series of each request that is ordinary, asks for the end, and is all that its connection
-        brings; None for another.
-
-        :param requests: each of `MAX_REQUEST` bytes at most.
-        """
-        tail = self._tail
-        queries = [
-            data[len(_START) : -len(tail)]
-            for data in requests
-            if data.endswith(tail) and data.startswith(_START)
-        ]
+        brings; None for another."""
+        queries = [query for query in map(self._query, requests) if query is not None]
         if self._tail_closes and len(queries) == len(requests) > 1:
-            text = b"\n".join(queries)
-            alike = None if b" " in text else self._ordinary.alike(text)
+            alike = self._ordinary.alike(b"\n".join(queries))
             if alike is not None and len(alike) == len(requests):
                 return alike.series
         each: list[str | None] = []
