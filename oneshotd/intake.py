@@ -7,6 +7,7 @@ however slow the disk is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
@@ -241,6 +242,9 @@ class Intake:
         ):
             self._store_waiting()
         else:
+            if quiet and self._listeners and self._expected:
+                # Who is expected may be waiting for this very processor.
+                os.sched_yield()
             self._clock.callLater(0, self._turn, self._arrivals, quiet, since, latest)
 
     def _is_complete(self, turns: int, seconds: float) -> bool:
@@ -264,8 +268,8 @@ class Intake:
             at_once = partial(self._begin, takers[0], listeners)
         self._at_store += 1
         asked = self._clock.seconds()
-        overdue = self._clock.callLater(PATIENCE, self._next)
         stored = self._store.append([item.group for item in batch], at_once)
+        overdue = self._clock.callLater(PATIENCE, self._next)
         stored.addBoth(self._answer, batch, listeners, asked, overdue)
 
     def _begin(self, taker: Taker, listeners: int) -> None:

@@ -93,6 +93,25 @@ def test_who_was_answered_is_waited_for_and_for_nobody_else(rig: Rig, turning: T
     assert rig.store.calls == ["append"]
 
 
+def test_the_processor_is_given_away_while_somebody_is_expected(
+    rig: Rig, turning: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client waited for the very processor on which the reactor was waiting for it, and everybody for a
+    second commit; a lone event is not to wait for who makes other use of the processor."""
+    given: list[int] = []
+    monkeypatch.setattr("os.sched_yield", lambda: given.append(len(rig.store.calls)))
+    answered(rig, turning, clients=2, took=0.001)
+    assert given == []
+    rig.submit("e")
+    turning.turn()
+    turning.turn()
+    assert given == [0, 0]
+    rig.submit("f")
+    turning.turn()
+    assert rig.store.calls == ["append"]
+    assert given == [0, 0]
+
+
 class Client:
     """Who waits for the store, and does not mind."""
 
