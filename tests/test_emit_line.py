@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.core.event import series_text
+from oneshotd.core.grammar import MAX_LABELS
 from oneshotd.core.wire import Rules, parse_line
 from oneshotd.emit_line import Label, has_id, line
 
@@ -15,7 +16,9 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 @given(
-    labels=st.dictionaries(NAMES, TEXTS, min_size=1), value=st.none() | st.integers(), id=st.none() | NAMES
+    labels=st.dictionaries(NAMES, TEXTS, min_size=1, max_size=MAX_LABELS),
+    value=st.none() | st.integers(),
+    id=st.none() | NAMES,
 )
 def test_the_daemon_reads_what_was_meant(labels: dict[str, str], value: int | None, id: str | None) -> None:
     """A label with a space, an ampersand or an umlaut would arrive as another, or break the line."""
