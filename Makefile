@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
 
-.PHONY: help run check core web rest lint test screenshots soak fuzz bench deb deb-test clean
+.PHONY: help run check core web store rest lint coverage test screenshots soak fuzz bench deb deb-test clean
 
 help:
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
-	@echo "make check   lint, types and unit tests, a minute and a half"
+	@echo "make check   lint, types and unit tests, about a minute"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
@@ -29,25 +29,26 @@ run: $(VENV)/.installed
 	@mkdir -p var
 	@exec $(BIN)/twistd --nodaemon --pidfile= --rundir=var oneshot $(ARGS)
 
-# Two at a time; what a part prints comes when it ends.
+# All at once: much of their time is waiting. What a part prints comes when it ends.
 check: $(VENV)/.test
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync core web rest lint
+	@$(MAKE) --no-print-directory --jobs --output-sync web rest store core lint
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-core: $(VENV)/.test
+core web store: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet -m "not e2e" tests/$@
+
+rest: $(VENV)/.test
+	$(BIN)/python -m pytest --quiet -m "not e2e" --ignore=tests/core --ignore=tests/store --ignore=tests/web
+
+# Whether the tests of the pure core reach all of it.
+coverage: $(VENV)/.test
 	$(BIN)/coverage run -m pytest --quiet tests/core
 	$(BIN)/coverage report
 
-web: $(VENV)/.test
-	$(BIN)/python -m pytest --quiet -m "not e2e" tests/web
-
-rest: $(VENV)/.test
-	$(BIN)/python -m pytest --quiet -m "not e2e" --ignore=tests/core --ignore=tests/web
-
-test: check $(VENV)/.installed
+test: check coverage $(VENV)/.installed
 	$(BIN)/python -m pytest -m e2e
 
 # The pictures of the status page in docs/img/. The browser is Debian's, fetched into .cache/debian/
