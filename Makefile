@@ -30,8 +30,10 @@ run: $(VENV)/.installed
 	@exec $(BIN)/twistd --nodaemon --pidfile= --rundir=var oneshot $(ARGS)
 
 # All at once: much of their time is waiting. What a part prints comes when it ends.
+AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync web rest store lint
+
 check: $(VENV)/.test
-	@$(MAKE) --no-print-directory --jobs --output-sync web rest store core lint
+	$(AT_ONCE) core
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -43,12 +45,13 @@ core web store: $(VENV)/.test
 rest: $(VENV)/.test
 	$(BIN)/python -m pytest --quiet -m "not e2e" --ignore=tests/core --ignore=tests/store --ignore=tests/web
 
-# Whether the tests of the pure core reach all of it.
+# The same as core, and whether these tests reach all of it.
 coverage: $(VENV)/.test
 	$(BIN)/coverage run -m pytest --quiet tests/core
 	$(BIN)/coverage report
 
-test: check coverage $(VENV)/.installed
+test: $(VENV)/.test $(VENV)/.installed
+	$(AT_ONCE) coverage
 	$(BIN)/python -m pytest -m e2e
 
 # The pictures of the status page in docs/img/. The browser is Debian's, fetched into .cache/debian/

@@ -242,19 +242,24 @@ class Intake:
         ):
             self._store_waiting()
         else:
-            if quiet and self._listeners and self._expected:
+            if quiet and self._is_expecting:
                 # Who is expected may be waiting for this very processor.
                 os.sched_yield()
             self._clock.callLater(0, self._turn, self._arrivals, quiet, since, latest)
 
+    @property
+    def _is_expecting(self) -> bool:
+        """Whether the next batch is one that waits for who was just answered."""
+        return bool(self._listeners and self._expected)
+
     def _is_complete(self, turns: int, seconds: float) -> bool:
         """Whether a batch for which nothing has come for so long is to go."""
-        if self._listeners and self._expected:
+        if self._is_expecting:
             return self._listeners >= self._expected or seconds >= WORTH_COMMITS * self._took
         return turns >= QUIET_TURNS
 
     def _store_waiting(self) -> None:
-        if self._listeners and self._expected:
+        if self._is_expecting:
             worked = self._listeners >= self._expected
             self._trust = min(self._trust + 1, MOST_TRUST) if worked else max(self._trust - DISAPPOINTMENT, 0)
         batch, self._queue = self._queue, []
