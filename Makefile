@@ -32,6 +32,11 @@ run: $(VENV)/.installed
 # All at once: much of their time is waiting. What a part prints comes when it ends.
 AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync web rest store lint
 
+# Generated examples for each property: a quarter in `make check`, all of them in `make test`.
+EXAMPLES ?= quick
+UNIT = $(BIN)/python -m pytest --quiet --hypothesis-profile=$(EXAMPLES) -m "not e2e"
+E2E = $(BIN)/python -m pytest --quiet --durations=25
+
 check: $(VENV)/.test
 	$(AT_ONCE) core
 
@@ -40,10 +45,10 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 core web store: $(VENV)/.test
-	$(BIN)/python -m pytest --quiet -m "not e2e" tests/$@
+	$(UNIT) tests/$@
 
 rest: $(VENV)/.test
-	$(BIN)/python -m pytest --quiet -m "not e2e" --ignore=tests/core --ignore=tests/store --ignore=tests/web
+	$(UNIT) --ignore=tests/core --ignore=tests/store --ignore=tests/web
 
 # The same as core, and whether these tests reach all of it.
 coverage: $(VENV)/.test
@@ -51,8 +56,9 @@ coverage: $(VENV)/.test
 	$(BIN)/coverage report
 
 test: $(VENV)/.test $(VENV)/.installed
-	$(AT_ONCE) coverage
-	$(BIN)/python -m pytest -m e2e
+	$(AT_ONCE) coverage EXAMPLES=oneshotd
+	$(E2E) -m "e2e and timed"
+	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile
 
 # The pictures of the status page in docs/img/. The browser is Debian's, fetched into .cache/debian/
 # with the libraries that this system lacks (130 MB; nothing is installed) unless there is one; the

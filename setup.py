@@ -61,6 +61,7 @@ setup(
             "mypy-zope",
             "pytest>=9",
             "pytest-twisted",
+            "pytest-xdist",
             "pyyaml",
             "ruff",
             "setuptools>=66",

@@ -5,6 +5,8 @@ from hypothesis import settings
 
 # No deadline: a machine that is busy with something else must not fail a test.
 settings.register_profile("oneshotd", deadline=None)
+# `make check` and the run with the oldest dependencies: what `make test` does with four times as many.
+settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("oneshotd")
 
 # The contract's files are no test modules by name, so pytest must be told to explain their asserts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -33,8 +34,10 @@ def free_port() -> int:
     Below the range from which the kernel takes ports for outgoing connections (32768 on Linux),
     so that nobody gets it while a daemon restarts.
     """
+    # Workers of pytest-xdist choose from ranges of their own.
+    first = 12_000 + 2_500 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)
     for _ in range(100):
-        port = random.randrange(12_000, 32_000)
+        port = random.randrange(first, first + 2_500)
         if all(
             is_free(port, family, kind)
             for family in (socket.AF_INET, socket.AF_INET6)

@@ -12,7 +12,7 @@ import pytest
 from emit_process import EMIT, NOBODY, PATIENCE, REPOSITORY, environment
 from emit_server import Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 #: Seconds of the processor's time, Python's own start included; a curl takes some 0.01.
 LONGEST_START = 0.1

@@ -31,7 +31,7 @@ from e2e.clients import (
 from e2e.disks import STORE, FaultyDisk, SmallDisk, daemon_with
 from processes import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 MIB = 1 << 20
 #: Of SQLite, bytes.

@@ -14,7 +14,7 @@ from e2e.disks import daemon_with, shell
 from e2e.siege import besieged
 from processes import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 #: Seconds that a flood lasts; ``make soak`` may ask for more.
 SECONDS = float(os.environ.get("ONESHOTD_FLOOD_SECONDS", "1.5"))

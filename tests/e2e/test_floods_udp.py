@@ -18,7 +18,7 @@ from processes import until
 
 from oneshotd.core.wire import MAX_DATAGRAM_LINES
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 #: Seconds that a flood lasts; ``make soak`` may ask for more.
 SECONDS = float(os.environ.get("ONESHOTD_FLOOD_SECONDS", "1.5"))

@@ -14,7 +14,7 @@ from daemon import BROWSER, Daemon
 from processes import until
 from soak.line import CutShort, Line, body_of
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 DELIVERED = 'oneshotd_scraper_delivered_events_total{scraper="ann"} '
 PENDING = 'oneshotd_scraper_pending_events{scraper="ann"} '

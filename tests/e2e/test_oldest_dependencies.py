@@ -24,7 +24,7 @@ OLDEST = (
     "service_identity==24.2.0",
 )
 
-OPTIONS = ("--ignore=tests/core", "-p", "no:cacheprovider")
+OPTIONS = ("--ignore=tests/core", "--hypothesis-profile=quick", "-p", "no:cacheprovider")
 
 #: Seconds for each step; an environment needs some 60 MB of packages, if pip has none of them.
 TIMEOUT = 600

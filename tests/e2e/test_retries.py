@@ -19,7 +19,7 @@ from processes import until
 from store.backend import SettableClock
 from twisted.internet.defer import gatherResults
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 OVER_HTTP = {name: way for name, way in WAYS.items() if way is not UDP}
 #: The status and the answer for what is new.
