@@ -272,7 +272,7 @@ class Delivery:
         self._telemetry.queueing(visit.name, len(planned.queueing))
         shipment.carries(reservation.token, planned, response.past)
         self._last[visit.name] = shipment
-        if planned.events or planned.cursor != reservation.pending.cursor:
+        if planned.events or planned.lost or planned.cursor != reservation.pending.cursor:
             self._telemetry.scraped("events")
             return shipment
         # Nothing in it that could be lost.

@@ -87,7 +87,7 @@ class ScraperSeen:
     :param revoked: arrived and thrown away unread; they go out again.
     :param uncertain: returned ones that may have arrived.
     :param shared: several connections seem to scrape under this identity.
-    :param lost: reason ("away", "log full") -> events it will never get, also before the start.
+    :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
     """
 
     name: str

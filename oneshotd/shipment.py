@@ -116,7 +116,13 @@ class Shipment:
         planned = self._events
         settled = await self._delivery.persist(
             lambda: self._delivery.store.settle(
-                self._token, delivered, planned.cursor, planned.newly_owed, planned.went_out, self._past
+                self._token,
+                delivered,
+                planned.cursor,
+                planned.newly_owed,
+                planned.went_out,
+                self._past,
+                planned.lost,
             ),
             self._stuck,
         )

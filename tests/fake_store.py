@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from store.pump import Pump
@@ -108,10 +109,11 @@ class TroubledStore:
         newly_owed: Sequence[int],
         went_out: Sequence[int],
         past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         self._keep(token)
         return self._ask(
-            "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past)
+            "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost)
         )
 
     def revoke(self, token: int) -> Deferred[Settled]:

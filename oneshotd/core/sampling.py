@@ -65,6 +65,8 @@ class Plan:
     :param went_out: owed seqs that do; ascending.
     :param queueing: series -> how many of its events, among those looked at, wait behind an
         earlier one; the `MAX_QUEUEING` longest queues.
+    :param lost: reason -> seqs of events that this scraper will never get; they are counted as
+        lost when the response is delivered. They are in none of the other lists.
     :param floor: event-time mode: the earliest time (Unix ms) that a sample of the next response
         may have.
     :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
@@ -78,6 +80,7 @@ class Plan:
     newly_owed: Sequence[int]
     went_out: Sequence[int]
     queueing: Mapping[str, int]
+    lost: Mapping[str, Sequence[int]] = field(factory=dict)
     floor: int = 0
     latest: int = 0
     counted: Mapping[str, int] = field(factory=dict)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -85,7 +86,7 @@ class ScraperStatus:
     :param seen_at: Unix ms of its last answered or attempted scrape.
     :param oldest_at: `at` of the oldest event it has to come, or None.
     :param answered: scrapes delivered to it.
-    :param lost: events it missed, by reason ("away", "log full").
+    :param lost: events it missed, by reason ("away", "log full", and what settlements named).
     :param timed: it has sent X-Prometheus-Scrape-Timeout-Seconds.
     :param named: it said its name itself.
     :param in_flight: a delivery to it is under way, or may still be revoked.
@@ -137,7 +138,7 @@ class Stretch:
 
 @frozen(kw_only=True)
 class Loss:
-    """Events that a live scraper will never get, and why."""
+    """Events that upkeep, or a full log, took from a live scraper for good, and why."""
 
     scraper: str
     reason: str
@@ -174,6 +175,7 @@ class IStore(Interface):
         newly_owed: Sequence[int],
         went_out: Sequence[int],
         past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         """End a reservation. What follows `delivered` counts only if it is.
 
@@ -181,10 +183,16 @@ class IStore(Interface):
         :param newly_owed: seqs behind the new cursor that did not go out.
         :param went_out: owed seqs that did.
         :param past: what the scraper has been shown now; None: as before.
+        :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones
+            up to `cursor`, in none of the other lists. They are counted in `Census.lost` in the
+            same transaction. `prune` does not report them: the caller knows them.
         """
 
     def revoke(token: int) -> Deferred[Settled]:
-        """What was delivered under this token is to come again."""
+        """What was delivered under this token is to come again.
+
+        What its settlement counted as lost is pending again, too, and no longer counted.
+        """
 
     def release(token: int) -> None:
         """The delivery is final: the next scrape may reserve."""

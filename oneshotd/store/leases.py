@@ -6,6 +6,8 @@ Memory only. A daemon that dies takes them along, which is what makes them *retu
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from attrs import evolve, frozen
 
@@ -26,6 +28,8 @@ class Lease:
     :param answered: how many of its scrapes had been delivered then.
     :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
     :param delivered: it was settled so; what follows is there to undo it.
+    :param went_out: the owed events that are no longer owed, the lost ones among them.
+    :param lost: reason -> events that were counted as lost.
     """
 
     token: int
@@ -39,6 +43,7 @@ class Lease:
     delivered: bool = False
     newly_owed: tuple[int, ...] = ()
     went_out: tuple[Event, ...] = ()
+    lost: Mapping[str, int] = MappingProxyType({})
 
     def rows(self, seqs: set[int]) -> list[Event]:
         """The pending events with these seqs."""
@@ -110,9 +115,24 @@ class Leases:
         self._put(lease)
         return lease
 
-    def delivered(self, lease: Lease, newly_owed: tuple[int, ...], went_out: tuple[Event, ...]) -> None:
+    def delivered(
+        self,
+        lease: Lease,
+        newly_owed: tuple[int, ...],
+        went_out: tuple[Event, ...],
+        lost: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Keep what is needed to undo the delivery, and no more."""
-        self._put(evolve(lease, delivered=True, newly_owed=newly_owed, went_out=went_out, pending=Pending()))
+        self._put(
+            evolve(
+                lease,
+                delivered=True,
+                newly_owed=newly_owed,
+                went_out=went_out,
+                lost=lost,
+                pending=Pending(),
+            )
+        )
 
     def end(self, lease: Lease) -> None:
         """The scraper may reserve again."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -279,6 +280,7 @@ class Ledger:
         newly_owed: Sequence[int],
         went_out: Sequence[int],
         past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Settled:
         """End a reservation; see `IStore.settle`."""
         lease = self.leases.get(token)
@@ -290,19 +292,26 @@ class Ledger:
             self.leases.end(lease)
             return Settled.SETTLED
         scraper = self.scrapers.by_name[lease.scraper]
-        newly, gone = lease.rows(set(newly_owed)), lease.rows(set(went_out))
-        self.leases.delivered(lease, tuple(newly_owed), tuple(gone))
+        missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
+        # Of the lost ones only those that were owed have a copy to drop; the cursor passes the others.
+        owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
+        lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
+        newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
+        self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
         was_live = scraper.live
         before = scraper.cursor, scraper.timed, scraper.past
         scraper.cursor = cursor
         scraper.past = past or scraper.past
         scraper.timed = scraper.timed or lease.timed
         scraper.answered += 1
-        if newly or gone or not was_live or before != (scraper.cursor, scraper.timed, scraper.past):
+        changed = before != (scraper.cursor, scraper.timed, scraper.past)
+        if newly or gone or missed or not was_live or changed:
             # Otherwise the count of answers waits for the next transaction that writes.
-            self.scrapers.unowe(scraper, went_out)
+            self.scrapers.unowe(scraper, [event.seq for event in gone])
             self.scrapers.owe(scraper, newly)
             self.scrapers.write(scraper)
+        for reason, events in missed.items():
+            self.scrapers.lose(scraper.name, reason, events, self.times.up())
         return Settled.SETTLED
 
     def revoke(self, token: int) -> Settled:
@@ -316,6 +325,8 @@ class Ledger:
         scraper.cursor, scraper.past = lease.cursor, lease.past
         scraper.answered = lease.answered  # its own answer may not have been written, and be gone
         self.scrapers.write(scraper)
+        for reason, events in lease.lost.items():
+            self.scrapers.unlose(scraper.name, reason, events)
         self.leases.end(lease)
         return Settled.SETTLED
 

@@ -133,9 +133,5 @@ def _drop(ledger: Ledger, horizon: int, size: int) -> None:
 
 
 def _lose(ledger: Ledger, scraper: str, reason: str, events: int) -> Loss:
-    ledger.connection.execute(
-        "INSERT INTO loss VALUES (?, ?, ?, ?) ON CONFLICT (scraper, reason)"
-        " DO UPDATE SET events = events + excluded.events, up = excluded.up",
-        (scraper, reason, events, ledger.times.up()),
-    )
+    ledger.scrapers.lose(scraper, reason, events, ledger.times.up())
     return Loss(scraper=scraper, reason=reason, events=events)

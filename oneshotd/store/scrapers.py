@@ -1,4 +1,4 @@
-"""The tables `scraper` and `owed`, with a copy of the former in memory.
+"""The tables `scraper`, `owed` and `loss`, with a copy of the first in memory.
 
 At most `MAX_SCRAPERS` rows, each some hundred bytes; what a scraper is owed stays on disk.
 """
@@ -154,6 +154,25 @@ class ScraperTable:
         # Counted anew, since a settlement may be repeated after a commit of unknown outcome.
         count = self._connection.execute("SELECT count(*) FROM owed WHERE scraper = ?", (scraper.id,))
         scraper.owed = count.fetchone()[0]
+
+    def lose(self, scraper: str, reason: str, events: int, up: int) -> None:
+        """Count events that a scraper will never get.
+
+        :param up: up-time, ms.
+        """
+        self._connection.execute(
+            "INSERT INTO loss VALUES (?, ?, ?, ?) ON CONFLICT (scraper, reason)"
+            " DO UPDATE SET events = events + excluded.events, up = excluded.up",
+            (scraper, reason, events, up),
+        )
+
+    def unlose(self, scraper: str, reason: str, events: int) -> None:
+        """Undo `lose`: the events are pending again."""
+        key = (scraper, reason)
+        self._connection.execute(
+            "UPDATE loss SET events = events - ? WHERE scraper = ? AND reason = ?", (events, *key)
+        )
+        self._connection.execute("DELETE FROM loss WHERE scraper = ? AND reason = ? AND events <= 0", key)
 
     def owed(self, scraper: Scraper) -> Iterator[Event]:
         """What the scraper is owed, ascending by seq."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -85,9 +86,10 @@ class SQLiteStore:
         newly_owed: Sequence[int],
         went_out: Sequence[int],
         past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         return self._end(
-            token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past)
+            token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost)
         )
 
     def revoke(self, token: int) -> Deferred[Settled]:

@@ -127,9 +127,13 @@ def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern
 def _lost(name: str, lost: Mapping[str, int], besides: str = "") -> Iterator[Concern]:
     missed = {reason: events for reason, events in lost.items() if events}
     if missed:
-        why = " and ".join(f"{events:,} {_LOST.get(reason, reason)}" for reason, events in missed.items())
+        why = " and ".join(f"{events:,} {_why(reason)}" for reason, events in missed.items())
         events = count(sum(missed.values()), "event")
         yield Concern(text=f"{name} has missed {events} for good: {why}.{besides}", bad=True)
+
+
+def _why(reason: str) -> str:
+    return _LOST.get(reason, f"for the reason “{reason}”")
 
 
 def late_after(scraper: ScraperSeen) -> float:

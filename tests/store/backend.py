@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -170,15 +170,21 @@ class Backend(ABC):
         cursor: int | None = None,
         newly_owed: Sequence[int] = (),
         went_out: Sequence[int] = (),
+        lost: Mapping[str, Sequence[int]] | None = None,
     ) -> Settled:
         """End a reservation; where no more is said, all that was read went out."""
         assert reservation.token is not None
         pending = reservation.pending
         if cursor is None:
             cursor = pending.end
+        lost = lost or {}
+        if not went_out:
+            went_out = [
+                seq for seq in pending.seqs[: pending.owed] if not any(seq in seqs for seqs in lost.values())
+            ]
         return self.get(
             self.store.settle(
-                reservation.token, delivered, cursor, newly_owed, went_out or pending.seqs[: pending.owed]
+                reservation.token, delivered, cursor, newly_owed, went_out, reservation.past, lost
             )
         )
 

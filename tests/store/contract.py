@@ -9,6 +9,7 @@ from store.contract_delivery import TestDelivery, TestScrapers
 from store.contract_keys import TestKeys
 from store.contract_leases import TestLeases
 from store.contract_looking import TestBackup, TestChanged, TestClosed, TestLooking
+from store.contract_losses import TestLosses
 from store.contract_recent import TestRecent
 from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
 
@@ -23,6 +24,7 @@ __all__ = [
     "TestLeases",
     "TestLogFull",
     "TestLooking",
+    "TestLosses",
     "TestRecent",
     "TestRetirement",
     "TestScrapers",

@@ -17,7 +17,7 @@ named, and answered less than three times) is waited for no longer than an event
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -61,6 +61,7 @@ class Lease:
     floor: int
     asked: bool = False
     delivered: frozenset[int] = frozenset()
+    lost: Mapping[str, frozenset[int]] = field(factory=dict)
     was_owed: frozenset[int] = frozenset()
     was_ahead: frozenset[int] = frozenset()
     was_past: Past = NOTHING_SHOWN
@@ -247,10 +248,20 @@ class Model:
         return name in self.scrapers and self.scrapers[name].lease is lease
 
     def deliver(
-        self, name: str, lease: Lease, went: set[int], cursor: int, newly_owed: set[int], past: Past | None
+        self,
+        name: str,
+        lease: Lease,
+        went: set[int],
+        cursor: int,
+        newly_owed: set[int],
+        past: Past | None,
+        lost: Mapping[str, frozenset[int]],
     ) -> None:
-        """A delivery is settled: these went out."""
+        """A delivery is settled: these went out, and these never will."""
         scraper, got = self.scrapers[name], self.got.setdefault(name, set())
+        missed = frozenset[int]().union(*lost.values())
+        assert missed <= scraper.ahead | scraper.owed, "it was lost, and was not to come"
+        assert not missed & (went | newly_owed), "it was lost, and is not"
         assert went <= scraper.ahead | scraper.owed, "it went out, and was not to come"
         assert not went & got, "it went out twice"
         for seq in went:
@@ -261,8 +272,11 @@ class Model:
         lease.was_owed, lease.was_ahead = frozenset(scraper.owed), frozenset(scraper.ahead)
         lease.was_past, scraper.past = scraper.past, past or scraper.past
         scraper.ahead = {seq for seq in scraper.ahead if seq > cursor}
-        scraper.owed = (scraper.owed | newly_owed) - went
+        scraper.owed = (scraper.owed | newly_owed) - went - missed
         scraper.delivered |= went
+        lease.lost = lost
+        scraper.lost |= missed
+        self.lost.update({(name, reason): len(seqs) for reason, seqs in lost.items() if seqs})
         scraper.answered += 1
         got |= went
 
@@ -273,6 +287,10 @@ class Model:
         scraper.owed = set(lease.was_owed)
         scraper.past = lease.was_past
         scraper.delivered -= lease.delivered
+        for reason, seqs in lease.lost.items():
+            scraper.lost -= seqs
+            self.lost[name, reason] -= len(seqs)
+        self.lost = +self.lost  # what is not lost any more has no row
         self.got[name] -= lease.delivered
         scraper.answered -= 1
         scraper.lease = None

@@ -6,11 +6,11 @@ The rules, that is, what happens and when, are in `test_state_machine.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from store.frail import FrailBackend
 from store.model import Lease, Model
 from twisted.internet.defer import Deferred, succeed
@@ -22,6 +22,24 @@ from oneshotd.core.timeline import NOTHING_SHOWN, Past
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Census, Conflict, Loss, Reservation, Settled, Stored
 from oneshotd.store.ledger import Limits
+
+#: Why the events with even and with odd seqs are lost where a settlement loses them.
+REASONS = ("label_limit", "clock")
+
+
+def without(pending: Pending, seqs: set[int]) -> Pending:
+    """The pending events but for these."""
+    kept = [row for row, seq in enumerate(pending.seqs) if seq not in seqs]
+    gone_owed = pending.owed - sum(row < pending.owed for row in kept)
+    return evolve(
+        pending,
+        seqs=[pending.seqs[row] for row in kept],
+        series=[pending.series[row] for row in kept],
+        values=[pending.values[row] for row in kept],
+        ats=[pending.ats[row] for row in kept],
+        owed=pending.owed - gone_owed,
+        owed_total=pending.owed_total - gone_owed,
+    )
 
 
 @frozen
@@ -50,6 +68,7 @@ class Shipment:
     planned: Plan
     went: set[int]
     past: Past | None
+    lost: Mapping[str, frozenset[int]]
     delivered: bool = False
     says: str | None = None
 
@@ -162,9 +181,18 @@ class Rig:
         return Step(lambda: self.backend.store.append(groups), done)
 
     def reserve(
-        self, name: str, limit: int, caps: Caps, seconds: float = 30.0, past: Past | None = None
+        self,
+        name: str,
+        limit: int,
+        caps: Caps,
+        seconds: float = 30.0,
+        past: Past | None = None,
+        lose: Collection[int] = (),
     ) -> Step:
-        """A scraper comes; what it gets is then among the shipments."""
+        """A scraper comes; what it gets is then among the shipments.
+
+        :param lose: the rows of its pending events that it cannot take, as far as they go.
+        """
         visit = self.backend.visit(name)
 
         def done(answer: Reservation | None) -> None:
@@ -177,7 +205,7 @@ class Rig:
                 return
             self._compare(name, answer, to_come, limit)
             assert answer.token is not None
-            self.shipments.append(self._load(name, answer.token, lease, answer.pending, caps, past))
+            self.shipments.append(self._load(name, answer.token, lease, answer.pending, caps, past, lose))
 
         return Step(
             lambda: self.backend.store.reserve(visit, seconds, limit), done, lambda: self.model.tried(visit)
@@ -196,9 +224,22 @@ class Rig:
             self.model.see(Event(*row))
 
     def _load(
-        self, name: str, token: int, lease: Lease, pending: Pending, caps: Caps, past: Past | None
+        self,
+        name: str,
+        token: int,
+        lease: Lease,
+        pending: Pending,
+        caps: Caps,
+        past: Past | None,
+        lose: Collection[int],
     ) -> Shipment:
+        lost = {seq for row, seq in enumerate(pending.seqs) if row in lose}
+        owed, pending = set(pending.seqs[: pending.owed]), without(pending, lost)
         planned = plan(pending, caps)
+        lost = {seq for seq in lost if seq in owed or seq <= planned.cursor}
+        reasons = {
+            reason: frozenset(seq for seq in lost if seq % 2 == odd) for odd, reason in enumerate(REASONS)
+        }
         newly_owed = set(planned.newly_owed)
         new = [seq for seq in pending.seqs[pending.owed :] if seq <= planned.cursor]
         went = set(planned.went_out) | (set(new) - newly_owed)
@@ -212,7 +253,7 @@ class Rig:
                 shown[record.series] = record.value
         assert {sample.series: sample.value for sample in planned.samples} == shown
         assert planned.events == len(went)
-        return Shipment(name, token, lease, planned, went, past)
+        return Shipment(name, token, lease, planned, went, past, reasons)
 
     def look(self, name: str, limit: int) -> Step:
         """Somebody looks at what would come."""
@@ -241,6 +282,7 @@ class Rig:
                 planned.newly_owed,
                 planned.went_out,
                 shipment.past,
+                {reason: sorted(seqs) for reason, seqs in shipment.lost.items()},
             )
 
         def done(answer: Settled | None) -> None:
@@ -252,7 +294,9 @@ class Rig:
             elif says == "delivered":
                 assert answer in (Settled.SETTLED, None)
                 newly_owed = set(planned.newly_owed)
-                model.deliver(name, lease, shipment.went, planned.cursor, newly_owed, shipment.past)
+                model.deliver(
+                    name, lease, shipment.went, planned.cursor, newly_owed, shipment.past, shipment.lost
+                )
                 shipment.delivered = True
                 return
             else:

@@ -76,6 +76,8 @@ PASTS = st.none() | st.builds(
     Past, event_time=st.booleans(), floor=st.integers(0, 2), latest=st.integers(0, 2)
 )
 READ = st.sampled_from([1, 2, 100])
+#: Rows of a scrape's pending events that the scraper cannot take.
+LOSE = st.sampled_from([(), (), (0,), (1,), (0, 2), (0, 1, 2, 3, 4)])
 WHO = st.sampled_from(["p", *NAMES])  # one of them comes more often, and so has a story
 WHICH = st.integers(0, 5)
 
@@ -114,9 +116,11 @@ class Ledger(RuleBasedStateMachine):
 
     # -- scrapers
 
-    @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES, past=PASTS)
-    def a_scrape_begins(self, name: str, limit: int, caps: Caps, seconds: float, past: Past | None) -> None:
-        self.rig.do(self.rig.reserve(name, limit, caps, seconds, past))
+    @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES, past=PASTS, lose=LOSE)
+    def a_scrape_begins(
+        self, name: str, limit: int, caps: Caps, seconds: float, past: Past | None, lose: tuple[int, ...]
+    ) -> None:
+        self.rig.do(self.rig.reserve(name, limit, caps, seconds, past, lose))
 
     @rule(name=WHO, limit=READ)
     def somebody_looks(self, name: str, limit: int) -> None:
@@ -168,18 +172,19 @@ class Ledger(RuleBasedStateMachine):
         before=st.integers(0, 3),
         end=st.sampled_from(["final", "final", "revoked", "open", "told in vain"]),
         past=PASTS,
+        lose=LOSE,
     )
     def a_scraper_comes_regularly(
-        self, name: str, caps: Caps, before: int, end: str, past: Past | None
+        self, name: str, caps: Caps, before: int, end: str, past: Past | None, lose: tuple[int, ...]
     ) -> None:
         """Some scrapes that end well, and one that may not."""
         for _ in range(before):
             self.scrape(name, caps, "final", None)
-        self.scrape(name, caps, end, past)
+        self.scrape(name, caps, end, past, lose)
 
-    def scrape(self, name: str, caps: Caps, end: str, past: Past | None) -> None:
+    def scrape(self, name: str, caps: Caps, end: str, past: Past | None, lose: tuple[int, ...] = ()) -> None:
         before = len(self.rig.shipments)
-        self.rig.do(self.rig.reserve(name, 100, caps, past=past))
+        self.rig.do(self.rig.reserve(name, 100, caps, past=past, lose=lose))
         if len(self.rig.shipments) == before:
             return
         shipment = self.rig.shipments[-1]

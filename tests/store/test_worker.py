@@ -34,6 +34,9 @@ METHODS: dict[str, Callable[[Scene], Deferred[Any]]] = {
     "reserve": lambda scene: scene.store.reserve(scene.backend.visit("newcomer"), 60.0, 10),
     "look": lambda scene: scene.store.look(scene.backend.visit("p"), 10),
     "deliver": lambda scene: scene.store.settle(scene.first, True, 3, [2], []),
+    "deliver with a loss": lambda scene: scene.store.settle(
+        scene.first, True, 3, [2], [], None, {"label_limit": [1]}
+    ),
     "return": lambda scene: scene.store.settle(scene.first, False, 0, [], []),
     "revoke": lambda scene: scene.store.revoke(scene.second),
     "census": lambda scene: scene.store.census(),
@@ -50,6 +53,7 @@ ANSWERS: dict[str, object] = {
     "append": [Stored(stored=1, first=5)],
     "append with keys": [Stored(stored=1, first=5), Stored(stored=1, first=6)],
     "deliver": Settled.SETTLED,
+    "deliver with a loss": Settled.SETTLED,
     "return": Settled.SETTLED,
     "revoke": Settled.SETTLED,
     "prune": [Loss(scraper="away", reason="away", events=4)],
@@ -67,7 +71,7 @@ class Scene:
         backend.time.advance(3500)
         backend.append(("q", "1"), ("q", "2"), "a", key="k")
         first, second = backend.reserve("p", lease=999), backend.reserve("r", lease=999)
-        backend.settle(second, newly_owed=[2])
+        backend.settle(second, newly_owed=[2], lost={"label_limit": [1]})
         assert first.token is not None and second.token is not None
         self.first: int = first.token
         self.second: int = second.token
@@ -116,7 +120,7 @@ def test_what_came_through_in_spite_of_the_error_is_answered_as_done(
     answer = backend.get(METHODS[name](scene))
     assert answer == ANSWERS.get(name, answer)
     assert len(backend.events()) == {"append": 5, "append with keys": 6}.get(name, 4)
-    if name in ("deliver", "return", "revoke"):
+    if name in ("deliver", "deliver with a loss", "return", "revoke"):
         assert backend.get(METHODS[name](scene)) is Settled.ALREADY
     if name == "reserve":
         assert backend.settle(answer) is Settled.SETTLED
@@ -124,7 +128,7 @@ def test_what_came_through_in_spite_of_the_error_is_answered_as_done(
         assert backend.get(METHODS[name](scene)) == []
 
 
-@pytest.mark.parametrize("name", ["deliver", "revoke"])
+@pytest.mark.parametrize("name", ["deliver", "deliver with a loss", "revoke"])
 @pytest.mark.parametrize("fault", [*UNDONE, DONE], ids=str)
 def test_a_delivery_counts_once_whatever_became_of_its_commit(
     backend: FaultyBackend, name: str, fault: Fault
@@ -138,9 +142,11 @@ def test_a_delivery_counts_once_whatever_became_of_its_commit(
             continue
         break
     backend.restart()
-    scraper = "p" if name == "deliver" else "r"
-    assert backend.status(scraper).answered == (1 if name == "deliver" else 0)
-    expected = [2, 4] if name == "deliver" else [1, 2, 3, 4]
+    scraper = "r" if name == "revoke" else "p"
+    status = backend.status(scraper)
+    assert status.answered == (0 if name == "revoke" else 1)
+    assert status.lost == ({"label_limit": 1} if name == "deliver with a loss" else {})
+    expected = [1, 2, 3, 4] if name == "revoke" else [2, 4]
     assert list(backend.reserve(scraper).pending.seqs) == expected
 
 

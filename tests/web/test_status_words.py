@@ -103,6 +103,10 @@ def test_all_is_well_and_nothing_is_said() -> None:
             "192.0.2.7 Prometheus has missed 1,201 events for good: 1,200 while it stayed away for longer"
             " than events are kept and 1 because the log was full.",
         ),
+        (
+            {"lost": {"clock": 2}},
+            "192.0.2.7 Prometheus has missed 2 events for good: 2 for the reason “clock”.",
+        ),
     ],
 )
 def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: str) -> None:

@@ -62,7 +62,8 @@ CREATE TABLE key (
 ) WITHOUT ROWID;
 CREATE INDEX key_up ON key (up);
 
--- What live scrapers missed; kept a day after the scraper has gone, so that it can be read.
+-- What scrapers missed: live ones by upkeep, any by a settlement, which names the reason.
+-- Kept a day after the scraper has gone, so that it can be read.
 CREATE TABLE loss (
     scraper TEXT NOT NULL,
     reason  TEXT NOT NULL,
