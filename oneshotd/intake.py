@@ -132,7 +132,8 @@ class Intake:
         self._trust, self._batches = 1, 0
         self._answered_at = self._took = 0.0  # the last commit: when, and for how long (seconds)
         self._storing = False  # when `_queue` goes next is settled
-        self._at_store = 0  # batches
+        self._first_came: float | None = None  # of those that are in no batch yet, reactor seconds
+        self._at_store: list[float] = []  # batches: when the first event of each came
         self._pause = 0.0  # before the next batch goes, seconds
         self._idle: list[Deferred[None]] = []
         self._unheard = RateLimited(
@@ -186,6 +187,11 @@ class Intake:
         self._soon()
         return True
 
+    def waits(self) -> float:
+        """Seconds for which the longest-waiting event has been waiting for the disk; 0 if none waits."""
+        came = self._at_store if self._first_came is None else [*self._at_store, self._first_came]
+        return self._clock.seconds() - min(came) if came else 0.0
+
     def flush(self) -> None:
         """Log the counts that are still held back; for the end of the daemon."""
         self._unheard.flush()
@@ -216,6 +222,8 @@ class Intake:
 
     def _soon(self) -> None:
         self._arrivals += 1
+        if self._first_came is None:
+            self._first_came = self._clock.seconds()
         if not self._storing:
             self._storing = True
             self._gather()
@@ -271,11 +279,12 @@ class Intake:
             takers, self._takers = self._takers, []
             batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
             at_once = partial(self._begin, takers[0], listeners)
-        self._at_store += 1
         asked = self._clock.seconds()
+        came, self._first_came = asked if self._first_came is None else self._first_came, None
+        self._at_store.append(came)
         stored = self._store.append([item.group for item in batch], at_once)
         overdue = self._clock.callLater(PATIENCE, self._next)
-        stored.addBoth(self._answer, batch, listeners, asked, overdue)
+        stored.addBoth(self._answer, batch, listeners, came, asked, overdue)
 
     def _begin(self, taker: Taker, listeners: int) -> None:
         """In the store's thread: the batch is on disk, and so many wait for it."""
@@ -295,10 +304,11 @@ class Intake:
         result: list[Stored | Conflict] | Failure,
         batch: list[_Waiting],
         listeners: int,
+        came: float,
         asked: float,
         overdue: IDelayedCall,
     ) -> None:
-        self._at_store -= 1
+        self._at_store.remove(came)
         for item in batch:
             self.load.events -= len(item.group.events)
             self.load.size -= item.size

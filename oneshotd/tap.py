@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -139,12 +140,35 @@ def _unstartable() -> Iterator[None]:
         raise stop from error
 
 
+def use_steady_time(reactor: Any) -> None:
+    """Let the reactor's timers run on the monotonic clock, which nobody sets.
+
+    Twisted's reactors run on the wall clock (twisted#2424): after a step back, whatever is scheduled
+    waits for the length of the step, and the service manager gets no sign of life.
+
+    :raises ConfigError: something is scheduled already, by the other clock.
+    """
+    if reactor.seconds is time.monotonic:
+        return
+    waiting = reactor.getDelayedCalls()
+    if waiting:
+        raise ConfigError(
+            f"the reactor cannot change to the monotonic clock: {len(waiting)} calls are scheduled on it"
+            f" already, the first of them {waiting[0]}"
+        )
+    reactor.seconds = time.monotonic
+
+
 def makeService(options: Options) -> IService:
     """The daemon for twistd; nothing is opened before it is started."""
     from twisted.internet import reactor
 
     from oneshotd.service import assemble
 
+    try:
+        use_steady_time(reactor)
+    except ConfigError as error:
+        sys.exit(f"twistd oneshot: {error}")
     # A large response makes tens of thousands of small objects, none of them in a cycle: by the
     # usual threshold of 700 the collector would go through them again and again, for as long as
     # the making takes.

@@ -328,3 +328,29 @@ def test_drain_waits_for_what_an_answer_brings_along(rig: Rig) -> None:
     rig.turn()
     assert ended == [True], "the second event was not waited for"
     assert rig.series() == ["a", "b"]
+
+
+# ---- an ingest that does not move ------------------------------------------------------------
+
+
+def test_how_long_the_longest_waits(rig: Rig) -> None:
+    """/readyz would say ok while no POST is answered."""
+    assert rig.intake.waits() == 0
+    rig.store.silent.add("append")
+    rig.submit("a")
+    rig.clock.advance(3)
+    rig.submit("b")
+    rig.clock.advance(4)
+    assert rig.intake.waits() == 7
+    rig.store.resume()
+    rig.turn()
+    assert rig.intake.waits() == 0
+
+
+def test_events_that_never_become_a_batch_are_waiting_too(rig: Rig) -> None:
+    """A batch whose timer does not come would be no fault to /readyz."""
+    rig.intake.offer([NewEvent("a")], "udp")
+    for call in rig.clock.getDelayedCalls():
+        call.cancel()  # what a clock that was set back did to it
+    rig.clock.advance(20)
+    assert rig.intake.waits() == 20

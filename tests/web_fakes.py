@@ -82,6 +82,10 @@ class FakeIntake:
     groups: list[tuple[Group, str]] = field(factory=list)
     outcome: Stored | Exception | None = None
     waiting: Deferred[Stored] | None = None
+    waited: float = 0.0
+
+    def waits(self) -> float:
+        return self.waited
 
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
         assert len(group.events) > 0

@@ -46,6 +46,10 @@ FORM = "application/x-www-form-urlencoded"
 #: Seconds that the store has to answer /readyz; a probe of its own waits no longer.
 STORE_PATIENCE = 5.0
 
+#: Seconds for which an event may wait for the disk before /readyz says so. A worn SD card syncs for
+#: seconds now and then.
+INTAKE_PATIENCE = 10.0
+
 #: How the body of POST /events is read, by its type; "" is none given. Plain
 #: ``curl --data-binary @file`` says that it sends a form.
 PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
@@ -84,6 +88,9 @@ class Intake(Protocol):
 
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
         """Fires when the group is on disk, fails with `Refused`; goes on if it is cancelled."""
+
+    def waits(self) -> float:
+        """Seconds for which the longest-waiting event has been waiting for the disk."""
 
 
 class Delivery(Protocol):
@@ -290,6 +297,9 @@ class Doors:
             return f"store: {error}"
         except TimeoutError:
             return f"store: no answer in {STORE_PATIENCE:g} s"
+        waited = self.intake.waits()
+        if waited > INTAKE_PATIENCE:
+            return f"ingest: events have been waiting for the disk for {waited:.0f} s"
         return None
 
     def _patiently(self, answered: Deferred[_T]) -> Deferred[_T]:

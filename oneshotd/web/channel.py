@@ -5,6 +5,8 @@ HTTP/1.1 only: a request is bound to its connection, which HTTP/2 would hide.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -265,6 +267,7 @@ class Site(server.Site):
     :param request_timeout: seconds for a request to be complete, from its first byte on.
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
+    :param wall: Unix time in seconds, for the access log; the reactor's time is another.
     :ivar finishing: nothing further is taken; each connection closes after its answer.
     :ivar unread: the connections whose answer waits for the client to read, and since when.
     :ivar shortcut: what `shortcut.QuickChannel` goes by.
@@ -283,9 +286,14 @@ class Site(server.Site):
         request_timeout: float = REQUEST_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
         access_log: bool = False,
+        wall: Callable[[], float] = time.time,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        def access_line(_: str | None, request: Any) -> str:
+            # What twisted.web gives is the reactor's time.
+            return str(http.combinedLogFormatter(http.datetimeToLogString(wall()), request))
+
+        super().__init__(*args, logFormatter=access_line, **kwargs)
         self.request_timeout = request_timeout
         self.idle_timeout = idle_timeout
         self.finishing = False

@@ -83,7 +83,7 @@ class _Bunch:
 
     def stored(self, now: float) -> None:
         """Answer all that wait."""
-        answer = self._port.answer(now)
+        answer = self._port.answer()
         for sock in self._sockets:
             _finish(sock, answer)
         self._port.done(self._size)
@@ -222,7 +222,7 @@ class QuickPort:
         ordinary = [(sock, series) for sock, series in found if series is not None]
         while ordinary:
             takers, series = zip(*ordinary, strict=True)
-            if shortcut.intake.take(series, _Bunch(self, takers, self.answer(self._reactor.seconds()))):
+            if shortcut.intake.take(series, _Bunch(self, takers, self.answer())):
                 self._bare += len(takers)
                 self._site.enter()
                 return set(takers)
@@ -234,9 +234,9 @@ class QuickPort:
         self._bare -= connections
         self._site.leave()
 
-    def answer(self, now: float) -> bytes:
+    def answer(self) -> bytes:
         """To the one event of a connection."""
-        answer: bytes = self._site.shortcut.answers(1, True, now)
+        answer: bytes = self._site.shortcut.answers(1, True)
         return answer
 
     def hand_over(self, sock: socket.socket) -> None:

@@ -11,6 +11,7 @@ brings one event and ends.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
@@ -78,10 +79,14 @@ class Shortcut:
     """What all connections of a site share.
 
     :param emitters: who may send events.
+    :param wall: Unix time in seconds, for the date of an answer; the reactor's time is another.
     """
 
-    def __init__(self, intake: Intake, rules: Rules, emitters: Networks) -> None:
+    def __init__(
+        self, intake: Intake, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
+    ) -> None:
         self.intake = intake
+        self._wall = wall
         self._emitters = emitters
         self._ordinary = Ordinary(rules)
         self._blocks: dict[bytes, _Block] = {}
@@ -155,14 +160,14 @@ class Shortcut:
         known = self._blocks[block] = _judge(block)
         return known
 
-    def answers(self, count: int, closes: bool, seconds: float) -> bytes:
+    def answers(self, count: int, closes: bool) -> bytes:
         """The answers to so many events that are on disk.
 
         :param closes: the last one says that the connection is closed.
-        :param seconds: Unix time; an answer has a date.
         """
-        if int(seconds) != self._second:
-            self._second = int(seconds)
+        second = int(self._wall())
+        if second != self._second:
+            self._second = second
             date = datetimeToString(self._second)
             for block, connection in ((_Block.KEEP, b""), (_Block.CLOSE, b"Connection: close\r\n")):
                 self._answers[block] = _ANSWER % (connection, date, problems.TEXT)
@@ -261,7 +266,7 @@ class QuickChannel(Channel):
         count = self._settle(now)
         if self._lost or self._shortcut is None:
             return
-        answer = self._shortcut.answers(count, self._closes, now)
+        answer = self._shortcut.answers(count, self._closes)
         written = self._send(answer)
         if written < len(answer):
             # Too much for the socket, or an error, which the transport will find for itself.

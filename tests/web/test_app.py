@@ -12,6 +12,7 @@ from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.scraper import Visit
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.store.interface import Stored
+from oneshotd.web.app import INTAKE_PATIENCE
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 TEXT = "Content-Type: text/plain"
@@ -275,6 +276,18 @@ def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:
     house.store.fault = StoreUnavailable("no space left")
     answer = house.ask("GET /readyz")
     assert (answer.status, answer.text) == (503, "store: no space left\n")
+
+
+def test_an_ingest_that_does_not_move_is_no_readiness() -> None:
+    """A load balancer would go on sending to a daemon that answers no POST."""
+    house = House()
+    house.intake.waited = INTAKE_PATIENCE
+    assert house.ask("GET /readyz").status == 200
+    house.intake.waited += 0.5
+    answer = house.ask("GET /readyz")
+    assert answer.status == 503
+    assert answer.text == "ingest: events have been waiting for the disk for 10 s\n"
+    assert "Not ready: ingest" in house.ask("GET /", "Accept: text/html").text
 
 
 def test_a_probe_is_answered_even_if_the_store_hangs() -> None:
