@@ -18,12 +18,12 @@ from oneshotd.core.event import Event, Group, NewEvent, Pending, Plain, labels_o
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
 from oneshotd.core.timeline import Past
-from oneshotd.store import keys
 from oneshotd.store.clock import Clock, Times
 from oneshotd.store.interface import Census, Conflict, Reservation, ScraperStatus, Settled, Stored
+from oneshotd.store.keys import KeyTable, Known, digest_of
 from oneshotd.store.leases import Leases
 from oneshotd.store.scrapers import Scraper, ScraperTable
-from oneshotd.store.segments import LogWriter, read, seq_before
+from oneshotd.store.segments import LogWriter, accepted_at, read, seq_before
 
 
 @frozen(kw_only=True)
@@ -58,6 +58,7 @@ class Ledger:
         self.leases = Leases()
         self.log = LogWriter()
         self.scrapers = ScraperTable()
+        self.keys = KeyTable()
         self.times = Times(clock)
         self.pruned = 0
         self.pruned_size = 0
@@ -76,6 +77,7 @@ class Ledger:
         self.times.resume(max(up, now_up), max(at, clock_at))
         self.log.load(connection, self.pruned, self.pruned_size, self.times.at())
         self.scrapers.load(connection)
+        self.keys.load(connection)
 
     def go_on_after(self, head: int) -> None:
         """This file took another's place: seqs go on after that one's, reservations are void."""
@@ -149,28 +151,28 @@ class Ledger:
             return Stored(stored=len(group.events), first=first)
         since = self.edge(self.limits.hold)
         if group.key is not None:
-            digest = keys.digest_of(group.events)
-            known = keys.find(self.connection, group.key, since)
+            digest = digest_of(group.events)
+            known = self.keys.find(group.key, since)
             if known is not None:
                 return known.answer() if known.digest == digest else Conflict(key=group.key)
-        fresh: dict[str, keys.Known] = {}
+        fresh: dict[str, Known] = {}
         new: list[NewEvent] = []
         for event in group.events:
             if event.key is not None:
-                event_digest = keys.digest_of((event,))
-                known = fresh.get(event.key) or keys.find(self.connection, event.key, since)
+                event_digest = digest_of((event,))
+                known = fresh.get(event.key) or self.keys.find(event.key, since)
                 if known is not None:
                     if known.digest != event_digest:
                         return Conflict(key=event.key)
                     continue
-                fresh[event.key] = keys.Known(event_digest, 1, 0, self.log.next + len(new))
+                fresh[event.key] = Known(event_digest, 1, 0, self.log.next + len(new))
             new.append(event)
         first = self.log.next if new else 0
         duplicates = len(group.events) - len(new)
         if group.key is not None:
-            fresh[group.key] = keys.Known(digest, len(new), duplicates, first)
+            fresh[group.key] = Known(digest, len(new), duplicates, first)
         if fresh:
-            keys.remember(self.connection, fresh, self.times.up())
+            self.keys.remember(fresh, self.times.up())
         add, now = self.log.add, self._now_at
         for series, value, _ in new:
             add(series, value, now)
@@ -343,19 +345,24 @@ class Ledger:
         self.flush()
         rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
         lost = {(scraper, reason): events for scraper, reason, events in rows}
+        of_each: dict[str, dict[str, int]] = {}
+        for scraper, reason, events in rows:
+            of_each.setdefault(scraper, {})[reason] = events
         return Census(
             events=self.held_events,
             size=self.held_bytes,
             head=self.head,
             lost=lost,
-            scrapers=tuple(self._status(scraper, lost) for scraper in self.scrapers.by_name.values()),
+            scrapers=tuple(
+                self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
+            ),
         )
 
     def pending_count(self, scraper: Scraper) -> int:
         """Events that the scraper has to come."""
         return self.head - self._start(scraper) + scraper.owed
 
-    def _status(self, scraper: Scraper, lost: Mapping[tuple[str, str], int]) -> ScraperStatus:
+    def _status(self, scraper: Scraper, lost: Mapping[str, int]) -> ScraperStatus:
         pending = self.pending_count(scraper)
         return ScraperStatus(
             name=scraper.name,
@@ -369,7 +376,7 @@ class Ledger:
             named=scraper.named,
             in_flight=self.leases.holds(scraper.name, self.monotonic()),
             oldest_at=self._oldest_at(scraper) if pending else None,
-            lost={reason: events for (name, reason), events in lost.items() if name == scraper.name},
+            lost=lost,
         )
 
     def _oldest_at(self, scraper: Scraper) -> int | None:
@@ -377,11 +384,7 @@ class Ledger:
         first = next(owed, None)
         if first is not None:
             return first.at
-        row = self.connection.execute(
-            "SELECT clock_at FROM segment WHERE first > ? - count ORDER BY first LIMIT 1",
-            (self._start(scraper) + 1,),
-        ).fetchone()
-        return None if row is None else int(row[0])
+        return accepted_at(self.connection, self._start(scraper) + 1)
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> list[Event]:
         """Held events whose labels match; see `IStore.events`."""

@@ -5,7 +5,6 @@ The log is only ever cut at its old end. Owed events are copies and are not touc
 
 from __future__ import annotations
 
-from oneshotd.store import keys
 from oneshotd.store.interface import Loss
 from oneshotd.store.ledger import Ledger
 
@@ -34,7 +33,7 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     ledger.flush()
     losses = _retire(ledger)
     connection, edge = ledger.connection, ledger.edge(ledger.limits.hold)
-    more = keys.forget(connection, edge, ledger.limits.max_keys, KEYS_A_TURN)
+    more = ledger.keys.forget(edge, ledger.limits.max_keys, KEYS_A_TURN)
     more = _drop_held_long_enough(ledger, edge) or more
     ledger.last_words()
     connection.execute(

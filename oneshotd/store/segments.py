@@ -215,6 +215,21 @@ def seq_before(connection: sqlite3.Connection, time: int, pruned: int, head: int
     return low
 
 
+def accepted_at(connection: sqlite3.Connection, seq: int) -> int | None:
+    """Return when the first held event from this seq on was accepted (Unix ms), None if there is none.
+
+    Two look-ups by `first`; a condition on ``first + count`` would walk the whole log.
+    """
+    row = connection.execute(
+        "SELECT clock_at, first + count FROM segment WHERE first <= ? ORDER BY first DESC LIMIT 1", (seq,)
+    ).fetchone()
+    if row is None or row[1] <= seq:
+        row = connection.execute(
+            "SELECT clock_at FROM segment WHERE first > ? ORDER BY first LIMIT 1", (seq,)
+        ).fetchone()
+    return None if row is None else int(row[0])
+
+
 def _pack(ats: list[int]) -> bytes:
     packed = array("q", ats)
     if byteorder == "big":
