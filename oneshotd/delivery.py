@@ -20,12 +20,13 @@ from oneshotd.core.event import Pending
 from oneshotd.core.event_time import shown_after
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.pace import Pace
 from oneshotd.quiet import RateLimited
-from oneshotd.response import Response, Wanted, respond
+from oneshotd.response import Response, respond
 from oneshotd.shipment import Shipment
 from oneshotd.store.interface import Census, IStore, Reservation, Settled
 from oneshotd.telemetry import Telemetry

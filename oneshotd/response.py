@@ -13,24 +13,10 @@ from oneshotd.core import exposition
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.timeline import Past, plan_next
 from oneshotd.store.interface import Census, Reservation
 from oneshotd.telemetry import Telemetry
-
-
-@frozen(kw_only=True)
-class Wanted:
-    """What a scraper asks for, and can take.
-
-    :param limit: samples in the whole response at most (``?limit=``); None: the caps alone.
-    :param timestamps: the mode (``?timestamps=``); None: the daemon's default.
-    :param several: it takes several samples of a series (`abilities.takes_several`).
-    """
-
-    limit: int | None = None
-    format: Format = Format.TEXT
-    timestamps: Timestamps | None = None
-    several: bool = False
 
 
 @frozen(kw_only=True)

@@ -125,7 +125,7 @@ class Daemon:
 
     def look(self) -> str:
         """``/metrics`` as a person sees it: nothing is consumed, no scraper comes into being."""
-        return self.get("/metrics", accept="text/html")
+        return self.get("/metrics?look")
 
     def errors(self) -> list[str]:
         """The lines of its log that a daemon in order never writes."""

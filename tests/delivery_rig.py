@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.sampling import Caps
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.delivery import Delivery
-from oneshotd.response import Wanted
 from oneshotd.shipment import Shipment
 from oneshotd.store.interface import Census
 from oneshotd.store.ledger import Limits

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import MAX_SCRAPERS, Visit
 from oneshotd.delivery import MAX_STRANGERS, OWN_AGE
 from oneshotd.errors import Refused
 from oneshotd.lane import PLACES
-from oneshotd.response import Wanted
 from oneshotd.shipment import Shipment
 
 

@@ -13,9 +13,9 @@ from fake_store import logged
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.delivery import MAX_STORE_WAIT
-from oneshotd.response import Wanted
 from oneshotd.shipment import Shipment
 
 

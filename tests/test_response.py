@@ -14,8 +14,9 @@ from oneshotd.core.abilities import Timestamps
 from oneshotd.core.event import Pending
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
-from oneshotd.response import Response, Wanted, respond
+from oneshotd.response import Response, respond
 from oneshotd.store.interface import Census, Reservation, ScraperStatus
 from oneshotd.telemetry import Telemetry
 

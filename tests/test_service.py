@@ -18,9 +18,9 @@ from twisted.logger import LogEvent, formatEvent
 from oneshotd import service as module
 from oneshotd.config import Config, StoreAddress, UdpAddress
 from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.errors import OneshotError, StoreRefused
-from oneshotd.response import Wanted
 from oneshotd.service import LAST_REQUESTS, LAST_WRITES, UPKEEP, OneshotService
 from oneshotd.store.interface import Loss
 from oneshotd.store.sqlite import SQLiteStore

@@ -25,11 +25,11 @@ from zope.interface import implementer
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
 from oneshotd.errors import REASONS
 from oneshotd.reading import EventsPage, ScraperSeen, Survey
-from oneshotd.response import Wanted
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
 from oneshotd.web.assets import FOR_EVER

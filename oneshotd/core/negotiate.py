@@ -102,6 +102,17 @@ def _weight(offer: _Offer, ranges: list[_Range]) -> float:
     return best[1]
 
 
+def names_type(accept: str | None, media: str) -> bool:
+    """Whether a client names this media type itself, with a weight above 0.
+
+    Wildcards do not count: ``*/*`` is sent by every client that has no preference.
+
+    :param accept: the Accept headers, joined by commas; None or empty where there is none.
+    :param media: a media type in lower case, without parameters.
+    """
+    return any(asked.name == media and asked.weight > 0 for asked in _elements(accept))
+
+
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Whether the client takes gzip, and no less gladly than the bytes as they are.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from ipaddress import ip_address
 
 from attrs import frozen
@@ -117,26 +117,6 @@ def _hop_address(hop: str) -> str | None:
         return client_address(str(ip_address(address.partition("%")[0])))
     except ValueError:
         return None
-
-
-def is_look(
-    *, method: bytes, accept: bytes, headers: Iterable[bytes], timed_before: bool, timed: bool
-) -> bool:
-    """Whether a read of ``/metrics`` only shows what would come.
-
-    People look, pages fetch, scrapers scrape: Prometheus' targets page links the full scrape
-    URL, query included, and whoever clicks it must not take the scraper's events.
-
-    :param accept: the Accept headers, joined by commas; empty where there is none.
-    :param headers: the names of all headers of the request.
-    :param timed_before: this identity has had a delivery with X-Prometheus-Scrape-Timeout-Seconds.
-    :param timed: this request carries that header.
-    """
-    if method == b"HEAD" or (timed_before and not timed):
-        return True
-    if any(part.partition(b";")[0].strip().lower() == b"text/html" for part in accept.split(b",")):
-        return True
-    return any(name == b"origin" or name.startswith(b"sec-fetch-") for name in map(bytes.lower, headers))
 
 
 def scrape_deadline(header: bytes | None) -> float:

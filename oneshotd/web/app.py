@@ -18,21 +18,13 @@ from twisted.web.http import CACHED
 from twisted.web.resource import IResource
 from werkzeug.exceptions import NotFound
 
-from oneshotd.core.abilities import takes_several, timestamps_mode
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent
-from oneshotd.core.negotiate import accepts_gzip, choose_format
-from oneshotd.core.scraper import (
-    Visit,
-    forwarded_client,
-    identify,
-    is_look,
-    scrape_deadline,
-    scrape_limit,
-)
+from oneshotd.core.negotiate import accepts_gzip
+from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
+from oneshotd.core.scraper import Visit, forwarded_client
 from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, parse_query
 from oneshotd.errors import OneshotError, Refused
-from oneshotd.response import Wanted
 from oneshotd.store.interface import Stored
 from oneshotd.web import api, page, problems, receipt
 from oneshotd.web.assets import ASSETS, FOR_EVER
@@ -61,8 +53,6 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     "application/jsonlines": parse_ndjson,
     "application/json": parse_json,
 }
-
-_TIMEOUT = b"X-Prometheus-Scrape-Timeout-Seconds"
 
 _T = TypeVar("_T")
 
@@ -202,39 +192,25 @@ class Doors:
     async def metrics(self, request: OneshotRequest) -> bytes:
         """The scrape, or a look at what it would bring."""
         address = self.check_reader(request)
-        asked = parameters(request.query, ("scraper", "limit", "timestamps"))
-        timeout = request.getHeader(_TIMEOUT)
-        visit = identify(
-            scraper=asked.get("scraper"),
-            user_agent=request.getHeader(b"User-Agent"),
-            address=address,
-            timed=timeout is not None,
-        )
-        wanted = Wanted(
-            limit=scrape_limit(asked.get("limit")),
-            format=choose_format(request.header(b"Accept")),
-            timestamps=timestamps_mode(asked.get("timestamps")),
-            several=takes_several(request.getHeader(b"User-Agent")),
-        )
-        if is_look(
+        asked = read_scrape_request(
             method=request.method,
-            accept=b",".join(request.requestHeaders.getRawHeaders(b"Accept", [])),
-            headers=[name for name, _ in request.requestHeaders.getAllRawHeaders()],
-            timed_before=self.delivery.timed_before(visit.name),
-            timed=visit.timed,
-        ):
-            shown = await self.delivery.look(visit, wanted)
+            parameters=parameters(request.query, PARAMETERS),
+            header=request.header,
+            address=address,
+            timeout_expected=self.delivery.timed_before,
+        )
+        if asked.look is not None:
+            shown = await self.delivery.look(asked.visit, asked.wanted)
             request.setHeader(b"Oneshotd-Look", b"1")
             return await _exposition(request, shown, self.clock)
-        deadline = scrape_deadline(timeout)
-        shipment = await self.delivery.scrape(visit, wanted, timeout=deadline)
+        shipment = await self.delivery.scrape(asked.visit, asked.wanted, timeout=asked.deadline)
         try:
             shipment.body = await _exposition(request, shipment, self.clock)
         except BaseException:  # the client hung up meanwhile
             if shipment.awaits_receipt:
                 shipment.returned(uncertain=False)
             raise
-        await self.send(request, shipment, deadline=deadline)
+        await self.send(request, shipment, deadline=asked.deadline)
         return b""
 
     @app.route("/", methods=["GET"])

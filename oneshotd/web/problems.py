@@ -20,6 +20,7 @@ from twisted.web import http, server
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from oneshotd.core.negotiate import names_type
 from oneshotd.errors import Refused, StoreUnavailable
 
 TEXT = b"text/plain; charset=utf-8"
@@ -97,17 +98,8 @@ def accepts(request: server.Request, media: str) -> bool:
 
     Wildcards do not count: ``*/*`` is what every client says that does not care.
     """
-    for header in request.requestHeaders.getRawHeaders(b"Accept", ()):
-        for part in header.decode("latin-1").lower().split(","):
-            name, *parameters = (piece.strip() for piece in part.split(";"))
-            if name == media:
-                return not any(_is_zero(parameter) for parameter in parameters)
-    return False
-
-
-def _is_zero(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    return name == "q" and bool(value) and not value.strip("0.")
+    headers = request.requestHeaders.getRawHeaders(b"Accept", ())
+    return names_type(b",".join(headers).decode("latin-1"), media)
 
 
 def internal_error(request: server.Request, failure: Failure) -> bytes:

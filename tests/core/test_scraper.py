@@ -14,7 +14,6 @@ from oneshotd.core.scraper import (
     Visit,
     forwarded_client,
     identify,
-    is_look,
     scrape_deadline,
     scrape_limit,
 )
@@ -137,38 +136,6 @@ def test_headers_of_strangers_count_for_nothing(x_forwarded_for: list[str], x_re
 def test_what_a_client_writes_does_not_reach_past_its_proxy(claim: str) -> None:
     """A trusted proxy appends what it saw; all that the client put before it is ignored."""
     assert forwarded_client("127.0.0.1", [claim, "198.51.100.1"], claim, PROXIES) == "198.51.100.1"
-
-
-SCRAPE: dict[str, Any] = {
-    "method": b"GET",
-    "accept": b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-    "headers": [b"Host", b"User-Agent", b"Accept", b"X-Prometheus-Scrape-Timeout-Seconds"],
-    "timed_before": True,
-    "timed": True,
-}
-LOOKS: list[Any] = [
-    pytest.param({}, False, id="Prometheus"),
-    pytest.param({"timed_before": False}, False, id="Prometheus for the first time"),
-    pytest.param({"accept": b"", "timed_before": False, "timed": False}, False, id="a scraper of few words"),
-    pytest.param({"accept": b"*/*", "timed_before": False, "timed": False}, False, id="curl as itself"),
-    pytest.param({"accept": b"*/*", "timed": False}, True, id="curl under a scraper's name"),
-    pytest.param({"method": b"HEAD"}, True, id="HEAD"),
-    pytest.param({"accept": b"text/html,application/xhtml+xml,*/*;q=0.8"}, True, id="a browser"),
-    pytest.param({"accept": b"*/*;q=0.1, Text/HTML ;q=0.9"}, True, id="a browser in its own spelling"),
-    pytest.param({"accept": b"text/html-like, x/text/html"}, False, id="types that only resemble HTML"),
-    pytest.param({"headers": [b"Host", b"Sec-Fetch-Mode"]}, True, id="a page's fetch"),
-    pytest.param({"headers": [b"sec-fetch-site"]}, True, id="a page's fetch, lower case"),
-    pytest.param({"headers": [b"ORIGIN"]}, True, id="another site's page"),
-    pytest.param(
-        {"headers": [b"X-Origin", b"X-Sec-Fetch-Mode"]}, False, id="headers that only resemble these"
-    ),
-]
-
-
-@pytest.mark.parametrize(("differs", "look"), LOOKS)
-def test_who_looks_and_who_scrapes(differs: dict[str, Any], look: bool) -> None:
-    """A person who opens a scrape URL must not take the scraper's events; a scraper must get them."""
-    assert is_look(**(SCRAPE | differs)) is look
 
 
 DEADLINES: list[tuple[bytes | None, float]] = [

@@ -37,7 +37,7 @@ def post(query: str, *headers: bytes) -> bytes:
 
 #: Sent over and over on one connection.
 PIPELINED = (
-    get("/metrics", b"Accept: text/html\r\n"),  # a look
+    get("/metrics?look"),
     get("/metrics?scraper=greedy"),
     get("/"),
     get("/nothing"),

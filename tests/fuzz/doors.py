@@ -24,9 +24,9 @@ from web_fakes import (
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.intake import Taker
-from oneshotd.response import Wanted
 from oneshotd.web.app import Doors, Shipment
 from oneshotd.web.channel import Site, send
 from oneshotd.web.request import OneshotRequest

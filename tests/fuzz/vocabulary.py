@@ -52,6 +52,8 @@ HTTP_WORDS = (
             b'Idempotency-Key: "k"',
             b"Accept: application/openmetrics-text;q=0.5",
             b"Accept: text/html",
+            b"Accept: application/xhtml+xml;q=.1",
+            b"Sec-Fetch-Mode: navigate",
             b"Accept: application/json",
             b"Accept-Encoding: gzip",
             b"Connection: close",

@@ -201,8 +201,12 @@ def test_a_scraper_is_known_by_what_it_says(
     "lines",
     [
         ["HEAD /metrics?scraper=a"],
-        ["GET /metrics?scraper=a", "Accept: text/html,*/*;q=0.8"],
-        ["GET /metrics?scraper=a", "Sec-Fetch-Mode: cors"],
+        ["GET /metrics?scraper=a&look"],
+        ["GET /metrics?scraper=a", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"],
+        ["GET /metrics?scraper=a", "Accept: text/html", "Accept: application/xhtml+xml"],
+        ["GET /metrics?scraper=a", "Upgrade-Insecure-Requests: 1"],
+        ["GET /metrics?scraper=a", "Sec-Fetch-Mode: navigate"],
+        ["GET /metrics?scraper=a", "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin"],
         ["GET /metrics?scraper=a", "Origin: https://grafana.example"],
         ["GET /metrics?scraper=timed"],
     ],
@@ -219,6 +223,23 @@ def test_a_person_who_looks_takes_nothing_from_the_scraper(lines: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "Sec-Fetch-Mode: cors",
+        "Accept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+        "Accept: text/plain, text/html;q=0",
+    ],
+    ids=["Node's fetch", "Java's URLConnection", "a client that takes no HTML"],
+)
+def test_a_library_that_resembles_a_browser_gets_its_events(line: str) -> None:
+    """A look at every scrape would show the same events again and again, and deliver none."""
+    house = House()
+    answer = house.ask("GET /metrics?scraper=a", line)
+    assert [what for what, *_ in house.delivery.asked] == ["scrape"]
+    assert answer.headers["Oneshotd-Look"] is None
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "scraper=",
@@ -228,6 +249,8 @@ def test_a_person_who_looks_takes_nothing_from_the_scraper(lines: list[str]) -> 
         "limit=x",
         "scraper=a&scraper=a",
         "limit=1&limit=1",
+        "look=0",
+        "look&look",
     ],
 )
 def test_a_scrape_configuration_with_a_mistake_fails_loudly(query: str) -> None:

@@ -119,7 +119,7 @@ async def test_who_never_reads_an_answer_that_moves_nothing_is_cut(
         await house.happen(MANY)
         monkeypatch.setattr(Channel, "abortTimeout", BRIEF)
         with house.scraper(window=1) as scraper:
-            scraper.ask("one", "Accept: text/html", header)
+            scraper.ask("one", "Accept: application/xhtml+xml", header)
             await until(lambda: house.site._channels, lambda: "no connection")
             await until(lambda: not house.site._channels, lambda: "the connection is still open")
             with pytest.raises(ConnectionResetError):
@@ -282,7 +282,7 @@ async def test_who_sends_far_ahead_is_still_heard_afterwards(tmp_path: Path) -> 
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
         with house.scraper() as scraper:
-            look = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n"
+            look = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\nAccept: application/xhtml+xml\r\n\r\n"
             scrape = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\n"
             others = 1000
             scraper.send(look + scrape + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * others)

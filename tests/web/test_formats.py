@@ -15,8 +15,8 @@ from web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failu
 
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.negotiate import Format
+from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
-from oneshotd.response import Wanted
 from oneshotd.web.app import Shipment, Shown
 from oneshotd.web.encoding import LARGE, WORTH_IT
 

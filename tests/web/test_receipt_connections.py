@@ -119,7 +119,7 @@ async def test_a_look_sent_ahead_moves_nothing(tmp_path: Path, count: int) -> No
         with house.scraper() as scraper:
             scraper.ask("one", method="HEAD")
             assert (await scraper.answer("HEAD")).headers["Oneshotd-Look"] == "1"
-            scraper.ask("one", "Accept: text/html")
+            scraper.ask("one", "Accept: application/xhtml+xml")
             assert (await scraper.answer()).events == events
             assert house.fates == []
             scraper.ask()

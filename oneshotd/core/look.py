@@ -1,0 +1,82 @@
+"""Which reads of ``/metrics`` are looks: they show the pending events and deliver none.
+
+Prometheus' targets page links the full scrape URL, query included, so people open it. A person's
+browser, a page's script and a person's curl must not take a scraper's events; an HTTP library
+must get them, although some libraries send single headers that browsers send as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from oneshotd.core.negotiate import names_type
+
+#: The value of a request header by its name, several lines of it joined by commas; None if absent.
+Header = Callable[[bytes], str | None]
+
+
+class LookReason(Enum):
+    """Why a request is a look; the value is a metric's label value."""
+
+    HEAD = "head"
+    PARAMETER = "parameter"
+    PAGE = "page"
+    BROWSER = "browser"
+    NO_TIMEOUT = "no_timeout_header"
+
+    @property
+    def text(self) -> str:
+        """The reason in words, to follow "its requests …"."""
+        return _TEXTS[self]
+
+
+_TEXTS = {
+    LookReason.HEAD: "have the method HEAD",
+    LookReason.PARAMETER: "have the parameter look",
+    LookReason.PAGE: "carry Origin, Sec-Fetch-Site or Sec-Fetch-Mode: navigate, as those of a web page do",
+    LookReason.BROWSER: "carry Upgrade-Insecure-Requests or accept application/xhtml+xml, as a browser's do",
+    LookReason.NO_TIMEOUT: (
+        "lack X-Prometheus-Scrape-Timeout-Seconds, which another scraper under this name sends"
+    ),
+}
+
+
+def look_reason(
+    *, method: bytes, look_parameter: bool, header: Header, timeout_expected: bool
+) -> LookReason | None:
+    """Return why a read of ``/metrics`` is a look, or None if it is a scrape.
+
+    =====================================  ====================================================
+    sent by                                headers
+    =====================================  ====================================================
+    browser, HTTPS or localhost            ``Sec-Fetch-Site`` and ``Sec-Fetch-Mode``, always
+                                           (https://www.w3.org/TR/fetch-metadata/)
+    browser, plain HTTP elsewhere          no ``Sec-Fetch-*``; a navigation has
+                                           ``Upgrade-Insecure-Requests`` and an ``Accept`` with
+                                           ``application/xhtml+xml``, another site's script ``Origin``
+    Node's ``fetch``                       ``Sec-Fetch-Mode: cors`` and no ``Sec-Fetch-Site``
+    Java's ``URLConnection`` before 20     ``Accept: text/html, image/gif, image/jpeg, …``
+    =====================================  ====================================================
+
+    :param look_parameter: the query has ``look``.
+    :param timeout_expected: this identity's scrapes carry X-Prometheus-Scrape-Timeout-Seconds as a
+        rule, and this request does not.
+    """
+    if method == b"HEAD":
+        return LookReason.HEAD
+    if look_parameter:
+        return LookReason.PARAMETER
+    mode = header(b"Sec-Fetch-Mode")
+    if (
+        (mode or "").strip().lower() == "navigate"
+        or header(b"Sec-Fetch-Site") is not None
+        or header(b"Origin") is not None
+    ):
+        return LookReason.PAGE
+    if mode is None and (
+        header(b"Upgrade-Insecure-Requests") is not None
+        or names_type(header(b"Accept"), "application/xhtml+xml")
+    ):
+        return LookReason.BROWSER
+    return LookReason.NO_TIMEOUT if timeout_expected else None

@@ -1,0 +1,96 @@
+"""Read a scrape request: query and headers -> one record that everything behind the route uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+from oneshotd.core.abilities import Timestamps, takes_several, timestamps_mode
+from oneshotd.core.look import Header, LookReason, look_reason
+from oneshotd.core.negotiate import Format, choose_format
+from oneshotd.core.scraper import Visit, identify, scrape_deadline, scrape_limit
+from oneshotd.errors import Refused
+
+#: The query parameters of ``/metrics``; all others are ignored.
+PARAMETERS = ("scraper", "limit", "timestamps", "look")
+
+_TIMEOUT = b"X-Prometheus-Scrape-Timeout-Seconds"
+_SHOWN = 80
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """What a scraper asks for, and can take.
+
+    :param limit: samples in the whole response at most (``?limit=``); None: the caps alone.
+    :param timestamps: the mode (``?timestamps=``); None: the daemon's default.
+    :param several: it takes several samples of a series (`abilities.takes_several`).
+    """
+
+    limit: int | None = None
+    format: Format = Format.TEXT
+    timestamps: Timestamps | None = None
+    several: bool = False
+
+
+@frozen(kw_only=True)
+class ScrapeRequest:
+    """One read of ``/metrics``.
+
+    :param visit: the identity that asks.
+    :param wanted: what the response may hold, and in which form.
+    :param deadline: seconds from the request's arrival until the client gives up.
+    :param look: why the request is a look; None: it is a scrape.
+    """
+
+    visit: Visit
+    wanted: Wanted
+    deadline: float
+    look: LookReason | None = None
+
+
+def read_scrape_request(
+    *,
+    method: bytes,
+    parameters: Mapping[str, str],
+    header: Header,
+    address: str,
+    timeout_expected: Callable[[str], bool],
+) -> ScrapeRequest:
+    """Return the record of a GET or HEAD of ``/metrics``.
+
+    :param parameters: the query's parameters of the names in `PARAMETERS`.
+    :param address: the client's, normalised (`client_address`), without port.
+    :param timeout_expected: whether the scrapes of an identity carry the timeout header as a rule.
+    :raises Refused: a parameter is not what it should be.
+    """
+    timeout = header(_TIMEOUT)
+    agent = header(b"User-Agent")
+    user_agent = None if agent is None else agent.encode("latin-1")
+    visit = identify(
+        scraper=parameters.get("scraper"),
+        user_agent=user_agent,
+        address=address,
+        timed=timeout is not None,
+    )
+    wanted = Wanted(
+        limit=scrape_limit(parameters.get("limit")),
+        format=choose_format(header(b"Accept")),
+        timestamps=timestamps_mode(parameters.get("timestamps")),
+        several=takes_several(user_agent),
+    )
+    look = look_reason(
+        method=method,
+        look_parameter=_look_parameter(parameters.get("look")),
+        header=header,
+        timeout_expected=not visit.timed and timeout_expected(visit.name),
+    )
+    deadline = scrape_deadline(None if timeout is None else timeout.encode("latin-1"))
+    return ScrapeRequest(visit=visit, wanted=wanted, deadline=deadline, look=look)
+
+
+def _look_parameter(text: str | None) -> bool:
+    if text not in (None, "", "1"):
+        raise Refused(f"look: expected no value or 1, got {text[:_SHOWN]!a}", reason="query")
+    return text is not None
