@@ -27,6 +27,12 @@ def texts(*, max_size: int = 30) -> st.SearchStrategy[str]:
     return st.text(anything | awkward, max_size=max_size)
 
 
+def _raw_names() -> st.SearchStrategy[str]:
+    """Label names as people write them: letters and digits of any script, and some signs."""
+    letters = st.characters(categories=["L", "M", "Nd"])
+    return st.text(letters | st.sampled_from("_-./:"), min_size=1, max_size=8)
+
+
 def label_names() -> st.SearchStrategy[str]:
     """Label names as they are exposed; never one that the grammar gives a meaning."""
     first = st.sampled_from(_LETTERS)
@@ -35,9 +41,9 @@ def label_names() -> st.SearchStrategy[str]:
 
 
 def raw_labels(*, max_size: int = 6) -> st.SearchStrategy[dict[str, str]]:
-    """Labels as a client may write them: any characters in a name, no two written alike."""
-    names = label_names() | texts(max_size=8).filter(
-        lambda name: name not in ("", "value") and not written(name).startswith("__")
+    """Labels as a client may write them, no two written alike."""
+    names = label_names() | _raw_names().filter(
+        lambda name: name != "value" and not written(name).startswith("__")
     )
     pairs = st.lists(st.tuples(names, texts()), max_size=max_size, unique_by=lambda pair: written(pair[0]))
     return pairs.map(dict)

@@ -1,7 +1,8 @@
 """What an event may be: pairs of name and text -> `NewEvent`, whatever form they came in.
 
 1. ``value``, ``__name__`` and ``__id__`` are reserved; every other pair is a label.
-2. A label's name is made legal (`label_name`); it may be given once, in any spelling.
+2. A label's name is made legal (`label_name`) if it has no characters but those that names are
+   written with (`names.py`); it may be given once, in any spelling.
 3. A label's value is any UTF-8 text; an empty one is the same as no label.
 4. What cannot be taken is `Refused` with one line of text: what, where and why.
 """
@@ -17,13 +18,26 @@ from attrs import Attribute, field, frozen
 
 from ..errors import Refused
 from .event import NewEvent, series_text
+from .names import ALLOWED, MAX_NAME_BYTES, foreign_character
 from .number import canonical
+
+__all__ = [
+    "MAX_KEY_BYTES",
+    "MAX_LABELS",
+    "MAX_NAME_BYTES",
+    "MAX_QUOTED",
+    "MAX_VALUE_BYTES",
+    "Pair",
+    "Rules",
+    "checked_key",
+    "event",
+    "label_name",
+    "quoted",
+]
 
 #: Labels of an event, empty ones included. OpenTelemetry takes 128 attributes; Mimir and
 #: VictoriaMetrics take 30 to 40 labels of a series unless told otherwise.
 MAX_LABELS = 64
-#: Bytes of a metric's or label's name as exposed. VictoriaMetrics takes 256, Mimir 1024.
-MAX_NAME_BYTES = 128
 #: Bytes of a label's value in UTF-8. VictoriaMetrics takes 4 KiB, Mimir 2048.
 MAX_VALUE_BYTES = 4096
 #: Bytes of an idempotency key in UTF-8. A UUID has 36, Stripe takes 255.
@@ -118,12 +132,17 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
 def label_name(name: str) -> str:
     """A label's name in the characters that every version of every scraper can read.
 
-    Others than ``[a-zA-Z0-9_]`` become ``_``, and a digit in front gets one before it.
+    Letters and digits of other scripts and ``- . / :`` become ``_``, and a digit in front gets
+    one before it.
 
-    :raises Refused: empty, too long, or beginning with ``__``.
+    :raises Refused: empty, too long, beginning with ``__``, or with other characters in it.
     """
     if not name:
         raise Refused("a label's name is empty", reason="label")
+    foreign = foreign_character(name)
+    if foreign is not None:
+        text = f"label {quoted(name)}: {quoted(foreign)} is none of {ALLOWED}"
+        raise Refused(text, reason="label")
     label = _ILLEGAL.sub("_", name)
     if label[0].isdigit():
         label = "_" + label

@@ -16,18 +16,21 @@ _NUMBER = re.compile(
     # ASCII, or the i of "inf" would match a Turkish dotless one.
     re.ASCII | re.IGNORECASE,
 )
-_FORGOTTEN_PLUS = re.compile(r"(^|[eE]) ")
+_FORGOTTEN_PLUS = re.compile(r"([eE]) ")
+_BLANKS = " \t\r\n"
 
 
 def canonical(text: str) -> str:
     """The number in the one spelling in which it is stored, compared and exposed.
 
-    Where a sign can stand a space is a plus: in a query string an unescaped ``+`` is a space.
+    Blanks around the number are dropped: ``wc -l`` writes them, and in a query string an unescaped
+    ``+`` is one. For the same reason a space in front of an exponent is its plus.
 
     :return: the shortest decimal form that reads back as the same float64; whole numbers without
         ``.0``, minus zero as ``-0``, the others as ``NaN``, ``+Inf``, ``-Inf``.
     :raises ValueError: its text says why ("is not a number"), without quoting the number.
     """
+    text = text.strip(_BLANKS)
     if " " in text:
         text = _FORGOTTEN_PLUS.sub(r"\1+", text)
     found = _NUMBER.fullmatch(text)

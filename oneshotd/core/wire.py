@@ -1,5 +1,9 @@
 """From bytes to events: one grammar behind all doors (HTTP, files, UDP).
 
+A byte order mark at the beginning of a body or datagram is cut off, and so are NULs and blanks at
+the end of each line: editors, shells and C buffers leave them, and a line is to mean the same
+wherever it stands.
+
 The forms are the query string, lines of it, a JSON array and lines of JSON. In a body of many
 events it is all or none; in a datagram each line stands for itself. Nothing but `Refused` is
 raised, whatever the bytes.
@@ -15,7 +19,7 @@ from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ..errors import Refused
-from . import wire_json
+from . import foreign, wire_json
 from .event import NewEvent, Plain
 from .grammar import (
     MAX_KEY_BYTES,
@@ -45,6 +49,7 @@ __all__ = [
     "line_count",
     "parse_datagram",
     "parse_json",
+    "parse_json_event",
     "parse_line",
     "parse_lines",
     "parse_ndjson",
@@ -66,6 +71,16 @@ MAX_EVENTS = 10_000
 #: Bad lines (or items) of a body that are named in a refusal; the others are counted.
 MAX_NAMED = 20
 
+_BOM = b"\xef\xbb\xbf"
+#: What is cut off at the end of a line, the line end excepted.
+_BLANKS = b" \t\r\0"
+#: What is cut off at the end of a body or datagram.
+_ENDS = _BLANKS + b"\n"
+#: Before a name that does not begin a line: a new pair, or a place within a URL or a list.
+_BEFORE_A_NAME = b"&=?;,/_-.: +'\"([{|"
+#: Bytes of a name that is not often the end of a word.
+MIN_TELLING_NAME = 3
+
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2}).{0,2}", re.DOTALL)
 _QUOTED_KEY = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -81,7 +96,7 @@ def parse_line(line: bytes, *, rules: Rules) -> NewEvent:
     :param line: without its line end.
     :raises Refused: says what and why, not where: the caller knows the line's number.
     """
-    return event(query_pairs(line), rules)
+    return _event(line, rules, None)
 
 
 def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
@@ -91,10 +106,29 @@ def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
     :raises Refused: also for a body of several lines, which would become one garbled event.
     """
     _check_size(body)
-    body = body.removesuffix(b"\n").removesuffix(b"\r")
+    _check_joined(body)
+    body = _trimmed(body)
     if b"\n" in body:
-        raise Refused("the body has several lines: this takes one event, /events many", reason="syntax")
-    return event(chain(query_pairs(query), query_pairs(body)), rules)
+        text = "the body has several lines: this takes one event, /events many"
+        refused = Refused(text, reason="syntax")
+    else:
+        try:
+            return event(chain(query_pairs(query), query_pairs(body)), rules)
+        except Refused as error:
+            refused = error.with_traceback(None)
+    raise foreign.explained(refused, query, body)
+
+
+def parse_json_event(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
+    """The event of ``POST /event`` whose body is a flat JSON object; the query carries labels, too.
+
+    :raises Refused: also for a body of several events.
+    """
+    _check_size(body)
+    item = wire_json.decode(_trimmed(body))
+    if isinstance(item, list) and not wire_json.is_object(item):
+        raise Refused("the body is a JSON array: this takes one object, /events many", reason="syntax")
+    return event(chain(query_pairs(query), wire_json.pairs(item)), rules)
 
 
 def idempotency_key(header: bytes) -> str:
@@ -150,8 +184,9 @@ def parse_lines(body: bytes, *, rules: Rules) -> Sequence[NewEvent]:
     :raises Refused: names the bad lines; its reason is that of the first.
     """
     _check_size(body)
+    _check_joined(body)
     ordinary = _ordinary(rules)
-    plain = ordinary.all(body.removesuffix(b"\n")) if body.count(b"\n") < MAX_EVENTS else None
+    plain = _plain(_trimmed(body), ordinary) if body.count(b"\n") < MAX_EVENTS else None
     if plain is not None:
         return plain
     return _all_or_none("line", list(_split(body)), lambda line: _event(line, rules, ordinary))
@@ -172,7 +207,7 @@ def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
 
 def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
-    """A JSON array of flat objects, all or none.
+    """A JSON array of flat objects, all or none; or one such object.
 
     Strings are labels as they are, numbers in the digits they were written with, booleans as
     ``true`` and ``false``; null is no label.
@@ -180,9 +215,12 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
     :raises Refused: names the bad items, counted from 1; or says where the body is not JSON.
     """
     _check_size(body)
+    body = _trimmed(body)
     items = wire_json.decode(body) if body and not body.isspace() else []
+    if wire_json.is_object(items):
+        return [event(wire_json.pairs(items), rules)]
     if type(items) is not list:
-        raise Refused("the body is not a JSON array", reason="syntax")
+        raise Refused("the body is neither a JSON array nor an object", reason="syntax")
     return _all_or_none("item", list(enumerate(items, 1)), lambda item: event(wire_json.pairs(item), rules))
 
 
@@ -196,7 +234,7 @@ def parse_datagram(
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
     if ordinary is not None and data.count(b"\n") < MAX_DATAGRAM_LINES:
-        found = ordinary.all(data.removesuffix(b"\n"))
+        found = _plain(_trimmed(data), ordinary)
         if found is not None:
             return found, []
     events, refusals = [], []
@@ -216,7 +254,8 @@ def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: Ordinary) -> Pla
     """The events of several datagrams in order, if all lines are plain and alike; else None, and soon."""
     if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
         return None  # it may have too many lines
-    return ordinary.alike(b"\n".join([data.removesuffix(b"\n") for data in datagrams]))
+    text = b"\n".join([data.rstrip(_ENDS) for data in datagrams])
+    return None if b" \n" in text else ordinary.alike(text)
 
 
 def line_count(data: bytes) -> int:
@@ -226,7 +265,44 @@ def line_count(data: bytes) -> int:
 
 def _event(line: bytes, rules: Rules, ordinary: Ordinary | None) -> NewEvent:
     series = None if ordinary is None else ordinary.series(line)
-    return event(query_pairs(line), rules) if series is None else NewEvent(series)
+    if series is not None:
+        return NewEvent(series)
+    try:
+        return event(query_pairs(line), rules)
+    except Refused as error:
+        # Without its traceback, which would tie this frame and the error into a cycle.
+        refused = error.with_traceback(None)
+    raise foreign.explained(refused, line)
+
+
+def _plain(text: bytes, ordinary: Ordinary) -> Plain | None:
+    """The events of plain lines; None where one is not, or has blanks at its end."""
+    return None if b" \n" in text else ordinary.all(text)
+
+
+def _trimmed(text: bytes) -> bytes:
+    """A body or datagram without a byte order mark, and without NULs, blanks and line ends at its end."""
+    return text.removeprefix(_BOM).rstrip(_ENDS)
+
+
+def _check_joined(body: bytes) -> None:
+    """Refuse several lines that ``curl -d @file`` has joined into one, where that shows.
+
+    It deletes the line ends of the file. Lines mostly begin with the same name; found again behind
+    a value's text, where a client would have escaped its ``=``, it was the beginning of a line.
+    """
+    name = body.partition(b"=")[0]
+    if b"\n" in body or b"&" in name or not MIN_TELLING_NAME <= len(name) <= MAX_NAME_BYTES:
+        return
+    at = len(name)
+    for _ in range(MAX_LABELS):
+        at = body.find(name + b"=", at + 1)
+        if at < 0:
+            return
+        if body[at - 1] not in _BEFORE_A_NAME:
+            text = f"{quoted(name.decode(errors='replace'))} begins a line again without a line end before it"
+            why = "curl -d @FILE deletes line ends, --data-binary @FILE keeps them; = inside a value is %3D"
+            raise Refused(f"{text}: {why}", reason="syntax")
 
 
 def _check_size(body: bytes) -> None:
@@ -236,8 +312,8 @@ def _check_size(body: bytes) -> None:
 
 def _split(text: bytes) -> Iterator[tuple[int, bytes]]:
     r"""Numbered lines without the blank ones; only ``\n`` ends a line (so no `splitlines`)."""
-    for number, ended in enumerate(text.split(b"\n"), 1):
-        line = ended.removesuffix(b"\r")
+    for number, ended in enumerate(text.removeprefix(_BOM).split(b"\n"), 1):
+        line = ended.rstrip(_BLANKS)
         if line and not line.isspace():
             yield number, line
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from ..errors import Refused
+from . import foreign
 from .grammar import Pair, quoted
 
 
@@ -32,15 +33,39 @@ _DECODER = json.JSONDecoder(
 
 
 def decode(text: bytes) -> object:
+    """The JSON value that the whole text is.
+
+    :raises Refused: it is none; says what it looks like instead.
+    """
     try:
         return _DECODER.decode(text.decode())
     except UnicodeDecodeError:
-        raise Refused("the JSON is not UTF-8", reason="encoding") from None
+        raise Refused(f"the JSON is not UTF-8{_hint(text)}", reason="encoding") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise Refused(f"not JSON: {error.msg} ({where})", reason="syntax") from None
+        hint = _hint(text, joined=error.msg == "Extra data")
+        raise Refused(f"not JSON: {error.msg} ({where}){hint}", reason="syntax") from None
     except RecursionError:
         raise Refused("the JSON is nested too deep", reason="syntax") from None
+
+
+def _hint(text: bytes, joined: bool = False) -> str:
+    """What the text looks like, if it looks like a common mistake.
+
+    :param joined: whether a JSON value was found, and something behind it.
+    """
+    if foreign.is_utf16(text):
+        return f" (this looks like UTF-16; {foreign.SEE})"
+    if not joined or text[:1] not in (b"{", b"["):
+        return ""
+    if b"\n" in text:
+        return " (this looks like NDJSON, whose Content-Type is application/x-ndjson)"
+    return " (objects without a line end between them: curl -d @FILE deletes it, --data-binary keeps it)"
+
+
+def is_object(item: object) -> bool:
+    """Whether a decoded value is a JSON object."""
+    return isinstance(item, _Object)
 
 
 def pairs(item: object) -> Iterator[Pair]:

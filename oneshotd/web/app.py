@@ -23,7 +23,7 @@ from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.negotiate import accepts_gzip
 from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
 from oneshotd.core.scraper import Visit, forwarded_client
-from oneshotd.core.wire import Rules, parse_json, parse_lines, parse_ndjson, parse_query
+from oneshotd.core.wire import Rules, parse_json, parse_json_event, parse_lines, parse_ndjson, parse_query
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.store.interface import Stored
 from oneshotd.web import api, page, problems, receipt
@@ -34,6 +34,7 @@ from oneshotd.web.request import OneshotRequest, parameters
 from oneshotd.web.status import Board, Reading, Status
 
 FORM = "application/x-www-form-urlencoded"
+JSON_BODY = "application/json"
 
 #: Seconds that the store has to answer /readyz; a probe of its own waits no longer.
 STORE_PATIENCE = 5.0
@@ -51,7 +52,7 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     "application/x-ndjson": parse_ndjson,
     "application/ndjson": parse_ndjson,
     "application/jsonlines": parse_ndjson,
-    "application/json": parse_json,
+    JSON_BODY: parse_json,
 }
 
 _T = TypeVar("_T")
@@ -164,13 +165,15 @@ class Doors:
 
     @app.route("/event", methods=["POST"])
     async def event(self, request: OneshotRequest) -> bytes:
-        """One event; query and form body both carry labels."""
+        """One event; query and body, a form or a JSON object, both carry labels."""
         self._check_emitter(request)
         body = request.body()
         media = request.media_type()
-        if body and media not in ("", FORM):
-            raise Refused(f"Content-Type: expected {FORM}, got {media}", reason="type", status=415)
-        event = parse_query(request.query, body, rules=self.rules)
+        if body and media not in ("", FORM, JSON_BODY):
+            text = f"Content-Type: expected {FORM} or {JSON_BODY}, got {media}"
+            raise Refused(text, reason="type", status=415)
+        parse = parse_json_event if body and media == JSON_BODY else parse_query
+        event = parse(request.query, body, rules=self.rules)
         await self.intake.submit(_group([event], request.idempotency_key()), "http")
         return answer(request, b"ok\n")
 

@@ -18,6 +18,9 @@ from oneshotd.core.number import canonical
         ("42", "42"),
         ("+42", "42"),
         (" 42", "42"),  # value=+42 in a query string, where + is a space
+        ("      12\n", "12"),  # wc -l of a BSD
+        ("\t1 \r\n", "1"),
+        (" nan ", "NaN"),
         ("042", "42"),
         ("-0", "-0"),
         ("0.0", "0"),
@@ -54,8 +57,8 @@ def test_every_spelling_of_a_number_becomes_the_same_text(text: str, exposed: st
     "text",
     [
         "", " ", "+", "-", ".", "e5", "1e", "1e+", "abc", "1,5", "1_000", "0x10", "0x1p-2", "1p5",
-        "+nan", "-nan", " nan", "in", "infinit", "infinityy", "\u0131nf", "\u0130nf", "\uff11", "\u0663",
-        "1\n", "\n1", "1 ", "  1", "+ 1", " +1", "1 2", "1e  3", "--1", "1.2.3", "true", "None",
+        "+nan", "-nan", "in", "infinit", "infinityy", "\u0131nf", "\u0130nf", "\uff11", "\u0663",
+        "+ 1", "- 1", "1 2", "1e  3", "1 e3", "\x0b1", "1\xa0", "--1", "1.2.3", "true", "None",
         "1\0", "\ufeff1",
     ],
 )  # fmt: skip

@@ -7,13 +7,21 @@ from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
+from foreign_lines import FOREIGN
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd import core
 from oneshotd.core.event import NewEvent
 from oneshotd.core.ordinary import MAX_NAMES, MAX_SHAPES, OFTEN, Ordinary
-from oneshotd.core.wire import MAX_DATAGRAM_LINES, Rules, parse_datagram, parse_line, parse_plain_datagrams
+from oneshotd.core.wire import (
+    MAX_DATAGRAM_LINES,
+    Rules,
+    parse_datagram,
+    parse_line,
+    parse_lines,
+    parse_plain_datagrams,
+)
 from oneshotd.errors import Refused
 
 RULES = Rules(metric="happened", taken=frozenset({"taken"}))
@@ -61,15 +69,18 @@ def test_only_plain_lines_are_known(line: bytes, series: str | None) -> None:
         assert ordinary.series(line) == series
 
 
-_TEXT = st.text("abcdeXYZ019_-. &=+%\\\"{}'\n:äß\x00", max_size=8)
-_PAIRS = st.lists(
-    st.tuples(st.sampled_from(["a", "b", "type", "value", "__id__", "é", "a-b", "9", ""]) | _TEXT, _TEXT)
-)
+_TEXT = st.text("abcdeXYZ019_-./ &=+%\\\"{}<>|#,;'\n\t:äß\x00\ufeff", max_size=8)
+_NAMES = st.sampled_from(["a", "b", "type", "value", "__id__", "é", "a-b", "9", "", "export a"])
+_PAIRS = st.lists(st.tuples(_NAMES | _TEXT, _TEXT))
 _LINES = st.one_of(
     _PAIRS.map(lambda pairs: urlencode(pairs).encode()),
     _PAIRS.map(lambda pairs: "&".join("=".join(pair) for pair in pairs).encode()),
     st.binary(max_size=40),
+    st.sampled_from([line for line, _ in FOREIGN]),
 )
+#: What editors, shells and C buffers leave around lines.
+_ENDS = st.sampled_from([b"", b"", b"\n", b" ", b"\t", b"\0", b"\r\n", b" \n", b"\0\n\0"])
+_BEGINNINGS = st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"\n"])
 
 
 @given(st.lists(_LINES, max_size=5))
@@ -99,11 +110,18 @@ def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
         assert Ordinary(RULES).series(line) == parse_line(line, rules=RULES).series
 
 
-@given(st.lists(st.lists(_LINES | st.just(b"") | st.just(b"a=1"), max_size=4), max_size=3))
-def test_a_datagram_is_the_same_on_both_ways(datagrams: list[list[bytes]]) -> None:
+_DATA = st.builds(
+    lambda beginning, lines, end: beginning + b"\n".join(map(b"".join, lines)) + end,
+    _BEGINNINGS,
+    st.lists(st.tuples(_LINES | st.sampled_from([b"", b"a=1"]), _ENDS), max_size=4),
+    _ENDS,
+)
+
+
+@given(st.lists(_DATA, max_size=3))
+def test_a_datagram_is_the_same_on_both_ways(datagrams: list[bytes]) -> None:
     ordinary = Ordinary(RULES)
-    for lines in datagrams * 2:
-        data = b"\n".join(lines)
+    for data in datagrams * 2:
         events, refusals = parse_datagram(data, rules=RULES, ordinary=ordinary)
         expected, refused = parse_datagram(data, rules=RULES)
         assert events == expected
@@ -117,9 +135,22 @@ def test_lines_that_come_often_are_known_together(names: str) -> None:
     expected = [grammar(line) for line in lines]
     for _ in range(2):
         assert ordinary.all(b"\n".join(lines)) == expected
-    for odd in (b"a=%", b"", b"a="):
+    for odd in (b"a=%", b"", b"a=", b"export a=1"):
         assert ordinary.all(b"\n".join([*lines, odd])) is None
     assert ordinary.all(b"\n".join([*lines, b"other=1"])) == [*expected, grammar(b"other=1")]
+
+
+@given(_DATA)
+def test_a_line_means_the_same_wherever_it_stands(data: bytes) -> None:
+    """Blanks at its end would make another series of the last line of a batch, or of all the others."""
+    events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    # A line without the byte order mark that only a beginning may have.
+    alone = [parse_datagram(b"\n" + line, rules=RULES) for line in lines]
+    assert list(events) == [event for good, _ in alone for event in good]
+    assert [each.text for each in refusals] == [each.text for _, bad in alone for each in bad]
+    if not refusals and events and b"\n" in data:
+        assert list(parse_lines(data, rules=RULES)) == list(events)
 
 
 ALIKE = {b"b=2&a=1", b"b=3&a=x y"}
@@ -130,7 +161,8 @@ def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[byte
     ordinary = Ordinary(RULES)
     with patch.object(core.ordinary, "OFTEN", 1):
         ordinary.series(b"b=2&a=1")
-    several = [b"\n".join(lines) + end for lines in datagrams for end in (b"", b"\n")] or [b"b=2&a=1"]
+    ends = (b"", b"\n", b" \0\n")
+    several = [b"\n".join(lines) + end for lines in datagrams for end in ends] or [b"b=2&a=1"]
     found = parse_plain_datagrams(several, ordinary)
     each = [parse_datagram(data, rules=RULES) for data in several]
     if found is not None:

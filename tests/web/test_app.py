@@ -72,7 +72,15 @@ def test_ok_is_said_after_the_commit_and_not_before() -> None:
     [
         (["POST /event?value=x"], b"", 400, "value", "value"),
         (["POST /event?a=%ff"], b"", 400, "encoding", "UTF-8"),
-        (["POST /event", "Content-Type: application/json"], b'{"a":1}', 415, "type", "application/json"),
+        (["POST /event", "Content-Type: application/json"], b'[{"a":1}]', 400, "syntax", "/events many"),
+        (["POST /event", "Content-Type: application/json"], b'{"a b":1}', 400, "label", "'a b'"),
+        (["POST /event?a=2", "Content-Type: application/json"], b'{"a":1}', 400, "label", "given twice"),
+        (["POST /event", "Content-Type: application/x-ndjson"], b'{"a":1}', 415, "type", "json, got"),
+        (["POST /event?export%20a=1"], b"", 400, "label", "' ' is none of letters"),
+        (["POST /event", FORM], b"<13>Nov 27 web1 a: b=1", 400, "label", "this looks like syslog"),
+        (["POST /events", TEXT], b"a=b\n<13>Nov 27 web1 a: b=1", 400, "label", "this looks like syslog"),
+        (["POST /events", FORM], b"type=atype=b", 400, "syntax", "--data-binary"),
+        (["POST /events", "Content-Type: application/json"], b'{"a":1}\n{"a":2}', 400, "syntax", "NDJSON"),
         (["POST /event", TEXT], b"type=deploy", 415, "type", "expected application/x-www-form-urlencoded"),
         (["POST /event", FORM, "Content-Encoding: gzip"], b"\x1f\x8b", 415, "type", "gzip"),
         (["POST /event?a=b&__id__=1", "Idempotency-Key: 1"], b"", 400, "key", "Idempotency-Key and __id__"),
@@ -125,6 +133,22 @@ def test_a_tool_is_told_whether_and_when_to_try_again(
     assert str(error) in answer.text
     assert answer.phrase != "Unknown Status"
     assert sum(house.telemetry.refusals.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("POST /event", b'{"type":"deploy","value":2}'),
+        ("POST /event?type=deploy", b'{"value":2}\n'),
+        ("POST /event?type=deploy&value=2", b""),
+        ("POST /events", b'{"type":"deploy","value":2}\n'),
+    ],
+)
+def test_one_event_may_be_a_json_object(line: str, body: bytes) -> None:
+    """Programs that speak JSON have an object at hand, not a form."""
+    house = House()
+    assert house.ask(line, "Content-Type: application/json; charset=utf-8", body=body).status == 200
+    assert [list(group.events) for group, _ in stored(house)] == [[NewEvent(DEPLOY, "2")]]
 
 
 # POST /events
