@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
+from oneshotd.core.names import ALLOWED, foreign_character
 from oneshotd.core.number import canonical
 
 #: What a label's value may be in Python: True is ``true`` and None no label, as in JSON.
@@ -24,7 +25,8 @@ def line(pairs: Iterable[tuple[str, Label]], *, value: Value = None, id: str | N
 
     :param value: the sample's value; None: one occurrence.
     :param id: an idempotency key.
-    :raises ValueError: a name is given twice, the value is no number, or there is no event in it.
+    :raises ValueError: a name is given twice or has characters that no label's name may have, the
+        value is no number, or there is no event in it.
     """
     given: dict[str, str] = {}
     for name, label in pairs:
@@ -46,6 +48,8 @@ def _take(given: dict[str, str], name: str, label: Label) -> None:
         return
     if not name:
         raise ValueError("a label's name is empty")
+    if (char := foreign_character(name)) is not None:
+        raise ValueError(_foreign(name, char))
     if name in given:
         raise ValueError(f"{name} is given twice")
     given[name] = str(label).lower() if isinstance(label, bool) else str(label)
@@ -54,6 +58,36 @@ def _take(given: dict[str, str], name: str, label: Label) -> None:
 def escaped(text: str) -> str:
     """The text with everything percent-escaped that is not plain ASCII."""
     return "".join(map(_ESCAPED.__getitem__, text.encode("utf-8", "surrogateescape")))
+
+
+def fault(line: bytes) -> str | None:
+    """Why the daemon would refuse the form or the names of this line, or None.
+
+    For UDP, where no answer says so. Values are left to the daemon.
+    """
+    for pair in line.removesuffix(b"\n").split(b"&"):
+        raw, equals, _ = pair.partition(b"=")
+        if not pair:
+            continue
+        if not equals:
+            return f"{_shown(pair)} is not of the form name=value"
+        try:
+            name = unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+        except UnicodeDecodeError:
+            return f"{_shown(raw)} is not UTF-8"
+        if not name:
+            return "a label's name is empty"
+        if (char := foreign_character(name)) is not None:
+            return _foreign(name, char)
+    return None
+
+
+def _foreign(name: str, char: str) -> str:
+    return f"label {name[:60]!r}: {char!r} is none of {ALLOWED}"
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:60].decode("utf-8", "replace"))
 
 
 def has_id(line: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 from oneshotd import __version__
 from oneshotd.emit_answer import EmitRefused, EmitUnavailable, Patience, check, check_ok, check_tally
 from oneshotd.emit_http import Connection
-from oneshotd.emit_line import has_id
+from oneshotd.emit_line import fault, has_id
 from oneshotd.emit_settings import Settings
 
 AGENT = f"oneshot-emit/{__version__}"
@@ -123,10 +123,13 @@ class UdpSender:
     def event(self, line: bytes) -> None:
         """Send one event.
 
-        :raises EmitRefused: it is too long for a datagram.
+        :raises EmitRefused: it is too long for a datagram, or the daemon would refuse it.
         :raises EmitUnavailable: it cannot have arrived.
         """
-        _check_length(line)
+        _check_line(line)
+        self._datagram(line)
+
+    def _datagram(self, line: bytes) -> None:
         try:
             if self._socket is None:
                 self._socket = self._opened(line)
@@ -139,18 +142,18 @@ class UdpSender:
     def lines(self, lines: Sequence[bytes]) -> int:
         """Send many events, as many lines as fit into each datagram.
 
-        :raises EmitRefused: one is too long; then none was sent.
+        :raises EmitRefused: one is too long, or the daemon would refuse it; then none was sent.
         """
         for line in lines:
-            _check_length(line)
+            _check_line(line)
         gathered: list[bytes] = []
         for line in lines:
             if gathered and sum(map(len, gathered)) + len(gathered) + len(line) > DATAGRAM_BYTES:
-                self.event(b"\n".join(gathered))
+                self._datagram(b"\n".join(gathered))
                 gathered.clear()
             gathered.append(line)
         if gathered:
-            self.event(b"\n".join(gathered))
+            self._datagram(b"\n".join(gathered))
         return len(lines)
 
     def give_up(self) -> None:
@@ -188,6 +191,8 @@ class UdpSender:
             raise OSError(refused, "nobody listens there")
 
 
-def _check_length(line: bytes) -> None:
+def _check_line(line: bytes) -> None:
     if len(line) > MAX_DATAGRAM_BYTES:
         raise EmitRefused(f"{len(line)} bytes, and a datagram has {MAX_DATAGRAM_BYTES}", status=413)
+    if (why := fault(line)) is not None:
+        raise EmitRefused(f"not sent, the daemon would refuse it: {why}", status=400)

@@ -118,7 +118,11 @@ class Stop:
 
 
 class Lines:
-    r"""Bytes as numbered lines, without the blank ones; only ``\n`` ends a line, as at the daemon."""
+    r"""Bytes as numbered lines, without the blank ones; only ``\n`` ends a line, as at the daemon.
+
+    What the daemon cuts off is cut off here: it stands elsewhere once the lines are in batches and
+    have the labels of the command line.
+    """
 
     def __init__(self) -> None:
         self._number = 0
@@ -129,7 +133,10 @@ class Lines:
         *ended, begun = data.split(b"\n")
         for part in ended:
             self._number += 1
-            line = (self._begun + part)[:LONGEST_LINE].removesuffix(b"\r")
+            line = (self._begun + part)[:LONGEST_LINE]
+            if self._number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            line = line.rstrip(b" \t\r\0")
             self._begun = b""
             if line and not line.isspace():
                 yield self._number, line
@@ -191,7 +198,8 @@ class Outlet:
         lines = [line + self._suffix for _, line in batch]
         try:
             if len(lines) == 1:  # refused in words without another line's number
-                self._way.event(lines[0])
+                # Its end says that it is a line, and not several that lost theirs.
+                self._way.event(lines[0] + b"\n")
             else:
                 self._way.lines(lines)
             self.sent += len(lines)

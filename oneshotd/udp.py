@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from oneshotd.core.address import Networks, client_address
 from oneshotd.core.event import NewEvent
+from oneshotd.core.grammar import quoted
 from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import (
     MAX_DATAGRAM_BYTES,
@@ -32,6 +33,7 @@ from oneshotd.core.wire import (
 from oneshotd.errors import Refused
 from oneshotd.quiet import RateLimited
 from oneshotd.telemetry import Telemetry
+from oneshotd.udp_blocks import Blocks
 
 #: What a turn of the reactor may read, in bytes, each datagram costing `DATAGRAM_COST` more: 256
 #: empty datagrams, or one of the longest.
@@ -88,6 +90,7 @@ class Datagrams:
         self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
         self._unread_bytes = 0
         self._allowed = allowed
+        self._blocks = Blocks(clock.seconds)
         self._refusals = RateLimited(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
         )
@@ -95,12 +98,17 @@ class Datagrams:
             clock, self.log, "UDP: {count} times the {reason} failed on a datagram", level=LogLevel.critical
         )
 
-    def received(self, data: bytes, host: str) -> None:
+    def received(self, data: bytes, host: str, port: int = 0) -> None:
         """Keep it for `hand_over`. Nothing is raised.
 
         :param host: the sender's address as the socket has it.
         """
         if data and self._allowed.admits(host):
+            if self._blocks.concerns(data):
+                data = self._whole_lines(data, host, port)
+                if not data:
+                    self._telemetry.datagrams(1, 0)
+                    return
             self._unread.append((data, host))
             self._unread_bytes += len(data)
             if self._unread_bytes >= PORTION_BYTES or len(self._unread) >= PORTION:
@@ -112,6 +120,16 @@ class Datagrams:
                 self._refuse("forbidden", 1, host, "the address may not send events")
             else:
                 self._refuse("empty", 1, host, "an empty datagram")
+
+    def _whole_lines(self, data: bytes, host: str, port: int) -> bytes:
+        """The datagram without the halves of lines in it, which are refused."""
+        data, halves = self._blocks.whole_lines(data, (host, port))
+        for half in halves:
+            self._telemetry.datagrams(0, 1)
+            shown = quoted(half.decode(errors="replace"))
+            text = f"{shown} is a part of a line, as nc -u cuts a file; see docs/emitting.md"
+            self._refuse("syntax", 1, host, text)
+        return data
 
     def hand_over(self) -> None:
         """Have the good lines that came since the last time stored, count the others. Nothing is raised."""
@@ -300,7 +318,7 @@ class UDPDoor:
             budget -= len(data) + line_cost * data.count(b"\n")
             count += 1
             if until is None or self._clock.seconds() < until:
-                received(data, address[0])
+                received(data, address[0], address[1])
             else:
                 self._datagrams.passed_over(data, address[0])
         self._datagrams.hand_over()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from foreign_lines import FOREIGN, UNNAMED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.core.event import series_text
 from oneshotd.core.grammar import MAX_LABELS
 from oneshotd.core.wire import Rules, parse_line
-from oneshotd.emit_line import Label, has_id, line
+from oneshotd.emit_line import Label, fault, has_id, line
+from oneshotd.errors import Refused
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name != "value")
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -67,6 +69,9 @@ def test_every_number_of_the_daemon_can_be_sent(value: float | str) -> None:
         ([], None, None, "there is no event in it"),
         ([("a", None)], None, "k", "there is no event in it"),
         ([("", "x")], None, None, "a label's name is empty"),
+        ([("export type", "x")], None, None, "label 'export type': ' ' is none of letters, digits and"),
+        ([("a\0", "x")], None, None, r"label 'a\\x00': '\\x00' is none of letters"),
+        ([("caf\udce9", "x")], None, None, r"label 'caf\\udce9'"),
         ([("a", "1"), ("a", "2")], None, None, "a is given twice"),
         ([("value", "1")], 2, None, "value is given twice"),
         ([("__id__", "1")], None, "2", "__id__ is given twice"),
@@ -97,3 +102,24 @@ def test_what_is_no_event_is_said_before_it_is_sent(
 def test_a_key_in_a_line_is_seen(text: bytes, has: bool) -> None:
     """Its batch would be refused for having two keys."""
     assert has_id(text) is has
+
+
+_REFUSED = [*(text for text, _ in FOREIGN), *UNNAMED, b"hello", b"=1", b"\xff=1", b"a&b=1"]
+
+
+@pytest.mark.parametrize("text", _REFUSED)
+def test_a_line_that_the_daemon_refuses_for_its_names_does_not_go_out_over_udp(text: bytes) -> None:
+    """Nobody would ever hear of it."""
+    with pytest.raises(Refused):
+        parse_line(text, rules=Rules())
+    assert fault(text) is not None
+
+
+@given(st.binary(max_size=20) | st.text("ab1=&%+ <|\0\u00e9", max_size=20).map(str.encode))
+def test_no_good_line_is_held_back(text: bytes) -> None:
+    try:
+        parse_line(text, rules=Rules())
+    except Refused:
+        return
+    assert fault(text) is None
+    assert fault(text + b"\n") is None

@@ -20,9 +20,8 @@ from oneshotd.emit_answer import EmitRefused, EmitUnavailable
 from oneshotd.emit_progress import Progress
 from oneshotd.emit_stream import BATCH_LINES, LONGEST_LINE, Lines, Numbered, Outlet, Stop, batches
 
-TEXT = st.lists(st.sampled_from([b"a=1", b"\n", b"\r\n", b"\r", b" ", b"", b"b", b"\x0b", b"\n\n"])).map(
-    b"".join
-)
+_PIECES = [b"a=1", b"\n", b"\r\n", b"\r", b" ", b"", b"b", b"\x0b", b"\n\n", b"\0", b"\t", b"\xef\xbb\xbf"]
+TEXT = st.lists(st.sampled_from(_PIECES)).map(b"".join)
 
 
 @given(text=TEXT, cuts=st.lists(st.integers(0, 40)))
@@ -101,7 +100,8 @@ class Daemon:
         self._away_from = away_from
 
     def event(self, line: bytes) -> None:
-        self.lines([line])
+        assert line.endswith(b"\n"), "the daemon could not tell it from lines that were joined"
+        self.lines([line.removesuffix(b"\n")])
 
     def lines(self, lines: Sequence[bytes]) -> int:
         self.requests += 1

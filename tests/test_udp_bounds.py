@@ -24,9 +24,9 @@ def test_the_end_does_not_wait_for_what_takes_too_long(monkeypatch: pytest.Monke
     received = Datagrams.received
     with Bench(buffer=1 << 20) as bench:
 
-        def slowly(datagrams: Datagrams, data: bytes, host: str) -> None:
+        def slowly(datagrams: Datagrams, data: bytes, host: str, port: int) -> None:
             bench.clock.advance(DRAIN_SECONDS / 2)
-            received(datagrams, data, host)
+            received(datagrams, data, host, port)
 
         monkeypatch.setattr(Datagrams, "received", slowly)
         bench.send(*[b"type=a\ntype=b"] * 4, b"", b"\n\n", b"type=c\n")

@@ -108,8 +108,8 @@ def test_drain_ends_though_the_flood_goes_on(bench: Bench, monkeypatch: pytest.M
     """Otherwise a sender decides when the daemon may stop."""
     looked_into = Datagrams.received
 
-    def received(datagrams: Datagrams, data: bytes, host: str) -> None:
-        looked_into(datagrams, data, host)
+    def received(datagrams: Datagrams, data: bytes, host: str, port: int) -> None:
+        looked_into(datagrams, data, host, port)
         bench.send(b"type=again", b"type=again")
 
     monkeypatch.setattr(Datagrams, "received", received)
