@@ -15,8 +15,13 @@ from typing import NamedTuple
 from oneshotd.emit_answer import EmitUnavailable
 from oneshotd.emit_settings import Target
 
-#: Bytes of an answer, head and body each; the daemon's longest refusal has some 10 KB.
+#: Bytes of an answer in all: interim answers, head, chunks, trailers and body. The daemon's longest
+#: refusal has some 10 KB.
 MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class _TooLong(Exception):
+    """The server goes on and on."""
 
 
 class Answer(NamedTuple):
@@ -33,7 +38,8 @@ class Connection:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._socket: socket.socket | None = None
-        self._unread = b""
+        self._unread = bytearray()
+        self._received = 0
         self._deadline = 0.0
 
     def close(self) -> None:
@@ -41,17 +47,19 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
-        self._unread = b""
+        self._unread.clear()
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
         """Send a request and read its answer.
 
         :param timeout: seconds for everything but the resolution of the host's name.
-        :raises EmitUnavailable: no connection, no answer in time, or none that can be understood.
+        :raises EmitUnavailable: no connection, no answer in time, one without end, or none that can
+            be understood.
         """
         self._deadline = time.monotonic() + timeout
+        self._received = 0
         try:
-            if self._socket is None or _has_news(self._socket):
+            if self._socket is None or self._unread or _has_news(self._socket):
                 self.close()
                 self._socket = self._opened()
             self._socket.settimeout(self._left())
@@ -65,6 +73,9 @@ class Connection:
         except OSError as error:
             self.close()
             raise EmitUnavailable(error.strerror or str(error)) from None
+        except _TooLong:
+            self.close()
+            raise EmitUnavailable(f"the answer is longer than {MAX_ANSWER_BYTES} bytes") from None
         except ValueError:
             self.close()
             raise EmitUnavailable("the answer is not HTTP") from None
@@ -138,35 +149,42 @@ class Connection:
         return Answer(code, headers, body)
 
     def _line(self) -> str:
-        while b"\n" not in self._unread:
+        searched = 0
+        while (end := self._unread.find(b"\n", searched)) < 0:
+            searched = len(self._unread)
             self._more()
-        line, _, self._unread = self._unread.partition(b"\n")
+        line = self._unread[:end]
+        del self._unread[: end + 1]
         return line.removesuffix(b"\r").decode("latin-1")
 
     def _bytes(self, count: int) -> bytes:
-        if not 0 <= count <= MAX_ANSWER_BYTES:
+        if count < 0:
             raise ValueError(count)
+        if count > MAX_ANSWER_BYTES:
+            raise _TooLong
         while len(self._unread) < count:
             self._more()
-        taken, self._unread = self._unread[:count], self._unread[count:]
+        taken = bytes(self._unread[:count])
+        del self._unread[:count]
         return taken
 
     def _chunks(self) -> bytes:
         """RFC 9112 section 7.1; extensions and trailers are passed over."""
-        body = b""
+        chunks = []
         while size := int(self._line().partition(";")[0], 16):
-            body += self._bytes(size)
+            chunks.append(self._bytes(size))
             self._line()
         while self._line():
             pass
-        return body
+        return b"".join(chunks)
 
     def _rest(self) -> bytes:
         try:
             while True:
                 self._more()
         except ConnectionResetError:
-            taken, self._unread = self._unread, b""
+            taken = bytes(self._unread)
+            self._unread.clear()
             return taken
 
     def _more(self) -> None:
@@ -175,9 +193,10 @@ class Connection:
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionResetError("the connection was closed before the answer was whole")
+        self._received += len(data)
+        if self._received > MAX_ANSWER_BYTES:
+            raise _TooLong
         self._unread += data
-        if len(self._unread) > MAX_ANSWER_BYTES:
-            raise ValueError(len(self._unread))
 
 
 def _has_news(idle: socket.socket) -> bool:

@@ -32,9 +32,11 @@ from twisted.web.http_headers import Headers
 
 from oneshotd.emit import configured, pairs
 from oneshotd.emit_answer import EmitUnavailable, Patience, check, check_ok
+from oneshotd.emit_bounds import BoundedEndpoints
+from oneshotd.emit_http import MAX_ANSWER_BYTES
 from oneshotd.emit_line import Label, Value, has_id, line
 from oneshotd.emit_send import AGENT, FORM, KEY, UdpSender, new_key
-from oneshotd.emit_settings import Settings, Target
+from oneshotd.emit_settings import Settings
 
 T = TypeVar("T")
 
@@ -89,11 +91,10 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
         headers[KEY] = new_key()
     if settings.target.authorization is not None:
         headers["Authorization"] = settings.target.authorization
-    agent = Agent(reactor, connectTimeout=settings.timeout)
     patience = Patience(settings.retry, reactor.seconds())
     while True:
         try:
-            attempt = _attempt(agent, settings.target, headers, text)
+            attempt = _attempt(reactor, settings, headers, text)
             check_ok(await _in_time(attempt, settings.timeout, reactor))
             return
         except EmitUnavailable as error:
@@ -123,21 +124,29 @@ def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
     return result
 
 
-async def _attempt(agent: Agent, target: Target, headers: Mapping[str, str], text: bytes) -> bytes:
+async def _attempt(
+    reactor: IReactorTime, settings: Settings, headers: Mapping[str, str], text: bytes
+) -> bytes:
+    endpoints = BoundedEndpoints(reactor, settings.timeout, MAX_ANSWER_BYTES)
     try:
-        response = await agent.request(
+        response = await Agent.usingEndpointFactory(reactor, endpoints).request(
             b"POST",
-            f"{target}/event".encode("ascii"),
+            f"{settings.target}/event".encode("ascii"),
             Headers({name: [value] for name, value in headers.items()}),
             FileBodyProducer(BytesIO(text)),
         )
         reading = _Reading()
         response.deliverBody(reading)
         body = await reading.whole
+        failure = None
     except _HALF_AN_ANSWER as error:
-        raise EmitUnavailable(f"no answer: {error.reasons[0].getErrorMessage()}") from None
+        failure = f"no answer: {error.reasons[0].getErrorMessage()}"
     except _NO_ANSWER as error:
-        raise EmitUnavailable(str(error)) from None
+        failure = str(error)
+    if endpoints.exceeded:
+        failure = f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
+    if failure is not None:
+        raise EmitUnavailable(failure)
     (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
     return check(response.code, retry_after, body)
 

@@ -6,7 +6,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 from attrs import frozen
@@ -134,3 +135,42 @@ class Server:
             except TimeoutError:
                 continue
         return b""
+
+
+@contextmanager
+def endless(beginning: bytes, again: bytes) -> Iterator[tuple[str, list[int]]]:
+    """A server that says `again` until its client hangs up; its URL, and how many bytes it got rid of."""
+    sent, ends = [0], threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(PATIENCE)
+    more = again * max(1, 65536 // len(again))
+
+    def serve() -> None:
+        try:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(0.05)
+                connection.recv(65536)
+                connection.sendall(beginning)
+                view = memoryview(more)
+                deadline = time.monotonic() + PATIENCE
+                at = 0
+                while not ends.is_set() and time.monotonic() < deadline:
+                    try:
+                        count = connection.send(view[at:])
+                    except TimeoutError:
+                        continue
+                    sent[0] += count
+                    at = (at + count) % len(more)
+        except OSError:  # the client has had enough
+            pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", sent
+    finally:
+        ends.set()
+        thread.join(PATIENCE)
+        listener.close()
+        assert not thread.is_alive()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from emit_server import HANG_UP, STORED, Server, answer
+from emit_server import HANG_UP, STORED, Server, answer, endless
 
 from oneshotd.emit_answer import EmitUnavailable
 from oneshotd.emit_http import MAX_ANSWER_BYTES, Answer, Connection
@@ -118,9 +118,9 @@ def _until_closed(connection: Connection) -> None:
         (b"HTTP/1.1 what\r\n\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok\n", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "the answer is longer than"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "the answer is not HTTP"),
-        (b"x" * (MAX_ANSWER_BYTES + 1), "the answer is not HTTP"),
+        (b"x" * (MAX_ANSWER_BYTES + 1), "the answer is longer than 1048576 bytes"),
     ],
     ids=range(10),
 )
@@ -128,6 +128,40 @@ def test_half_an_answer_is_none(reply: bytes, why: str) -> None:
     """An event that may not be stored would pass for stored, or end the program with a traceback."""
     with Server(reply, closes=True) as server, pytest.raises(EmitUnavailable, match=why):
         post(server.url)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNK_BY_CHUNK = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "again"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+        (OK, b"X-Y: z\r\n"),
+        (OK + b"X-Y: ", b"z"),
+        (OK + b"Connection: close\r\n\r\n", b"z"),
+        (CHUNK_BY_CHUNK, b"1\r\nz\r\n"),
+        (CHUNK_BY_CHUNK, b"10000\r\n" + b"z" * 65536 + b"\r\n"),
+        (CHUNK_BY_CHUNK + b"1;x=", b"z"),
+        (CHUNK_BY_CHUNK + b"2\r\nok\r\n0\r\n", b"X-Y: z\r\n"),
+        (OK + b"Content-Length: 2000000\r\n\r\n", b"z"),
+    ],
+    ids=range(9),
+)
+def test_an_answer_without_end_is_bounded(beginning: bytes, again: bytes) -> None:
+    """139 MB were read from a server that never stops; a cron job must not take a machine's memory."""
+    too_long = pytest.raises(EmitUnavailable, match="the answer is longer than 1048576 bytes")
+    with endless(beginning, again) as (url, sent), too_long:
+        post(url)
+    assert sent[0] < 2 * MAX_ANSWER_BYTES + 16 * 1024 * 1024  # with what the sockets hold
+
+
+def test_what_follows_an_answer_is_no_other_answer() -> None:
+    """The next event would be reported as stored by what came with this one."""
+    with Server([STORED + STORED], answer(503, b"no")) as server, connected(server.url) as connection:
+        assert connection.post("/event", b"a=1", {}, 10.0).status == 200
+        assert connection.post("/event", b"a=2", {}, 10.0).status == 503
 
 
 def test_nobody_there_is_told_at_once() -> None:

@@ -6,13 +6,14 @@ import socket
 
 import pytest
 import pytest_twisted
-from emit_server import HANG_UP, STORED, Server, answer
+from emit_server import HANG_UP, STORED, Server, answer, endless
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oneshotd.emit_answer import EmitRefused, EmitUnavailable
+from oneshotd.emit_http import MAX_ANSWER_BYTES
 from oneshotd.emit_settings import SettingsError
 from oneshotd.emit_twisted import emit
 
@@ -52,6 +53,29 @@ async def test_every_attempt_bears_one_key() -> None:
     assert keys[0] == keys[1] == keys[2]
     assert keys[3] is None
     assert server.bodies()[3] == b"type=deploy&__id__=mine"
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "again"),
+    [
+        (OK, b"X-Y: z\r\n"),
+        (OK + b"Content-Length: 99999999\r\n\r\n", b"z"),
+        (OK + b"Connection: close\r\n\r\n", b"z"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nz\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+    ],
+    ids=range(5),
+)
+@pytest_twisted.ensureDeferred
+async def test_an_answer_without_end_is_bounded(beginning: bytes, again: bytes) -> None:
+    """A program that reports an event would take all the memory there is."""
+    too_long = pytest.raises(EmitUnavailable, match="the answer is longer than 1048576 bytes")
+    with endless(beginning, again) as (url, sent), too_long:
+        await emit(reactor, type="deploy", url=url, timeout=20)
+    assert sent[0] < 2 * MAX_ANSWER_BYTES + 16 * 1024 * 1024  # with what the sockets hold
 
 
 @pytest_twisted.ensureDeferred
