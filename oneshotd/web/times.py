@@ -1,4 +1,4 @@
-"""Points in time as people write and read them: RFC 3339, and Unix milliseconds."""
+"""Points in time as people write and read them: RFC 3339, and Unix seconds or milliseconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_MS = re.compile(r"[0-9]{1,15}")
+_MS = re.compile(r"[0-9]{12,15}")
+# `date +%s` and `time.time()`; as milliseconds, up to eleven digits would be the years 1970 to 1973.
+_SECONDS = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?")
 # RFC 3339 section 5.6; a space where a sign can stand is a + that a client forgot to escape.
 _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([+ -])(\d\d:\d\d))", re.ASCII
@@ -20,14 +22,17 @@ def rfc3339(ms: int) -> str:
 
 
 def moment(text: str) -> int:
-    """Unix milliseconds, of digits that are just that or of a date and time with its offset.
+    """Unix milliseconds, of Unix seconds or milliseconds or of a date and time with its offset.
 
-    What is finer than a millisecond is cut off.
+    A number of at most eleven digits, or with a fraction, is one of seconds. What is finer than a millisecond is cut off.
 
     :raises ValueError: "expected …, got …".
     """
     if _MS.fullmatch(text):
         return int(text)
+    seconds = _SECONDS.fullmatch(text)
+    if seconds is not None:
+        return int(seconds[1]) * 1000 + _thousandths(seconds[2] or "")
     found = _DATE_TIME.fullmatch(text)
     try:
         if found is None:
@@ -36,8 +41,12 @@ def moment(text: str) -> int:
         zone = "+00:00" if zulu else ("-" if sign == "-" else "+") + offset
         whole, _, fraction = time.partition(".")
         then = datetime.fromisoformat(f"{date}T{whole}{zone}")
-        return (then - _EPOCH) // _MILLISECOND + int(fraction[:3].ljust(3, "0"))
+        return (then - _EPOCH) // _MILLISECOND + _thousandths(fraction)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"expected Unix milliseconds or a time such as 2026-11-22T22:15:00Z, got {text[:80]!a}"
+            f"expected Unix seconds, milliseconds or a time such as 2026-11-22T22:15:00Z, got {text[:80]!a}"
         ) from None
+
+
+def _thousandths(fraction: str) -> int:
+    return int(fraction[:3].ljust(3, "0"))

@@ -131,6 +131,8 @@ def test_these_doors_are_for_reading(door: str, method: str) -> None:
         ("__name__=backup", ({"__name__": "backup"}, None, None, 100, None)),
         ("limit=1000&before=8", ({}, None, None, 1000, 8)),
         (f"since={AT}&until={AT + 1}", ({}, AT, AT + 1, 100, None)),
+        (f"since={AT // 1000}&until={AT // 1000}.2509", ({}, AT // 1000 * 1000, AT, 100, None)),
+        ("since=0", ({}, 0, None, 100, None)),
         ("since=2023-11-14T22:13:20.25Z", ({}, AT, None, 100, None)),
         ("since=2023-11-14T23:13:20.25+01:00", ({}, AT, None, 100, None)),
         ("until=2023-11-14T23:13:20.25%2B01:00", ({}, None, AT, 100, None)),
@@ -161,13 +163,16 @@ def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> 
         ("before=0", "before: expected an event's seq"),
         ("before=x", "before: expected an event's seq"),
         ("before=" + "9" * 19, "before: expected"),
-        ("since=yesterday", "since: expected Unix milliseconds or a time such as"),
+        ("since=yesterday", "since: expected Unix seconds, milliseconds or a time such as"),
         ("since=2023-11-14", "since: expected"),
         ("since=2023-11-14T22:13:20", "since: expected"),  # whose time?
         ("since=2023-13-14T22:13:20Z", "since: expected"),
         ("since=2023-02-30T22:13:20Z", "since: expected"),
         ("since=2023-11-14T22:13:20%2B24:00", "since: expected"),
         ("until=1.5e12", "until: expected"),
+        ("since=1700000000250000", "since: expected"),  # microseconds
+        ("since=1700000000250.5", "since: expected"),
+        ("since=1700000000.", "since: expected"),
         ("until=-5", "until: expected"),
         ("until=0001-01-01T00:00:00%2B12:00", ""),
         ("type=a&type=b", "label 'type' is given more than once"),
@@ -257,10 +262,17 @@ def test_whatever_is_asked_is_understood_or_refused(pairs: list[tuple[str, str]]
     assert status in (0, 400) and 1 <= limit <= 1000
 
 
-@given(st.integers(0, 253_402_300_799_999))
+@given(st.integers(10**11, 253_402_300_799_999))
 def test_a_time_is_read_back_as_it_was_written(ms: int) -> None:
     """Who goes on from the time of the last event would miss some."""
     assert moment(rfc3339(ms)) == moment(str(ms)) == ms
+
+
+@given(st.integers(0, 10**14 - 1))
+def test_seconds_are_seconds(ms: int) -> None:
+    """`since=$(date +%s)` was read as a day in January 1970, so all that is held came."""
+    assert moment(f"{ms // 1000}.{ms % 1000:03}") == ms
+    assert moment(str(ms // 1000)) == ms // 1000 * 1000
 
 
 @pytest.mark.parametrize(
