@@ -24,7 +24,8 @@ def rfc3339(ms: int) -> str:
 def moment(text: str) -> int:
     """Unix milliseconds, of Unix seconds or milliseconds or of a date and time with its offset.
 
-    A number of at most eleven digits, or with a fraction, is one of seconds. What is finer than a millisecond is cut off.
+    A number of at most eleven digits, or with a fraction, is one of seconds. What is finer than a
+    millisecond is cut off.
 
     :raises ValueError: "expected …, got …".
     """
