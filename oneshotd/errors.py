@@ -20,6 +20,7 @@ REASONS = (
     "query",  # a parameter of a scrape that is no name, number or mode
     "store",  # the store cannot take it now
     "syntax",  # not the form it claims to have
+    "timeout",  # a request that was not complete in time
     "type",  # an unknown body type
     "value",  # a sample value that is not a number
 )

@@ -17,12 +17,28 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
+from oneshotd.errors import Refused
+from oneshotd.quiet import RateLimited
 from oneshotd.web.kernel import KernelQueue
 from oneshotd.web.receipt import Receipt, Shipment, State
+from oneshotd.web.request_head import (
+    BROKEN_CHUNK,
+    ENDED_EARLY,
+    HEAD_TOO_LONG,
+    IS_TLS,
+    LINE_TOO_LONG,
+    MAX_HEAD,
+    MAX_HEADERS,
+    TLS_RECORD,
+    header_fault,
+    parse_request_line,
+)
 
 #: Seconds for a request to be complete, from its first byte on, and between two requests.
 #: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
@@ -49,6 +65,9 @@ MAX_HELD = 64 << 20
 #: A Content-Length header that is longer than this says nothing sensible.
 MAX_LENGTH_LINE = 100
 
+#: Bytes that a client may send behind a refused head before the connection is reset.
+MAX_BEHIND_REFUSAL = 16 << 20
+
 
 @implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
@@ -58,7 +77,15 @@ class Channel(http.HTTPChannel):
     :ivar since: reactor time at which it last had a complete request, or was opened.
     :ivar handling: a complete request is being answered.
     :ivar held: bytes of a body that is not whole yet.
+    :ivar request_line: of the current request, without its line end; empty until it is here.
     """
+
+    # A client may end lines with LF alone, and a CR before it is ignored (RFC 9112 section 2.2).
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_HEAD
+    maxHeaders = MAX_HEADERS
+    # The head is measured as it was sent, in `lineReceived`.
+    totalHeadersSize = 4 * MAX_HEAD
 
     site: Site
     timeOut: float | None  # type: ignore[assignment]  # typed as int by mistake, not used as one
@@ -75,7 +102,13 @@ class Channel(http.HTTPChannel):
         self._early = False  # bytes came while one was handled
         self.held = 0
         self._answered: http.Request | None = None  # and the next one has to wait
-        self._peer_finished = False
+        self.peer_finished = False
+        self.request_line = b""
+        self._head_size = 0
+        self._in_request = False  # its first line is here, its last byte is not
+        self._header: bytes | None = None  # that twisted.web is looking at
+        self._refused = False  # before it was whole: nothing further is parsed
+        self._behind = 0  # bytes that came after that
 
     @property
     def clock(self) -> IReactorTime:
@@ -96,9 +129,16 @@ class Channel(http.HTTPChannel):
     @property
     def is_awaited(self) -> bool:
         """Whether it is in the middle of a request, or so new that there was none yet."""
-        if self.handling or self._peer_finished:
+        if self.handling or self.peer_finished:
             return False
         return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < LAST_WORD)
+
+    @property
+    def _is_receiving(self) -> bool:
+        """Whether a part of a request is here, and the rest is not."""
+        if self.handling or self._answered is not None or self._refused:
+            return False
+        return self._in_request or bool(self._buffer.strip(b"\r\n"))
 
     # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
 
@@ -107,11 +147,23 @@ class Channel(http.HTTPChannel):
         self.timeOut = self.site.request_timeout
         self.site.admit(self)
         super().connectionMade()
+        if isinstance(self.transport, ProtocolWrapper) and not self.is_tls:
+            # Of `haproxy:`. The transport below asks the wrapper, which knows nothing of half-closed
+            # connections, so that a client that shuts down its side would get no answer.
+            wrapper: Any = self.transport
+            wrapper.readConnectionLost = self.readConnectionLost
+            wrapper.writeConnectionLost = self.writeConnectionLost
+            alsoProvides(wrapper, IHalfCloseableProtocol)
 
     def resetTimeout(self) -> None:
         """Nothing: a byte more is no reason to wait longer."""
 
     def dataReceived(self, data: bytes) -> None:
+        if self._refused:
+            self._behind += len(data)
+            if self._behind > MAX_BEHIND_REFUSAL:
+                self.abort()
+            return
         for receipt in self._receipts:
             receipt.ask()
         if self._waiting:
@@ -120,19 +172,66 @@ class Channel(http.HTTPChannel):
             self.setTimeout(self.site.request_timeout)
             for receipt in self._receipts:
                 receipt.next_request()
+            if data.startswith(TLS_RECORD):
+                self.refuse(IS_TLS)
+                return
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
+        if self._refused:
+            return
+        line = line.removesuffix(b"\r")
+        self._head_size += len(line)
+        if self._in_request:
+            if self._head_size > MAX_HEAD:
+                self.refuse(HEAD_TOO_LONG)
+            else:
+                super().lineReceived(line)
+        elif line:
+            self._first_line(line)
+        elif self._head_size == 0:
+            # An empty line before a request is ignored: some clients end a body with one.
+            self._waiting = not self._buffer and not self._early
+
+    def _first_line(self, line: bytes) -> None:
+        self.request_line = line
+        try:
+            method, target, version = parse_request_line(line)
+        except Refused as refused:
+            self.refuse(refused)
+            return
         before = len(self.requests)
-        super().lineReceived(line)
+        super().lineReceived(b"%b / %b" % (method, version))
         if len(self.requests) > before:
+            self._in_request = True
+            self._path = target
             self.requests[-1].arrived = self.began
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if not self._refused:
+            if not self._in_request:
+                self.request_line = line[:MAX_HEAD]
+            self.refuse(HEAD_TOO_LONG if self._in_request else LINE_TOO_LONG)
 
     def allContentReceived(self) -> None:
         self.handling, self._early = True, False
+        self._in_request, self._head_size = False, 0
         self.since = self.clock.seconds()
         self.let_go()
         super().allContentReceived()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # Twisted's own answer to all that its parser does not take is an empty 400.
+        self.refuse(BROKEN_CHUNK if self._header is None else header_fault(self._header))
+
+    def refuse(self, refused: Refused) -> None:
+        """Answer a request that is not whole, close the connection, and parse nothing further."""
+        self._refused = True
+        self.clearLineBuffer()
+        self.setTimeout(None)
+        if not self._in_request:
+            self.requests.append(self.requestFactory(self, False))
+        self.requests[-1].refuse_early(refused)
 
     def hold(self, size: int) -> None:
         """So many bytes more are kept of a body that is not whole."""
@@ -145,13 +244,17 @@ class Channel(http.HTTPChannel):
         self.held = 0
 
     def headerReceived(self, line: bytes) -> bool:
+        self._header = line
         if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
             # Python refuses to make an int of so many digits, and twisted.web does not expect that.
             line = b"Content-Length: invalid"
         accepted: bool = super().headerReceived(line)
+        self._header = None
         return accepted
 
     def rawDataReceived(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._early = True
         super().rawDataReceived(data)
 
@@ -199,17 +302,28 @@ class Channel(http.HTTPChannel):
 
     # The end of a connection
 
+    def timeoutConnection(self) -> None:
+        if not self._is_receiving:
+            super().timeoutConnection()
+        elif self.site.finishing:
+            self.refuse(Refused("oneshotd is stopping", reason="busy", status=503))
+        else:
+            text = f"request: not complete within {self.site.request_timeout:g} s"
+            self.refuse(Refused(text, reason="timeout", status=408))
+
     @property
     def _is_last(self) -> bool:
         """Whether nothing that has come waits to be answered, and nothing further is taken."""
-        return (self._peer_finished or self.site.finishing) and self._answered is None
+        return (self.peer_finished or self.site.finishing) and self._answered is None
 
     def readConnectionLost(self) -> None:
         """The peer has sent all that it will; it may be waiting for its answer still."""
-        self._peer_finished = True
+        self.peer_finished = True
         for receipt in self._receipts:
             receipt.peer_finished()
-        if not self.handling and self._answered is None:
+        if self._is_receiving:
+            self.refuse(ENDED_EARLY)
+        elif not self.handling and self._answered is None:
             self.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -275,6 +389,8 @@ class Site(server.Site):
 
     shortcut: Any = None
 
+    _log = Logger()
+
     # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
     protocol = Channel  # type: ignore[assignment]
     reactor: Any
@@ -304,6 +420,11 @@ class Site(server.Site):
         self._held = 0
         self._bare = 0
         self._empty: Deferred[None] | None = None
+        self._refusals = RateLimited(
+            self.reactor,
+            self._log,
+            "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}",
+        )
 
     def admit(self, channel: Channel) -> None:
         """A connection was made."""
@@ -368,6 +489,11 @@ class Site(server.Site):
         """Reset what is still open."""
         for channel in list(self._channels):
             channel.abort()
+        self._refusals.flush()
+
+    def note_refusal(self, refused: Refused, peer: str, line: bytes) -> None:
+        """Log that a request was refused before a route saw it; throttled."""
+        self._refusals.note(refused.reason, text=refused.text, peer=peer, line=line.decode("latin-1"))
 
     def log(self, request: Any) -> None:
         """Write the access log, if there is to be one."""

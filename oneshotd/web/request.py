@@ -31,6 +31,7 @@ LINGER_LIMIT = 16 * MAX_BODY_BYTES
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_TOO_LARGE = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
@@ -48,7 +49,7 @@ class OneshotRequest(server.Request):
     content: Any  # as an instance of BytesIO
     query: bytes = b""
     _length = 0
-    _too_large = False
+    _answered_early = False
     _linger: IDelayedCall | None = None
 
     def __init__(
@@ -74,22 +75,22 @@ class OneshotRequest(server.Request):
         if length is not None and length > MAX_BODY_BYTES:
             # The channel looks for this one right after, to answer "100 Continue".
             self.requestHeaders.removeHeader(b"Expect")
-            self._refuse_body()
+            self.refuse_early(_TOO_LARGE)
 
     def handleContentChunk(self, data: bytes) -> None:
         """More of the body; its encoding is undone."""
         self._length += len(data)
-        if not self._too_large and self._length <= MAX_BODY_BYTES:
+        if not self._answered_early and self._length <= MAX_BODY_BYTES:
             self.content.write(data)
             self.channel.hold(len(data))
-        elif not self._too_large:
-            self._refuse_body()
+        elif not self._answered_early:
+            self.refuse_early(_TOO_LARGE)
         elif self._length > LINGER_LIMIT:
             problems.abort(self)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is whole."""
-        if self._too_large:
+        if self._answered_early:
             if self._linger is not None:
                 self.channel.loseConnection()
             return
@@ -209,23 +210,36 @@ class OneshotRequest(server.Request):
             return None
         return Refused(text, reason="syntax")
 
-    def _refuse_body(self) -> None:
-        """Answer 413 at once, and see that nothing else of this connection is ever obeyed.
+    def refuse_early(self, refused: Refused) -> None:
+        """Answer at once a request that is not whole, and see that nothing else of this connection is
+        ever obeyed.
 
-        What follows on the wire is still this body: the channel goes on to decode it, and with
-        its end, at the latest, the connection is closed. No request is looked for behind it.
+        Of a body that is too large the channel decodes the rest, and closes with its end at the latest;
+        behind anything else it parses nothing.
         """
-        self._too_large = True
+        if self._answered_early:  # its body turned out to be malformed, too
+            self.channel.loseConnection()
+            return
+        self._answered_early = True
         self.content = BytesIO()
         self.channel.let_go()
-        refused = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
+        method, _, rest = self.channel.request_line.partition(b" ")
+        self.uri, _, self.clientproto = rest.rpartition(b" ")
+        self.method = method
         self._count(refused)
         body = problems.refuse(self, refused)
         self.setHeader(b"Connection", b"close")
         self.channel.writeHeaders(b"HTTP/1.1", b"%d" % self.code, self.code_message, self.responseHeaders)
-        self.channel.write(body)
+        if method != b"HEAD":
+            self.channel.write(body)
+            self.sentLength = len(body)
+        self.channel.site.log(self)
         transport = self.transport
-        if ITCPTransport.providedBy(transport) and not ISSLTransport.providedBy(transport):
+        if (
+            ITCPTransport.providedBy(transport)
+            and not ISSLTransport.providedBy(transport)
+            and not (self.channel.peer_finished or self.channel.site.finishing)
+        ):
             transport.loseWriteConnection()
             self._linger = self._clock.callLater(LINGER, problems.abort, self)
         else:  # TLS waits for the other side's close by itself
@@ -234,6 +248,8 @@ class OneshotRequest(server.Request):
     def _count(self, refused: Refused) -> None:
         if self._refused is not None:
             self._refused(refused.reason)
+        peer = getattr(self.getClientAddress(), "host", "unix")
+        self.channel.site.note_refusal(refused, peer, self.channel.request_line)
 
 
 def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
