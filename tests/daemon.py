@@ -9,7 +9,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -55,6 +55,7 @@ class Daemon:
     :param options: of ``twistd oneshot``; None for one port on 127.0.0.1 and a store in `folder`.
     :param port: where `options` make it listen, else a free one is chosen.
     :param prefix: a command that runs a command elsewhere (``nsenter …``).
+    :param variables: more of its environment.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Daemon:
         options: Sequence[str] | None = None,
         port: int | None = None,
         prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -74,7 +76,8 @@ class Daemon:
                 f"--udp=127.0.0.1:{self.port}",
                 f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
             )
-        self.process = Process("oneshotd", (*prefix, *TWISTD, "oneshot", *options), folder, environment())
+        env = {**environment(), **(variables or {})}
+        self.process = Process("oneshotd", (*prefix, *TWISTD, "oneshot", *options), folder, env)
 
     def __enter__(self) -> Daemon:
         self.start()
