@@ -4,6 +4,7 @@ The rules are functions over source text, so each is also shown something that b
 """
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_no_file_is_too_long() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert long == {}
+
+
+def test_the_code_refers_to_what_a_reader_has() -> None:
+    """A comment that says "see the design" helps nobody who has only the repository."""
+    texts = {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+        for folder in ("oneshotd", "twisted", "etc")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".sql", ".toml", ".service", ".socket", ".conf")
+    }
+    assert [name for name, text in texts.items() if re.search(r"\bDESIGN\b|\bHOUSE\b|\bSTYLE\b", text)] == []
+    pages = {page for text in texts.values() for page in re.findall(r"\bdocs/[a-z_-]+\.md", text)}
+    assert "docs/emitting.md" in pages
+    assert [page for page in sorted(pages) if not (ROOT / page).exists()] == []
 
 
 def test_the_plugin_folder_has_no_init() -> None:

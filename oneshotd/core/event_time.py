@@ -1,4 +1,4 @@
-"""Pending events -> samples that carry the time of their event (DESIGN, event-time mode).
+"""Pending events -> samples that carry the time of their event (``timestamps=event``).
 
 Each event is a sample with its `at` as explicit timestamp. A scraper that takes several samples
 of a series in one response gets them all. The others get one a series: events without a value

@@ -1,4 +1,4 @@
-"""Who is scraping, and what a scrape request asks for (DESIGN: "Who is scraping", "Doors").
+"""Who is scraping, and what a scrape request asks for (docs/scraping.md).
 
 A scraper is known by the name it gives, else by its address and the product in its User-Agent;
 neither port nor version, which change under a scraper that stays the same. An unnamed identity

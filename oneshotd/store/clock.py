@@ -1,7 +1,7 @@
 """The store's own time: wall time that never runs backwards, and up-time that survives a restart.
 
 Nothing grows old while the daemon is down, and a step of the wall clock moves neither holds nor
-windows (DESIGN, "Store").
+windows (docs/semantics.md).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Scraper:
 
     @property
     def live(self) -> bool:
-        """Whether events wait for it (DESIGN, "Words"); who is away too long is retired."""
+        """Whether events are kept for it (docs/semantics.md); it is removed when it is away too long."""
         return self.named or self.answered >= LIVE_AFTER
 
 

@@ -1,4 +1,4 @@
-"""The receipt: whether a response has arrived (DESIGN, "The receipt").
+"""The receipt: whether a response has arrived at the scraper.
 
 Twisted's `notifyFinish` says that the bytes are in the transport's buffer, which proves
 nothing (twisted#5510). So a body with events goes out through a pull producer on the socket's
