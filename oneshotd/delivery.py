@@ -187,19 +187,25 @@ class Delivery:
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
-            self._telemetry.uncertain(visit.name, planned.events)
-            self._log.warn(
-                "{scraper}: no acknowledgement for {events} events in time; they go out again and may"
-                " be counted twice",
-                scraper=visit.name,
-                events=planned.events,
-            )
+            self._count_uncertain(visit, planned)
 
-    def count_revoked(self, visit: Visit, planned: Plan) -> None:
+    def _count_uncertain(self, visit: Visit, planned: Plan) -> None:
+        self._telemetry.uncertain(visit.name, planned.events)
+        self._log.warn(
+            "{scraper}: no certain acknowledgement for {events} events in time; they go out again and may"
+            " be counted twice",
+            scraper=visit.name,
+            events=planned.events,
+        )
+
+    def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
         """Count what was thrown away."""
         self._pace.failed(visit.name, planned.samples)
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.revoked(visit.name, planned.events)
+        if uncertain:
+            self._count_uncertain(visit, planned)
+            return
         self._log.info(
             "{scraper} threw {events} events away unread; they go out again",
             scraper=visit.name,

@@ -24,7 +24,7 @@ class Books(Protocol):
 
     def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None: ...
 
-    def count_revoked(self, visit: Visit, planned: Plan) -> None: ...
+    def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None: ...
 
     def note_settled(self, visit: Visit, settled: Settled) -> None: ...
 
@@ -86,16 +86,20 @@ class Shipment:
     def returned(self, uncertain: bool) -> None:
         """It did not arrive.
 
-        :param uncertain: it may have been read all the same: the acknowledgement is missing.
+        :param uncertain: it may have been read all the same: the acknowledgement is missing, or
+            came together with a reset.
         """
         self.is_final = True
         self._delivery.count_returned(self._visit, self._events, uncertain)
         self._then(lambda: self._settle(False))
 
-    def revoked(self) -> None:
-        """It arrived, and the scraper has thrown it away unread."""
+    def revoked(self, uncertain: bool = False) -> None:
+        """It arrived, and the scraper has thrown it away unread.
+
+        :param uncertain: it may have been read all the same: the signs contradict each other.
+        """
         self.is_final = True
-        self._delivery.count_revoked(self._visit, self._events)
+        self._delivery.count_revoked(self._visit, self._events, uncertain)
         self._then(self._revoke)
 
     def final(self) -> None:

@@ -68,7 +68,7 @@ class FakeShipment:
     def returned(self, uncertain: bool) -> None:
         raise NotImplementedError
 
-    def revoked(self) -> None:
+    def revoked(self, uncertain: bool = False) -> None:
         raise NotImplementedError
 
     def final(self) -> None:

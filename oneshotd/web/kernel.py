@@ -90,12 +90,15 @@ class KernelQueue:
             pass
         return PeerState.ENDED
 
-    def heard(self) -> int:
-        """Segments with data that the peer has sent, whether or not anybody took them (TCP)."""
+    def heard(self) -> int | None:
+        """Segments with data that the peer has sent, read or not (TCP; 0 for a Unix socket).
+
+        None if the kernel does not say.
+        """
         try:
             return self._tcp_info()[1] if self.is_tcp else 0
         except OSError:
-            return 0
+            return None
 
     def perish_with_us(self, yes: bool) -> None:
         """Whether the kernel resets the connection if this process is killed.

@@ -51,7 +51,7 @@ class Settled(FakeShipment):
     def returned(self, uncertain: bool) -> None:
         self.told.append("returned")
 
-    def revoked(self) -> None:
+    def revoked(self, uncertain: bool = False) -> None:
         self.told.append("revoked")
 
     def final(self) -> None:

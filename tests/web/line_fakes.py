@@ -13,13 +13,19 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from oneshotd.web.kernel import KernelQueue, PeerState
-from oneshotd.web.receipt import LAST_LOOK, Line, Receipt, Shipment, State
+from oneshotd.web.receipt import LAST_LOOK, RESET_GRACE, Line, Receipt, Shipment, State
 
 #: Seconds from a bench's beginning to its receipt's deadline.
 DEADLINE = 10.0
 
 #: All that may be said of a delivery.
-ENDS = (["returned"], ["uncertain"], ["delivered", "final"], ["delivered", "revoked"])
+ENDS = (
+    ["returned"],
+    ["uncertain"],
+    ["delivered", "final"],
+    ["delivered", "revoked"],
+    ["delivered", "revoked?"],
+)
 
 
 class FakeQueue:
@@ -87,9 +93,9 @@ class FakeQueue:
         assert not self.closed
         return PeerState.ENDED if self.silent else self._state
 
-    def heard(self) -> int:
+    def heard(self) -> int | None:
         assert not self.closed
-        return self._heard
+        return None if self.silent else self._heard
 
     def perish_with_us(self, yes: bool) -> None:
         assert not self.closed
@@ -159,8 +165,8 @@ class FakeShipment:
     def returned(self, uncertain: bool) -> None:
         self._is("uncertain" if uncertain else "returned")
 
-    def revoked(self) -> None:
-        self._is("revoked")
+    def revoked(self, uncertain: bool = False) -> None:
+        self._is("revoked?" if uncertain else "revoked")
 
     def final(self) -> None:
         self._is("final")
@@ -233,7 +239,8 @@ class Connection:
         assert self.bench.receipt.state is not State.SENT
 
     def next_request(self) -> None:
-        if self.gone or self.peer_gone or self.deaf or self.bench.receipt.state is not State.DELIVERED:
+        delivered = self.bench.receipt.state in (State.DELIVERED, State.OVERDUE)
+        if self.gone or self.peer_gone or self.deaf or not delivered:
             return  # the channel does not tell of bytes that came before
         self.bench.receipt.ask()
         self.kernel.peer_speaks()
@@ -276,7 +283,7 @@ class Connection:
 
     def close(self) -> None:
         """We close: never before the response is delivered (but TLS may)."""
-        if self.bench.receipt.state in (State.DELIVERED, State.ENDED) and not self.gone:
+        if self.bench.receipt.state in (State.DELIVERED, State.OVERDUE, State.ENDED) and not self.gone:
             self.kernel.we_finish()
             self._lost(ConnectionDone())
 
@@ -288,8 +295,29 @@ class Connection:
         """TLS ends: what is written is dropped."""
         self.bench.line.is_closing = True
 
+    def unseen_bytes(self) -> None:
+        """A further request comes, and Twisted has not read it yet."""
+        if not (self.gone or self.peer_gone or self.deaf):
+            self.kernel.peer_speaks()
+
+    def unseen_reset(self) -> None:
+        """The peer resets, and Twisted has not read it yet."""
+        if not self.peer_gone:
+            self.peer_gone = True
+            self.kernel.peer_resets()
+
+    def swallowed_reset(self) -> None:
+        """The peer resets; the error was read, and the channel was told nothing."""
+        if not self.peer_gone and self.kernel.is_tcp:
+            self.unseen_reset()
+            self.kernel.reset_is_read()
+
     def deadline(self) -> None:
         self.bench.clock.advance(DEADLINE)
+
+    def grace(self) -> None:
+        """The time after the deadline in which a reset still counts."""
+        self.bench.clock.advance(RESET_GRACE)
 
     def _lost(self, reason: Exception) -> None:
         self.gone = True

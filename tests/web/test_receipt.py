@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from web.line_fakes import DEADLINE, ENDS, Bench, Connection, FakeQueue, after
 
-from oneshotd.web.receipt import FIRST_LOOK, LAST_LOOK, PIECE, State
+from oneshotd.web.receipt import FIRST_LOOK, LAST_LOOK, PIECE, RESET_GRACE, State
 
 # The table
 
@@ -28,7 +28,25 @@ from oneshotd.web.receipt import FIRST_LOOK, LAST_LOOK, PIECE, State
         (["sent"], "reset", "returned"),
         (["sent"], "abort", "uncertain"),
         (["sent"], "deadline", "uncertain"),
-        (["sent", "taken"], "deadline", "delivered final"),
+        (["sent", "taken", "deadline"], "grace", "delivered final"),
+        (["sent", "taken", "deadline"], "reset", "delivered revoked"),
+        (["sent", "taken", "deadline", "unseen_reset"], "grace", "delivered revoked"),
+        (["sent", "taken", "deadline"], "next_request", "delivered final"),
+        (["sent", "taken", "deadline"], "fin", "delivered final"),
+        (["sent", "taken", "deadline"], "abort", "delivered final"),
+        (["sent", "taken", "unseen_bytes", "unseen_reset"], "look", "uncertain"),
+        (["sent", "taken", "unseen_bytes", "unseen_reset"], "abort", "uncertain"),
+        (["sent", "taken", "unseen_bytes", "unseen_reset"], "deadline", "uncertain"),
+        (["sent", "unseen_bytes", "unseen_reset"], "look", "returned"),
+        (["sent", "taken", "unseen_reset"], "look", "returned"),
+        (["sent", "taken", "unseen_reset"], "abort", "returned"),
+        (["sent", "taken", "unseen_bytes"], "reset", "uncertain"),
+        (["sent", "taken", "swallowed_reset"], "look", "returned"),
+        (["sent", "taken", "swallowed_reset"], "deadline", "returned"),
+        (["sent", "taken", "unseen_bytes", "swallowed_reset"], "look", "uncertain"),
+        (["delivered", "unseen_bytes"], "reset", "delivered revoked?"),
+        (["delivered", "unseen_reset"], "abort", "delivered revoked"),
+        (["delivered", "unseen_reset"], "deadline", "delivered revoked"),
         (["sent", "taken"], "abort", "delivered final"),
         (["sent", "taken"], "reset", "returned"),
         (["sent", "taken"], "fin", "delivered final"),
@@ -38,13 +56,14 @@ from oneshotd.web.receipt import FIRST_LOOK, LAST_LOOK, PIECE, State
         (["sent", "say_goodbye", "taken", "look"], "fin", "delivered final"),
         (["delivered"], "next_request", "delivered final"),
         (["delivered"], "fin", "delivered final"),
-        (["delivered"], "deadline", "delivered final"),
+        (["delivered", "deadline"], "grace", "delivered final"),
         (["delivered"], "abort", "delivered final"),
         (["delivered"], "reset", "delivered revoked"),
         (["delivered", "close", "late_fin"], "look", "delivered final"),
         (["delivered", "close", "reset"], "look", "delivered revoked"),
         (["delivered", "close", "speak"], "look", "delivered final"),
-        (["delivered", "close"], "deadline", "delivered final"),
+        (["delivered", "close", "deadline"], "grace", "delivered final"),
+        (["delivered", "close", "deadline", "reset"], "grace", "delivered revoked"),
         (["fin", "sent", "taken", "look", "close"], "look", "delivered final"),
         (["fin", "sent", "taken", "look", "reset", "close"], "look", "delivered revoked"),
     ],
@@ -100,8 +119,8 @@ def test_a_request_whose_response_is_returned_is_not_finished(steps: list[str]) 
         (["sent", "fin", "reset", "look"], 1),
         (["say_goodbye", "drain"], 1),
         (["sent", "reset"], 0),
-        (["delivered", "deadline"], 0),
-        (["delivered", "close", "deadline"], 0),
+        (["delivered", "deadline", "grace"], 0),
+        (["delivered", "close", "deadline", "grace"], 0),
     ],
 )
 def test_a_connection_with_half_a_response_is_aborted(steps: list[str], aborted: int) -> None:
@@ -203,6 +222,37 @@ def test_a_reset_that_came_before_a_late_deadline_still_counts() -> None:
     assert bench.fate == ["delivered", "revoked"] and bench.is_clean
 
 
+@pytest.mark.parametrize("steps", [["delivered"], ["delivered", "close"], ["sent", "taken"]])
+def test_a_reset_a_moment_after_the_deadline_still_counts(steps: list[str]) -> None:
+    """A scraper whose own timeout has just ended closes a moment after ours: what it did not read
+    would be lost."""
+    bench = after(*steps, "deadline")
+    assert bench.fate == ["delivered"]
+    bench.clock.advance(0.9 * RESET_GRACE)
+    assert bench.fate == ["delivered"]
+    Connection(bench).do("unseen_reset")
+    bench.clock.advance(0.1 * RESET_GRACE)
+    assert bench.fate == ["delivered", "revoked"] and bench.is_clean
+
+
+@pytest.mark.parametrize("steps", [["delivered"], ["sent", "taken"], ["delivered", "close"]])
+def test_a_daemon_that_was_stopped_over_deadline_and_grace_asks_the_kernel(steps: list[str]) -> None:
+    """The timers of a stopped process are all due at once, and run before it reads its sockets."""
+    bench = after(*steps)
+    Connection(bench).do("unseen_reset")
+    bench.clock.advance(DEADLINE + 10 * RESET_GRACE)
+    assert bench.fate in (["delivered", "revoked"], ["returned"]) and bench.is_clean
+
+
+def test_without_a_kernel_to_ask_sockets_are_read_before_the_last_word() -> None:
+    """Where this is no Linux, a daemon that was held up would lose what was thrown away."""
+    bench = Bench(queue=None)
+    connection = Connection(bench).do("sent", "deadline")
+    bench.clock.callLater(RESET_GRACE, connection.do, "reset")
+    bench.clock.advance(RESET_GRACE)
+    assert bench.fate == ["delivered", "revoked"] and bench.is_clean
+
+
 def test_a_kernel_that_falls_silent_proves_nothing() -> None:
     """Without a descriptor to ask with, events would count as delivered."""
     bench = after("sent")
@@ -264,7 +314,10 @@ def test_over_tls_a_goodbye_before_the_last_acknowledgement_leaves_it_open() -> 
 
 # Any order
 
-STEPS = "drain sent taken look next_request bytes_ahead fin late_fin reset speak close abort say_goodbye"
+STEPS = (
+    "drain sent taken look next_request bytes_ahead fin late_fin reset speak close abort say_goodbye"
+    " unseen_bytes unseen_reset swallowed_reset"
+)
 
 
 @given(
@@ -280,10 +333,12 @@ def test_in_whatever_order_it_ends_once_and_leaves_nothing(kind: str, steps: lis
         connection.do(step)
         if bench.kernel is not None and not delivered_before and "delivered" in bench.fate:
             assert bench.kernel.left == 0
-    connection.do("deadline")
+    connection.do("deadline", "grace")
     assert bench.fate in ENDS
     assert bench.is_clean
     assert bench.receipt.done.called == ("delivered" in bench.fate)
     assert bench.line.aborted <= 1
-    if bench.fate == ["delivered", "revoked"]:
-        assert "reset" in steps
+    if bench.fate[-1].startswith("revoked"):
+        assert {"reset", "unseen_reset", "swallowed_reset"} & {*steps}
+    if bench.fate[-1] == "revoked?":
+        assert {"unseen_bytes", "bytes_ahead", "speak"} & {*steps}

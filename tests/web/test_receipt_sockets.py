@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from web.house import MANY, everything, open_house, reactor
+from web.house import MANY, everything, open_house, reactor, until
+
+from oneshotd.web.receipt import RESET_GRACE, State
 
 NOTHING: Counter[int] = Counter()
 
@@ -119,17 +121,65 @@ async def test_at_the_deadline_what_the_kernel_holds_is_uncertain(tmp_path: Path
 
 
 @pytest_twisted.ensureDeferred
-async def test_after_the_deadline_a_delivery_cannot_be_thrown_away(tmp_path: Path) -> None:
+async def test_a_moment_after_the_deadline_a_delivery_cannot_be_thrown_away(tmp_path: Path) -> None:
     """The scraper would be shut out as long as it keeps the connection and says nothing."""
     async with open_house(tmp_path) as house:
         await house.happen(1)
         with house.scraper() as scraper:
+            asked = reactor.seconds()
             scraper.ask("one", BRIEF)
             await house.fate("delivered", "final")
+            assert 1.0 + RESET_GRACE <= reactor.seconds() - asked < 4 + RESET_GRACE
             more = await house.happen(1)
             with house.scraper() as another:
                 another.ask("one", BRIEF)
                 assert (await another.answer()).events == more
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_thrown_away_a_moment_after_the_deadline_comes_again(tmp_path: Path) -> None:
+    """A scraper whose timeout is over closes a moment after ours: its events would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        scraper.ask("one", BRIEF)
+        await house.fate("delivered")
+        (receipt,) = next(iter(house.site._channels))._receipts
+        await until(lambda: receipt.state is State.OVERDUE, lambda: str(receipt.state))
+        assert house.last == ["delivered"]
+        scraper.close()
+        await house.fate("delivered", "revoked")
+        with house.scraper() as another:
+            another.ask("one", BRIEF)
+            assert (await another.answer()).events == events
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_was_stopped_finds_a_request_and_a_reset_at_once(
+    tmp_path: Path, speaks: bool
+) -> None:
+    """The last acknowledgement, the next request and a reset come before the daemon looks: the
+    response was read, so it comes twice, and nobody would be told."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(300)
+        scraper = house.scraper(window=1)
+        scraper.ask()
+        await house.shipped()
+        (receipt,) = next(iter(house.site._channels))._receipts
+        await until(lambda: receipt.state is State.SENT, lambda: str(receipt.state))
+        # This holds the reactor up, which is the daemon's.
+        unread = len(house.shipments[-1].body)
+        while unread > 0:
+            unread -= len(scraper.sock.recv(1 << 16))  # the headers are in there, too
+        if speaks:
+            scraper.ask()
+        scraper.reset()
+        assert receipt.state is State.SENT
+        await house.fate("uncertain" if speaks else "returned")
+        assert house.last == ["uncertain" if speaks else "returned"]
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
 
 
 @pytest_twisted.ensureDeferred
