@@ -160,7 +160,9 @@ class IStore(Interface):
     def reserve(visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         """Set aside what this scraper has to come, at most `limit` events, owed ones first.
 
-        A newcomer is registered durably before its first response.
+        A newcomer is registered durably before its first response. Where `MAX_SCRAPERS` are known, a
+        named newcomer takes the place of the visitor (not live) that was not seen for the longest time
+        and has no delivery under way; an unnamed one is "too many".
 
         :param lease: seconds after which an unsettled reservation counts as returned.
         """

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from oneshotd.core.event import Event, Group, NewEvent, Pending, Plain, labels_of
 from oneshotd.core.sampling import Caps
-from oneshotd.core.scraper import MAX_SCRAPERS, Visit
+from oneshotd.core.scraper import Visit
 from oneshotd.core.timeline import Past
 from oneshotd.store.clock import Clock, Times
 from oneshotd.store.interface import Census, Conflict, Reservation, ScraperStatus, Settled, Stored
@@ -185,7 +185,8 @@ class Ledger:
         self.flush()
         scraper = self.scrapers.by_name.get(visit.name)
         if scraper is None:
-            if len(self.scrapers.by_name) >= MAX_SCRAPERS:
+            now = self.monotonic()
+            if not self.scrapers.make_room(visit, lambda name: self.leases.of(name, now) is not None):
                 return Reservation(token=None, pending=Pending(), busy="too many")
             scraper = self._newcomer(visit)
             self.scrapers.write(scraper)

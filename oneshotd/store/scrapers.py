@@ -6,12 +6,12 @@ At most `MAX_SCRAPERS` rows, each some hundred bytes; what a scraper is owed sta
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define
 
 from oneshotd.core.event import Event
-from oneshotd.core.scraper import LIVE_AFTER
+from oneshotd.core.scraper import LIVE_AFTER, MAX_SCRAPERS, Visit
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
 
 
@@ -89,6 +89,25 @@ class ScraperTable:
     def live(self) -> Iterator[Scraper]:
         """Those whom events wait for."""
         return (scraper for scraper in self.by_name.values() if scraper.live)
+
+    def make_room(self, visit: Visit, is_reserved: Callable[[str], bool]) -> bool:
+        """Return whether this newcomer can be registered; for a named one, delete a visitor if need be.
+
+        :param is_reserved: whether a delivery to the scraper of this name is under way.
+        """
+        if len(self.by_name) < MAX_SCRAPERS:
+            return True
+        if not visit.named:
+            return False
+        visitors = sorted(
+            (scraper for scraper in self.by_name.values() if not scraper.live),
+            key=lambda scraper: scraper.seen_up,
+        )
+        longest_unseen = next((visitor for visitor in visitors if not is_reserved(visitor.name)), None)
+        if longest_unseen is None:
+            return False
+        self.delete(longest_unseen)
+        return True
 
     def next_id(self) -> int:
         """A free row number."""
