@@ -18,12 +18,14 @@ from twisted.python.failure import Failure
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.event import Pending
 from oneshotd.core.event_time import shown_after
+from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
+from oneshotd.looks import TimeoutHabits
 from oneshotd.pace import Pace
 from oneshotd.quiet import RateLimited
 from oneshotd.response import Response, respond
@@ -80,7 +82,7 @@ class Delivery:
         self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
         #: Who has a delivery that has not ended, or whose end is not on disk.
         self._last: dict[str, Shipment] = {}
-        self._timed: set[str] = set()
+        self._timeouts = TimeoutHabits()
         self._timestamps = timestamps
         #: See `event_time.shown_after`; memory only, and for few scrapers.
         self._shown: dict[str, Mapping[str, int]] = {}
@@ -93,6 +95,12 @@ class Delivery:
             "{count} scrapes got no events, one of them of {scraper}: {most} scrapers are known already",
             interval=60.0,
         )
+        self._only_looks = RateLimited(
+            clock,
+            self._log,
+            "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
+            interval=60.0,
+        )
         #: The last response without events, and when it was made.
         self._own: dict[tuple[Format, int | None], tuple[float, bytes]] = {}
 
@@ -101,15 +109,16 @@ class Delivery:
         self._census = census
         known = {scraper.name for scraper in census.scrapers}
         self._pace.keep(known)
-        # What was delivered a moment ago may not be in the census yet.
-        self._timed &= known
+        now = self._clock.seconds()
+        self._timeouts.learn(known, (scraper.name for scraper in census.scrapers if scraper.timed), now)
+        self._telemetry.looks.expire(now)
         for gone in self._shown.keys() - known:
             del self._shown[gone]
-        self._timed |= {scraper.name for scraper in census.scrapers if scraper.timed}
 
     def timed_before(self, name: str) -> bool:
-        """Whether this identity has had a delivery with X-Prometheus-Scrape-Timeout-Seconds."""
-        return name in self._timed
+        """Whether this identity's scrapes carry X-Prometheus-Scrape-Timeout-Seconds; see `TimeoutHabits`."""
+        interval = self._telemetry.tally(name).interval
+        return self._timeouts.expects_header(name, interval, self._clock.seconds())
 
     async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
         """Answer a scrape; without events if there are none or none may go now.
@@ -117,6 +126,8 @@ class Delivery:
         :param timeout: seconds until the scraper gives up.
         """
         came = self._clock.seconds()
+        self._timeouts.came(visit, came)
+        self._telemetry.looks.scraped(visit.name)
         until = came + min(timeout / 2, MAX_STORE_WAIT)
         known = {status.name for status in self._census.scrapers if status.answered}
         if visit.name in known:
@@ -146,12 +157,18 @@ class Delivery:
             self._hand_back(reservation)
             raise
 
-    async def look(self, visit: Visit, wanted: Wanted) -> Shipment:
+    async def look(
+        self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER
+    ) -> Shipment:
         """What `scrape` would answer; nothing moves, nobody is registered.
 
+        :param reason: why it is a look.
         :raises Refused: too many look at the same time (503).
         """
-        until = self._clock.seconds() + MAX_STORE_WAIT
+        now = self._clock.seconds()
+        if self._telemetry.looks.looked(visit, reason, now) is not None:
+            self._only_looks.note(reason.value, scraper=visit.name, why=reason.text)
+        until = now + MAX_STORE_WAIT
         async with self._slow_lane.look(until):
             asked, counted = self.store.look(visit, MAX_PENDING), self._count()
             reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
@@ -174,8 +191,7 @@ class Delivery:
 
     def count_delivered(self, visit: Visit, planned: Plan) -> None:
         """Count what has arrived."""
-        if visit.timed:
-            self._timed.add(visit.name)
+        self._timeouts.delivered(visit, self._clock.seconds())
         self._pace.arrived(visit.name)
         self._note_shown(visit, planned, delivered=True)
         if planned.events:

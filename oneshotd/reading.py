@@ -6,7 +6,7 @@ log and in what it holds in memory, and looks through the log take turns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from attrs import frozen
@@ -17,6 +17,7 @@ from oneshotd.core.event import Event, labels_of, metric_of
 from oneshotd.core.selection import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
+from oneshotd.looks import OnlyLooks
 from oneshotd.store.interface import IStore, ScraperStatus
 from oneshotd.telemetry import Tally, Telemetry
 
@@ -116,10 +117,12 @@ class Survey:
 
     :param scrapers: everyone who is known, by name.
     :param lost: scraper -> reason -> events missed; for a day also of those that are no longer known.
+    :param only_looks: identities, known or not, that get only looks.
     """
 
     scrapers: list[ScraperSeen]
     lost: Mapping[str, Mapping[str, int]]
+    only_looks: Sequence[OnlyLooks] = ()
 
 
 class Reading:
@@ -192,6 +195,7 @@ class Reading:
         return Survey(
             scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
             lost=lost,
+            only_looks=self._telemetry.looks.only(now),
         )
 
     async def _patiently(self, asked: Deferred[T]) -> T:

@@ -31,6 +31,7 @@ from oneshotd import __version__
 from oneshotd.core.negotiate import Format
 from oneshotd.errors import REASONS
 from oneshotd.histogram import Histogram
+from oneshotd.looks import LookHistory
 from oneshotd.store.interface import Census, ScraperStatus
 
 #: Through which an event comes in.
@@ -124,7 +125,7 @@ _SCRAPER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
 class Telemetry:
     """Counts what happens and shows it.
 
-    Attributes to set: `writable`, whether the store can be written.
+    Attributes to set: `writable`, whether the store can be written; `looks` counts by itself.
 
     :raises KeyError: from the counting methods, for a door, reason or result that is not in
         `DOORS`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
@@ -132,6 +133,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.writable = True
+        self.looks = LookHistory()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(self)  # last: what may be left out comes last
@@ -302,6 +304,7 @@ class Telemetry:
             sum_value=self._commit.sum,
         )
         yield self._lost()
+        yield self.looks.collect()
         yield from self._per_scraper()
 
     def _kernel_drops(self) -> Metric:

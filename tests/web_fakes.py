@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group
+from oneshotd.core.look import LookReason
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.core.wire import Rules
@@ -111,7 +112,7 @@ class FakeDelivery:
             raise self.fault
         return FakeShipment()
 
-    async def look(self, visit: Visit, wanted: Wanted) -> Shown:
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
         self.asked.append(("look", visit, wanted.limit, None))
         return FakeShipment()
 

@@ -87,7 +87,7 @@ class ScraperStatus:
     :param oldest_at: `at` of the oldest event it has to come, or None.
     :param answered: scrapes delivered to it.
     :param lost: events it missed, by reason ("away", "log full", and what settlements named).
-    :param timed: it has sent X-Prometheus-Scrape-Timeout-Seconds.
+    :param timed: its last delivery carried X-Prometheus-Scrape-Timeout-Seconds.
     :param named: it said its name itself.
     :param in_flight: a delivery to it is under way, or may still be revoked.
     """

@@ -305,7 +305,7 @@ class Ledger:
         before = scraper.cursor, scraper.timed, scraper.past
         scraper.cursor = cursor
         scraper.past = past or scraper.past
-        scraper.timed = scraper.timed or lease.timed
+        scraper.timed = lease.timed  # a scrape without the header counts once the habit has lapsed
         scraper.answered += 1
         changed = before != (scraper.cursor, scraper.timed, scraper.past)
         if newly or gone or missed or not was_live or changed:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import NotFound
 
 from oneshotd.core.address import Networks
 from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import accepts_gzip
 from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
 from oneshotd.core.scraper import Visit, forwarded_client
@@ -90,11 +91,11 @@ class Delivery(Protocol):
     def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Awaitable[Shipment]:
         """Set aside what the scraper has to come; cancelled, it returns it."""
 
-    def look(self, visit: Visit, wanted: Wanted) -> Awaitable[Shown]:
+    def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Awaitable[Shown]:
         """What would come; nothing moves."""
 
     def timed_before(self, name: str) -> bool:
-        """Whether this identity had a delivery with a scrape timeout header."""
+        """Whether this identity's scrapes carry the scrape timeout header as a rule."""
 
 
 class Store(Protocol):
@@ -203,7 +204,7 @@ class Doors:
             timeout_expected=self.delivery.timed_before,
         )
         if asked.look is not None:
-            shown = await self.delivery.look(asked.visit, asked.wanted)
+            shown = await self.delivery.look(asked.visit, asked.wanted, asked.look)
             request.setHeader(b"Oneshotd-Look", b"1")
             return await _exposition(request, shown, self.clock)
         shipment = await self.delivery.scrape(asked.visit, asked.wanted, timeout=asked.deadline)

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from oneshotd.errors import OneshotError, Refused
+from oneshotd.looks import OnlyLooks
 from oneshotd.reading import EventSeen, ScraperSeen, Survey
 from oneshotd.web import api
 from oneshotd.web.status_hour import MINUTE, Hour, LastHour
@@ -124,9 +125,10 @@ class Board:
         scrapers: Sequence[ScraperSeen] | None = None
         hour: Hour | None = None
         lost: Mapping[str, Mapping[str, int]] = {}
+        only_looks: Sequence[OnlyLooks] = ()
         try:
             survey = await self.reading.survey()
-            scrapers, lost = survey.scrapers, survey.lost
+            scrapers, lost, only_looks = survey.scrapers, survey.lost, survey.only_looks
             hour = await self._hour.look(now)
         except (OneshotError, Refused):
             pass  # the page says that it could not be read; why, the problem does
@@ -134,7 +136,9 @@ class Board:
         return Status(
             now=now,
             problem=problem,
-            warnings=warnings(listed, now=now, hold=self.hold, problem=problem, lost=lost),
+            warnings=warnings(
+                listed, now=now, hold=self.hold, problem=problem, lost=lost, only_looks=only_looks
+            ),
             scrapers=None if scrapers is None else tuple(listed[:MAX_SCRAPERS_SHOWN]),
             unlisted=max(0, len(listed) - MAX_SCRAPERS_SHOWN),
             events=None if hour is None else tuple(self._hour.latest),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 
 from oneshotd.core.scraper import MAX_SCRAPERS
+from oneshotd.looks import OnlyLooks
 from oneshotd.reading import ScraperSeen
 
 #: A live scraper is late after so many of its own intervals, but not before `LATE_SECONDS`; one
@@ -77,6 +78,7 @@ def warnings(
     hold: float,
     problem: str | None,
     lost: Mapping[str, Mapping[str, int]],
+    only_looks: Sequence[OnlyLooks] = (),
 ) -> tuple[Concern, ...]:
     """What needs a look, the worst first.
 
@@ -84,25 +86,39 @@ def warnings(
     :param hold: seconds for which events are kept.
     :param problem: why the daemon is not ready, or None.
     :param lost: scraper -> reason -> events missed, also of those that are no longer known.
+    :param only_looks: identities that get only looks.
     """
     found = [Concern(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
     for scraper in scrapers:
         found += _of_scraper(scraper, now, hold)
     for name in sorted(lost.keys() - {scraper.name for scraper in scrapers}):
         found += _lost(name, lost[name], " It is no longer waited for.")
-    if len(scrapers) >= MAX_SCRAPERS:
+    for only in only_looks:
         found.append(
             Concern(
-                text=f"{MAX_SCRAPERS} scrapers are known, which is the most: further ones get no events."
-                " Name your scrapers, so that each keeps its identity.",
-                bad=True,
+                text=f"{only.name} gets only looks and no events, {only.looks:,} in"
+                f" {spoken(only.seconds)}: its requests {only.reason.text}."
             )
         )
+    if len(scrapers) >= MAX_SCRAPERS:
+        found.append(Concern(text=_full(scrapers), bad=True))
     found.sort(key=lambda warning: not warning.bad)
     if len(found) > MAX_WARNINGS:
         more = len(found) - MAX_WARNINGS + 1
         found[MAX_WARNINGS - 1 :] = [Concern(text=f"And {more:,} more of this kind.")]
     return tuple(found)
+
+
+def _full(scrapers: Sequence[ScraperSeen]) -> str:
+    if all(scraper.live for scraper in scrapers):
+        return (
+            f"{MAX_SCRAPERS} scrapers are known, which is the most: further ones get no events."
+            " Name your scrapers, so that each keeps its identity."
+        )
+    return (
+        f"{MAX_SCRAPERS} scrapers are known, which is the most: further ones without a name get no events,"
+        " those with a name take the place of visitors. Name your scrapers."
+    )
 
 
 def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern]:

@@ -6,7 +6,7 @@ The header sets are those that the clients send.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from oneshotd.core.look import LookReason, look_reason
 from oneshotd.core.scrape_request import ScrapeRequest, read_scrape_request
 from oneshotd.errors import Refused
 
-Headers = Mapping[str, str]
+Headers = dict[str, str]
 
 PROMETHEUS: Headers = {
     "User-Agent": "Prometheus/3.5.3+ds1",

@@ -274,14 +274,22 @@ class TestScrapers:
         assert not backend.status("192.0.2.7 Prometheus").live
 
     def test_whether_it_sends_its_timeout_is_known_from_the_first_delivery_on(self, backend: Backend) -> None:
-        """Until then a request without that header is a scrape; afterwards it is somebody's look."""
+        """Until then a request without that header is a scrape; afterwards it is somebody's look.
+
+        A delivery without it can only follow when that rule has lapsed: it does not come back by
+        itself with the next start.
+        """
         backend.settle(backend.reserve("p", timed=True), delivered=False)
         assert not backend.status("p").timed
         backend.take("p", timed=True)
         assert backend.status("p").timed
-        backend.take("p", timed=False)
         backend.crash()
         assert backend.status("p").timed
+        backend.settle(backend.reserve("p", timed=False), delivered=False)
+        assert backend.status("p").timed
+        backend.take("p", timed=False)
+        backend.crash()
+        assert not backend.status("p").timed
 
     def test_there_is_room_for_so_many_scrapers_and_the_known_ones_are_served_on(
         self, backend: Backend

@@ -11,6 +11,8 @@ from status_examples import ANN, NOW
 from twisted.internet.defer import Deferred
 from twisted.web.template import flattenString
 
+from oneshotd.core.look import LookReason
+from oneshotd.looks import OnlyLooks
 from oneshotd.reading import ScraperSeen
 from oneshotd.web.status_hour import MINUTE, OTHER, Hour
 from oneshotd.web.status_picture import MAX_ROWS, Row, rows, strip, words
@@ -205,3 +207,20 @@ def test_the_part_that_is_not_counted_yet_is_shaded() -> None:
 def test_the_picture_in_words(counts: tuple[int, ...], text: str) -> None:
     clock = [f"{minute:02}" for minute in range(60)]
     assert words(Row(kind="a", counts=counts), hour(), clock) == text
+
+
+def test_a_name_that_gets_only_looks_needs_a_look() -> None:
+    """The person who set it up finds the reason, whether the scraper is known or not."""
+    only = OnlyLooks(name="gate", reason=LookReason.NO_TIMEOUT, looks=1_200, seconds=7_200)
+    found = warnings([ANN], now=NOW, hold=3600.0, problem=None, lost={}, only_looks=[only])
+    assert [warning.text for warning in found] == [
+        "gate gets only looks and no events, 1,200 in 2 hours: its requests lack"
+        " X-Prometheus-Scrape-Timeout-Seconds, which another scraper under this name sends."
+    ]
+
+
+def test_a_crowd_of_visitors_leaves_room_for_names() -> None:
+    """The page would say that a named scraper gets nothing, which is so for a full house of live ones only."""
+    visitors = [evolve(ANN, name=f"192.0.2.7 v{n}", named=False, live=False) for n in range(199)]
+    assert "those with a name take the place of visitors" in said(ANN, *visitors)[0]
+    assert "further ones get no events" in said(*(evolve(ANN, name=f"s{n}") for n in range(200)))[0]

@@ -1,0 +1,92 @@
+"""Looks in front of a store: who gets them, for how long, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from delivery_rig import Rig, parsed
+from fake_store import logged
+from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
+
+from oneshotd.core.look import LookReason
+from oneshotd.core.scrape_request import Wanted
+from oneshotd.core.scraper import MAX_SCRAPERS, Visit
+from oneshotd.looks import LAPSE_INTERVALS
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path / "store")
+    yield made
+    made.stop()
+
+
+def test_a_scraper_without_the_header_that_takes_over_a_name_gets_its_events(rig: Rig) -> None:
+    """A Telegraf in a Prometheus' place would get the same events with every scrape, for ever."""
+    for _ in range(4):
+        rig.append("a")
+        assert rig.take("ann", timed=True) == {"a": 1}
+        rig.delivery.learn(rig.census())
+        rig.pass_time(15)
+    rig.pass_time(LAPSE_INTERVALS * 15 - 15 - 1)
+    assert rig.delivery.timed_before("ann")
+    rig.pass_time(1)
+    assert not rig.delivery.timed_before("ann")
+    rig.append("b")
+    assert rig.take("ann") == {"b": 1}
+    rig.restart()
+    assert not rig.delivery.timed_before("ann"), "a restart brings the looks back"
+    rig.take("ann", timed=True)
+    assert rig.delivery.timed_before("ann")
+
+
+def test_scrapes_that_come_keep_the_rule_even_where_nothing_is_delivered(rig: Rig) -> None:
+    """A person's curl takes nothing while a slow Prometheus holds the delivery."""
+    rig.take("ann", timed=True)
+    rig.append("a")
+    slow = rig.scrape("ann", timed=True)
+    for _ in range(10):
+        rig.pass_time(60)
+        rig.scrape("ann", timed=True)
+        assert rig.delivery.timed_before("ann")
+    slow.returned(uncertain=False)
+    rig.quiet()
+
+
+def test_a_name_that_gets_only_looks_is_told_in_the_log_and_a_metric(rig: Rig) -> None:
+    """Its operator sees the same events in every scrape and would never learn why."""
+    visit = Visit(name="ann", named=True)
+    with logged() as events:
+        for _ in range(10):
+            rig.pump.get(Deferred.fromCoroutine(rig.delivery.look(visit, Wanted(), LookReason.BROWSER)))
+            rig.pass_time(15)
+    said = [line for line in map(formatEvent, events) if "only looks" in line]
+    assert said == [
+        "ann gets only looks and no events: its requests carry Upgrade-Insecure-Requests or accept"
+        " application/xhtml+xml, as a browser's do (1 with this reason)"
+    ]
+    (only,) = (
+        sample
+        for sample in parsed(rig.telemetry.render(rig.census())[0])
+        if sample.name == "oneshotd_scraper_only_looks"
+    )
+    assert (only.labels, only.value) == ({"scraper": "ann", "reason": "browser"}, 10)
+    rig.take("ann")
+    assert rig.figures("oneshotd_scraper_only_looks") == {}
+
+
+def test_a_named_scraper_is_served_although_a_crowd_came_once(rig: Rig) -> None:
+    """200 one-off visitors would shut a new Prometheus out for as long as events are kept."""
+    rig.append("a")
+    for number in range(MAX_SCRAPERS):
+        rig.take(f"192.0.2.7 visitor{number}")
+    assert rig.take("192.0.2.8 Prometheus") == {}
+    assert rig.scraped("too_many") == 1
+    assert rig.take("ann", timed=True) == {"a": 1}
+    rig.append("b")
+    assert rig.take("ann", timed=True) == {"b": 1}
+    rig.delivery.learn(rig.census())
+    assert rig.delivery.timed_before("ann")
