@@ -43,9 +43,9 @@ def metric_of(series: str) -> str:
 
 
 def labels_of(series: str) -> dict[str, str]:
-    """The labels of a series text, unescaped."""
+    """The labels of a series text, unescaped; an escape that is none stays as it is."""
     return {
-        name: re.sub(r"\\.", lambda found: _UNESCAPES[found[0]], value)
+        name: re.sub(r"\\.", lambda found: _UNESCAPES.get(found[0], found[0]), value)
         for name, value in _LABEL.findall(series)
     }
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from array import array
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from sys import byteorder
 
 from twisted.logger import Logger
 
 from oneshotd.errors import StoreRefused
+from oneshotd.store.soundness import fault_in
 
 #: "1sht", at offset 68 of the file: how a file of ours is known.
 APPLICATION_ID = 0x31736874
@@ -136,6 +139,18 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
     odd = f"{lines.format('series')} <> count OR {lines.format('value')} <> count OR length(ats) <> 8 * count"
     if connection.execute(f"SELECT 1 FROM segment WHERE {odd}").fetchone():
         raise corrupt("the columns of a segment differ in length")
+    rows = connection.execute("SELECT first, series, clock_at, ats FROM segment")
+    for first, series, clock_at, packed in rows:
+        ats = array("q", packed or b"")
+        if byteorder == "big":
+            ats.byteswap()
+        if fault := fault_in(series, [clock_at, *ats]):
+            raise corrupt(f"segment {first} {fault}")
+    for series, at in connection.execute("SELECT series, at FROM owed"):
+        if fault := fault_in(series, (at,)):
+            raise corrupt(f"what a scraper is owed {fault}")
+    if fault := fault_in("", [at for (at,) in connection.execute("SELECT seen_at FROM scraper")]):
+        raise corrupt(f"the table of scrapers {fault}")
 
 
 def _check_version(connection: sqlite3.Connection, path: str) -> None:

@@ -13,6 +13,8 @@ from attrs import define
 from oneshotd.core.event import Event
 from oneshotd.core.scraper import LIVE_AFTER, MAX_SCRAPERS, Visit
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
+from oneshotd.store.database import corrupt
+from oneshotd.store.soundness import fault_in
 
 
 @define(kw_only=True)
@@ -53,7 +55,9 @@ class ScraperTable:
         rows = connection.execute(
             "SELECT id, name, named, timed, answered, cursor, seen_up, seen_at,"
             " event_time, floor_at, latest_at FROM scraper"
-        )
+        ).fetchall()
+        if fault := fault_in("", [row[7] for row in rows]):
+            raise corrupt(f"the table of scrapers {fault}")
         self.by_name = {
             name: Scraper(
                 id=number,
@@ -194,8 +198,14 @@ class ScraperTable:
         self._connection.execute("DELETE FROM loss WHERE scraper = ? AND reason = ? AND events <= 0", key)
 
     def owed(self, scraper: Scraper) -> Iterator[Event]:
-        """What the scraper is owed, ascending by seq."""
+        """What the scraper is owed, ascending by seq.
+
+        :raises sqlite3.DatabaseError: it has rotted.
+        """
         rows = self._connection.execute(
             "SELECT seq, at, series, value FROM owed WHERE scraper = ? ORDER BY seq", (scraper.id,)
         )
-        return (Event(*row) for row in rows)
+        for event in map(Event._make, rows):
+            if fault := fault_in(event.series, (event.at,)):
+                raise corrupt(f"what scraper {scraper.name!r} is owed {fault}")
+            yield event

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from oneshotd.core.event import Event
 from oneshotd.store.database import corrupt
+from oneshotd.store.soundness import fault_in
 
 #: Events a segment holds at most: the grain of pruning, and of what a scrape reads too much.
 SEGMENT_EVENTS = 2000
@@ -256,6 +257,8 @@ def _decode(
             values = [value or None for value in value_text.split("\n")]
         if not len(values) == len(ats) == count:
             raise corrupt(f"the columns of segment {first} differ in length")
+        if fault := fault_in(series_text, (clock_at,) if packed is None else ats):
+            raise corrupt(f"segment {first} {fault}")
         return Segment(first=first, series=series, values=values, ats=ats)
     except (TypeError, AttributeError) as error:  # SQLite gives back whatever type it finds
         raise corrupt(f"segment {first} is nonsense") from error

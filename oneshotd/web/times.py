@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 _MS = re.compile(r"[0-9]{12,15}")
 # `date +%s` and `time.time()`; as milliseconds, up to eleven digits would be the years 1970 to 1973.
 _SECONDS = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?")
@@ -17,7 +18,8 @@ _DATE_TIME = re.compile(
 
 
 def rfc3339(ms: int) -> str:
-    """``2026-11-22T22:15:00.250Z``, of Unix milliseconds."""
+    """``2026-11-22T22:15:00.250Z``, of Unix milliseconds; of the nearest time that has this form."""
+    ms = min(max(ms, _FIRST), _LAST)
     return (_EPOCH + ms * _MILLISECOND).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 

@@ -79,3 +79,8 @@ def test_samples_by_columns_are_a_sequence_of_samples() -> None:
     assert counts == samples == list(counts)
     assert (counts[1], counts[1:], len(counts)) == (samples[1], samples[1:], 2)
     assert counts != samples[:1] and counts != "ab" and counts != 2
+
+
+def test_a_text_that_no_daemon_wrote_is_read_all_the_same() -> None:
+    """The page and the API failed on a rotted file."""
+    assert labels_of(r'm{a="\t\\\l",b="\n"}') == {"a": "\\t\\\\l", "b": "\n"}

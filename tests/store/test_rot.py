@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ from store.pump import Pump
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.event import Group, NewEvent, labels_of
 from oneshotd.core.scraper import Visit
+from oneshotd.core.selection import Selection
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.sqlite import SQLiteStore
+from oneshotd.web.times import rfc3339
 
 PAGE = 4096
+#: As `core.event.escape` writes them.
+ESCAPES = r"\n\"\\"
 
 
 @cache
@@ -34,7 +40,7 @@ def sound() -> bytes:
         for start in range(0, 600, 40):
             events = [
                 NewEvent(
-                    f'm{{n="{n}",pad="{"x" * 40}"}}',
+                    f'm{{n="{n}",pad="{"x" * 30}{ESCAPES}"}}',
                     str(n) if n % 2 else None,
                     f"key-{n}" if n % 5 == 0 else None,
                 )
@@ -69,6 +75,10 @@ def use(store: SQLiteStore, pump: Pump) -> list[str]:
             ask("settle", partial(store.settle, token, True, pending.end, (), gone))
             store.release(token)
     ask("events", lambda: store.events(0, {"n": "5"}, 100))
+    page = ask("recent", lambda: store.recent(Selection(where={"n": "7"}), None, 100))
+    if page is not None:
+        for event in page.events:
+            assert labels_of(event.series) and rfc3339(event.at)
     ask("census", store.census)
     ask("prune", store.prune)
     return refused
@@ -151,3 +161,43 @@ def test_a_text_that_has_rotted_counts_as_corrupt(byte: bytes) -> None:
     data = bytearray(sound())
     data[data.index(b"\nm{n=")] = byte[0]
     assert outcome(bytes(data)) == "moved aside"
+
+
+@pytest.mark.parametrize("find", [bytes.find, bytes.rfind], ids=["of an owed event", "of the log"])
+@pytest.mark.parametrize("escape", [0, 2, 4])
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_in_an_escape_is_found(
+    find: Callable[[bytes, bytes], int], escape: int, bit: int
+) -> None:
+    """A scraper would refuse the whole response that the event is in, and the page and the API failed."""
+    data = bytearray(sound())
+    at = find(sound(), ESCAPES.encode()) + escape + 1
+    data[at] ^= 1 << bit
+    broken = chr(data[at]) not in '\\n"'
+    result = outcome(bytes(data))
+    if broken:
+        assert result == "moved aside"
+    else:
+        assert expected(result), result
+
+
+@pytest.mark.parametrize("column", ["clock_at", "ats", "seen_at"])
+@pytest.mark.parametrize("wrong", [-1, 1 << 62])
+def test_a_time_that_no_calendar_has_is_found(tmp_path: Path, column: str, wrong: int) -> None:
+    """The page and the API would fail on it."""
+    path = tmp_path / "store"
+    path.write_bytes(sound())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        if column == "ats":
+            connection.execute(
+                "UPDATE segment SET ats = ? || zeroblob(8 * count - 8) WHERE first = 1",
+                (wrong.to_bytes(8, "little", signed=True),),
+            )
+            connection.execute("UPDATE segment SET ats = CAST(ats AS BLOB) WHERE first = 1")
+        elif column == "seen_at":
+            connection.execute("UPDATE scraper SET seen_at = ?", (wrong,))
+        else:
+            connection.execute("UPDATE segment SET clock_at = ?, ats = NULL WHERE first = 1", (wrong,))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert outcome(path.read_bytes()) == "moved aside"
