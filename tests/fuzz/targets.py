@@ -11,16 +11,22 @@ from fuzz.response import RULES, check
 
 from oneshotd.core.event import NewEvent
 from oneshotd.core.number import canonical
+from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import (
     MAX_KEY_BYTES,
     idempotency_key,
+    line_count,
     parse_datagram,
     parse_json,
+    parse_json_event,
     parse_line,
     parse_lines,
     parse_ndjson,
+    parse_plain_datagrams,
     parse_query,
 )
+from oneshotd.emit_line import fault
+from oneshotd.emit_line import line as emit_line
 from oneshotd.errors import REASONS, Refused
 
 
@@ -68,14 +74,43 @@ def query(data: bytes) -> list[NewEvent]:
 
 
 def datagram(data: bytes) -> int:
-    """Good lines do not suffer from bad ones."""
+    """Good lines do not suffer from bad ones, and the fast parser says what the grammar says."""
     events, refusals = parse_datagram(data, rules=RULES)
     for refused in refusals:
         check_refusal(refused)
-    lines = [line for line in data.split(b"\n") if line.removesuffix(b"\r") and not line.isspace()]
-    assert len(events) + len(refusals) == len(lines)
+    # isspace() knows no NUL, rstrip() no VT and FF.
+    kept = (line.rstrip(b" \t\r\0") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+    assert len(events) + len(refusals) == sum(1 for line in kept if line and not line.isspace())
+    assert line_count(data) == len(events) + len(refusals)
+    for ordinary in (_quick, Ordinary(RULES)):
+        same, refused_too = parse_datagram(data, rules=RULES, ordinary=ordinary)
+        assert list(same) == list(events)
+        assert [each.text for each in refused_too] == [each.text for each in refusals]
+    together = parse_plain_datagrams([data, data], _quick)
+    assert together is None or list(together) == [*events, *events]
     check(events)
     return len(events)
+
+
+_quick = Ordinary(RULES)
+
+
+def emitted(data: bytes) -> int:
+    """What the emitter would hold back over UDP is refused here, and what it makes is taken."""
+    why = fault(data)
+    try:
+        parse_line(data, rules=RULES)
+        taken = 1
+    except Refused:
+        taken = 0
+    assert not taken or why is None
+    try:
+        pairs = [pair.partition(b"=")[::2] for pair in data.split(b"&")]
+        made = emit_line([(name.decode(), text.decode()) for name, text in pairs])
+    except ValueError:
+        return taken
+    assert fault(made) is None
+    return 1
 
 
 def key(data: bytes) -> int:
@@ -107,7 +142,15 @@ TARGETS = {
     "query": Target(refusing(query), (b"\0".join(words.LINES[:2]),), _query),
     "lines": Target(refusing(lambda data: parse_lines(data, rules=RULES)), _lines, _query),
     "datagram": Target(datagram, _lines, _query),
-    "json": Target(refusing(lambda data: parse_json(data, rules=RULES)), (words.ARRAY,), words.JSON_WORDS),
+    "emitted": Target(emitted, words.LINES, _query),
+    "json": Target(
+        refusing(lambda data: parse_json(data, rules=RULES)),
+        (words.ARRAY, *words.OBJECTS),
+        words.JSON_WORDS,
+    ),
+    "object": Target(
+        refusing(lambda data: [parse_json_event(b"x=1", data, rules=RULES)]), words.OBJECTS, words.JSON_WORDS
+    ),
     "ndjson": Target(
         refusing(lambda data: parse_ndjson(data, rules=RULES)),
         (b"\n".join(words.OBJECTS),),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from foreign_lines import FOREIGN
+
 ESCAPES = (
     b"%00 %0A %0a %0D %22 %25 %26 %2B %3D %5C %5c %C3%A9 %E2%80%A8 %EF%BB%BF %F0%9F%98%80 %FF %C0%80"
     b" %ED%A0%80 \xef\xbb\xbf \xe2\x80\xa8"
@@ -20,8 +22,13 @@ NUMBERS = (
 )
 NO_NUMBERS = b"1e309 0x1p-2 1_0 -nan 1e 0b1 Inf1".split(b" ")
 
+#: What other formats are told by, and what editors and C buffers leave around a line.
+FOREIGN_WORDS = (
+    *b"<13> _e{5,3}: _sc| :1|c |#env= |@0.5 |ms , ; | < { } export # HELP _sum /event? http:// HTTP/".split(),
+    *(b" ", b"\t", b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"a\0", b"\0a", b"\r\0", b" \n", b"\0\n"),
+)
 QUERY_WORDS = (
-    *(*ESCAPES, *NAMES, *NUMBERS, *NO_NUMBERS),
+    *(*ESCAPES, *NAMES, *NUMBERS, *NO_NUMBERS, *FOREIGN_WORDS, *(line for line, _ in FOREIGN)),
     *(b"=", b"&", b"&&", b"+", b"%", b"\r", b"\n", b"\0", b"\\", b'"'),
 )
 JSON_WORDS = (
@@ -69,6 +76,7 @@ HTTP_WORDS = (
 
 LINES = (
     b"type=deploy&version=1.2",
+    b"text=<13>Nov 27 web1 app: a=b&kubernetes.io/name=x&value= 1 ",
     b"__name__=backup&result=failed&value=37.5&__id__=7f3",
     b"m=%0A%22%5C%00+x&1st=\xc3\xa9&a-b=",
     b"value= 1e+3&le=0.5&quantile=0.9",
@@ -94,6 +102,7 @@ REQUESTS = (
     b"\1" + request(b"POST /events", b"Content-Type: text/plain", body=b"\n".join(LINES)),
     b"\7" + request(b"POST /events", b"Content-Type: application/x-ndjson", body=b"\n".join(OBJECTS)),
     b"\0" + request(b"POST /events", b"Content-Type: application/json", body=ARRAY),
+    b"\0" + request(b"POST /event?x=1", b"Content-Type: application/json", body=OBJECTS[0]),
     b"\0" + request(b"POST /event?a=1", b'Idempotency-Key: "k"', b"Content-Type:", body=b"b=2"),
     b"\0" + request(b"POST /events", b"Transfer-Encoding: chunked") + b"6\r\ntype=a\r\n0\r\n\r\n",
     b"\0" + request(b"GET /metrics?scraper=ann&limit=7", b"X-Prometheus-Scrape-Timeout-Seconds: 5"),
