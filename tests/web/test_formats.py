@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failures_logged, request
 
 from oneshotd.core.abilities import Timestamps
+from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import Format
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
@@ -51,7 +52,7 @@ class Deliveries(FakeDelivery):
     async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
         return self._shipment(wanted)
 
-    async def look(self, visit: Visit, wanted: Wanted) -> Shown:
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
         return self._shipment(wanted)
 
     def _shipment(self, wanted: Wanted) -> Delivered:

@@ -296,7 +296,7 @@ async def test_who_hangs_up_while_the_store_works_gets_it_with_the_next_scrape(
         scraper.ask()
         await until(lambda: house.reserved == 1, lambda: "nothing is reserved")
         scraper.close()
-        await until(lambda: all(c._peer_finished for c in house.site._channels), lambda: "no FIN")
+        await until(lambda: all(c.peer_finished for c in house.site._channels), lambda: "no FIN")
         house.store.gate = None
         gate.callback(None)
         await house.fate("returned")
