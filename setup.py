@@ -43,6 +43,7 @@ setup(
         "twisted.plugins",
     ],
     package_data={
+        "oneshotd": ["py.typed"],
         "oneshotd.store": ["schema/*.sql"],
         "oneshotd.web.assets": ["*.css", "*.js", "*.svg", "*.xml"],
     },
