@@ -18,7 +18,7 @@ from oneshotd.core.selection import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.looks import OnlyLooks
-from oneshotd.store.interface import IStore, ScraperStatus
+from oneshotd.store.interface import ClockCorrected, IStore, ScraperStatus
 from oneshotd.telemetry import Tally, Telemetry
 
 T = TypeVar("T")
@@ -118,11 +118,13 @@ class Survey:
     :param scrapers: everyone who is known, by name.
     :param lost: scraper -> reason -> events missed; for a day also of those that are no longer known.
     :param only_looks: identities, known or not, that get only looks.
+    :param clock: the last correction of a clock that was ahead, for a hold after it.
     """
 
     scrapers: list[ScraperSeen]
     lost: Mapping[str, Mapping[str, int]]
     only_looks: Sequence[OnlyLooks] = ()
+    clock: ClockCorrected | None = None
 
 
 class Reading:
@@ -196,6 +198,7 @@ class Reading:
             scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
             lost=lost,
             only_looks=self._telemetry.looks.only(now),
+            clock=census.clock,
         )
 
     async def _patiently(self, asked: Deferred[T]) -> T:

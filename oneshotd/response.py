@@ -59,6 +59,7 @@ def respond(
         past=reservation.past,
         now_ms=now_ms,
         shown=shown,
+        ahead=reservation.ahead,
     )
     if not planned.samples and not samples:
         own, _ = telemetry.render(census, wanted.format, limit)  # a response is never empty

@@ -42,7 +42,7 @@ DOORS = ("http", "http_bulk", "udp")
 SCRAPES = ("events", "empty", "busy", "look", "too_many")
 
 #: Why a scraper missed an event (`store.interface.Census.lost`).
-LOSSES = ("away", "log full")
+LOSSES = ("away", "log full", "clock")
 
 #: Upper bounds in seconds: scrape intervals and the default hold lie between them.
 DELIVERY_BOUNDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600)

@@ -9,6 +9,7 @@ and value, so that a scraper that did read it can tell. A sample's time moves on
 
 * up to the *edge*, `SAFE_AGE` before now: scrapers drop what is much older;
 * up to the *floor*, before which this scraper has other samples already;
+* past what this scraper has of its series from a clock that was ahead (`core/ahead.py`);
 * past the samples of its series that were moved so; they still ascend, a millisecond apart.
 
 The floor follows what was moved: the next response begins after it.
@@ -47,6 +48,7 @@ def plan_event_time(
     several: bool,
     floor: int = 0,
     shown: Mapping[str, int] = _NONE,
+    ahead: Mapping[str, int] = _NONE,
 ) -> Plan:
     """Plan one response in event-time mode; where the walk ends is as in `sampling.plan`.
 
@@ -55,8 +57,11 @@ def plan_event_time(
     :param floor: no sample is earlier (Unix ms): `Plan.floor` of this scraper's last delivery,
         or a millisecond after its last response in the other mode.
     :param shown: see `shown_after`; nothing needs it where `several`.
+    :param ahead: series -> time of the latest sample that this scraper has of it, where a clock that
+        was ahead has given that (`core/ahead.py`): the next one is later, and waits until the clock is.
     """
-    walk = _Walk(several, max(now_ms - SAFE_AGE, floor), now_ms + MAX_AHEAD, Room(caps), shown)
+    walk = _Walk(several, max(now_ms - SAFE_AGE, floor), now_ms + MAX_AHEAD, Room(caps), shown, ahead)
+    walk.closed.update(series for series, at in ahead.items() if at >= now_ms)
     owed = pending.owed
     rows = walked = readable(pending)
     waiting: list[int] = []
@@ -74,6 +79,7 @@ def plan_event_time(
         floor=max(floor, walk.moved + 1),
         latest=max(walk.times.values(), default=0),
         counted=walk.counted,
+        moved=walk.moved_series,
     )
 
 
@@ -102,16 +108,25 @@ class _Walk:
     :ivar counted: series -> `at` of the last event in its sample, where that is a count.
     :ivar closed: series whose next events wait.
     :ivar moved: the latest time to which an event was moved.
+    :ivar moved_series: series -> the latest time to which one of its events was moved.
     :ivar full: there was no room for one more sample.
     """
 
     def __init__(
-        self, several: bool, bottom: int, horizon: int, room: Room, shown: Mapping[str, int]
+        self,
+        several: bool,
+        bottom: int,
+        horizon: int,
+        room: Room,
+        shown: Mapping[str, int],
+        ahead: Mapping[str, int],
     ) -> None:
         self.times: dict[str, int] = {}
         self.counted: dict[str, int] = {}
         self.closed: set[str] = set()
         self.moved = -1
+        self.moved_series: dict[str, int] = {}
+        self._ahead = ahead
         self.full = False
         self._several = several
         self._bottom = bottom
@@ -124,6 +139,8 @@ class _Walk:
     def show(self, series: str, value: str | None, at: int) -> bool:
         """Take the event into the response, if it goes there."""
         time = at if at > self._bottom else self._bottom
+        if self._ahead:
+            time = max(time, self._ahead.get(series, -1) + 1)
         if self._several and time <= self.times.get(series, -1):
             time = self.times[series] + 1
         if time > self._horizon or series in self.closed:
@@ -146,8 +163,9 @@ class _Walk:
         if series in self._counts:
             self.counted[series] = at
         self.times[series] = time
-        if time != at and time > self.moved:
-            self.moved = time
+        if time != at:
+            self.moved_series[series] = time
+            self.moved = max(self.moved, time)
         return True
 
     def _open(self, sample: Sample) -> bool:

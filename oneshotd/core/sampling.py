@@ -22,7 +22,7 @@ planning changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from itertools import compress
 
 from attrs import field, frozen, validators
@@ -72,6 +72,8 @@ class Plan:
     :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
     :param counted: event-time mode, where a scraper takes one sample a series: series -> `at` of
         the last event that is counted in its sample.
+    :param moved: event-time mode: series -> time (Unix ms) of its last sample, where that is not the
+        time of its event.
     """
 
     samples: Sequence[Sample]
@@ -84,6 +86,7 @@ class Plan:
     floor: int = 0
     latest: int = 0
     counted: Mapping[str, int] = field(factory=dict)
+    moved: Mapping[str, int] = field(factory=dict)
 
     @property
     def events(self) -> int:
@@ -123,16 +126,18 @@ def readable(pending: Pending) -> int:
     return pending.owed if pending.owed < pending.owed_total else len(pending)
 
 
-def plan(pending: Pending, caps: Caps) -> Plan:
+def plan(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
     """Plan one response in scrape-time mode.
+
+    :param blocked: series whose events wait (`core/ahead.py`).
 
     The walk ends before the event whose sample does not fit any more, or that would have to be
     owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
     """
-    return _all_counted(pending, caps) or _walk(pending, caps)
+    return (None if blocked else _all_counted(pending, caps)) or _walk(pending, caps, blocked)
 
 
-def _walk(pending: Pending, caps: Caps) -> Plan:
+def _walk(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
     owed = pending.owed
     rows = walked = readable(pending)
     room = Room(caps)
@@ -141,7 +146,7 @@ def _walk(pending: Pending, caps: Caps) -> Plan:
     closed: set[str] = set()
     waiting: list[int] = []
     for row, series, value in zip(range(rows), pending.series, pending.values, strict=False):
-        if series not in counts:
+        if series not in counts and series not in blocked:
             if not room.take(series, line_size(series, COUNT if value is None else value)):
                 walked = row
                 break
@@ -149,7 +154,7 @@ def _walk(pending: Pending, caps: Caps) -> Plan:
             if value is not None:
                 valued[series] = value
                 closed.add(series)
-        elif value is None and series not in closed:
+        elif value is None and series not in closed and series not in blocked:
             counts[series] += 1
         elif row >= owed and len(waiting) >= caps.owed:  # waiting: all that would be owed
             walked = row

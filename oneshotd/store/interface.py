@@ -22,6 +22,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
+from oneshotd.core.ahead import NOT_AHEAD, Ahead
 from oneshotd.core.event import Event, Group, Pending
 from oneshotd.core.scraper import Visit
 from oneshotd.core.selection import Selection
@@ -52,6 +53,18 @@ class Conflict:
 
 
 @frozen(kw_only=True)
+class ClockCorrected:
+    """The wall clock was ahead and was set back.
+
+    :param at: Unix ms, by the clock as it was then.
+    :param seconds: how far ahead.
+    """
+
+    at: int
+    seconds: float
+
+
+@frozen(kw_only=True)
 class Reservation:
     """Events set aside for one scrape response.
 
@@ -60,6 +73,7 @@ class Reservation:
     :param busy: why there are no events here: another delivery to this scraper is under way
         ("in flight"), or there are too many scrapers ("too many"); None otherwise.
     :param past: what the scraper has been shown so far.
+    :param ahead: what it was shown while the clock was ahead.
     """
 
     token: int | None
@@ -67,6 +81,7 @@ class Reservation:
     remaining: int = 0
     busy: str | None = None
     past: Past = NOTHING_SHOWN
+    ahead: Ahead = NOT_AHEAD
 
 
 class Settled(Enum):
@@ -113,6 +128,7 @@ class Census:
     :param size: bytes of the held events' text.
     :param head: seq of the newest event ever accepted.
     :param lost: (scraper, reason) -> events missed, retired scrapers included for a day.
+    :param clock: the last correction of a clock that was ahead, for a hold after it.
     """
 
     events: int
@@ -120,6 +136,7 @@ class Census:
     head: int
     scrapers: tuple[ScraperStatus, ...]
     lost: Mapping[tuple[str, str], int]
+    clock: ClockCorrected | None = None
 
 
 @frozen(kw_only=True)

@@ -91,6 +91,11 @@ class Leases:
         """The lease with this token, lapsed or not, as long as nobody took its place."""
         return self._by_token.get(token)
 
+    @property
+    def last(self) -> int:
+        """The token that was granted last."""
+        return self._last
+
     def grant(
         self,
         scraper: str,

@@ -12,14 +12,24 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from types import MappingProxyType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from oneshotd.core.ahead import Ahead
 from oneshotd.core.event import Event, Group, NewEvent, Pending, Plain, labels_of
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import Visit
 from oneshotd.core.timeline import Past
 from oneshotd.store.clock import Clock, Times
-from oneshotd.store.interface import Census, Conflict, Reservation, ScraperStatus, Settled, Stored
+from oneshotd.store.correction import Correction, correct, late, lowered, redated
+from oneshotd.store.interface import (
+    Census,
+    ClockCorrected,
+    Conflict,
+    Reservation,
+    ScraperStatus,
+    Settled,
+    Stored,
+)
 from oneshotd.store.keys import KeyTable, Known, digest_of
 from oneshotd.store.leases import Leases
 from oneshotd.store.scrapers import Scraper, ScraperTable
@@ -65,6 +75,8 @@ class Ledger:
         self._unseen = 0
         self._monotonic = clock.monotonic
         self._now_at = 0
+        self._correction: Correction | None = None
+        self._unsaid = False  # the correction, in the log
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the head of the log and the scrapers from disk."""
@@ -87,8 +99,16 @@ class Ledger:
 
     def begin(self) -> None:
         """A transaction begins: one time of acceptance holds for all of it."""
-        self._now_at = self.times.at()
         self.scrapers.begin()
+        if self.times.is_wrong:
+            self._correction, self._unsaid = correct(self), True
+        self._now_at = self.times.at()
+
+    def committed(self) -> None:
+        """The transaction is on disk: say what is to be said of it."""
+        if self._unsaid and self._correction is not None:
+            self._correction.log()
+            self._unsaid = False
 
     def flush(self) -> None:
         """Write what was appended; before the log is read, and before the commit."""
@@ -213,6 +233,7 @@ class Ledger:
             pending=pending,
             remaining=self.head - pending.cursor + scraper.owed - len(pending),
             past=scraper.past,
+            ahead=Ahead(times=scraper.ahead, hold_ms=int(self.limits.hold * 1000)),
         )
 
     def _newcomer(self, visit: Visit) -> Scraper:
@@ -300,11 +321,15 @@ class Ledger:
         owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
         lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
         newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
+        corrected = self._corrected_since(token)
+        if corrected is not None:
+            newly, gone = redated(newly, corrected), redated(gone, corrected)
         self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
         was_live = scraper.live
         before = scraper.cursor, scraper.timed, scraper.past
         scraper.cursor = cursor
-        scraper.past = past or scraper.past
+        if past is not None:
+            scraper.past = self._note_moved(scraper, past, corrected)
         scraper.timed = lease.timed  # a scrape without the header counts once the habit has lapsed
         scraper.answered += 1
         changed = before != (scraper.cursor, scraper.timed, scraper.past)
@@ -313,9 +338,26 @@ class Ledger:
             self.scrapers.unowe(scraper, [event.seq for event in gone])
             self.scrapers.owe(scraper, newly)
             self.scrapers.write(scraper)
+        if corrected is not None:
+            late(self, corrected, scraper, lease, {*newly_owed, *chain.from_iterable(lost.values())})
         for reason, events in missed.items():
             self.scrapers.lose(scraper.name, reason, events, self.times.up())
         return Settled.SETTLED
+
+    def _note_moved(self, scraper: Scraper, past: Past, corrected: Correction | None) -> Past:
+        """Keep the times to which samples were moved; what remains is the row's."""
+        if past.moved:
+            self.scrapers.show(scraper, past.moved, self.times.up(), ahead=False)
+            past = evolve(past, moved={})
+        if corrected is None:
+            return past
+        self.scrapers.mark_ahead(corrected.at)
+        return lowered(past, corrected.at)
+
+    def _corrected_since(self, token: int) -> Correction | None:
+        """The correction of the clock since this reservation."""
+        correction = self._correction
+        return correction if correction is not None and token <= correction.token else None
 
     def revoke(self, token: int) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
@@ -324,8 +366,14 @@ class Ledger:
             return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
         scraper = self.scrapers.by_name[lease.scraper]
         self.scrapers.unowe(scraper, lease.newly_owed)
-        self.scrapers.owe(scraper, lease.went_out)
-        scraper.cursor, scraper.past = lease.cursor, lease.past
+        corrected = self._corrected_since(token)
+        if corrected is None:
+            self.scrapers.owe(scraper, lease.went_out)
+            scraper.past = lease.past
+        else:
+            self.scrapers.owe(scraper, redated(list(lease.went_out), corrected))
+            scraper.past = lowered(lease.past, corrected.at)
+        scraper.cursor = lease.cursor
         scraper.answered = lease.answered  # its own answer may not have been written, and be gone
         self.scrapers.write(scraper)
         for reason, events in lease.lost.items():
@@ -357,7 +405,14 @@ class Ledger:
             scrapers=tuple(
                 self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
             ),
+            clock=self._recent_correction(),
         )
+
+    def _recent_correction(self) -> ClockCorrected | None:
+        correction = self._correction
+        if correction is None or correction.up < self.edge(self.limits.hold):
+            return None
+        return correction.shown
 
     def pending_count(self, scraper: Scraper) -> int:
         """Events that the scraper has to come."""
@@ -371,7 +426,7 @@ class Ledger:
             cursor=scraper.cursor,
             pending=pending,
             owed=scraper.owed,
-            seen_at=scraper.seen_at,
+            seen_at=self._seen_at(scraper),
             answered=scraper.answered,
             timed=scraper.timed,
             named=scraper.named,
@@ -379,6 +434,12 @@ class Ledger:
             oldest_at=self._oldest_at(scraper) if pending else None,
             lost=lost,
         )
+
+    def _seen_at(self, scraper: Scraper) -> int:
+        # By up-time where that can be told: the wall clock may have been set since.
+        if scraper.name in self.scrapers.here:
+            return self.times.ago(scraper.seen_up)
+        return self.times.past(scraper.seen_at)
 
     def _oldest_at(self, scraper: Scraper) -> int | None:
         owed = self.scrapers.owed(scraper) if scraper.owed else iter(())

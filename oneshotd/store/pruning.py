@@ -36,6 +36,7 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     more = ledger.keys.forget(edge, ledger.limits.max_keys, KEYS_A_TURN)
     more = _drop_held_long_enough(ledger, edge) or more
     ledger.last_words()
+    ledger.scrapers.forget_shown(edge, ledger.times.at() - int(ledger.limits.hold * 1000))
     connection.execute(
         "DELETE FROM loss WHERE up < ? AND scraper NOT IN (SELECT name FROM scraper)",
         (ledger.edge(LOSS_KEPT),),

@@ -6,9 +6,9 @@ At most `MAX_SCRAPERS` rows, each some hundred bytes; what a scraper is owed sta
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from attrs import define
+from attrs import define, field
 
 from oneshotd.core.event import Event
 from oneshotd.core.scraper import LIVE_AFTER, MAX_SCRAPERS, Visit
@@ -19,7 +19,10 @@ from oneshotd.store.soundness import fault_in
 
 @define(kw_only=True)
 class Scraper:
-    """A row of the table `scraper`, and how many events it is owed."""
+    """A row of the table `scraper`, and how many events it is owed.
+
+    :ivar ahead: series -> time (Unix ms) of its latest sample, where a clock that was ahead gave it.
+    """
 
     id: int
     name: str
@@ -31,6 +34,7 @@ class Scraper:
     seen_at: int
     past: Past = NOTHING_SHOWN
     owed: int = 0
+    ahead: Mapping[str, int] = field(factory=dict)
 
     @property
     def live(self) -> bool:
@@ -43,6 +47,8 @@ class ScraperTable:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Scraper] = {}
+        #: Who was seen since the daemon's start.
+        self.here: set[str] = set()
         self._seen: set[str] = set()
         self._written: set[str] = set()  # whose visits this transaction brings to disk
 
@@ -85,10 +91,45 @@ class ScraperTable:
                 latest,
             ) in rows
         }
+        self._load_ahead()
         self._seen &= self.by_name.keys()
         for before in seen:
             if before.name in self._seen:
                 self.saw(self.by_name[before.name], before.seen_up, before.seen_at)
+
+    def _load_ahead(self) -> None:
+        ahead: dict[int, dict[str, int]] = {}
+        rows = self._connection.execute("SELECT scraper, series, at FROM shown WHERE ahead = 1")
+        for number, series, at in rows:
+            ahead.setdefault(number, {})[series] = at
+        for scraper in self.by_name.values():
+            scraper.ahead = ahead.get(scraper.id, {})
+
+    def show(self, scraper: Scraper, times: Mapping[str, int], up: int, ahead: bool) -> None:
+        """Note the times of the latest samples of some series.
+
+        :param up: up-time, ms.
+        :param ahead: they are ahead of the clock.
+        """
+        self._connection.executemany(
+            "INSERT INTO shown VALUES (?, ?, ?, ?, ?) ON CONFLICT (scraper, series) DO UPDATE"
+            " SET at = max(at, excluded.at), up = excluded.up, ahead = max(ahead, excluded.ahead)",
+            [(scraper.id, series, at, up, ahead) for series, at in times.items()],
+        )
+        if ahead:
+            latest = {series: max(at, scraper.ahead.get(series, at)) for series, at in times.items()}
+            scraper.ahead = {**scraper.ahead, **latest}
+
+    def mark_ahead(self, now: int) -> None:
+        """What was shown beyond this time (Unix ms) is ahead of the clock."""
+        self._connection.execute("UPDATE shown SET ahead = 1 WHERE at > ?", (now,))
+        self._load_ahead()
+
+    def forget_shown(self, up: int, now: int) -> None:
+        """Drop what is older than this up-time and behind the clock since this time (Unix ms)."""
+        gone = self._connection.execute("DELETE FROM shown WHERE up < ? AND at < ?", (up, now)).rowcount
+        if gone and any(scraper.ahead for scraper in self.by_name.values()):
+            self._load_ahead()
 
     def live(self) -> Iterator[Scraper]:
         """Those whom events wait for."""
@@ -141,6 +182,7 @@ class ScraperTable:
         """Note a visit; it comes to disk with `write_seen`, never by a commit of its own."""
         scraper.seen_up, scraper.seen_at = up, at
         self._seen.add(scraper.name)
+        self.here.add(scraper.name)
 
     def write_seen(self) -> None:
         """Bring the visits noted so far to disk."""
@@ -156,8 +198,10 @@ class ScraperTable:
     def delete(self, scraper: Scraper) -> None:
         """Forget a scraper and what it is owed."""
         self._connection.execute("DELETE FROM owed WHERE scraper = ?", (scraper.id,))
+        self._connection.execute("DELETE FROM shown WHERE scraper = ?", (scraper.id,))
         self._connection.execute("DELETE FROM scraper WHERE id = ?", (scraper.id,))
         del self.by_name[scraper.name]
+        self.here.discard(scraper.name)
 
     def owe(self, scraper: Scraper, events: Sequence[Event]) -> None:
         """Keep copies of events that the scraper has yet to get."""

@@ -179,6 +179,39 @@ def read(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
         yield segment
 
 
+def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
+    """The segments behind which an `at` is later than this time (Unix ms), ascending."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM segment WHERE latest_at > ? ORDER BY first", (after,)
+    )
+    return (_decode(*row) for row in rows)
+
+
+def redate(connection: sqlite3.Connection, now: int) -> dict[int, int]:
+    """Set every `at` that is later than this time (Unix ms) to what follows it, a millisecond apart
+    within a series; seq -> new `at`."""
+    ats: dict[int, int] = {}
+    last: dict[str, int] = {}
+    latest = now
+    firsts = connection.execute("SELECT first FROM segment WHERE latest_at > ? ORDER BY first", (now,))
+    for (first,) in firsts.fetchall():
+        row = connection.execute(f"SELECT {_COLUMNS} FROM segment WHERE first = ?", (first,)).fetchone()
+        segment = _decode(*row)
+        new = []
+        for event in segment.events():
+            at = event.at
+            if at > now:
+                at = last[event.series] = last.get(event.series, now) + 1
+                ats[event.seq] = at
+            new.append(at)
+        latest = max(latest, *new)
+        connection.execute(
+            "UPDATE segment SET clock_at = min(clock_at, ?), latest_at = ?, ats = ? WHERE first = ?",
+            (now, latest, _pack(new), first),
+        )
+    return ats
+
+
 def read_back(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Segment, int]]:
     """The log up to seq `end`, newest segment first, each with the greatest `at` up to its end."""
     cursor = connection.execute(

@@ -126,9 +126,11 @@ class Board:
         hour: Hour | None = None
         lost: Mapping[str, Mapping[str, int]] = {}
         only_looks: Sequence[OnlyLooks] = ()
+        clock = None
         try:
             survey = await self.reading.survey()
-            scrapers, lost, only_looks = survey.scrapers, survey.lost, survey.only_looks
+            scrapers, lost = survey.scrapers, survey.lost
+            only_looks, clock = survey.only_looks, survey.clock
             hour = await self._hour.look(now)
         except (OneshotError, Refused):
             pass  # the page says that it could not be read; why, the problem does
@@ -137,7 +139,13 @@ class Board:
             now=now,
             problem=problem,
             warnings=warnings(
-                listed, now=now, hold=self.hold, problem=problem, lost=lost, only_looks=only_looks
+                listed,
+                now=now,
+                hold=self.hold,
+                problem=problem,
+                lost=lost,
+                only_looks=only_looks,
+                clock=clock,
             ),
             scrapers=None if scrapers is None else tuple(listed[:MAX_SCRAPERS_SHOWN]),
             unlisted=max(0, len(listed) - MAX_SCRAPERS_SHOWN),

@@ -64,6 +64,7 @@ class LastHour:
     _oldest: int | None = field(default=None, init=False)
     _since: int = field(default=0, init=False)
     _whole: bool = field(default=False, init=False)
+    _now: int = field(default=0, init=False)
 
     async def look(self, now: int) -> Hour:
         """Bring it up to date.
@@ -72,10 +73,18 @@ class LastHour:
         :raises OneshotError: what the reading raises; what was counted stands.
         """
         start = (now // MINUTE - MINUTES + 1) * MINUTE
+        if now < self._now - MINUTE:
+            self._begin_anew()  # the clock was set back, and the log may have other times now
+        self._now = now
         pages = await self._take_new(start)
         if pages == 1 and not self._whole:
             await self._take_older(start)
         return self._hour(start)
+
+    def _begin_anew(self) -> None:
+        self._minutes.clear()
+        self._types.clear()
+        self._newest, self._oldest, self._since, self._whole = 0, None, 0, False
 
     async def _take_new(self, start: int) -> int:
         """Count what has come since the last look; gives the pages that it took."""

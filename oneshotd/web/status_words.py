@@ -12,6 +12,8 @@ from attrs import frozen
 from oneshotd.core.scraper import MAX_SCRAPERS
 from oneshotd.looks import OnlyLooks
 from oneshotd.reading import ScraperSeen
+from oneshotd.store.interface import ClockCorrected
+from oneshotd.web.times import rfc3339
 
 #: A live scraper is late after so many of its own intervals, but not before `LATE_SECONDS`; one
 #: whose interval is not known yet, after `LATE_UNKNOWN` seconds.
@@ -25,6 +27,7 @@ MAX_WARNINGS = 12
 _LOST = {
     "away": "while it stayed away for longer than events are kept",
     "log full": "because the log was full",
+    "clock": "because it has later samples of their series, from when the clock was ahead",
 }
 
 
@@ -79,6 +82,7 @@ def warnings(
     problem: str | None,
     lost: Mapping[str, Mapping[str, int]],
     only_looks: Sequence[OnlyLooks] = (),
+    clock: ClockCorrected | None = None,
 ) -> tuple[Concern, ...]:
     """What needs a look, the worst first.
 
@@ -87,8 +91,17 @@ def warnings(
     :param problem: why the daemon is not ready, or None.
     :param lost: scraper -> reason -> events missed, also of those that are no longer known.
     :param only_looks: identities that get only looks.
+    :param clock: the last correction of a clock that was ahead.
     """
     found = [Concern(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
+    if clock is not None:
+        found.append(
+            Concern(
+                text=f"The clock was {spoken(clock.seconds)} ahead and was set right at {rfc3339(clock.at)}."
+                " With timestamps=event, events of a series wait for a scraper that has a later sample of"
+                " it, and are lost to it where that would take longer than events are kept."
+            )
+        )
     for scraper in scrapers:
         found += _of_scraper(scraper, now, hold)
     for name in sorted(lost.keys() - {scraper.name for scraper in scrapers}):

@@ -106,8 +106,8 @@ def test_all_is_well_and_nothing_is_said() -> None:
             " than events are kept and 1 because the log was full.",
         ),
         (
-            {"lost": {"clock": 2}},
-            "192.0.2.7 Prometheus has missed 2 events for good: 2 for the reason “clock”.",
+            {"lost": {"odd": 2}},
+            "192.0.2.7 Prometheus has missed 2 events for good: 2 for the reason “odd”.",
         ),
     ],
 )

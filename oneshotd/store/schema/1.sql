@@ -7,7 +7,7 @@ CREATE TABLE state (
     pruned      INTEGER NOT NULL,  -- highest seq that has been dropped; the log begins after it
     pruned_size INTEGER NOT NULL,  -- value of segment.total_size up to there, bytes
     now_up      INTEGER NOT NULL,  -- up-time when this row was written
-    clock_at    INTEGER NOT NULL,  -- no acceptance time after a restart is earlier than this
+    clock_at    INTEGER NOT NULL,  -- no acceptance time after a restart is earlier, unless the clock was wrong
     commits     INTEGER NOT NULL   -- transactions that wrote and appended nothing: the log tells of the others
 );
 
@@ -49,6 +49,17 @@ CREATE TABLE owed (
     series  TEXT NOT NULL,
     value   TEXT,
     PRIMARY KEY (scraper, seq)
+) WITHOUT ROWID;
+
+-- Samples whose time was not that of their event, or that a clock which was ahead has dated: the next
+-- sample of the series has to be later. Others follow from the log.
+CREATE TABLE shown (
+    scraper INTEGER NOT NULL REFERENCES scraper (id),
+    series  TEXT NOT NULL,
+    at      INTEGER NOT NULL,  -- time of the latest sample of the series
+    up      INTEGER NOT NULL,  -- up-time of its delivery, or of the correction of the clock
+    ahead   INTEGER NOT NULL,  -- 1: it was ahead of the clock when the clock was corrected
+    PRIMARY KEY (scraper, series)
 ) WITHOUT ROWID;
 
 -- Idempotency keys, kept for the hold, with what was answered the first time.
