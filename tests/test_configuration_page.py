@@ -9,4 +9,5 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
 def test_the_page_is_made_from_the_table() -> None:
     """An operator would look up an option that the daemon does not have, or not find one that it has."""
-    assert PAGE.read_text(encoding="utf-8") == page(), "python -m tools.configuration_page > docs/configuration.md"
+    hint = "python -m tools.configuration_page > docs/configuration.md"
+    assert PAGE.read_text(encoding="utf-8") == page(), hint

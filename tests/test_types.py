@@ -26,7 +26,7 @@ def mypy(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program = folder / "program.py"
     program.write_text(text, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder), program.name],
+        [*(sys.executable, "-m", "mypy", "--strict", "--config-file="), "--cache-dir", folder, program],
         cwd=folder,
         env={"PYTHONPATH": "", "MYPYPATH": "site"},
         capture_output=True,
