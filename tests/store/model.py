@@ -55,6 +55,7 @@ class Lease:
     :ivar until: monotonic seconds at which it lapses.
     :ivar floor: no event from this seq on may go.
     :ivar asked: the end of it was asked for; it does not lapse any more until that is answered.
+    :ivar lost: reason -> what it loses for good once it is delivered.
     """
 
     until: float
@@ -248,18 +249,11 @@ class Model:
         return name in self.scrapers and self.scrapers[name].lease is lease
 
     def deliver(
-        self,
-        name: str,
-        lease: Lease,
-        went: set[int],
-        cursor: int,
-        newly_owed: set[int],
-        past: Past | None,
-        lost: Mapping[str, frozenset[int]],
+        self, name: str, lease: Lease, went: set[int], cursor: int, newly_owed: set[int], past: Past | None
     ) -> None:
-        """A delivery is settled: these went out, and these never will."""
+        """A delivery is settled: these went out, and those in `Lease.lost` never will."""
         scraper, got = self.scrapers[name], self.got.setdefault(name, set())
-        missed = frozenset[int]().union(*lost.values())
+        missed = frozenset[int]().union(*lease.lost.values())
         assert missed <= scraper.ahead | scraper.owed, "it was lost, and was not to come"
         assert not missed & (went | newly_owed), "it was lost, and is not"
         assert went <= scraper.ahead | scraper.owed, "it went out, and was not to come"
@@ -274,9 +268,8 @@ class Model:
         scraper.ahead = {seq for seq in scraper.ahead if seq > cursor}
         scraper.owed = (scraper.owed | newly_owed) - went - missed
         scraper.delivered |= went
-        lease.lost = lost
         scraper.lost |= missed
-        self.lost.update({(name, reason): len(seqs) for reason, seqs in lost.items() if seqs})
+        self.lost.update({(name, reason): len(seqs) for reason, seqs in lease.lost.items() if seqs})
         scraper.answered += 1
         got |= went
 
@@ -287,10 +280,8 @@ class Model:
         scraper.owed = set(lease.was_owed)
         scraper.past = lease.was_past
         scraper.delivered -= lease.delivered
-        for reason, seqs in lease.lost.items():
-            scraper.lost -= seqs
-            self.lost[name, reason] -= len(seqs)
-        self.lost = +self.lost  # what is not lost any more has no row
+        scraper.lost -= frozenset[int]().union(*lease.lost.values())
+        self.lost -= Counter({(name, reason): len(seqs) for reason, seqs in lease.lost.items()})
         self.got[name] -= lease.delivered
         scraper.answered -= 1
         scraper.lease = None

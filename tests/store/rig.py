@@ -6,7 +6,7 @@ The rules, that is, what happens and when, are in `test_state_machine.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Any
 
@@ -68,7 +68,6 @@ class Shipment:
     planned: Plan
     went: set[int]
     past: Past | None
-    lost: Mapping[str, frozenset[int]]
     delivered: bool = False
     says: str | None = None
 
@@ -253,7 +252,8 @@ class Rig:
                 shown[record.series] = record.value
         assert {sample.series: sample.value for sample in planned.samples} == shown
         assert planned.events == len(went)
-        return Shipment(name, token, lease, planned, went, past, reasons)
+        lease.lost = reasons
+        return Shipment(name, token, lease, planned, went, past)
 
     def look(self, name: str, limit: int) -> Step:
         """Somebody looks at what would come."""
@@ -282,7 +282,7 @@ class Rig:
                 planned.newly_owed,
                 planned.went_out,
                 shipment.past,
-                {reason: sorted(seqs) for reason, seqs in shipment.lost.items()},
+                {reason: sorted(seqs) for reason, seqs in lease.lost.items()},
             )
 
         def done(answer: Settled | None) -> None:
@@ -294,9 +294,7 @@ class Rig:
             elif says == "delivered":
                 assert answer in (Settled.SETTLED, None)
                 newly_owed = set(planned.newly_owed)
-                model.deliver(
-                    name, lease, shipment.went, planned.cursor, newly_owed, shipment.past, shipment.lost
-                )
+                model.deliver(name, lease, shipment.went, planned.cursor, newly_owed, shipment.past)
                 shipment.delivered = True
                 return
             else:
