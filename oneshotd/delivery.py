@@ -21,6 +21,7 @@ from oneshotd.core.event_time import shown_after
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
+from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
 from oneshotd.errors import StoreUnavailable
@@ -101,8 +102,14 @@ class Delivery:
             "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
             interval=60.0,
         )
+        self._passed_over = RateLimited(
+            clock,
+            self._log,
+            "{scraper} will never get {count} events, one of them of the series {series}: {why}",
+            interval=60.0,
+        )
         #: The last response without events, and when it was made.
-        self._own: dict[tuple[Format, int | None], tuple[float, bytes]] = {}
+        self._own: dict[tuple[Format, ScrapeLimits], tuple[float, bytes]] = {}
 
     def learn(self, census: Census) -> None:
         """Take over what the store knows of the scrapers: at the start, and now and then."""
@@ -194,6 +201,14 @@ class Delivery:
         self._timeouts.delivered(visit, self._clock.seconds())
         self._pace.arrived(visit.name)
         self._note_shown(visit, planned, delivered=True)
+        for reason, seqs in planned.lost.items():
+            self._passed_over.note(
+                f"{visit.name} {reason}",
+                len(seqs),
+                scraper=visit.name,
+                why=reason,
+                series=planned.lost_series.get(reason, "unknown"),
+            )
         if planned.events:
             self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
 
@@ -293,6 +308,7 @@ class Delivery:
         shipment = self._shipment(visit, wanted, response)
         planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))
+        self._telemetry.limited(visit.name, wanted.limits.names, response.own_beyond)
         shipment.carries(reservation.token, planned, response.past)
         self._last[visit.name] = shipment
         if planned.events or planned.lost or planned.cursor != reservation.pending.cursor:
@@ -307,7 +323,7 @@ class Delivery:
     def _without_events(self, visit: Visit, wanted: Wanted) -> bytes:
         """The own metrics alone; of a moment ago, because this is what crowds ask for."""
         now = self._clock.seconds()
-        asked = (wanted.format, wanted.limit)
+        asked = (wanted.format, wanted.limits)
         if self._own.keys() != {asked} or now - self._own[asked][0] > OWN_AGE:
             self._own = {asked: (now, self._respond(visit, _BUSY, wanted).body)}
         return self._own[asked][1]

@@ -88,6 +88,7 @@ class ScraperSeen:
     :param revoked: arrived and thrown away unread; they go out again.
     :param uncertain: returned ones that may have arrived.
     :param shared: several connections seem to scrape under this identity.
+    :param own_beyond: its limits into which the daemon's own metrics alone do not fit.
     :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
     """
 
@@ -109,6 +110,7 @@ class ScraperSeen:
     uncertain: int
     lost: Mapping[str, int]
     shared: bool = False
+    own_beyond: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -239,4 +241,5 @@ def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
         uncertain=tally.uncertain,
         lost=dict(status.lost),
         shared=tally.is_shared(now),
+        own_beyond=tally.own_beyond,
     )

@@ -13,6 +13,7 @@ from oneshotd.core import exposition
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.timeline import Past, plan_next
 from oneshotd.store.interface import Census, Reservation
@@ -24,11 +25,13 @@ class Response:
     """A response, and how to settle it.
 
     :param past: what the scraper has been shown once this is delivered.
+    :param own_beyond: the limits that the daemon's own metrics are beyond, even without events.
     """
 
     body: bytes
     plan: Plan
     past: Past
+    own_beyond: tuple[str, ...] = ()
 
 
 def respond(
@@ -44,24 +47,46 @@ def respond(
 ) -> Response:
     """Make a response; nothing moves.
 
+    The own metrics get at most half of what the scraper's limits allow. Where not even one event
+    has room beside them, the event goes first, and they get what is left.
+
     :param now_ms: Unix ms.
     :param shown: see `event_time.shown_after`.
     """
-    limit = wanted.limit
-    own, samples = telemetry.render(census, wanted.format, None if limit is None else limit // 2)
-    if limit is not None:
-        caps = evolve(caps, samples=min(caps.samples, limit - samples))
-    planned, past = plan_next(
-        reservation.pending,
-        caps,
-        wanted=wanted.timestamps or default,
-        several=wanted.several,
-        past=reservation.past,
-        now_ms=now_ms,
-        shown=shown,
-        ahead=reservation.ahead,
-    )
-    if not planned.samples and not samples:
-        own, _ = telemetry.render(census, wanted.format, limit)  # a response is never empty
+    limits = wanted.limits
+    metrics = telemetry.own_metrics(census, wanted.format)
+    alone = limits.less(0, len(metrics.end))
+
+    def plan_within(room: ScrapeLimits) -> tuple[Plan, Past]:
+        return plan_next(
+            reservation.pending,
+            _within(caps, room),
+            wanted=wanted.timestamps or default,
+            several=wanted.several,
+            past=reservation.past,
+            now_ms=now_ms,
+            shown=shown,
+            ahead=reservation.ahead,
+            limits=alone,
+        )
+
+    own, samples = metrics.within(limits.half())
+    planned, past = plan_within(limits.less(samples, len(own)))
+    if not planned.samples and samples and len(reservation.pending) and limits is not NO_LIMITS:
+        without_own = plan_within(alone)
+        if without_own[0].samples:
+            (planned, past), samples = without_own, 0
     write = exposition.openmetrics if wanted.format is Format.OPENMETRICS else exposition.text
-    return Response(body=write(planned.samples) + own, plan=planned, past=past)
+    events = write(planned.samples)
+    if not samples:
+        own, _ = metrics.within(limits.less(len(planned.samples), len(events)))
+    return Response(body=events + own, plan=planned, past=past, own_beyond=metrics.beyond(limits))
+
+
+def _within(caps: Caps, limits: ScrapeLimits) -> Caps:
+    """What events may take of a response; at least one sample, so that there is a plan."""
+    return evolve(
+        caps,
+        samples=max(1, caps.samples if limits.samples is None else min(caps.samples, limits.samples)),
+        bytes=max(1, caps.bytes if limits.body is None else min(caps.bytes, limits.body)),
+    )

@@ -12,12 +12,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
-from math import inf
 from statistics import median
 
 from attrs import define
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,13 +23,14 @@ from prometheus_client.metrics_core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 
 from oneshotd import __version__
 from oneshotd.core.negotiate import Format
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.errors import REASONS
 from oneshotd.histogram import Histogram
 from oneshotd.looks import LookHistory
+from oneshotd.own_metrics import OwnMetrics
 from oneshotd.store.interface import Census, ScraperStatus
 
 #: Through which an event comes in.
@@ -73,6 +72,8 @@ class Tally:
     :ivar queueing: series whose events wait behind each other now.
     :ivar visits: when it last came, reactor seconds, ascending.
     :ivar overlaps: when it last came while a delivery to it was under way, reactor seconds.
+    :ivar limits: the limits that its last scrape named.
+    :ivar own_beyond: those of them that the own metrics are beyond, even without events.
     """
 
     delivered: int = 0
@@ -82,6 +83,8 @@ class Tally:
     queueing: int = 0
     visits: tuple[float, ...] = ()
     overlaps: tuple[float, ...] = ()
+    limits: tuple[str, ...] = ()
+    own_beyond: tuple[str, ...] = ()
 
     def is_shared(self, now: float) -> bool:
         """Whether several seem to scrape under this identity.
@@ -228,27 +231,33 @@ class Telemetry:
         """In so many series events wait behind each other for this scraper, now."""
         self._tally(scraper).queueing = series
 
+    def limited(self, scraper: str, limits: tuple[str, ...], own_beyond: tuple[str, ...]) -> None:
+        """Its scrape named these limits; `own_beyond`: those that the own metrics are beyond."""
+        tally = self._tally(scraper)
+        tally.limits, tally.own_beyond = limits, own_beyond
+
     def forget(self, scraper: str) -> None:
         """Drop what was counted for this scraper, if anything was."""
         self._tallies.pop(scraper, None)
 
     # What is shown
 
-    def render(
-        self, census: Census, format: Format = Format.TEXT, most: int | None = None
-    ) -> tuple[bytes, int]:
-        """The own metrics in a format, and how many samples they are.
+    def own_metrics(self, census: Census, format: Format = Format.TEXT) -> OwnMetrics:
+        """The own metrics in a format, as of this census.
 
-        :param most: with more samples than these, whole families are left out: first those
-            per scraper, then histograms, then the rest, each from its end.
+        Their order: what is of the daemon as a whole, then histograms, then what is per scraper.
         """
         self._census = census
         if len(self._tallies) > MAX_TALLIES:
             for scraper in self._tallies.keys() - {status.name for status in census.scrapers}:
                 self.forget(scraper)
-        families = _Fitting(self.registry, inf if most is None else most)
-        write = openmetrics_latest if format is Format.OPENMETRICS else generate_latest
-        return write(families), families.samples
+        return OwnMetrics(self.registry, format)
+
+    def render(
+        self, census: Census, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
+    ) -> tuple[bytes, int]:
+        """The own metrics within limits, and how many samples they are (`OwnMetrics.within`)."""
+        return self.own_metrics(census, format).within(limits)
 
     def reserved_names(self) -> frozenset[str]:
         """Every metric name that an event may not have.
@@ -320,7 +329,8 @@ class Telemetry:
     def _lost(self) -> Metric:
         lost: dict[tuple[str, str], int] = {}
         for status in self._live():
-            lost.update({(status.name, reason): 0 for reason in LOSSES})
+            limits = self.tally(status.name).limits  # also at zero, for `increase()`
+            lost.update({(status.name, reason): 0 for reason in (*LOSSES, *limits)})
             lost.update({(status.name, reason): events for reason, events in status.lost.items()})
         lost.update(self._census.lost)
         family = CounterMetricFamily(
@@ -349,27 +359,6 @@ class Telemetry:
         if tally is None:
             tally = self._tallies[scraper] = Tally()
         return tally
-
-
-class _Fitting:
-    """The first families of a registry, as far as there is room: as much of one as `generate_latest`
-    needs. Each is made when it is written, for two hundred scrapers make many samples.
-
-    :ivar samples: how many these are.
-    """
-
-    def __init__(self, registry: CollectorRegistry, most: float) -> None:
-        self.samples = 0
-        self._registry = registry
-        self._most = most
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            if self.samples + len(family.samples) > self._most:
-                return
-            self.samples += len(family.samples)
-            if family.samples:
-                yield family
 
 
 def _counts(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

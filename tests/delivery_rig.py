@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from fake_store import Disk, TroubledStore, quiet
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.sampling import Caps
+from oneshotd.core.scrape_limits import scrape_limits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.delivery import Delivery
@@ -36,9 +38,7 @@ Sums = Counter[str]
 
 def parsed(body: bytes) -> list[Sample]:
     """All samples of a response, read as a scraper reads them."""
-    return [
-        sample for family in text_string_to_metric_families(body.decode()) for sample in family.samples
-    ]
+    return [sample for family in text_string_to_metric_families(body.decode()) for sample in family.samples]
 
 
 def events_in(body: bytes) -> list[Sample]:
@@ -97,29 +97,53 @@ class Rig:
         self.pump.get(self.real.append([Group(events=events)]))
 
     def ask(
-        self, name: str = "ann", *, limit: int | None = None, timeout: float = TIMEOUT, timed: bool = False
+        self,
+        name: str = "ann",
+        *,
+        limit: int | None = None,
+        timeout: float = TIMEOUT,
+        timed: bool = False,
+        limits: Mapping[str, str] | None = None,
     ) -> Deferred[Shipment]:
-        """A scrape comes in."""
-        visit = Visit(name=name, named=" " not in name, timed=timed)
-        return Deferred.fromCoroutine(self.delivery.scrape(visit, Wanted(limit=limit), timeout=timeout))
+        """A scrape comes in.
 
-    def look(self, name: str = "ann", limit: int | None = None) -> bytes:
+        :param limits: as parameters of ``/metrics``.
+        """
+        visit = Visit(name=name, named=" " not in name, timed=timed)
+        wanted = _wanted(limit, limits)
+        return Deferred.fromCoroutine(self.delivery.scrape(visit, wanted, timeout=timeout))
+
+    def look(
+        self, name: str = "ann", limit: int | None = None, *, limits: Mapping[str, str] | None = None
+    ) -> bytes:
         """A person looks."""
-        shipment = self.pump.get(
-            Deferred.fromCoroutine(self.delivery.look(Visit(name=name, named=True), Wanted(limit=limit)))
-        )
+        visit = Visit(name=name, named=True)
+        shipment = self.pump.get(Deferred.fromCoroutine(self.delivery.look(visit, _wanted(limit, limits))))
         assert not shipment.awaits_receipt
         return shipment.body
 
     def scrape(
-        self, name: str = "ann", *, limit: int | None = None, timeout: float = TIMEOUT, timed: bool = False
+        self,
+        name: str = "ann",
+        *,
+        limit: int | None = None,
+        timeout: float = TIMEOUT,
+        timed: bool = False,
+        limits: Mapping[str, str] | None = None,
     ) -> Shipment:
         """A scrape, answered."""
-        return self.pump.get(self.ask(name, limit=limit, timeout=timeout, timed=timed))
+        return self.pump.get(self.ask(name, limit=limit, timeout=timeout, timed=timed, limits=limits))
 
-    def take(self, name: str = "ann", *, limit: int | None = None, timed: bool = False) -> Sums:
+    def take(
+        self,
+        name: str = "ann",
+        *,
+        limit: int | None = None,
+        timed: bool = False,
+        limits: Mapping[str, str] | None = None,
+    ) -> Sums:
         """A scrape that is answered, read and over."""
-        shipment = self.scrape(name, limit=limit, timed=timed)
+        shipment = self.scrape(name, limit=limit, timed=timed, limits=limits)
         if shipment.awaits_receipt:
             shipment.delivered()
             shipment.final()
@@ -145,6 +169,13 @@ class Rig:
     def scraped(self, result: str) -> float:
         """How many reads of /metrics ended so."""
         return self.figures("oneshotd_scrapes_total")[result]
+
+
+def _wanted(limit: int | None, limits: Mapping[str, str] | None) -> Wanted:
+    asked = dict(limits or {})
+    if limit is not None:
+        asked["limit"] = str(limit)
+    return Wanted(limits=scrape_limits(asked))
 
 
 def came(asked: Deferred[Shipment]) -> list[Shipment | Failure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.samples import Sample
 from reader import Response as Read
@@ -14,6 +14,7 @@ from oneshotd.core.abilities import Timestamps
 from oneshotd.core.event import Pending
 from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps
+from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
 from oneshotd.response import Response, respond
@@ -140,7 +141,12 @@ def test_a_limit_holds_for_everything_in_the_response(
     limit: int, series: int, format: Format, mode: Timestamps, several: bool, crowd: bool
 ) -> None:
     """Over its `sample_limit` Prometheus throws away the whole scrape; half of it is for events."""
-    wanted = Wanted(limit=limit, format=format, timestamps=mode, several=several)
+    wanted = Wanted(
+        limits=ScrapeLimits(samples=limit),
+        format=format,
+        timestamps=mode,
+        several=several,
+    )
     rows = pending(*(f"s{n // 2}" for n in range(series)))
     made = response(rows, wanted, census=CROWD if crowd else EMPTY)
     samples = read(made, wanted)
@@ -152,7 +158,7 @@ def test_a_limit_holds_for_everything_in_the_response(
 
 
 def test_a_limit_never_raises_the_caps() -> None:
-    wanted = Wanted(limit=400)
+    wanted = Wanted(limits=ScrapeLimits(samples=400))
     made = response(pending("a", "b", "c"), wanted, caps=Caps(samples=2))
     assert len(events(made, wanted)) == 2
 
@@ -161,5 +167,76 @@ def test_a_limit_never_raises_the_caps() -> None:
 def test_a_response_is_never_empty(format: Format) -> None:
     """Somebody who looks at it would not know whether it is the daemon that answers."""
     for limit in (1, 2, 3):
-        wanted = Wanted(limit=limit, format=format)
+        wanted = Wanted(limits=ScrapeLimits(samples=limit), format=format)
         assert 1 <= len(read(response(pending(), wanted), wanted)) <= limit
+
+
+SIZES = [256, 400, 999, 3000, 20_000]
+SOME = st.sampled_from(["a", 'b{x="y"}', f'c{{x="{"z" * 200}"}}', 'd{p="1",q="2"}'])
+
+
+@settings(max_examples=200)
+@given(
+    body=st.none() | st.sampled_from(SIZES) | st.integers(256, 30_000),
+    samples=st.none() | st.integers(1, 200),
+    labels=st.none() | st.integers(3, 8),
+    value_length=st.none() | st.integers(1, 60),
+    series=st.lists(SOME, max_size=30),
+    format=st.sampled_from(Format),
+    mode=st.sampled_from(Timestamps),
+    several=st.booleans(),
+    crowd=st.booleans(),
+)
+def test_every_limit_holds_for_the_own_metrics_as_well(
+    body: int | None,
+    samples: int | None,
+    labels: int | None,
+    value_length: int | None,
+    series: list[str],
+    format: Format,
+    mode: Timestamps,
+    several: bool,
+    crowd: bool,
+) -> None:
+    """One series of the daemon's own beyond a limit, and Prometheus throws away the whole scrape."""
+    limits = ScrapeLimits(body=body, samples=samples, labels=labels, value_length=value_length)
+    wanted = Wanted(limits=limits, format=format, timestamps=mode, several=several)
+    made = response(pending(*series), wanted, census=CROWD if crowd else EMPTY)
+    assert len(made.body) <= (body or 10**9)
+    empty = made.body in (b"", b"# EOF\n")  # Prometheus takes that as well
+    assert not empty or made.own_beyond
+    found = [] if empty else read(made, wanted)
+    assert len(found) <= (samples or 10**9)
+    for sample in found:
+        assert limits.label_fault(sample.name, sample.labels) is None
+    if series:
+        assert made.plan.events or made.plan.lost, "nothing moves"
+
+
+@pytest.mark.parametrize("format", Format)
+def test_an_event_goes_first_where_it_has_no_room_beside_the_own_metrics(format: Format) -> None:
+    """It would wait for ever, and everything behind it."""
+    long = f'c{{x="{"z" * 1100}"}}'
+    wanted = Wanted(limits=ScrapeLimits(body=1500), format=format)
+    made = response(pending("a", long), wanted)
+    assert [name for name, _, _ in events(made, wanted)] == ["a"]
+    made = response(pending(long), wanted)
+    assert [name for name, _, _ in events(made, wanted)] == ["c"]
+    assert (made.plan.lost, len(made.body) <= 1500) == ({}, True)
+
+
+def test_where_the_own_metrics_do_not_fit_the_limits_are_named() -> None:
+    """The page shows it; else somebody misses them and finds no reason."""
+    cases = [
+        (ScrapeLimits(), ()),
+        (ScrapeLimits(samples=10_000, body=2**20, labels=9, name_length=30, value_length=80), ()),
+        (ScrapeLimits(samples=20), ("sample_limit",)),
+        (ScrapeLimits(body=2000), ("body_size_limit",)),
+        (ScrapeLimits(body=2000, body_name="max_scrape_size"), ("max_scrape_size",)),
+        (ScrapeLimits(labels=4), ("label_limit",)),
+        (ScrapeLimits(value_length=20), ("label_value_length_limit",)),
+        (ScrapeLimits(samples=10, labels=4), ("label_limit", "sample_limit")),
+    ]
+    for limits, beyond in cases:
+        made = response(pending("a"), Wanted(limits=limits), census=CROWD)
+        assert made.own_beyond == beyond

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.errors import REASONS
 from oneshotd.store.interface import Census, ScraperStatus
 from oneshotd.telemetry import COMMIT_BOUNDS, DOORS, LOSSES, MAX_TALLIES, SCRAPES, Telemetry
@@ -50,7 +51,8 @@ class Shown:
     """What a scraper gets: figures by sample name and labels."""
 
     def __init__(self, telemetry: Telemetry, now: Census, most: int | None = None) -> None:
-        self.text, self.count = telemetry.render(now, most=most)
+        limits = NO_LIMITS if most is None else ScrapeLimits(samples=most)
+        self.text, self.count = telemetry.render(now, limits=limits)
         self.families: list[Metric] = list(parse_text(self.text.decode()))
         self.samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value

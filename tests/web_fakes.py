@@ -107,13 +107,13 @@ class FakeDelivery:
     fault: Exception | None = None
 
     async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
-        self.asked.append(("scrape", visit, wanted.limit, timeout))
+        self.asked.append(("scrape", visit, wanted.limits.samples, timeout))
         if self.fault is not None:
             raise self.fault
         return FakeShipment()
 
     async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
-        self.asked.append(("look", visit, wanted.limit, None))
+        self.asked.append(("look", visit, wanted.limits.samples, None))
         return FakeShipment()
 
     def timed_before(self, name: str) -> bool:

@@ -25,7 +25,8 @@ from attrs import evolve
 
 from oneshotd.core.event import Pending, Sample
 from oneshotd.core.exposition import STAMP_SIZE, line_size
-from oneshotd.core.sampling import COUNT, Caps, Plan, Room, readable, settled
+from oneshotd.core.sampling import COUNT, Caps, Plan, Room, Sieve, readable, settled
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 #: Milliseconds after which an event is shown later than it was. Prometheus drops a sample more
 #: than an hour older than its newest one, as out of bounds (half of the head's two hours), or
@@ -49,8 +50,10 @@ def plan_event_time(
     floor: int = 0,
     shown: Mapping[str, int] = _NONE,
     ahead: Mapping[str, int] = _NONE,
+    limits: ScrapeLimits = NO_LIMITS,
 ) -> Plan:
-    """Plan one response in event-time mode; where the walk ends is as in `sampling.plan`.
+    """Plan one response in event-time mode; where the walk ends, and what is passed over, is as in
+    `sampling.plan`.
 
     :param now_ms: Unix ms.
     :param several: the scraper takes several samples of a series in one response.
@@ -66,7 +69,10 @@ def plan_event_time(
     rows = walked = readable(pending)
     waiting: list[int] = []
     columns = zip(range(rows), pending.series, pending.values, pending.ats, strict=False)
+    sieve = Sieve.of(limits, STAMP_SIZE)
     for row, series, value, at in columns:
+        if sieve is not None and sieve.stops(row, series, value):
+            continue
         if walk.show(series, value, at):
             continue
         if walk.full or (row >= owed and len(waiting) >= caps.owed):
@@ -75,7 +81,7 @@ def plan_event_time(
         walk.closed.add(series)
         waiting.append(row)
     return evolve(
-        settled(pending, walked, waiting, walk.samples()),
+        settled(pending, walked, waiting, walk.samples(), sieve),
         floor=max(floor, walk.moved + 1),
         latest=max(walk.times.values(), default=0),
         counted=walk.counted,
@@ -171,6 +177,12 @@ class _Walk:
     def _open(self, sample: Sample) -> bool:
         series, value, _ = sample
         self.full = not self._room.take(series, line_size(series, value) + STAMP_SIZE)
+        if self.full and not self._lines:
+            # Alone in the response, and perhaps without room for a longer count.
+            least = line_size(series, "1" if value == COUNT else value) + STAMP_SIZE
+            self.full = not self._room.holds_alone(series, least)
+            if value == COUNT:
+                self.closed.add(series)
         if not self.full:
             self._lines.setdefault(series, []).append(sample)
         return not self.full

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Container, Mapping, Sequence
-from itertools import compress
+from itertools import chain, compress
 
 from attrs import field, frozen, validators
 
 from oneshotd.core.event import Counts, Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 #: Series that `Plan.queueing` names at most: it feeds a warning, not an account.
 MAX_QUEUEING = 100
@@ -67,6 +68,7 @@ class Plan:
         earlier one; the `MAX_QUEUEING` longest queues.
     :param lost: reason -> seqs of events that this scraper will never get; they are counted as
         lost when the response is delivered. They are in none of the other lists.
+    :param lost_series: reason -> the series of the first of these events.
     :param floor: event-time mode: the earliest time (Unix ms) that a sample of the next response
         may have.
     :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
@@ -83,6 +85,7 @@ class Plan:
     went_out: Sequence[int]
     queueing: Mapping[str, int]
     lost: Mapping[str, Sequence[int]] = field(factory=dict)
+    lost_series: Mapping[str, str] = field(factory=dict)
     floor: int = 0
     latest: int = 0
     counted: Mapping[str, int] = field(factory=dict)
@@ -98,6 +101,7 @@ class Room:
     """What is left of a response's caps while it is filled."""
 
     def __init__(self, caps: Caps) -> None:
+        self._caps = caps
         self._samples = caps.samples
         self._bytes = caps.bytes
         self._names: set[str] = set()
@@ -115,6 +119,53 @@ class Room:
             self._bytes -= head_size(name)
         return self._samples >= 0 and self._bytes >= 0
 
+    def holds_alone(self, series: str, line: int) -> bool:
+        """Whether a response without any other sample has room for this one."""
+        return self._caps.samples >= 1 and head_size(series) + line <= self._caps.bytes
+
+
+class Sieve:
+    """Finds the events that are beyond a scraper's limits alone: no response could ever hold them.
+
+    :param limits: `body` is what the events of a response may take.
+    :param stamp: bytes of an explicit timestamp.
+    :ivar rows: reason -> rows of the pending events that were found, ascending.
+    """
+
+    def __init__(self, limits: ScrapeLimits, stamp: int = 0) -> None:
+        self.rows: dict[str, list[int]] = {}
+        self._limits = limits
+        self._stamp = stamp
+        self._faults: dict[str, str | None] = {}
+
+    @classmethod
+    def of(cls, limits: ScrapeLimits, stamp: int = 0) -> Sieve | None:
+        """A sieve, where there is a limit that one event alone can be beyond."""
+        return cls(limits, stamp) if set(limits.names) - {"sample_limit"} else None
+
+    def stops(self, row: int, series: str, value: str | None) -> bool:
+        """Whether the event is beyond a limit; then it is noted."""
+        if series not in self._faults:
+            self._faults[series] = self._limits.series_fault(series)
+        reason = self._faults[series] or self._size_fault(series, value)
+        if reason is not None:
+            self.rows.setdefault(reason, []).append(row)
+        return reason is not None
+
+    def _size_fault(self, series: str, value: str | None) -> str | None:
+        most = self._limits.body
+        if most is None or least_size(series, value, self._stamp) <= most:
+            return None
+        return self._limits.body_name
+
+
+def least_size(series: str, value: str | None, stamp: int = 0) -> int:
+    """Bytes of a response with this one event and nothing else.
+
+    :param stamp: bytes of an explicit timestamp.
+    """
+    return head_size(series) + line_size(series, "1" if value is None else value) + stamp
+
 
 def readable(pending: Pending) -> int:
     """How many rows a walk may look at.
@@ -126,18 +177,24 @@ def readable(pending: Pending) -> int:
     return pending.owed if pending.owed < pending.owed_total else len(pending)
 
 
-def plan(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
+def plan(
+    pending: Pending, caps: Caps, limits: ScrapeLimits = NO_LIMITS, blocked: Container[str] = ()
+) -> Plan:
     """Plan one response in scrape-time mode.
 
     :param blocked: series whose events wait (`core/ahead.py`).
 
     The walk ends before the event whose sample does not fit any more, or that would have to be
     owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
+    An event that is beyond a limit alone is passed over: it is lost for this scraper.
+
+    :param limits: of the scraper; their sizes are those of the events' part of the response.
     """
-    return (None if blocked else _all_counted(pending, caps)) or _walk(pending, caps, blocked)
+    counted = None if blocked else _all_counted(pending, caps, limits)
+    return counted or _walk(pending, caps, Sieve.of(limits), blocked)
 
 
-def _walk(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
+def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[str] = ()) -> Plan:
     owed = pending.owed
     rows = walked = readable(pending)
     room = Room(caps)
@@ -146,10 +203,14 @@ def _walk(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
     closed: set[str] = set()
     waiting: list[int] = []
     for row, series, value in zip(range(rows), pending.series, pending.values, strict=False):
+        if sieve is not None and sieve.stops(row, series, value):
+            continue
         if series not in counts and series not in blocked:
             if not room.take(series, line_size(series, COUNT if value is None else value)):
-                walked = row
-                break
+                if counts or not room.holds_alone(series, line_size(series, value or "1")):
+                    walked = row
+                    break
+                closed.add(series)  # alone in the response, and without room for a longer count
             counts[series] = 1
             if value is not None:
                 valued[series] = value
@@ -163,10 +224,11 @@ def _walk(pending: Pending, caps: Caps, blocked: Container[str] = ()) -> Plan:
             closed.add(series)
             waiting.append(row)
     shown: dict[str, int | str] = {**counts, **valued}
-    return settled(pending, walked, waiting, list(map(Sample, shown, map(str, shown.values()))))
+    samples = list(map(Sample, shown, map(str, shown.values())))
+    return settled(pending, walked, waiting, samples, sieve)
 
 
-def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
+def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | None:
     """The plan where no event has a value, none is owed, and all fit or as many as there may be
     are all different; None where that is not so.
 
@@ -184,6 +246,8 @@ def _all_counted(pending: Pending, caps: Caps) -> Plan | None:
         if len(counts) > caps.samples:
             return None
         shown, values = list(counts), list(map(str, counts.values()))
+    if limits is not NO_LIMITS and (rows < len(pending) or any(map(limits.series_fault, shown))):
+        return None  # a walk goes on to what is passed over
     lines = "\n".join(shown)
     size = (len(lines) if lines.isascii() else len(lines.encode())) + len(shown) * (2 + len(COUNT))
     names = _names(lines, shown)
@@ -210,15 +274,23 @@ def _names(lines: str, series: Collection[str]) -> set[str]:
     return set(map(metric_of, series))
 
 
-def settled(pending: Pending, walked: int, waiting: Sequence[int], samples: Sequence[Sample]) -> Plan:
+def settled(
+    pending: Pending,
+    walked: int,
+    waiting: Sequence[int],
+    samples: Sequence[Sample],
+    sieve: Sieve | None = None,
+) -> Plan:
     """The plan after a walk.
 
     :param walked: how many rows were walked past.
     :param waiting: the rows among them whose events wait for another response; ascending.
+    :param sieve: has those among them whose events this scraper will never get.
     """
+    passed_over = {} if sieve is None else sieve.rows
     owed = pending.owed
     goes = bytearray(b"\1") * walked
-    for row in waiting:
+    for row in chain(waiting, *passed_over.values()):
         goes[row] = 0
     queueing = Counter(pending.series[row] for row in waiting)
     return Plan(
@@ -228,6 +300,8 @@ def settled(pending: Pending, walked: int, waiting: Sequence[int], samples: Sequ
         newly_owed=[pending.seqs[row] for row in waiting if row >= owed],
         went_out=list(compress(pending.seqs, goes[:owed])),
         queueing=dict(queueing.most_common(MAX_QUEUEING)),
+        lost={reason: [pending.seqs[row] for row in rows] for reason, rows in passed_over.items()},
+        lost_series={reason: pending.series[rows[0]] for reason, rows in passed_over.items()},
     )
 
 

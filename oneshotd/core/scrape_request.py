@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from oneshotd.core import scrape_limits
 from oneshotd.core.abilities import Timestamps, takes_several, timestamps_mode
 from oneshotd.core.look import Header, LookReason, look_reason
 from oneshotd.core.negotiate import Format, choose_format
-from oneshotd.core.scraper import Visit, identify, scrape_deadline, scrape_limit
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
+from oneshotd.core.scraper import Visit, identify, scrape_deadline
 from oneshotd.errors import Refused
 
 #: The query parameters of ``/metrics``; all others are ignored.
-PARAMETERS = ("scraper", "limit", "timestamps", "look")
+PARAMETERS = ("scraper", "timestamps", "look", *scrape_limits.PARAMETERS)
 
 _TIMEOUT = b"X-Prometheus-Scrape-Timeout-Seconds"
 _SHOWN = 80
@@ -23,12 +25,12 @@ _SHOWN = 80
 class Wanted:
     """What a scraper asks for, and can take.
 
-    :param limit: samples in the whole response at most (``?limit=``); None: the caps alone.
+    :param limits: of the scraper, for the whole response.
     :param timestamps: the mode (``?timestamps=``); None: the daemon's default.
     :param several: it takes several samples of a series (`abilities.takes_several`).
     """
 
-    limit: int | None = None
+    limits: ScrapeLimits = NO_LIMITS
     format: Format = Format.TEXT
     timestamps: Timestamps | None = None
     several: bool = False
@@ -75,7 +77,7 @@ def read_scrape_request(
         timed=timeout is not None,
     )
     wanted = Wanted(
-        limit=scrape_limit(parameters.get("limit")),
+        limits=scrape_limits.scrape_limits(parameters),
         format=choose_format(header(b"Accept")),
         timestamps=timestamps_mode(parameters.get("timestamps")),
         several=takes_several(user_agent),

@@ -32,7 +32,6 @@ MAX_PENDING = 100_000
 MIN_DEADLINE, MAX_DEADLINE, DEFAULT_DEADLINE = 1.0, 120.0, 30.0
 
 _NAME = re.compile(r"[A-Za-z0-9._:@/-]{1,64}")
-_LIMIT = re.compile(r"[0-9]{1,9}")
 _SHOWN = 80
 
 #: The first product of a User-Agent (RFC 9110, 10.1.5), its name cut to 40 characters.
@@ -131,18 +130,3 @@ def scrape_deadline(header: bytes | None) -> float:
     if not 0 <= seconds < math.inf:  # NaN is neither
         return DEFAULT_DEADLINE
     return min(max(seconds, MIN_DEADLINE), MAX_DEADLINE)
-
-
-def scrape_limit(text: str | None) -> int | None:
-    """How many samples a scraper takes at most (``?limit=``), None where it does not say.
-
-    :raises Refused: it is no whole number from 1.
-    """
-    if text is None:
-        return None
-    limit = int(text) if _LIMIT.fullmatch(text) else 0
-    if limit < 1:
-        raise Refused(
-            f"limit: expected a whole number from 1 to 999999999, got {text[:_SHOWN]!a}", reason="query"
-        )
-    return limit

@@ -19,6 +19,7 @@ from oneshotd.core.ahead import NOT_AHEAD, Ahead, with_losses, without
 from oneshotd.core.event import Pending
 from oneshotd.core.event_time import plan_event_time
 from oneshotd.core.sampling import Caps, Plan, plan
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 
 @frozen(kw_only=True)
@@ -53,20 +54,22 @@ def plan_next(
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead = NOT_AHEAD,
+    limits: ScrapeLimits = NO_LIMITS,
 ) -> tuple[Plan, Past]:
     """Plan a response in the mode that is wanted, as soon as that may be.
 
     :param several: see `abilities.takes_several`.
     :param shown: see `event_time.shown_after`.
     :param ahead: what it was shown while the clock was ahead.
+    :param limits: see `sampling.plan`.
     :returns: the plan, and the past once it is delivered.
     """
     hopeless = ahead.hopeless(now_ms) if ahead.times else None
     if hopeless:
         rest, owed, others = without(pending, hopeless)
-        planned, after = _plan_next(rest, caps, wanted, several, past, now_ms, shown, ahead)
+        planned, after = _plan_next(rest, caps, wanted, several, past, now_ms, shown, ahead, limits)
         return with_losses(planned, pending, owed, others), after
-    return _plan_next(pending, caps, wanted, several, past, now_ms, shown, ahead)
+    return _plan_next(pending, caps, wanted, several, past, now_ms, shown, ahead, limits)
 
 
 def _plan_next(
@@ -78,15 +81,23 @@ def _plan_next(
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead,
+    limits: ScrapeLimits,
 ) -> tuple[Plan, Past]:
     if wanted is Timestamps.SCRAPE and not (past.event_time and now_ms <= past.latest):
-        planned = plan(pending, caps, ahead.blocked(now_ms))
+        planned = plan(pending, caps, limits, ahead.blocked(now_ms))
         latest = max(past.latest, now_ms) if planned.samples else past.latest
         return planned, Past(event_time=False, floor=past.floor, latest=latest)
     changes = not past.event_time and past.latest > 0
     floor = max(past.floor, past.latest + 1, now_ms) if changes else past.floor
     planned = plan_event_time(
-        pending, caps, now_ms=now_ms, several=several, floor=floor, shown=shown, ahead=ahead.times
+        pending,
+        caps,
+        now_ms=now_ms,
+        several=several,
+        floor=floor,
+        shown=shown,
+        ahead=ahead.times,
+        limits=limits,
     )
     if changes:
         # The markers of this very response are at its time, or a little before.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
+from oneshotd.core.scrape_limits import LIMIT_NAMES
 from oneshotd.core.scraper import MAX_SCRAPERS
 from oneshotd.looks import OnlyLooks
 from oneshotd.reading import ScraperSeen
@@ -145,6 +146,11 @@ def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[Concern
             text=f"Two connections seem to share one identity, {name}: give each a name of its own,"
             " ?scraper=NAME, or each gets only a part of the events."
         )
+    if scraper.own_beyond:
+        yield Concern(
+            text=f"The daemon's own metrics alone do not fit into the {' and the '.join(scraper.own_beyond)}"
+            f" of {name}: some of them are left out of its responses."
+        )
     if scraper.live and scraper.queueing and scraper.owed:
         where = "one series" if scraper.queueing == 1 else count(scraper.queueing, "series")
         yield Concern(
@@ -162,6 +168,8 @@ def _lost(name: str, lost: Mapping[str, int], besides: str = "") -> Iterator[Con
 
 
 def _why(reason: str) -> str:
+    if reason in LIMIT_NAMES:
+        return f"beyond its {reason}"
     return _LOST.get(reason, f"for the reason “{reason}”")
 
 

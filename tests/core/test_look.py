@@ -271,7 +271,11 @@ def test_the_record_of_a_scrape() -> None:
     """What one reader finds in the request, everything behind it uses."""
     asked = read(PROMETHEUS, scraper="ann", limit="500", timestamps="event", usual="ann")
     assert (asked.visit.name, asked.visit.named, asked.visit.timed) == ("ann", True, True)
-    assert (asked.wanted.limit, asked.wanted.format.name, asked.wanted.several) == (500, "OPENMETRICS", True)
+    assert (asked.wanted.limits.samples, asked.wanted.format.name, asked.wanted.several) == (
+        500,
+        "OPENMETRICS",
+        True,
+    )
     assert asked.wanted.timestamps is not None and asked.wanted.timestamps.value == "event"
     assert (asked.deadline, asked.look) == (10.0, None)
 

@@ -14,6 +14,7 @@ from oneshotd.core import sampling
 from oneshotd.core.event import Event, Pending, Sample
 from oneshotd.core.exposition import head_size, line_size, text
 from oneshotd.core.sampling import MAX_QUEUEING, Caps, Plan, plan
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 A, B, C = 'e{x="a"}', 'e{x="b"}', "other"
 
@@ -112,7 +113,15 @@ def test_byte_cap_leaves_room_for_a_count_to_grow() -> None:
     cap = head_size(A) + line_size(A, "0" * 24)
     sent = plan(pending([(A, None)] * 12_345), Caps(bytes=cap)).samples
     assert sent == [Sample(A, "12345")] and len(text(sent)) <= cap
-    assert plan(pending([(A, None)]), Caps(bytes=cap - 1)).samples == []
+
+
+def test_where_one_count_alone_has_no_room_to_grow_it_is_one_occurrence() -> None:
+    """Else an event that a scraper can just take would wait for ever."""
+    least = head_size(A) + line_size(A, "1")
+    planned = plan(pending([(A, None), (A, None), (B, None)]), Caps(bytes=least))
+    assert planned.samples == [Sample(A, "1")] and len(text(planned.samples)) == least
+    assert (planned.cursor, planned.newly_owed) == (2, [2])
+    assert plan(pending([(A, None)]), Caps(bytes=least - 1)).samples == []
 
 
 def test_owed_cap_stops_the_cursor() -> None:
@@ -214,13 +223,18 @@ BIG_ENOUGH = head_size(A) + line_size(A, "0" * 24) + 5  # for each of the sample
     series=st.lists(st.sampled_from([A, B, C, 'e{x="ü"}', "f", "g"]), max_size=9),
     samples=st.integers(1, 7),
     byte_cap=st.sampled_from([BIG_ENOUGH, 3 * BIG_ENOUGH, 10 * BIG_ENOUGH]),
+    limits=st.sampled_from([NO_LIMITS, NO_LIMITS, ScrapeLimits(labels=3), ScrapeLimits(value_length=1)]),
 )
-def test_the_quick_plan_is_that_of_the_walk(series: list[str], samples: int, byte_cap: int) -> None:
+def test_the_quick_plan_is_that_of_the_walk(
+    series: list[str], samples: int, byte_cap: int, limits: ScrapeLimits
+) -> None:
     """Which way a plan was made must not be seen."""
     was_pending = pending([(text, None) for text in series])
     caps = Caps(samples=samples, bytes=byte_cap)
-    quick = sampling._all_counted(was_pending, caps)
-    assert quick in (None, sampling._walk(was_pending, caps))
+    quick = sampling._all_counted(was_pending, caps, limits)
+    assert quick in (None, sampling._walk(was_pending, caps, sampling.Sieve.of(limits)))
+    if limits is not NO_LIMITS:
+        return
     if byte_cap == 10 * BIG_ENOUGH and len(set(series[: samples + 1])) in (len(series), samples + 1):
         assert quick is not None, "the usual cases are quick"
 

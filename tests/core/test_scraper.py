@@ -15,7 +15,6 @@ from oneshotd.core.scraper import (
     forwarded_client,
     identify,
     scrape_deadline,
-    scrape_limit,
 )
 from oneshotd.errors import Refused
 
@@ -170,23 +169,6 @@ def test_the_deadline_of_a_scrape(header: bytes | None, seconds: float) -> None:
 def test_the_deadline_is_bounded(header: bytes) -> None:
     """No header keeps a delivery open for ever."""
     assert 1 <= scrape_deadline(header) <= 120
-
-
-@pytest.mark.parametrize(("text", "limit"), [(None, None), ("1", 1), ("007", 7), ("999999999", 999_999_999)])
-def test_a_limit(text: str | None, limit: int | None) -> None:
-    """`?limit=` keeps a response below the scraper's sample_limit."""
-    assert scrape_limit(text) == limit
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0", "000", "-1", "+1", "1.5", "1e3", " 1", "1\n", "1_0", "٣", "9" * 5000]
-)
-def test_what_is_no_limit_is_refused(text: str) -> None:
-    """A typing error in `?limit=` is said, and not taken for "no limit"."""
-    with pytest.raises(Refused) as caught:
-        scrape_limit(text)
-    assert (caught.value.reason, caught.value.status) == ("query", 400)
-    assert len(caught.value.text) < 200 and caught.value.text.isprintable()
 
 
 def test_a_scraper_owed_its_fill_still_gets_to_the_log() -> None:

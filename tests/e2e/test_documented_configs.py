@@ -21,7 +21,8 @@ from debian_packages import fetch
 from e2e.readme import block
 
 from oneshotd.core.abilities import timestamps_mode
-from oneshotd.core.scraper import identify, scrape_limit
+from oneshotd.core.scrape_limits import PARAMETERS, scrape_limits
+from oneshotd.core.scraper import identify
 
 pytestmark = pytest.mark.e2e
 
@@ -112,10 +113,10 @@ def test_victoriametrics_and_vmagent_take_theirs_strictly(tmp_path: Path) -> Non
 def test_every_scraper_but_the_replicas_has_a_name_that_the_daemon_takes() -> None:
     """What is copied from the page works at once, and nobody is taken for another."""
     for asked in parameters():
-        assert asked.keys() <= {"scraper", "limit", "timestamps"}
+        assert asked.keys() <= {"scraper", "timestamps", *PARAMETERS}
         visit = identify(scraper=asked["scraper"], user_agent=None, address="192.0.2.7", timed=True)
         assert visit.named
-        scrape_limit(asked.get("limit"))
+        scrape_limits(asked)
         timestamps_mode(asked.get("timestamps"))
     names = [yaml.safe_load(text)["scrape_configs"][0]["params"]["scraper"] for text in of("prometheus")]
     assert names[-2:] == [["prometheus-a"], ["prometheus-b"]]

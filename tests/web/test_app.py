@@ -269,7 +269,7 @@ def test_a_library_that_resembles_a_browser_gets_its_events(line: str) -> None:
         "scraper=",
         "scraper=a b",
         "scraper=%ff",
-        "limit=0",
+        "limit=-1",
         "limit=x",
         "scraper=a&scraper=a",
         "limit=1&limit=1",

@@ -16,6 +16,7 @@ from web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failu
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import Format
+from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.web.app import Shipment, Shown
@@ -272,7 +273,10 @@ def test_each_scraper_gets_its_language(
     [
         ("", Wanted()),
         ("?timestamps=event", Wanted(timestamps=Timestamps.EVENT)),
-        ("?timestamps=scrape&limit=100", Wanted(timestamps=Timestamps.SCRAPE, limit=100)),
+        ("?timestamps=scrape", Wanted(timestamps=Timestamps.SCRAPE)),
+        ("?limit=100", Wanted(limits=ScrapeLimits(samples=100))),
+        ("?label_limit=30&extra_labels=2", Wanted(limits=ScrapeLimits(labels=30, extra_labels=2))),
+        ("?body_size_limit=10MB", Wanted(limits=ScrapeLimits(body=10 * 2**20 - 1))),
     ],
 )
 def test_a_scrape_configuration_chooses_the_timestamps(query: str, wanted: Wanted) -> None:

@@ -109,6 +109,15 @@ def test_all_is_well_and_nothing_is_said() -> None:
             {"lost": {"odd": 2}},
             "192.0.2.7 Prometheus has missed 2 events for good: 2 for the reason “odd”.",
         ),
+        (
+            {"lost": {"label_limit": 1}},
+            "192.0.2.7 Prometheus has missed 1 event for good: 1 beyond its label_limit.",
+        ),
+        (
+            {"own_beyond": ("body_size_limit", "label_limit")},
+            "The daemon's own metrics alone do not fit into the body_size_limit and the label_limit of"
+            " 192.0.2.7 Prometheus: some of them are left out of its responses.",
+        ),
     ],
 )
 def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: str) -> None:
