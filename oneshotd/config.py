@@ -16,7 +16,7 @@ from attrs import Attribute, field, fields, frozen
 
 from oneshotd.core.abilities import Timestamps
 from oneshotd.core.address import Networks, parse_network
-from oneshotd.core.wire import Rules
+from oneshotd.core.wire import MAX_LABELS, MAX_VALUE_BYTES, Rules
 
 #: As the host of an address: both loopback addresses, whatever /etc/hosts says.
 LOCALHOST = "localhost"
@@ -64,6 +64,18 @@ def count(text: str) -> int:
     if not number:
         raise ValueError(f"expected a whole number from 1, got {text!r}")
     return number
+
+
+def _bounded(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`; raises ValueError "expected …, got …"."""
+
+    def parse(text: str) -> int:
+        number = int(text) if _COUNT.fullmatch(text) else 0
+        if not 1 <= number <= most:
+            raise ValueError(f"expected a whole number from 1 to {most}, got {text!r}")
+        return number
+
+    return parse
 
 
 def port(text: str) -> int:
@@ -284,6 +296,15 @@ class Config:
         mode,
         "scrape|event",
         "whose time samples have where a scraper does not say; $USE_EXPLICIT_TIMESTAMPS is asked, too",
+    )
+    max_labels: int = _option(
+        str(MAX_LABELS), _bounded(MAX_LABELS), "labels", "most labels of an event; more are refused"
+    )
+    max_label_value: int = _option(
+        str(MAX_VALUE_BYTES),
+        _bounded(MAX_VALUE_BYTES),
+        "bytes",
+        "longest value of a label; longer ones are refused",
     )
     max_events: int = _option("1000000", count, "events", "most events held; beyond, the oldest go")
     max_bytes: int = _option("1G", size, "size", "most bytes held; beyond, the oldest go")

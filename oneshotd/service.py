@@ -83,7 +83,12 @@ class OneshotService(Service):
         """Bind everything; no connection is looked at before the reactor runs."""
         super().privilegedStartService()
         try:
-            self._rules = Rules(metric=self._config.metric, taken=self._telemetry.reserved_names())
+            self._rules = Rules(
+                metric=self._config.metric,
+                taken=self._telemetry.reserved_names(),
+                max_labels=self._config.max_labels,
+                max_value=self._config.max_label_value,
+            )
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
@@ -113,9 +118,7 @@ class OneshotService(Service):
             committed=telemetry.commit,
         )
         self._intake = Intake(self._store, telemetry, reactor)
-        self._delivery = Delivery(
-            self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps
-        )
+        self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
         self._site.resource = Doors(
             intake=self._intake,
             delivery=self._delivery,

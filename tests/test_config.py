@@ -106,6 +106,8 @@ def test_defaults() -> None:
         allow_emit=Networks(),
         allow_scrape=Networks(),
         max_connections=1000,
+        max_labels=64,
+        max_label_value=4096,
         request_timeout=30.0,
         idle_timeout=600.0,
         log_level="info",

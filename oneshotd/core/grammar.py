@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NoReturn
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, frozen, validators
 
 from ..errors import Refused
 from .event import NewEvent, series_text
@@ -67,11 +67,17 @@ class Rules:
     :param taken: metric names that events may not have: the families of the daemon's own
         registry, in all their forms (``_total``, ``_bucket`` …).
     :param metric: the name of an event without ``__name__``.
-    :raises ValueError: where `metric` is not a name that an event may have.
+    :param max_labels: of an event (``--max-labels``), at most `MAX_LABELS`.
+    :param max_value: bytes of a label's value (``--max-label-value``), at most `MAX_VALUE_BYTES`.
+    :raises ValueError: where `metric` is not a name that an event may have, or a bound is none.
     """
 
     taken: frozenset[str] = frozenset()
     metric: str = field(default="events_to_metrics", validator=_legal_metric)
+    max_labels: int = field(default=MAX_LABELS, validator=[validators.ge(1), validators.le(MAX_LABELS)])
+    max_value: int = field(
+        default=MAX_VALUE_BYTES, validator=[validators.ge(1), validators.le(MAX_VALUE_BYTES)]
+    )
 
     def fault(self, name: str) -> str | None:
         """Why events may not have this metric name; None if they may."""
@@ -108,10 +114,11 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
             _refuse_second(name, respelled.get(label, label), label)
         if label != name:
             respelled[label] = name
-        if text and len(text) > MAX_VALUE_BYTES // 4:  # a character has at most 4 bytes
-            _check_text(name, text)
-        if len(labels) == MAX_LABELS:
-            raise Refused(f"there are more than {MAX_LABELS} labels", reason="limit")
+        if text and len(text) > rules.max_value // 4:  # a character has at most 4 bytes
+            _check_text(name, text, rules.max_value)
+        if len(labels) == rules.max_labels:
+            option = " (max-labels)" if rules.max_labels < MAX_LABELS else ""
+            raise Refused(f"there are more than {rules.max_labels} labels{option}", reason="limit")
         labels[label] = text or ""
     if not reserved:
         if not labels:
@@ -189,7 +196,8 @@ def checked_key(source: str, text: str) -> str:
     return text
 
 
-def _check_text(name: str, text: str) -> None:
-    if len(text.encode()) > MAX_VALUE_BYTES:
-        why = f"the value is longer than {MAX_VALUE_BYTES} bytes"
+def _check_text(name: str, text: str, most: int) -> None:
+    if len(text.encode()) > most:
+        option = " (max-label-value)" if most < MAX_VALUE_BYTES else ""
+        why = f"the value is longer than {most} bytes{option}"
         raise Refused(f"label {quoted(name)}: {why}", reason="limit")

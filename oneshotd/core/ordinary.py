@@ -25,8 +25,8 @@ MAX_NAMES = 32
 OFTEN = 100
 
 #: A value in ASCII that stands for itself in the query-string form, and needs no escape in a series text.
-_VALUE = rf"([ !#$'-*,-\[\]-~]{{1,{MAX_VALUE_BYTES}}}+)"
-_ODD = bytes(byte for byte in range(256) if not re.fullmatch(_VALUE, chr(byte)) and byte != 0x26)
+_VALUE = r"([ !#$'-*,-\[\]-~]{1,%d}+)"
+_ODD = bytes(byte for byte in range(256) if not re.fullmatch(_VALUE % 1, chr(byte)) and byte != 0x26)
 
 _PLACE = re.compile(r"%\((\w+)\)s")
 
@@ -35,10 +35,12 @@ class _Shape:
     """Lines with the same names in the same order.
 
     :param template: of their series text, with a place for each value.
+    :param max_value: bytes of a value.
     :ivar lines: matches plain lines, each whole; None until there were many.
     """
 
-    def __init__(self, names: tuple[str, ...], template: str) -> None:
+    def __init__(self, names: tuple[str, ...], template: str, max_value: int) -> None:
+        self._max_value = max_value
         self.lines: re.Pattern[str] | None = None
         self._names = names
         self._text = _PLACE.sub("%s", template)
@@ -51,10 +53,13 @@ class _Shape:
         """The series text of a line with these names; None if it is not plain."""
         self._seen += 1
         if self._seen == OFTEN:
-            pairs = "&".join(f"{name}={_VALUE}" for name in self._names)
+            value = _VALUE % self._max_value
+            pairs = "&".join(f"{name}={value}" for name in self._names)
             self.lines = re.compile(f"^{pairs}$", re.MULTILINE)
         values = [pair.partition(b"=")[2] for pair in line.split(b"&")]
         if b"" in values or len(line.translate(None, _ODD)) < len(line):
+            return None
+        if len(line) > self._max_value and max(map(len, values)) > self._max_value:
             return None
         return self._text % tuple(values[place].decode("ascii") for place in self._places)
 
@@ -137,4 +142,5 @@ class Ordinary:
         labels = labels_of(made.series)
         if made.value is not None or made.key is not None or sorted(labels) != sorted(names):
             return None
-        return _Shape(names, series_text(metric_of(made.series), [(name, f"%({name})s") for name in names]))
+        template = series_text(metric_of(made.series), [(name, f"%({name})s") for name in names])
+        return _Shape(names, template, self._rules.max_value)
