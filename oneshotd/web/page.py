@@ -202,6 +202,8 @@ def _config(scheme: str, host: str) -> str:
         "    scrape_interval: 15s\n"
         "    params:\n"
         "      scraper: [prometheus-a]\n"
+        "      # and each limit that the job has, for instance\n"
+        '      # sample_limit: ["5000"]\n'
         "    static_configs:\n"
         f'      - targets: ["{host}{port}"]\n'
     )

@@ -128,7 +128,8 @@ def test_what_belongs_together_is_set_together() -> None:
     """A limit that the daemon does not know loses whole responses; so do timestamps that are ignored."""
     for job in jobs():
         params: Mapping[str, list[str]] = job["params"]
-        assert params.get("limit") == ([str(job["sample_limit"])] if "sample_limit" in job else None)
+        for name in PARAMETERS:
+            assert params.get(name) == ([str(job[name])] if name in job else None)
         assert "honor_labels" not in job
     for text in of("victoriametrics"):
         (job,) = yaml.safe_load(text)["scrape_configs"]
