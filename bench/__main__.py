@@ -21,6 +21,8 @@ MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
     "udp": lambda rounds: [measures.datagrams(rounds, 1)],
     "udp20": lambda rounds: [measures.datagrams(rounds, 20)],
     "scrape": lambda rounds: [measures.big_scrape(rounds)],
+    "longlog": lambda rounds: [measures.long_log(rounds)],
+    "trickled": measures.trickled,
     "held": measures.held,
 }
 

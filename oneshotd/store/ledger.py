@@ -270,7 +270,8 @@ class Ledger:
                 break
         owed, end = len(seqs), cursor
         different: set[str] = set()
-        for segment in read(self.connection, cursor) if cursor < self.head else ():
+        room = min(limit - len(seqs), self.limits.read_series), self.limits.read_bytes - size
+        for segment in read(self.connection, cursor, *room) if cursor < self.head else ():
             if (
                 len(seqs) >= limit
                 or size >= self.limits.read_bytes
@@ -278,13 +279,14 @@ class Ledger:
             ):
                 break
             count = min(limit - len(seqs), len(segment.series))
-            seqs.extend(range(segment.first, segment.first + count))
-            ats.extend(segment.ats[:count])
-            series.extend(segment.series[:count])
-            values.extend(segment.values[:count])
+            end = segment.first + count - 1
+            segment = segment.part(segment.first, end)
+            seqs += range(segment.first, end + 1)
+            ats += segment.ats
+            series += segment.series
+            values += segment.values
             different.update(segment.series)
             size += sum(map(len, segment.series))
-            end = segment.first + count - 1
         return Pending(
             seqs=seqs,
             series=series,

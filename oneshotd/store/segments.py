@@ -1,40 +1,54 @@
 """The log on disk: segments of a commit's events, written and read whole.
 
-A segment keeps its events as columns of text (see `schema/1.sql`); reading one is a `split`.
+A segment keeps its events as columns of text (see `schema/1.sql`, and `segment_columns.py` for how).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from array import array
 from collections.abc import Iterator, Sequence
-from sys import byteorder
+from contextlib import suppress
+from typing import Any
 
-from attrs import frozen
-
-from oneshotd.core.event import Event
 from oneshotd.store.database import corrupt
-from oneshotd.store.soundness import fault_in
+from oneshotd.store.segment_columns import (
+    CLOCK_END,
+    VALUES_END,
+    ColumnsDamaged,
+    Segment,
+    decode,
+    decode_run,
+    encode,
+    pack,
+)
 
 #: Events a segment holds at most: the grain of pruning, and of what a scrape reads too much.
 SEGMENT_EVENTS = 2000
 
+#: Events, and bytes of text, that a run of small segments has at most when they are read as one.
+RUN_EVENTS = 2000
+RUN_BYTES = 4 << 20
+
+#: Events of a segment from which on it is read by itself: joining would only copy its text.
+LARGE = 50
+
 _COLUMNS = "first, count, clock_at, series, value, ats"
 
-
-@frozen(kw_only=True)
-class Segment:
-    """A part of the log in memory; the columns are parallel."""
-
-    first: int
-    series: list[str]
-    values: list[str | None]
-    ats: list[int]
-
-    def events(self) -> Iterator[Event]:
-        """The events, ascending by seq."""
-        for index, (series, value, at) in enumerate(zip(self.series, self.values, self.ats, strict=True)):
-            yield Event(self.first + index, at, series, value)
+# Joined in the database: fetching a row of a single event costs several times as much as joining it.
+# SQLite walks a range of rowids upwards, though it promises no order here: `decode_run` looks.
+_WITHIN = "FROM segment WHERE first >= ? AND first <= ?"
+# Most small segments have one event without a value; only a segment that has values or times of its own
+# leaves its clock out here, and then the rest is asked for.
+_PLAIN = (
+    "SELECT group_concat(series, '\n'),"
+    f" group_concat(CASE WHEN coalesce(value, ats) IS NULL THEN clock_at END, '{CLOCK_END}') {_WITHIN}"
+)
+_JOINED = (
+    f"SELECT count(*), group_concat(clock_at, '{CLOCK_END}'),"
+    f" count(value), group_concat(ifnull(value, ''), '{VALUES_END}'), count(ats) {_WITHIN}"
+)
+_COUNTS = f"SELECT count {_WITHIN} ORDER BY first"
+_OWN_ATS = f"SELECT first, ats {_WITHIN} AND ats IS NOT NULL ORDER BY first"
 
 
 class LogWriter:
@@ -74,7 +88,7 @@ class LogWriter:
         for latest_at, *row in rows:
             if latest_at < now:
                 break  # it only falls from here on
-            segment = _decode(*row)
+            segment = _decode(row)
             for series, at in zip(segment.series, segment.ats, strict=True):
                 if at >= now:
                     self._ahead[series] = max(at, self._ahead.get(series, 0))
@@ -116,7 +130,7 @@ class LogWriter:
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM segment WHERE first <= ? AND latest_at >= ?", (horizon, now)
         )
-        segments = (_decode(*row) for row in rows)
+        segments = (_decode(row) for row in rows)
         lasts = (
             at
             for part in segments
@@ -132,23 +146,22 @@ class LogWriter:
             return
         for start in range(0, total, SEGMENT_EVENTS):
             part = slice(start, start + SEGMENT_EVENTS)
-            series, values, ats = self._series[part], self._values[part], self._ats[part]
-            series_text = "\n".join(series)
-            value_text = "\n".join(value or "" for value in values) if any(values) else None
-            self.total_size += len(series_text.encode()) + 1 + len(value_text or "")
+            ats = self._ats[part]
+            columns = encode(self._series[part], self._values[part], ats, now)
+            self.total_size += columns.size
             self.latest_at = max(self.latest_at, max(ats))
             connection.execute(
                 "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     self.next - total + start,
-                    len(series),
+                    len(ats),
                     self.total_size,
                     up,
                     now,
                     self.latest_at,
-                    series_text,
-                    value_text,
-                    None if ats.count(now) == len(ats) else _pack(ats),
+                    columns.series,
+                    columns.values,
+                    columns.ats,
                 ),
             )
         self._clear()
@@ -158,25 +171,74 @@ class LogWriter:
             self._tidy_at = 2 * len(self._ahead) + 1000
 
 
-def read(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
-    """The log beyond seq `after`, a segment (or what is left of the first one) at a time."""
-    start = connection.execute("SELECT max(first) FROM segment WHERE first <= ?", (after + 1,)).fetchone()[0]
-    cursor = connection.execute(
-        f"SELECT {_COLUMNS} FROM segment WHERE first >= ? ORDER BY first", (start or 0,)
-    )
-    for row in cursor:
-        segment = _decode(*row)
-        skip = after + 1 - segment.first
-        if skip >= len(segment.series):
-            continue
-        if skip > 0:
-            segment = Segment(
-                first=after + 1,
-                series=segment.series[skip:],
-                values=segment.values[skip:],
-                ats=segment.ats[skip:],
-            )
-        yield segment
+def read(
+    connection: sqlite3.Connection, after: int, events: int = RUN_EVENTS, size: int = 1 << 62
+) -> Iterator[Segment]:
+    """Read the log beyond seq `after`, in parts.
+
+    A part is one segment, or a run of smaller ones; of the first one, what is beyond `after`.
+
+    :param events: that are wanted in a part; it has more only if its last segment has.
+    :param size: bytes of text that are wanted in all; beyond, each part is a single segment.
+    """
+    start, count, read_size = _last_before(connection, after + 2) or _oldest(connection) or (0, 0, 0)
+    events, size = min(events, RUN_EVENTS), read_size + size
+    while True:
+        last = _last_before(connection, start + events) if count < LARGE else None
+        if last is not None and last[0] > start and last[2] <= min(size, read_size + RUN_BYTES):
+            parts, (_, count, read_size) = _read_run(connection, start, last), last
+        else:
+            one = connection.execute(
+                f"SELECT total_size, {_COLUMNS} FROM segment WHERE first >= ? ORDER BY first LIMIT 1",
+                (start,),
+            ).fetchone()
+            if one is None:
+                return
+            parts = [_decode(one[1:])]
+            count, read_size = len(parts[0].series), _whole(one[0])
+        for part in parts:
+            start = part.first + len(part.series)
+            if start > after + 1:
+                yield part.part(after + 1, start)
+
+
+def _last_before(connection: sqlite3.Connection, seq: int) -> tuple[int, int, int] | None:
+    """Return `first`, `count` and `total_size` of the last segment that begins before this seq."""
+    row = connection.execute(
+        "SELECT first, count, total_size FROM segment WHERE first < ? ORDER BY first DESC LIMIT 1", (seq,)
+    ).fetchone()
+    return row and (row[0], _whole(row[1]), _whole(row[2]))
+
+
+def _oldest(connection: sqlite3.Connection) -> tuple[int, int, int] | None:
+    row = connection.execute("SELECT first FROM segment ORDER BY first LIMIT 1").fetchone()
+    return row and _last_before(connection, row[0] + 1)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):  # SQLite gives back whatever type it finds
+        raise corrupt(f"{value!r} is no number of events or bytes")
+    return value
+
+
+def _read_run(connection: sqlite3.Connection, start: int, last: tuple[int, int, int]) -> list[Segment]:
+    """Read the segments from seq `start` to the last one, as one if they follow each other."""
+    first, count, _ = last
+    within, end = (start, first), first + count
+    series, clock_ats = connection.execute(_PLAIN, within).fetchone()
+    try:
+        if count == 1:  # then there are no more events than are wanted, whatever is damaged
+            with suppress(ColumnsDamaged):
+                return [decode_run(start, end, [1] * (end - start), series, clock_ats)]
+        rows, clock_ats, valued, values, timed = connection.execute(_JOINED, within).fetchone()
+        counts = [1] * rows
+        if rows != end - start:
+            counts = [each for (each,) in connection.execute(_COUNTS, within)]
+        own = connection.execute(_OWN_ATS, within).fetchall() if timed else ()
+        return [decode_run(start, end, counts, series, clock_ats, values if valued else None, own)]
+    except ColumnsDamaged:
+        rows = connection.execute(f"SELECT {_COLUMNS} {_WITHIN} ORDER BY first", within).fetchall()
+        return [_decode(row) for row in rows]
 
 
 def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
@@ -184,7 +246,7 @@ def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM segment WHERE latest_at > ? ORDER BY first", (after,)
     )
-    return (_decode(*row) for row in rows)
+    return (_decode(row) for row in rows)
 
 
 def redate(connection: sqlite3.Connection, now: int) -> dict[int, int]:
@@ -196,7 +258,7 @@ def redate(connection: sqlite3.Connection, now: int) -> dict[int, int]:
     firsts = connection.execute("SELECT first FROM segment WHERE latest_at > ? ORDER BY first", (now,))
     for (first,) in firsts.fetchall():
         row = connection.execute(f"SELECT {_COLUMNS} FROM segment WHERE first = ?", (first,)).fetchone()
-        segment = _decode(*row)
+        segment = _decode(row)
         new = []
         for event in segment.events():
             at = event.at
@@ -207,7 +269,7 @@ def redate(connection: sqlite3.Connection, now: int) -> dict[int, int]:
         latest = max(latest, *new)
         connection.execute(
             "UPDATE segment SET clock_at = min(clock_at, ?), latest_at = ?, ats = ? WHERE first = ?",
-            (now, latest, _pack(new), first),
+            (now, latest, pack(new), first),
         )
     return ats
 
@@ -218,16 +280,8 @@ def read_back(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Segmen
         f"SELECT latest_at, {_COLUMNS} FROM segment WHERE first <= ? ORDER BY first DESC", (end,)
     )
     for latest_at, *row in cursor:
-        segment = _decode(*row)
-        keep = end + 1 - segment.first
-        if keep < len(segment.series):
-            segment = Segment(
-                first=segment.first,
-                series=segment.series[:keep],
-                values=segment.values[:keep],
-                ats=segment.ats[:keep],
-            )
-        yield segment, latest_at
+        segment = _decode(row)
+        yield segment.part(segment.first, end), latest_at
 
 
 def seq_before(connection: sqlite3.Connection, time: int, pruned: int, head: int, column: str = "up") -> int:
@@ -264,34 +318,8 @@ def accepted_at(connection: sqlite3.Connection, seq: int) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _pack(ats: list[int]) -> bytes:
-    packed = array("q", ats)
-    if byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
-
-
-def _decode(
-    first: int, count: int, clock_at: int, series_text: str, value_text: str | None, packed: bytes | None
-) -> Segment:
+def _decode(row: Sequence[Any]) -> Segment:
     try:
-        series = series_text.split("\n")
-        if len(series) != count:
-            raise corrupt(f"segment {first} has {len(series)} events instead of {count}")
-        if packed is None:
-            ats = [clock_at] * count
-        else:
-            unpacked = array("q", packed[: len(packed) // 8 * 8])
-            if byteorder == "big":
-                unpacked.byteswap()
-            ats = unpacked.tolist()
-        values: list[str | None] = [None] * count
-        if value_text is not None:
-            values = [value or None for value in value_text.split("\n")]
-        if not len(values) == len(ats) == count:
-            raise corrupt(f"the columns of segment {first} differ in length")
-        if fault := fault_in(series_text, (clock_at,) if packed is None else ats):
-            raise corrupt(f"segment {first} {fault}")
-        return Segment(first=first, series=series, values=values, ats=ats)
-    except (TypeError, AttributeError) as error:  # SQLite gives back whatever type it finds
-        raise corrupt(f"segment {first} is nonsense") from error
+        return decode(*row)
+    except ColumnsDamaged as error:
+        raise corrupt(str(error)) from error

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from strategies import labels, metric_names
 
 from oneshotd.core.event import Event, series_text
-from oneshotd.store.database import open_database
-from oneshotd.store.segments import SEGMENT_EVENTS, LogWriter, read, seq_before
+from oneshotd.store.database import is_corrupt, open_database
+from oneshotd.store.segments import RUN_BYTES, RUN_EVENTS, SEGMENT_EVENTS, LogWriter, read, seq_before
 
 NOW = 1_700_000_000_000
 
@@ -77,6 +77,110 @@ def test_a_commit_of_any_length(connection: sqlite3.Connection, count: int) -> N
     held = all_events(connection)
     assert [event.series for event in held] == [f"s{number}" for number in range(count)]
     assert [event.seq for event in held] == list(range(1, count + 1))
+
+
+def trickle(
+    connection: sqlite3.Connection, count: int, text: str = "s{}", values: bool = False, step: int = 2
+) -> list[Event]:
+    """A commit for each event, some milliseconds apart; what a reader is to find."""
+    log = LogWriter()
+    for number in range(count):
+        now = NOW + number * step
+        log.add(text.format(number), str(number) if values else None, now)
+        log.flush(connection, now, now)
+    return [Event(n + 1, NOW + n * step, text.format(n), str(n) if values else None) for n in range(count)]
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_a_backlog_that_trickled_in_is_read_in_few_parts(
+    connection: sqlite3.Connection, values: bool
+) -> None:
+    """A scrape of 9,000 events that came one a commit took four times as long as of the same in bodies."""
+    written = trickle(connection, 2 * RUN_EVENTS + 1, values=values)
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    assert all_events(connection) == written
+    connection.set_trace_callback(None)
+    assert len(statements) < 20
+    assert [len(part.series) for part in read(connection, 0)] == [RUN_EVENTS, RUN_EVENTS, 1]
+    assert all_events(connection, RUN_EVENTS + 7) == written[RUN_EVENTS + 7 :]
+    assert [len(part.series) for part in read(connection, 5, 10)][:2] == [10, 10]
+
+
+@pytest.mark.parametrize("step", [0, -1])
+def test_a_clock_that_stood_or_went_back_does_not_change_the_order(
+    connection: sqlite3.Connection, step: int
+) -> None:
+    """Two values of one series would come in the wrong order."""
+    written = trickle(connection, 100, step=step)
+    assert all_events(connection) == written
+
+
+def test_a_series_that_ran_ahead_of_the_clock_keeps_its_times(connection: sqlite3.Connection) -> None:
+    """Two events of one series would have one time, and one of them would be lost."""
+    trickle(connection, 50, text="same", step=0)
+    assert [event.at - NOW for event in all_events(connection)] == list(range(50))
+
+
+def test_large_events_are_not_read_many_at_once(connection: sqlite3.Connection) -> None:
+    """One scrape would take hundreds of megabytes."""
+    written = trickle(connection, 30, text="s{}" + "x" * (RUN_BYTES // 10))
+    assert all_events(connection) == written
+    assert max(len(part.series) for part in read(connection, 0)) <= 11
+
+
+def test_a_gap_ends_a_run(connection: sqlite3.Connection) -> None:
+    """After a file was replaced, seqs go on behind a gap: events would be shown under another's seq."""
+    written = trickle(connection, 30)
+    connection.execute("DELETE FROM segment WHERE first BETWEEN 11 AND 20 OR first < 3")
+    assert all_events(connection) == written[2:10] + written[20:]
+    assert all_events(connection, 15) == written[20:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE segment SET total_size = 1 << 50 WHERE first = 5",
+        "UPDATE segment SET total_size = -(1 << 50) WHERE first = 5",
+        "UPDATE segment SET clock_at = 0 WHERE first = 10",
+    ],
+)
+def test_a_wrong_figure_does_not_hide_events(connection: sqlite3.Connection, damage: str) -> None:
+    """Events would be passed over in silence."""
+    written = trickle(connection, 10)
+    connection.execute(damage)
+    assert [event.series for event in all_events(connection)] == [event.series for event in written]
+
+
+@pytest.mark.parametrize("place", [1, 5, 10])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "count = 2",
+        "count = 1 << 60",
+        "count = 'x'",
+        "total_size = 'x'",
+        "series = series || char(10) || 'more'",
+        "series = x'00ff'",
+        "value = '1' || char(10) || '2'",
+        "ats = x'00'",
+        "ats = zeroblob(16)",
+    ],
+)
+def test_damage_in_a_small_segment_is_found_or_changes_nothing(
+    connection: sqlite3.Connection, damage: str, place: int
+) -> None:
+    """A scraper would get events that nobody sent, or the daemon would stop."""
+    written = trickle(connection, 10)
+    connection.execute(f"UPDATE segment SET {damage} WHERE first = ?", (place,))
+    try:
+        found = all_events(connection)
+    except sqlite3.DatabaseError as error:
+        if is_corrupt(error):
+            return
+        raise
+    assert damage.startswith(("count", "total_size"))  # a figure that is not needed here
+    assert found == written
 
 
 def test_nothing_is_written_for_nothing(connection: sqlite3.Connection) -> None:
