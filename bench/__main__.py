@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import measures
+from bench import measures, store_measures
 from bench.rig import Measure, median
 
 MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
@@ -21,8 +21,8 @@ MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
     "udp": lambda rounds: [measures.datagrams(rounds, 1)],
     "udp20": lambda rounds: [measures.datagrams(rounds, 20)],
     "scrape": lambda rounds: [measures.big_scrape(rounds)],
-    "longlog": lambda rounds: [measures.long_log(rounds)],
-    "trickled": measures.trickled,
+    "longlog": lambda rounds: [store_measures.long_log(rounds)],
+    "trickled": store_measures.trickled,
     "held": measures.held,
 }
 

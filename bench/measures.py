@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -43,20 +42,20 @@ from oneshotd.store.ledger import Ledger, Limits
 LOAD = 4.0
 
 
-def _ratio(rounds: Sequence[Pair]) -> str:
+def ratio(rounds: Sequence[Pair]) -> str:
     ratios = sorted(pair.ratio for pair in rounds)
     return f"{median(ratios):.2f}x ({ratios[0]:.2f}–{ratios[-1]:.2f})"
 
 
-def _at_least(bound: float) -> Callable[[Sequence[Pair]], bool]:
+def at_least(bound: float) -> Callable[[Sequence[Pair]], bool]:
     return lambda rounds: median([pair.ratio for pair in rounds]) >= bound
 
 
-def _at_most(bound: float) -> Callable[[Sequence[Pair]], bool]:
+def at_most(bound: float) -> Callable[[Sequence[Pair]], bool]:
     return lambda rounds: median([pair.ratio for pair in rounds]) <= bound
 
 
-def _figure(unit: str) -> Callable[[Sequence[Pair]], str]:
+def figure_in(unit: str) -> Callable[[Sequence[Pair]], str]:
     def show(rounds: Sequence[Pair]) -> str:
         figures = sorted(pair.ours for pair in rounds)
         return f"{median(figures):.3g} {unit} ({figures[0]:.3g}–{figures[-1]:.3g})"
@@ -64,7 +63,7 @@ def _figure(unit: str) -> Callable[[Sequence[Pair]], str]:
     return show
 
 
-def _below(bound: float) -> Callable[[Sequence[Pair]], bool]:
+def below(bound: float) -> Callable[[Sequence[Pair]], bool]:
     return lambda rounds: median([pair.ours for pair in rounds]) <= bound
 
 
@@ -98,10 +97,10 @@ def post_event(rounds: int, close: bool = False) -> Measure:
         else "`POST /event`, 64 connections",
         unit="requests/s",
         rounds=pairs,
-        shown=_ratio,
+        shown=ratio,
         reach="1.4x" if close else "2.0x",
         aim="2.0x" if close else "3.6x",
-        met=_at_least(1.4 if close else 2.0),
+        met=at_least(1.4 if close else 2.0),
     )
 
 
@@ -123,10 +122,10 @@ def post_events(rounds: int) -> Measure:
         name="`POST /events`, 1,000 lines a body, against `POST /event`",
         unit="events/s",
         rounds=pairs,
-        shown=_ratio,
+        shown=ratio,
         reach="3x",
         aim="8x",
-        met=_at_least(3.0),
+        met=at_least(3.0),
     )
 
 
@@ -151,10 +150,10 @@ def datagrams(rounds: int, lines: int) -> Measure:
         name=f"UDP, {'one event' if lines == 1 else f'{lines} events'} a datagram, without a drop",
         unit="events/s",
         rounds=pairs,
-        shown=_ratio,
+        shown=ratio,
         reach=f"{reach}x",
         aim=f"{aim}x",
-        met=_at_least(reach),
+        met=at_least(reach),
     )
 
 
@@ -251,114 +250,18 @@ def big_scrape(rounds: int, events: int = 100_000) -> Measure:
         name="100,000 pending events, against `generate_latest` of the same",
         unit="responses/s",
         rounds=pairs,
-        shown=_ratio,
+        shown=ratio,
         reach="4x",
         aim="16x",
-        met=_at_least(4.0),
+        met=at_least(4.0),
     )
 
 
-def _scrape(connection: http.client.HTTPConnection, name: str) -> bytes:
+def scrape(connection: http.client.HTTPConnection, name: str) -> bytes:
     connection.request(
         "GET", f"/metrics?scraper={name}", headers={"X-Prometheus-Scrape-Timeout-Seconds": "30"}
     )
     return connection.getresponse().read()
-
-
-#: Commits of one event in the log of `beside_a_long_log`, and pending events in `trickled`.
-COMMITS = 500_000
-BACKLOG = 9000
-
-
-@contextmanager
-def _ledger(path: Path, events: int, body: int) -> Iterator[Ledger]:
-    """The ledger of a store with so many events, which came `body` a commit, in a transaction."""
-    connection = open_database(str(path))
-    ledger = Ledger(Limits(), Clock())
-    ledger.load(connection)
-    connection.execute("BEGIN IMMEDIATE")
-    ledger.begin()
-    for first in range(0, events, body):
-        numbers = range(first, min(first + body, events))
-        ledger.append([Group(events=[NewEvent(f's{{host="web{n % 100}",number="{n}"}}') for n in numbers])])
-        ledger.flush()
-    yield ledger
-    connection.execute("COMMIT")
-    connection.close()
-
-
-def _deliver(ledger: Ledger, name: str, events: int, cursor: int | None = None) -> None:
-    """A scrape of the store alone: from the file to the bytes of the response, and its settlement."""
-    reservation = ledger.reserve(Visit(name=name, named=True), 60.0, events)
-    planned = plan(reservation.pending, Caps())
-    body = exposition.text(planned.samples)
-    assert body.count(b"\n") == events + 2
-    assert reservation.token is not None
-    cursor = planned.cursor if cursor is None else cursor
-    ledger.settle(reservation.token, True, cursor, planned.newly_owed, planned.went_out)
-    ledger.release(reservation.token)
-
-
-def long_log(rounds: int) -> Measure:
-    """The census that each scrape takes, in the store's thread, with 10 scrapers that have events to come."""
-    pairs = []
-    with folder() as place, _ledger(place / "store.sqlite", COMMITS, 1) as ledger:
-        for number in range(10):
-            _deliver(ledger, f"s{number}", 1, COMMITS - 1000 + 50 * number)
-        for _ in range(rounds):
-            assert sum(status.pending > 0 for status in ledger.census().scrapers) == 10
-            pairs.append(Pair(min(timed(ledger.census) for _ in range(20)) * 1000, 1.0))
-    return Measure(
-        name=f"10 scrapers with pending events beside {COMMITS:,} commits of one event: a census",
-        unit="ms",
-        rounds=pairs,
-        shown=_figure("ms"),
-        reach="≤ 1 ms",
-        aim="≤ 0.1 ms",
-        met=_below(1.0),
-    )
-
-
-def trickled(rounds: int) -> list[Measure]:
-    """A backlog that came one event a commit, against the same in bodies of 1,000."""
-    alone, whole = [], []
-    with folder() as place:
-        files = {body: place / f"{body}.sqlite" for body in (1, 1000)}
-        for body, file in files.items():
-            with _ledger(file, BACKLOG, body):
-                pass
-        with _ledger(files[1], 0, 1) as small, _ledger(files[1000], 0, 1) as large:
-            for number in range(rounds):
-                times = [
-                    min(timed(partial(_deliver, ledger, f"{number}-{n}", BACKLOG)) for n in range(10))
-                    for ledger in (small, large)
-                ]
-                alone.append(Pair(times[0] * 1000, times[1] * 1000))
-        with daemon(store=files[1]) as one, daemon(store=files[1000]) as many:
-            for number in range(rounds):
-                times = [
-                    min(timed(partial(_scrape_all, running.port, f"{number}-{n}")) for n in range(5))
-                    for running in (one, many)
-                ]
-                whole.append(Pair(times[0] * 1000, times[1] * 1000))
-    return [
-        Measure(
-            name=f"{BACKLOG:,} pending events that came one a commit, against bodies of 1,000: {what}",
-            unit="ms",
-            rounds=pairs,
-            shown=_ratio,
-            reach=f"≤ {reach}x",
-            aim="1.0x",
-            met=_at_most(reach),
-        )
-        for what, pairs, reach in (("a scrape", whole, 1.5), ("reading and rendering alone", alone, 2.0))
-    ]
-
-
-def _scrape_all(port: int, name: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    assert _scrape(connection, name).count(b"\ns{") == BACKLOG
-    connection.close()
 
 
 def held(rounds: int) -> list[Measure]:
@@ -392,10 +295,10 @@ def _starting(rounds: int, store: Path) -> Measure:
         name="start with 1,000,000 held events until `/readyz`",
         unit="s",
         rounds=pairs,
-        shown=_figure("s"),
+        shown=figure_in("s"),
         reach="≤ 3 s",
         aim="≤ 1 s",
-        met=_below(3.0),
+        met=below(3.0),
     )
 
 
@@ -407,10 +310,10 @@ def _beside(rounds: int, small: Path, large: Path) -> Iterator[Measure]:
             for running in (few, many):
                 connection = http.client.HTTPConnection("127.0.0.1", running.port)
                 for _ in range(200):  # drained, with the 20,000 of each response
-                    body = _scrape(connection, "drained")
+                    body = scrape(connection, "drained")
                     if b"events_to_metrics{" not in body:
                         break
-                times.append(median([timed(partial(_scrape, connection, "drained")) for _ in range(200)]))
+                times.append(median([timed(partial(scrape, connection, "drained")) for _ in range(200)]))
                 connection.close()
             scrapes.append(Pair(times[1], times[0]))
             appends.append(Pair(1 / wrk(many.port, LOAD / 2).rate, 1 / wrk(few.port, LOAD / 2).rate))
@@ -419,10 +322,10 @@ def _beside(rounds: int, small: Path, large: Path) -> Iterator[Measure]:
             name=f"{name}, 1,000,000 events held, against 1,000",
             unit="s",
             rounds=pairs,
-            shown=_ratio,
+            shown=ratio,
             reach="≤ 1.2x",
             aim="1.0x",
-            met=_at_most(1.2),
+            met=at_most(1.2),
         )
 
 
@@ -432,7 +335,7 @@ def _memory(rounds: int, store: Path) -> Iterator[Measure]:
         with daemon(store=store) as running:
             connection = http.client.HTTPConnection("127.0.0.1", running.port)
             for number in range(10):
-                _scrape(connection, f"first{number}")
+                scrape(connection, f"first{number}")
             whole.append(Pair(rss(running), 1.0))
             for number in range(90):
                 connection.request("GET", f"/metrics?scraper=more{number}&limit=100")
@@ -446,19 +349,19 @@ def _memory(rounds: int, store: Path) -> Iterator[Measure]:
         name="memory with 1,000,000 held events and 10 scrapers",
         unit="MB",
         rounds=whole,
-        shown=_figure("MB"),
+        shown=figure_in("MB"),
         reach="≤ 250 MB",
         aim="≤ 120 MB",
-        met=_below(250),
+        met=below(250),
     )
     yield Measure(
         name="memory for each further scraper",
         unit="KB",
         rounds=each,
-        shown=_figure("KB"),
+        shown=figure_in("KB"),
         reach="≤ 10 KB",
         aim="≤ 2 KB",
-        met=_below(10),
+        met=below(10),
     )
 
 
@@ -476,7 +379,7 @@ class _Scraping(threading.Thread):
         connection = http.client.HTTPConnection("127.0.0.1", self._port)
         while not self.done.is_set() and len(self.events) < 1000:
             # A million events are fifty responses.
-            body = _scrape(connection, f"{self._name}-{len(self.events) // 40}")
+            body = scrape(connection, f"{self._name}-{len(self.events) // 40}")
             self.events.append(body.count(b"\nevents_to_metrics{"))
         connection.close()
 
@@ -499,8 +402,8 @@ def _latency(rounds: int, store: Path) -> Measure:
         name="p99 of `POST /event` beside scrapes of 20,000 events: more than without",
         unit="ms",
         rounds=pairs,
-        shown=_figure("ms"),
+        shown=figure_in("ms"),
         reach="≤ 30 ms",
         aim="≤ 10 ms",
-        met=_below(30),
+        met=below(30),
     )

@@ -1,0 +1,114 @@
+"""The measures of the store: a scrape beside a long log, and of a backlog that trickled in."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from bench.measures import at_most, below, figure_in, ratio, scrape
+from bench.rig import Measure, Pair, daemon, folder, timed
+from oneshotd.core import exposition
+from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.sampling import Caps, plan
+from oneshotd.core.scraper import Visit
+from oneshotd.store.clock import Clock
+from oneshotd.store.database import open_database
+from oneshotd.store.ledger import Ledger, Limits
+
+#: Commits of one event in the log of `long_log`, and pending events in `trickled`.
+COMMITS = 500_000
+BACKLOG = 9000
+
+
+@contextmanager
+def _ledger(path: Path, events: int, body: int) -> Iterator[Ledger]:
+    """The ledger of a store with so many events, which came `body` a commit, in a transaction."""
+    connection = open_database(str(path))
+    ledger = Ledger(Limits(), Clock())
+    ledger.load(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    ledger.begin()
+    for first in range(0, events, body):
+        numbers = range(first, min(first + body, events))
+        ledger.append([Group(events=[NewEvent(f's{{host="web{n % 100}",number="{n}"}}') for n in numbers])])
+        ledger.flush()
+    yield ledger
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def _deliver(ledger: Ledger, name: str, events: int, cursor: int | None = None) -> None:
+    """A scrape of the store alone: from the file to the bytes of the response, and its settlement."""
+    reservation = ledger.reserve(Visit(name=name, named=True), 60.0, events)
+    planned = plan(reservation.pending, Caps())
+    body = exposition.text(planned.samples)
+    assert body.count(b"\n") == events + 2
+    assert reservation.token is not None
+    cursor = planned.cursor if cursor is None else cursor
+    ledger.settle(reservation.token, True, cursor, planned.newly_owed, planned.went_out)
+    ledger.release(reservation.token)
+
+
+def long_log(rounds: int) -> Measure:
+    """The census that each scrape takes, in the store's thread, with 10 scrapers that have events to come."""
+    pairs = []
+    with folder() as place, _ledger(place / "store.sqlite", COMMITS, 1) as ledger:
+        for number in range(10):
+            _deliver(ledger, f"s{number}", 1, COMMITS - 1000 + 50 * number)
+        for _ in range(rounds):
+            assert sum(status.pending > 0 for status in ledger.census().scrapers) == 10
+            pairs.append(Pair(min(timed(ledger.census) for _ in range(20)) * 1000, 1.0))
+    return Measure(
+        name=f"10 scrapers with pending events beside {COMMITS:,} commits of one event: a census",
+        unit="ms",
+        rounds=pairs,
+        shown=figure_in("ms"),
+        reach="≤ 1 ms",
+        aim="≤ 0.1 ms",
+        met=below(1.0),
+    )
+
+
+def trickled(rounds: int) -> list[Measure]:
+    """A backlog that came one event a commit, against the same in bodies of 1,000."""
+    alone, whole = [], []
+    with folder() as place:
+        files = {body: place / f"{body}.sqlite" for body in (1, 1000)}
+        for body, file in files.items():
+            with _ledger(file, BACKLOG, body):
+                pass
+        with _ledger(files[1], 0, 1) as small, _ledger(files[1000], 0, 1) as large:
+            for number in range(rounds):
+                times = [
+                    min(timed(partial(_deliver, ledger, f"{number}-{n}", BACKLOG)) for n in range(10))
+                    for ledger in (small, large)
+                ]
+                alone.append(Pair(times[0] * 1000, times[1] * 1000))
+        with daemon(store=files[1]) as one, daemon(store=files[1000]) as many:
+            for number in range(rounds):
+                times = [
+                    min(timed(partial(_scrape_all, running.port, f"{number}-{n}")) for n in range(5))
+                    for running in (one, many)
+                ]
+                whole.append(Pair(times[0] * 1000, times[1] * 1000))
+    return [
+        Measure(
+            name=f"{BACKLOG:,} pending events that came one a commit, against bodies of 1,000: {what}",
+            unit="ms",
+            rounds=pairs,
+            shown=ratio,
+            reach=f"≤ {reach}x",
+            aim="1.0x",
+            met=at_most(reach),
+        )
+        for what, pairs, reach in (("a scrape", whole, 1.5), ("reading and rendering alone", alone, 2.0))
+    ]
+
+
+def _scrape_all(port: int, name: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    assert scrape(connection, name).count(b"\ns{") == BACKLOG
+    connection.close()
