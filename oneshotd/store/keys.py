@@ -1,41 +1,11 @@
-"""Idempotency keys: what was answered the first time, for as long as the hold.
-
-A key covers a group (``Idempotency-Key``) or one event (``__id__``); both live in one name
-space, as a client may say the same key either way.
-"""
+"""The table of idempotency keys: what was answered the first time, for as long as the hold."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
-from attrs import frozen
-
-from oneshotd.core.event import NewEvent
-from oneshotd.store.interface import Stored
-
-
-@frozen
-class Known:
-    """A row of the table `key`."""
-
-    digest: bytes
-    stored: int
-    duplicates: int
-    first: int
-
-    def answer(self) -> Stored:
-        """What was said the first time."""
-        return Stored(stored=self.stored, duplicates=self.duplicates, first=self.first, again=True)
-
-
-def digest_of(events: Sequence[NewEvent]) -> bytes:
-    """What makes two groups the same: names, labels and values, in order."""
-    digest = blake2b(digest_size=16)
-    for event in events:
-        digest.update(f"{event.series}\n{event.value or ''}\n".encode())
-    return digest.digest()
+from oneshotd.store.planning import Known
 
 
 class KeyTable:
@@ -59,12 +29,16 @@ class KeyTable:
             self._held = int(self._connection.execute("SELECT count(*) FROM key").fetchone()[0])
         return self._held
 
-    def find(self, key: str, since_up: int) -> Known | None:
-        """Return the key's row if it was seen since then (up-time, ms)."""
-        row = self._connection.execute(
-            "SELECT digest, stored, duplicates, first FROM key WHERE key = ? AND up >= ?", (key, since_up)
-        ).fetchone()
-        return None if row is None else Known(*row)
+    def find(self, keys: Sequence[str], since_up: int) -> dict[str, Known]:
+        """Return the rows of those keys that were seen since then (up-time, ms)."""
+        found = {}
+        for key in keys:
+            row = self._connection.execute(
+                "SELECT digest, stored, duplicates, first FROM key WHERE key = ? AND up >= ?", (key, since_up)
+            ).fetchone()
+            if row is not None:
+                found[key] = Known(*row)
+        return found
 
     def remember(self, keys: Mapping[str, Known], up: int) -> None:
         """Keep keys; one that has had its time is taken over."""

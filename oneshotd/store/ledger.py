@@ -15,7 +15,7 @@ from types import MappingProxyType
 from attrs import evolve, frozen
 
 from oneshotd.core.ahead import Ahead
-from oneshotd.core.event import Event, Group, NewEvent, Pending, Plain, labels_of
+from oneshotd.core.event import Event, Group, Pending, Plain, labels_of
 from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import Visit
 from oneshotd.core.timeline import Past
@@ -30,8 +30,9 @@ from oneshotd.store.interface import (
     Settled,
     Stored,
 )
-from oneshotd.store.keys import KeyTable, Known, digest_of
+from oneshotd.store.keys import KeyTable
 from oneshotd.store.leases import Leases
+from oneshotd.store.planning import keys_of, plan_append
 from oneshotd.store.scrapers import Scraper, ScraperTable
 from oneshotd.store.segments import LogWriter, accepted_at, read, seq_before
 
@@ -169,34 +170,14 @@ class Ledger:
             first = self.log.next
             self.log.add_all(group.events.series, self._now_at)
             return Stored(stored=len(group.events), first=first)
-        since = self.edge(self.limits.hold)
-        if group.key is not None:
-            digest = digest_of(group.events)
-            known = self.keys.find(group.key, since)
-            if known is not None:
-                return known.answer() if known.digest == digest else Conflict(key=group.key)
-        fresh: dict[str, Known] = {}
-        new: list[NewEvent] = []
-        for event in group.events:
-            if event.key is not None:
-                event_digest = digest_of((event,))
-                known = fresh.get(event.key) or self.keys.find(event.key, since)
-                if known is not None:
-                    if known.digest != event_digest:
-                        return Conflict(key=event.key)
-                    continue
-                fresh[event.key] = Known(event_digest, 1, 0, self.log.next + len(new))
-            new.append(event)
-        first = self.log.next if new else 0
-        duplicates = len(group.events) - len(new)
-        if group.key is not None:
-            fresh[group.key] = Known(digest, len(new), duplicates, first)
-        if fresh:
-            self.keys.remember(fresh, self.times.up())
+        known = self.keys.find(keys_of(group), self.edge(self.limits.hold))
+        planned = plan_append(group, known, self.log.next)
+        if planned.keys:
+            self.keys.remember(planned.keys, self.times.up())
         add, now = self.log.add, self._now_at
-        for series, value, _ in new:
+        for series, value, _ in planned.events:
             add(series, value, now)
-        return Stored(stored=len(new), duplicates=duplicates, first=first)
+        return planned.answer
 
     # -- the way out
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from oneshotd.store.database import open_database
-from oneshotd.store.keys import KeyTable, Known
+from oneshotd.store.keys import KeyTable
+from oneshotd.store.planning import Known
 
 KNOWN = Known(b"digest", 1, 0, 7)
 
@@ -34,8 +35,7 @@ def test_keys_are_counted_without_looking_at_each(connection: sqlite3.Connection
     assert keys.held() == counted(connection) == 10
     keys.remember({"k8": Known(b"other", 2, 0, 9), "k9": KNOWN, "new": KNOWN}, 5000)  # two had had their time
     assert keys.held() == counted(connection) == 11
-    assert keys.find("k8", 5000) == Known(b"other", 2, 0, 9)
-    assert keys.find("k7", 1001) is None
+    assert keys.find(["k8", "k7"], 5000) == {"k8": Known(b"other", 2, 0, 9)}
     assert keys.forget(1001, 100, 6)  # eight are old, six go
     assert keys.held() == counted(connection) == 5
     assert not keys.forget(1001, 2, 6)  # two old ones, then the oldest of three
