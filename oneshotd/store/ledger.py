@@ -33,6 +33,7 @@ from oneshotd.store.interface import (
 from oneshotd.store.keys import KeyTable
 from oneshotd.store.leases import Leases
 from oneshotd.store.planning import keys_of, plan_append
+from oneshotd.store.reading_plan import collect_pending
 from oneshotd.store.scrapers import Scraper, ScraperTable
 from oneshotd.store.segments import LogWriter, accepted_at, read, seq_before
 
@@ -236,47 +237,14 @@ class Ledger:
 
     def _pending(self, scraper: Scraper, limit: int) -> Pending:
         cursor = self._start(scraper)
-        seqs: list[int] = []
-        ats: list[int] = []
-        series: list[str] = []
-        values: list[str | None] = []
-        size = 0
-        for event in self.scrapers.owed(scraper) if scraper.owed else ():
-            seqs.append(event.seq)
-            ats.append(event.at)
-            series.append(event.series)
-            values.append(event.value)
-            size += len(event.series)
-            if len(seqs) >= limit or size >= self.limits.read_bytes:
-                break
-        owed, end = len(seqs), cursor
-        different: set[str] = set()
-        room = min(limit - len(seqs), self.limits.read_series), self.limits.read_bytes - size
-        for segment in read(self.connection, cursor, *room) if cursor < self.head else ():
-            if (
-                len(seqs) >= limit
-                or size >= self.limits.read_bytes
-                or len(different) > self.limits.read_series
-            ):
-                break
-            count = min(limit - len(seqs), len(segment.series))
-            end = segment.first + count - 1
-            segment = segment.part(segment.first, end)
-            seqs += range(segment.first, end + 1)
-            ats += segment.ats
-            series += segment.series
-            values += segment.values
-            different.update(segment.series)
-            size += sum(map(len, segment.series))
-        return Pending(
-            seqs=seqs,
-            series=series,
-            values=values,
-            ats=ats,
-            owed=owed,
-            owed_total=scraper.owed,
+        return collect_pending(
+            self.scrapers.owed(scraper) if scraper.owed else (),
+            lambda events, size: read(self.connection, cursor, events, size) if cursor < self.head else (),
             cursor=cursor,
-            end=end,
+            owed_total=scraper.owed,
+            max_events=limit,
+            max_bytes=self.limits.read_bytes,
+            max_series=self.limits.read_series,
         )
 
     def settle(
