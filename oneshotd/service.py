@@ -24,8 +24,8 @@ from oneshotd.listen import adopt, affordable, http_ports, listen_backup, udp_so
 from oneshotd.notify import Notifier, Supervision
 from oneshotd.reading import Reading
 from oneshotd.store.clock import Clock
+from oneshotd.store.factory import open_store
 from oneshotd.store.ledger import Limits
-from oneshotd.store.sqlite import SQLiteStore
 from oneshotd.telemetry import Telemetry
 from oneshotd.udp import Datagrams, UDPDoor
 from oneshotd.web.app import Doors
@@ -105,7 +105,8 @@ class OneshotService(Service):
         super().startService()
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
-        self._store = SQLiteStore(
+        self._store = open_store(
+            config.store.kind,
             config.store.path,
             reactor,
             limits=Limits(

@@ -83,6 +83,14 @@ def only_the_assembly_knows_a_concrete_store(modules: Sources) -> Iterator[str]:
                     yield f"{module} imports {name}"
 
 
+def only_the_factory_knows_the_back_ends(modules: Sources) -> Iterator[str]:
+    for module, source in modules.items():
+        if module not in ("oneshotd.store.factory", "oneshotd.store.sqlite"):
+            for name in imports(module, source, modules):
+                if under(name, "oneshotd.store.sqlite"):
+                    yield f"{module} imports {name}"
+
+
 def only_tap_takes_the_global_reactor(modules: Sources) -> Iterator[str]:
     for module, source in modules.items():
         if module != "oneshotd.tap":
@@ -124,6 +132,7 @@ RULES: dict[Rule, Sources] = {
     errors_are_a_leaf: {"oneshotd.errors": "from oneshotd.core import event"},
     store_knows_the_core_only: {"oneshotd.store.x": "import oneshotd.telemetry"},
     only_the_assembly_knows_a_concrete_store: {"oneshotd.web.x": "from oneshotd.store.sqlite import Store"},
+    only_the_factory_knows_the_back_ends: {"oneshotd.service": "from oneshotd.store.sqlite import Store"},
     only_tap_takes_the_global_reactor: {"oneshotd.udp": "from twisted.internet import reactor"},
     only_tap_reads_the_environment: {"oneshotd.config": "import os\nos.environ['X']"},
     nothing_goes_in_a_circle: {

@@ -64,7 +64,7 @@ class House:
         self.store: TroubledStore
         self.real: SQLiteStore
         monkeypatch.setattr(module, "http_ports", lambda *_: [Port(self.closed)])
-        monkeypatch.setattr(module, "SQLiteStore", self._open)
+        monkeypatch.setattr(module, "open_store", self._open)
         self.config = Config(
             store=StoreAddress(kind="sqlite", path=str(folder / "store")),
             udp=(UdpAddress(host="127.0.0.1", port=0),),
@@ -72,7 +72,8 @@ class House:
         )
         self.service = OneshotService(self.reactor, self.config)
 
-    def _open(self, path: str, reactor: Reactor, **options: Any) -> TroubledStore:
+    def _open(self, kind: str, path: str, reactor: Reactor, **options: Any) -> TroubledStore:
+        assert kind == "sqlite"
         self.real = SQLiteStore(path, reactor, connect=self.disk.connect, **options)
         self.store = TroubledStore(self.real)
         return self.store
@@ -181,7 +182,7 @@ def test_a_store_in_trouble_at_the_start_is_asked_again(
         store.refuse("census")
         return store
 
-    monkeypatch.setattr(module, "SQLiteStore", in_trouble)
+    monkeypatch.setattr(module, "open_store", in_trouble)
     with logged() as events:
         house.start()
         house.pass_time(UPKEEP)

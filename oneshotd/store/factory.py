@@ -1,0 +1,35 @@
+"""Opening a store by the kind of its address; the one module that knows all back ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFromThreads
+
+from oneshotd.errors import StoreRefused
+from oneshotd.store.clock import Clock
+from oneshotd.store.interface import IStore
+from oneshotd.store.ledger import Limits
+from oneshotd.store.sqlite import SQLiteStore
+
+
+def open_store(
+    kind: str,
+    place: str,
+    reactor: IReactorFromThreads,
+    *,
+    limits: Limits,
+    clock: Clock,
+    committed: Callable[[float], object] = lambda seconds: None,
+) -> IStore:
+    """Open a store, or make it.
+
+    :param kind: "sqlite".
+    :param place: where it is; for SQLite the path of the file.
+    :param reactor: answers are given in its thread.
+    :param committed: called in the reactor's thread with the seconds of each commit.
+    :raises StoreRefused: it is not to be had, or no back end is of this kind.
+    """
+    if kind == "sqlite":
+        return SQLiteStore(place, reactor, limits=limits, clock=clock, committed=committed)
+    raise StoreRefused(f"no store is of the kind {kind!r}")
