@@ -127,8 +127,10 @@ class FakeStore:
     fault: Exception | None = None
     silent: bool = False
     scrapers: tuple[ScraperStatus, ...] = ()
+    checks: int = 0
 
     def check(self) -> Deferred[None]:
+        self.checks += 1
         return self._answer(None)
 
     def census(self) -> Deferred[Census]:

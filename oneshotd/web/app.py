@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from attrs import define, field
 from klein import Klein
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import CACHED
 from twisted.web.resource import IResource
@@ -25,20 +25,18 @@ from oneshotd.core.negotiate import accepts_gzip
 from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
 from oneshotd.core.scraper import Visit, forwarded_client
 from oneshotd.core.wire import Rules, parse_json, parse_json_event, parse_lines, parse_ndjson, parse_query
-from oneshotd.errors import OneshotError, Refused
+from oneshotd.errors import Refused
 from oneshotd.store.interface import Stored
 from oneshotd.web import api, page, problems, receipt
 from oneshotd.web.assets import ASSETS, FOR_EVER
 from oneshotd.web.encoding import WORTH_IT, compressed
 from oneshotd.web.problems import JSON, answer
+from oneshotd.web.readiness import StoreProbe
 from oneshotd.web.request import OneshotRequest, parameters
 from oneshotd.web.status import Board, Reading, Status
 
 FORM = "application/x-www-form-urlencoded"
 JSON_BODY = "application/json"
-
-#: Seconds that the store has to answer /readyz; a probe of its own waits no longer.
-STORE_PATIENCE = 5.0
 
 #: Seconds for which an event may wait for the disk before /readyz says so. A worn SD card syncs for
 #: seconds now and then.
@@ -55,8 +53,6 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     "application/jsonlines": parse_ndjson,
     JSON_BODY: parse_json,
 }
-
-_T = TypeVar("_T")
 
 
 class Shown(Protocol):
@@ -144,12 +140,14 @@ class Doors:
     hold: float
     udp_port: int | None
     _board: Board = field(init=False)
+    _store_probe: StoreProbe = field(init=False)
 
     app = Klein()
     problems.register(app)
     api.register(app)
 
     def __attrs_post_init__(self) -> None:
+        self._store_probe = StoreProbe(lambda: self.store.check(), self.clock)
         self._board = Board(
             reading=self.reading,
             problem=self._problem,
@@ -271,19 +269,13 @@ class Doors:
         reason = self.ready()
         if reason is not None:
             return reason
-        try:
-            await self._patiently(self.store.check())
-        except OneshotError as error:
-            return f"store: {error}"
-        except TimeoutError:
-            return f"store: no answer in {STORE_PATIENCE:g} s"
+        reason = await self._store_probe.problem()
+        if reason is not None:
+            return reason
         waited = self.intake.waits()
         if waited > INTAKE_PATIENCE:
             return f"ingest: events have been waiting for the disk for {waited:.0f} s"
         return None
-
-    def _patiently(self, answered: Deferred[_T]) -> Deferred[_T]:
-        return answered.addTimeout(STORE_PATIENCE, self.clock)
 
     def _check_emitter(self, request: OneshotRequest) -> None:
         """Refuse whom `allow_emit` shuts out, and other sites' pages."""

@@ -229,7 +229,7 @@ def test_a_name_that_gets_only_looks_needs_a_look() -> None:
 
 
 def test_a_crowd_of_visitors_leaves_room_for_names() -> None:
-    """The page would say that a named scraper gets nothing, which is so for a full house of live ones only."""
+    """A full house shuts out every newcomer only if all in it are live."""
     visitors = [evolve(ANN, name=f"192.0.2.7 v{n}", named=False, live=False) for n in range(199)]
     assert "those with a name take the place of visitors" in said(ANN, *visitors)[0]
     assert "further ones get no events" in said(*(evolve(ANN, name=f"s{n}") for n in range(200)))[0]
