@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from delivery_rig import Rig, parsed
+from delivery_rig import Rig, parsed, sums
 from fake_store import logged
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
+from web_fakes import House, request
 
 from oneshotd.core.look import LookReason
 from oneshotd.core.scrape_request import Wanted
@@ -41,6 +43,52 @@ def test_a_scraper_without_the_header_that_takes_over_a_name_gets_its_events(rig
     assert not rig.delivery.timed_before("ann"), "a restart brings the looks back"
     rig.take("ann", timed=True)
     assert rig.delivery.timed_before("ann")
+
+
+PROMETHEUS = ("User-Agent: Prometheus/3.5.3", "X-Prometheus-Scrape-Timeout-Seconds: 10")
+TELEGRAF = (
+    "User-Agent: Telegraf/1.35.0 Go/1.24.3",
+    "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;"
+    "q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+)
+CURL = ("User-Agent: curl/8.14.1", "Accept: */*")
+
+
+def read(rig: Rig, *headers: str) -> str:
+    """A read of one name's URL, from the bytes of the request to those of the answer: look or scrape."""
+    house = House(delivery=cast(Any, rig.delivery), clock=rig.clock)
+    connection = house.connect()
+    connection.protocol.dataReceived(request("GET /metrics?scraper=ann", *headers))
+    rig.quiet()
+    (answer,) = connection.answers("GET")
+    for shipment, _ in house.sent:
+        if shipment.awaits_receipt:
+            shipment.delivered()
+            shipment.final()
+    rig.quiet()
+    return "look" if answer.headers["Oneshotd-Look"] else f"scrape {sums(answer.body).total()}"
+
+
+def test_a_telegraf_after_a_prometheus_under_the_same_name(rig: Rig) -> None:
+    """As their requests come: the curl beside the Prometheus looks, the Telegraf after it scrapes."""
+    for _ in range(3):
+        rig.append("a")
+        assert read(rig, *PROMETHEUS) == "scrape 1"
+        rig.append("b")
+        assert read(rig, *CURL) == read(rig, *TELEGRAF) == "look"
+        assert read(rig, *PROMETHEUS) == "scrape 1"
+        rig.delivery.learn(rig.census())
+        rig.pass_time(15)
+    rig.append("c")
+    looks = 0
+    while read(rig, *TELEGRAF) == "look":
+        looks += 1
+        assert looks < 50
+        rig.pass_time(10)
+    assert 3 <= looks <= 30
+    assert read(rig, *TELEGRAF) == "scrape 0"
+    rig.append("d")
+    assert read(rig, *TELEGRAF) == "scrape 1"
 
 
 def test_scrapes_that_come_keep_the_rule_even_where_nothing_is_delivered(rig: Rig) -> None:

@@ -247,6 +247,49 @@ def test_a_person_who_reads_a_scrapers_own_url_takes_nothing(
     assert not read(daemon, path=path).has(name)
 
 
+def test_a_click_over_plain_http_takes_nothing(daemon: Daemon) -> None:
+    """Browsers send no Sec-Fetch-* to a target that is neither HTTPS nor localhost."""
+    headers = {name: value for name, value in CLICK.items() if not name.startswith("Sec-")}
+    path = "/metrics?scraper=plain"
+    name = happened(daemon)
+    assert read(daemon, path=path, headers=headers).is_look
+    assert read(daemon, path=path).has(name)
+
+
+@pytest.mark.parametrize("client", ["node", "java"])
+def test_a_library_that_resembles_a_browser_gets_each_event_once(daemon: Daemon, client: str) -> None:
+    """It would get looks, and with each the same events again."""
+    headers = {
+        "node": {"User-Agent": "node", "Accept": "*/*", "Accept-Language": "*", "Sec-Fetch-Mode": "cors"},
+        "java": {
+            "User-Agent": "Java/17.0.15",
+            "Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+        },
+    }[client]
+    name = happened(daemon)
+    assert read(daemon, path=f"/metrics?scraper={client}", headers=headers).has(name)
+    assert not read(daemon, path=f"/metrics?scraper={client}", headers=headers).has(name)
+
+
+def test_the_parameter_look_takes_nothing(daemon: Daemon) -> None:
+    path = "/metrics?scraper=careful"
+    name = happened(daemon)
+    assert read(daemon, path=f"{path}&look").is_look
+    assert read(daemon, path=path).has(name)
+
+
+def test_a_crowd_that_came_once_does_not_shut_a_named_scraper_out(tmp_path: Path) -> None:
+    """200 visitors held all places for as long as events are kept."""
+    with Daemon(tmp_path) as crowded:
+        name = happened(crowded)
+        for number in range(200):
+            read(crowded, headers={"User-Agent": f"visitor{number}/1.0"})
+        assert not read(crowded, headers={"User-Agent": "another/1.0"}).has(name)
+        assert read(crowded, path="/metrics?scraper=ann").has(name)
+        assert not read(crowded, path="/metrics?scraper=ann").has(name)
+        assert "ann" in known(crowded)
+
+
 def test_a_click_is_a_look_before_the_first_delivery_too(daemon: Daemon) -> None:
     """The targets page is looked at most when a scraper has just been set up."""
     path = "/metrics?scraper=fresh"
