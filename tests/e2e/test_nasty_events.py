@@ -49,8 +49,8 @@ METRICS = [
 
 LABELS = [
     *("le", "quantile", "job", "instance", "exported_job", "exported_instance", "Value", "_", "a", "b", "c"),
-    *("1st", "a-b", "a.b", "ä", "x y", "name", "NaN", "HELP", "exemplar", "l" * 128, "\ufeff", "a\nb"),
-    *('"', "{"),
+    *("1st", "a-b", "a.b", "ä", "x/y", "name", "NaN", "HELP", "exemplar", "l" * 128, "x:y", "größe"),
+    *("o\u0308", "x\u0663"),
 ]  # fmt: skip
 
 VALUES = [
