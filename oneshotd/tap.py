@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -110,6 +112,7 @@ class Daemon(MultiService):
         super().__init__()
         self._reactor = reactor
         self._options = options
+        self._before: Any = signal.SIG_DFL  # what SIGHUP did
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application; the log level is set here, the one moment between twistd's making
@@ -125,8 +128,24 @@ class Daemon(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        with _unstartable():
-            super().startService()
+        self._before = signal.signal(signal.SIGHUP, self._hung_up)
+        try:
+            with _unstartable():
+                super().startService()
+        except BaseException:
+            self._restore()
+            raise
+
+    def stopService(self) -> Deferred[None]:
+        return maybeDeferred(super().stopService).addBoth(self._restore)
+
+    def _restore(self, result: Any = None) -> Any:
+        signal.signal(signal.SIGHUP, self._before)
+        return result
+
+    def _hung_up(self, *_: object) -> None:
+        # A signal may come in the middle of anything, a log line among it.
+        self._reactor.callFromThread(_log.info, "SIGHUP ignored: no file is read again while the daemon runs")
 
 
 @contextmanager
