@@ -112,7 +112,7 @@ class Connection:
         import ssl  # here: most daemons are on the same host, and need none
 
         opening.settimeout(self._left())
-        return ssl.create_default_context().wrap_socket(opening, server_hostname=self._target.host)
+        return ssl.create_default_context().wrap_socket(opening, server_hostname=self._target.name)
 
     def _head(self, path: str, length: int, headers: Mapping[str, str]) -> bytes:
         lines = [

@@ -35,6 +35,7 @@ class Target(NamedTuple):
     """Where a daemon is.
 
     :param scheme: "http", "https" or "udp".
+    :param host: a zone is written ``fe80::1%eth0``.
     :param path: in front of the doors' paths, as ``/oneshotd`` behind a proxy; "" for none.
     :param login: "user:password", or None.
     """
@@ -47,9 +48,17 @@ class Target(NamedTuple):
 
     @property
     def address(self) -> str:
-        """``HOST:PORT``, as the header Host has it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """``HOST:PORT``, as the header Host has it: without a zone, which means something here only
+        (RFC 6874 section 4)."""
+        return self._at(self.name)
+
+    def _at(self, host: str) -> str:
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        """The host as a certificate has it: without a zone."""
+        return self.host.partition("%")[0]
 
     @property
     def authorization(self) -> str | None:
@@ -60,9 +69,14 @@ class Target(NamedTuple):
 
         return f"Basic {b64encode(self.login.encode()).decode()}"
 
+    @property
+    def local_url(self) -> str:
+        """The URL without the password, its zone written as the system's resolver takes it."""
+        return f"{self.scheme}://{self._at(self.host)}{self.path}"
+
     def __str__(self) -> str:
         """The URL without the password."""
-        return f"{self.scheme}://{self.address}{self.path}"
+        return f"{self.scheme}://{self._at(self.host.replace('%', '%25'))}{self.path}"
 
 
 class Settings(NamedTuple):
@@ -107,6 +121,9 @@ def target(url: str) -> Target:
     if scheme not in _PORTS or not host or port == 0 or strange or not plain:
         got = "something else" if "@" in url else repr(url)
         raise ValueError(f"expected http://HOST:PORT, https://HOST or udp://HOST:PORT, got {got}")
+    address, percent, zone = host.partition("%")
+    if zone.startswith("25") and zone != "25":  # as RFC 6874 has it; curl takes both as well
+        host = f"{address}{percent}{zone[2:]}"
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     return Target(scheme, host, port or _PORTS[scheme], parts.path.rstrip("/"), login)
 

@@ -86,7 +86,7 @@ def _throw(settings: Settings, text: bytes) -> None:
 
 
 async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
-    headers = {"User-Agent": AGENT, "Content-Type": FORM}
+    headers = {"User-Agent": AGENT, "Content-Type": FORM, "Host": settings.target.address}
     if settings.retry and not has_id(text):
         headers[KEY] = new_key()
     if settings.target.authorization is not None:
@@ -131,7 +131,7 @@ async def _attempt(
     try:
         response = await Agent.usingEndpointFactory(reactor, endpoints).request(
             b"POST",
-            f"{settings.target}/event".encode("ascii"),
+            f"{settings.target.local_url}/event".encode("ascii"),
             Headers({name: [value] for name, value in headers.items()}),
             FileBodyProducer(BytesIO(text)),
         )

@@ -119,6 +119,10 @@ def test_a_wrong_argument_is_told(given: dict[str, float], why: str) -> None:
         ("http://h/one/shot/", Target("http", "h", 80, "/one/shot", None)),
         ("https://h", Target("https", "h", 443, "", None)),
         ("http://[2001:db8::7]:1", Target("http", "2001:db8::7", 1, "", None)),
+        ("http://[fe80::1%eth0]:1", Target("http", "fe80::1%eth0", 1, "", None)),
+        ("http://[fe80::1%25eth0]:1/", Target("http", "fe80::1%eth0", 1, "", None)),
+        ("udp://[fe80::1%25Eth0]", Target("udp", "fe80::1%Eth0", 8090, "", None)),
+        ("http://[fe80::1%252]:1", Target("http", "fe80::1%2", 1, "", None)),
         ("https://kim:a%40b@h:1", Target("https", "h", 1, "", "kim:a@b")),
         ("udp://h:1", Target("udp", "h", 1, "", None)),
         ("udp://h", Target("udp", "h", 8090, "", None)),
@@ -184,3 +188,12 @@ def test_durations_are_those_of_the_daemon(text: str) -> None:
 def test_no_retry_can_be_said() -> None:
     """A machine's `retry` could not be taken back."""
     assert duration("0s", zero=True) == 0.0
+
+
+@pytest.mark.parametrize("percent", ["%", "%25"])
+def test_a_zone_stays_on_this_machine(percent: str) -> None:
+    """It names one of our interfaces; the daemon, or a certificate, knows nothing of it (RFC 6874)."""
+    where = target(f"https://[fe80::1{percent}eth0]:1/x")
+    assert (where.host, where.address, where.name) == ("fe80::1%eth0", "[fe80::1]:1", "fe80::1")
+    assert str(where) == "https://[fe80::1%25eth0]:1/x"
+    assert target(str(where)) == where
