@@ -136,7 +136,11 @@ def _cancelled(doors: Counting, request: server.Request, failure: Failure) -> by
 
 def _method_not_allowed(doors: Counting, request: server.Request, failure: Failure) -> bytes:
     allowed = sorted(cast(MethodNotAllowed, failure.value).valid_methods or ())
-    request.setHeader(b"Allow", ", ".join(allowed).encode("ascii"))
+    request.setHeader(b"Allow", ", ".join(sorted([*allowed, "OPTIONS"])).encode("ascii"))
+    if request.method == b"OPTIONS":
+        # HAProxy's `option httpchk` asks so unless it is told otherwise, and takes 2xx and 3xx for well.
+        # A browser that asks for another page's sake (CORS) finds no permission in it.
+        return answer(request, b"")
     return refusal(request, http.NOT_ALLOWED, f"this door takes {' and '.join(allowed)} only")
 
 

@@ -99,6 +99,8 @@ class OneshotRequest(server.Request):
         # A server has to take the form that proxies are sent, too (RFC 9112 section 3.2.2).
         absolute = _ABSOLUTE.match(path)
         self.uri = b"/" + path[absolute.end() :].removeprefix(b"/") if absolute else path
+        if command == b"OPTIONS" and self.uri == b"*":  # the server as a whole (RFC 9110 section 9.3.7)
+            self.uri = b"/"
         self.path, _, self.query = self.uri.partition(b"?")
         self.args = {}
         self.process()

@@ -135,13 +135,37 @@ def test_a_wrong_address_is_a_404_in_text_and_no_redirect(target: str) -> None:
 )
 def test_every_other_method_is_a_405_that_says_which_ones_there_are(path: str, allowed: set[str]) -> None:
     house = House()
-    for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"} - allowed:
+    for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"} - allowed:
         answer = house.ask(f"{method} {path}", TIMED)
         assert answer.status == 405, method
-        assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed
+        assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed | {"OPTIONS"}
         assert (answer.body == b"") == (method == "HEAD")
+    answer = house.ask(f"OPTIONS {path}", TIMED)
+    assert (answer.status, answer.body) == (200, b"")
+    assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed | {"OPTIONS"}
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
+    assert house.telemetry.refusals == {}
     assert house.intake.groups == []
     assert house.delivery.asked == []
+
+
+@pytest.mark.parametrize("target", ["/", "*"])
+def test_the_check_that_haproxy_makes_by_itself_is_answered(target: str) -> None:
+    """``option httpchk`` without more; HAProxy would call the daemon down."""
+    house = House()
+    connection = house.connect()
+    connection.protocol.dataReceived(f"OPTIONS {target} HTTP/1.0\r\n\r\n".encode())
+    (answer,) = connection.answers("OPTIONS")
+    assert (answer.status, answer.headers["Allow"]) == (200, "GET, HEAD, OPTIONS")
+    assert connection.closed
+
+
+def test_a_browser_that_asks_first_gets_no_permission() -> None:
+    """Else another site's page could send events."""
+    answer = House().ask(
+        "OPTIONS /event", "Origin: http://evil.example", "Access-Control-Request-Method: POST"
+    )
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_head_says_the_same_without_the_body(door: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_these_doors_are_for_reading(door: str, method: str) -> None:
     answer = House().ask(f"{method} {door}")
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 @pytest.mark.parametrize(
