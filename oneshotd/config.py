@@ -15,7 +15,7 @@ from typing import Any
 from attrs import Attribute, field, fields, frozen
 
 from oneshotd.core.abilities import Timestamps
-from oneshotd.core.address import Networks, parse_network
+from oneshotd.core.address import Networks, parse_member, plain_zone
 from oneshotd.core.wire import MAX_LABELS, MAX_VALUE_BYTES, Rules
 
 #: As the host of an address: both loopback addresses, whatever /etc/hosts says.
@@ -112,7 +112,7 @@ class UdpAddress:
             return cls(host=host, port=port(number))
         bracketed = host.startswith("[") and host.endswith("]")
         try:
-            address = ip_address(host[1:-1] if bracketed else host)
+            address = ip_address(plain_zone(host[1:-1] if bracketed else host))
         except ValueError:
             address = None
         if address is None or bracketed != (address.version == 6):
@@ -309,13 +309,13 @@ class Config:
     max_events: int = _option("1000000", count, "events", "most events held; beyond, the oldest go")
     max_bytes: int = _option("1G", size, "size", "most bytes held; beyond, the oldest go")
     trusted_proxy: Networks = _option(
-        (), parse_network, "CIDR", "proxies whose X-Forwarded-For and X-Real-IP count", _networks
+        (), parse_member, "CIDR|unix", "proxies whose X-Forwarded-For and X-Real-IP count", _networks
     )
     allow_emit: Networks = _option(
-        (), parse_network, "CIDR", "who may send events; none: everyone", _networks
+        (), parse_member, "CIDR|unix", "who may send events; none: everyone", _networks
     )
     allow_scrape: Networks = _option(
-        (), parse_network, "CIDR", "who may scrape and look; none: everyone", _networks
+        (), parse_member, "CIDR|unix", "who may scrape and look; none: everyone", _networks
     )
     backup_dir: str | None = _option(
         "", path_or_none, "PATH", "the folder for copies of the store; see backup-socket"

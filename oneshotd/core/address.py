@@ -15,6 +15,12 @@ from attrs import frozen
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 
+#: Stands for the client of a UNIX socket, which has no address, in lists and in identities.
+UNIX = "unix"
+
+#: How nginx writes such a client into X-Forwarded-For (its $remote_addr).
+UNIX_HOP = "unix:"
+
 #: The IPv4-mapped part of IPv6 is a network of this many leading bits.
 _MAPPED_BITS = 96
 
@@ -29,12 +35,32 @@ def client_address(text: str) -> str:
     return text if address is None else str(address)
 
 
+def plain_zone(address: str) -> str:
+    """The address with a zone written as ``fe80::1%eth0``, of ``fe80::1%25eth0`` (RFC 6874) as well.
+
+    Where ``%25`` may be the number of an interface (``%251``), it is left as it is.
+    """
+    address, percent, zone = address.partition("%")
+    if zone.startswith("25") and zone[2:] and not zone.isdecimal():
+        zone = zone[2:]
+    return f"{address}{percent}{zone}"
+
+
+def parse_member(text: str) -> _Network | str:
+    """One member of a list: ``unix``, or a network as `parse_network` has it.
+
+    :raises ValueError: see `parse_network`.
+    """
+    return UNIX if text == UNIX else parse_network(text)
+
+
 def parse_network(text: str) -> _Network:
     """One network in CIDR notation; an address alone is the network of itself.
 
     :raises ValueError: "expected …, got …"; bits beyond the prefix are refused, since
         ``10.1.2.3/8`` means a host to some and a network to others.
     """
+    text = plain_zone(text)
     try:
         interface = ip_network(text, strict=False)
     except ValueError:
@@ -51,9 +77,12 @@ def parse_network(text: str) -> _Network:
 
 @frozen(kw_only=True)
 class Networks:
-    """A set of networks: ``"192.0.2.7" in networks``. The empty set contains nobody."""
+    """A set of networks: ``"192.0.2.7" in networks``. The empty set contains nobody.
 
-    members: tuple[_Network, ...] = ()
+    ``unix`` is a member of its own: the clients of UNIX sockets.
+    """
+
+    members: tuple[_Network | str, ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Networks:
@@ -61,12 +90,14 @@ class Networks:
 
         :raises ValueError: see `parse_network`.
         """
-        return cls(members=tuple(parse_network(text) for text in texts))
+        return cls(members=tuple(parse_member(text) for text in texts))
 
     def __contains__(self, text: object) -> bool:
         """Whether the address is in one of the networks; what is no address is in none."""
+        if text == UNIX:
+            return UNIX in self.members
         address = _parsed(text) if isinstance(text, str) else None
-        return address is not None and any(address in network for network in self.members)
+        return address is not None and any(_is_in(address, member) for member in self.members)
 
     def __bool__(self) -> bool:
         return bool(self.members)
@@ -74,6 +105,13 @@ class Networks:
     def admits(self, text: str) -> bool:
         """Whether a door with this list is open to the address: an empty list is open to all."""
         return not self.members or text in self
+
+
+def _is_in(address: _Address, member: _Network | str) -> bool:
+    if isinstance(member, str) or address not in member:
+        return False
+    zone = member.network_address.scope_id if isinstance(member, IPv6Network) else None
+    return zone is None or (isinstance(address, IPv6Address) and address.scope_id == zone)
 
 
 @lru_cache(maxsize=4096)  # few hosts send many datagrams

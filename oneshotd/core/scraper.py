@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
-from oneshotd.core.address import client_address
+from oneshotd.core.address import UNIX, UNIX_HOP, client_address
 from oneshotd.errors import Refused
 
 #: Answered scrapes after which an unnamed scraper is waited for; before, it is a visitor.
@@ -108,7 +108,12 @@ def forwarded_client(
 
 
 def _hop_address(hop: str) -> str | None:
-    """The address in one hop (``192.0.2.1:4711``, ``[2001:db8::1]:80``), None if it is none."""
+    """The address in one hop (``192.0.2.1:4711``, ``[2001:db8::1]:80``), None if it is none.
+
+    A proxy that was itself reached over a UNIX socket writes ``unix:``.
+    """
+    if hop == UNIX_HOP:
+        return UNIX
     with_port = _WITH_PORT.fullmatch(hop)
     address = (with_port[1] or with_port[2]) if with_port else hop
     try:

@@ -7,6 +7,7 @@ lives in a coroutine here: Klein cancels it when the client hangs up (klein#840)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from twisted.web.http import CACHED
 from twisted.web.resource import IResource
 from werkzeug.exceptions import NotFound
 
-from oneshotd.core.address import Networks
+from oneshotd.core.address import UNIX, Networks, client_address
 from oneshotd.core.event import Group, NewEvent
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiate import accepts_gzip
@@ -53,6 +54,9 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     "application/jsonlines": parse_ndjson,
     JSON_BODY: parse_json,
 }
+
+#: What a proxy says of the path under which it serves us; Traefik sends it by itself.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,100}){1,10}/?")
 
 
 class Shown(Protocol):
@@ -221,11 +225,13 @@ class Doors:
         self.check_reader(request)
         request.setHeader(b"Vary", b"Accept")
         scheme = "https" if request.isSecure() else "http"
+        prefix = self._prefix(request)
         if not problems.accepts(request, "text/html"):
-            return answer(request, page.welcome(scheme, request.host_text()))
+            return answer(request, page.welcome(scheme, request.host_text(), prefix))
         status = await self._board.status()
         _restrict(request)
-        html = await page.render(await self._board.html(status), scheme, request.host_text(), self.udp_port)
+        live = await self._board.html(status)
+        html = await page.render(live, scheme, request.host_text(), self.udp_port, prefix)
         return answer(request, html, content_type=page.HTML)
 
     @app.route("/live", methods=["GET"])
@@ -289,9 +295,15 @@ class Doors:
         _check(self.allow_scrape, address, "read here")
         return address
 
+    def _prefix(self, request: OneshotRequest) -> str:
+        """The path under which a trusted proxy serves us, as it says; empty where none does."""
+        said = request.header(b"X-Forwarded-Prefix") or ""
+        trusted = client_address(_peer(request)) in self.trusted_proxies
+        return said.rstrip("/") if trusted and _PREFIX.fullmatch(said) else ""
+
     def _client(self, request: OneshotRequest) -> str:
         """The client's address; "unix" where it came over a socket that has none."""
-        peer = getattr(request.getClientAddress(), "host", "unix")
+        peer = _peer(request)
         forwarded = request.requestHeaders.getRawHeaders(b"X-Forwarded-For", [])
         return forwarded_client(
             peer,
@@ -309,6 +321,12 @@ async def _exposition(request: OneshotRequest, shown: Shown, reactor: IReactorTi
         body = await compressed(body, reactor)
         request.setHeader(b"Content-Encoding", b"gzip")
     return answer(request, body, content_type=shown.content_type.encode("ascii"))
+
+
+def _peer(request: OneshotRequest) -> str:
+    """The address at the other end of the connection; "unix" where it has none."""
+    peer: str = getattr(request.getClientAddress(), "host", UNIX)
+    return peer
 
 
 def _restrict(request: OneshotRequest) -> None:

@@ -35,12 +35,13 @@ HTML = b"text/html; charset=utf-8"
 _PLACE = b"<!--live-->"
 
 
-def welcome(scheme: str, host: str) -> bytes:
+def welcome(scheme: str, host: str, path: str = "") -> bytes:
     """The doors in plain text, with addresses that work where it is read.
 
     :param host: ``host[:port]``, checked by the caller.
+    :param path: in front of the doors' paths, as ``/oneshotd`` behind a proxy.
     """
-    url = f"{scheme}://{host}"
+    url = _url(scheme, host, path)
     return (
         "oneshotd: an event goes in once and comes out once to each scraper.\n"
         "\n"
@@ -154,18 +155,19 @@ class _Shell(Element):
 
     :param host: ``host[:port]`` under which the browser knows us, checked.
     :param udp: port for datagrams, or None.
+    :param path: in front of the doors' paths.
     """
 
     loader = template("shell.xml")
 
-    def __init__(self, scheme: str, host: str, udp: int | None) -> None:
+    def __init__(self, scheme: str, host: str, udp: int | None, path: str) -> None:
         super().__init__()
-        self._scheme, self._host, self._udp = scheme, host, udp
+        self._scheme, self._host, self._udp, self._path = scheme, host, udp, path
 
     @renderer
     def page(self, request: IRequest | None, tag: Tag) -> Tag:
         """The whole."""
-        url = f"{self._scheme}://{self._host}"
+        url = _url(self._scheme, self._host, self._path)
         return tag.fillSlots(
             mark=ASSETS["mark.svg"].address,
             style=ASSETS["page.css"].address,
@@ -176,13 +178,18 @@ class _Shell(Element):
             curl=f'curl -X POST "{url}/event?type=deploy&version=1.2"',
             line=f'echo "type=backup&value=37.5" > /dev/udp/{_bare(self._host)}/{self._udp}',
             command=f"ONESHOTD_URL={url} \\\n  oneshot-emit --exec type=cron task=backup -- true",
-            config=_config(self._scheme, self._host),
+            config=_config(self._scheme, self._host, self._path),
         )
 
     @renderer
     def datagram(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """The way by UDP, where there is one."""
         return "" if self._udp is None else tag
+
+
+def _url(scheme: str, host: str, path: str) -> str:
+    """A zone in it has its percent sign escaped (RFC 6874)."""
+    return f"{scheme}://{host.replace('%', '%25')}{path}"
 
 
 def _bare(host: str) -> str:
@@ -192,13 +199,14 @@ def _bare(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _config(scheme: str, host: str) -> str:
+def _config(scheme: str, host: str, path: str) -> str:
     tls = "    scheme: https\n" if scheme == "https" else ""
+    below = f"    metrics_path: {path}/metrics\n" if path else ""
     port = "" if host.rpartition("]")[2].count(":") else (":443" if tls else ":80")
     return (
         "scrape_configs:\n"
         "  - job_name: oneshotd\n"
-        f"{tls}"
+        f"{tls}{below}"
         "    scrape_interval: 15s\n"
         "    params:\n"
         "      scraper: [prometheus-a]\n"
@@ -215,8 +223,8 @@ async def render_live(status: Status) -> bytes:
     return await flat
 
 
-async def render(live: bytes, scheme: str, host: str, udp: int | None) -> bytes:
+async def render(live: bytes, scheme: str, host: str, udp: int | None, path: str = "") -> bytes:
     """The whole page around its living part; see `_Shell` for the others."""
-    flat: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp))
+    flat: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp, path))
     before, _, after = (await flat).partition(_PLACE)
     return b"<!DOCTYPE html>\n" + before + live + after

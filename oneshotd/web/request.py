@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from oneshotd.core import wire
+from oneshotd.core.address import UNIX, plain_zone
 from oneshotd.core.wire import MAX_BODY_BYTES
 from oneshotd.errors import Refused
 from oneshotd.web import problems
@@ -29,7 +30,11 @@ from oneshotd.web import problems
 LINGER = 5.0
 LINGER_LIMIT = 16 * MAX_BODY_BYTES
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+#: A name or an address; of a link-local one with its zone, as ``%eth0`` or ``%25eth0`` (RFC 6874):
+#: clients should leave the zone out, and many do not.
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~-]{1,64})?\])(?::([0-9]{1,5}))?"
+)
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _TOO_LARGE = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
@@ -169,10 +174,11 @@ class OneshotRequest(server.Request):
         return wire.idempotency_key(values[0]) if values else None
 
     def host_text(self) -> str:
-        """``host[:port]`` under which the client knows us, safe to show."""
+        """``host[:port]`` under which the client knows us, safe to show; a zone is written ``%eth0``."""
         sent = self.header(b"Host")
         if sent:
-            return sent
+            address, bracket, port = sent.partition("]")
+            return plain_zone(address) + bracket + port
         here = self.getHost()  # of this connection, also where the listener has all addresses
         name = getattr(here, "host", "localhost")
         return f"{f'[{name}]' if ':' in name else name}:{getattr(here, 'port', 80)}"
@@ -250,7 +256,7 @@ class OneshotRequest(server.Request):
     def _count(self, refused: Refused) -> None:
         if self._refused is not None:
             self._refused(refused.reason)
-        peer = getattr(self.getClientAddress(), "host", "unix")
+        peer = getattr(self.getClientAddress(), "host", UNIX)
         self.channel.site.note_refusal(refused, peer, self.channel.request_line)
 
 

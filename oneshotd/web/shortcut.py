@@ -22,7 +22,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
-from oneshotd.core.address import Networks, client_address
+from oneshotd.core.address import UNIX, Networks, client_address
 from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import Rules
 from oneshotd.intake import Taker
@@ -97,13 +97,13 @@ class Shortcut:
 
     def admits(self, peer: object) -> bool:
         """Whether this peer may emit; nothing in a known block of headers says otherwise."""
-        return self.admits_host(getattr(peer, "host", "unix"))
+        return self.admits_host(getattr(peer, "host", UNIX))
 
     def admits_host(self, host: str) -> bool:
         """As `admits`, of an address as the socket has it, or of "unix"."""
         if not self._emitters.members:
             return True
-        return self._emitters.admits(client_address(host) if host != "unix" else host)
+        return self._emitters.admits(client_address(host) if host != UNIX else host)
 
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
         """The series of the ordinary requests at the beginning of the data, the length of these

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneshotd.core.address import Networks, client_address, parse_network
+from oneshotd.core.address import Networks, client_address, parse_network, plain_zone
 
 IPV4 = st.ip_addresses(v=4).map(str)
 IPV6 = st.ip_addresses(v=6).map(str)
@@ -58,7 +58,15 @@ def test_normalising_again_changes_nothing(text: str) -> None:
         (["::/0"], "192.0.2.7", False),
         (["fe80::/10"], "fe80::1%eth0", True),
         (["198.51.100.0/24", "192.0.2.0/24"], "192.0.2.7", True),
+        (["fe80::1%eth0"], "fe80::1%eth0", True),
+        (["fe80::1%25eth0"], "fe80::1%eth0", True),
+        (["fe80::1%eth0"], "fe80::1%eth1", False),
+        (["fe80::1"], "fe80::1%eth1", True),
         (["0.0.0.0/0"], "unknown", False),
+        (["0.0.0.0/0", "::/0"], "unix", False),
+        (["unix"], "unix", True),
+        (["unix"], "192.0.2.7", False),
+        (["unix"], "", False),
         ([], "192.0.2.7", False),
     ],
 )
@@ -93,3 +101,19 @@ def test_a_wrong_network_is_refused_with_a_better_one(text: str, error: str) -> 
     with pytest.raises(ValueError, match="expected a network") as raised:
         parse_network(text)
     assert str(raised.value) == error
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("fe80::1", "fe80::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("fe80::1%25eth0", "fe80::1%eth0"),
+        ("fe80::1%25", "fe80::1%25"),
+        ("fe80::1%251", "fe80::1%251"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_a_zone_is_written_in_two_ways(text: str, plain: str) -> None:
+    """RFC 6874 escapes the percent sign in URLs, and people copy it from there."""
+    assert plain_zone(text) == plain

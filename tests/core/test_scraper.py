@@ -18,7 +18,7 @@ from oneshotd.core.scraper import (
 )
 from oneshotd.errors import Refused
 
-PROXIES = {"127.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1"}
+PROXIES = {"127.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "unix"}
 
 
 @pytest.mark.parametrize("name", ["prom-1", "A.b_c:d@e/f", "x" * 64, "0"])
@@ -114,6 +114,11 @@ FORWARDED: list[Any] = [
     ),
     pytest.param("127.0.0.1", ["192.0.2.1"], "198.51.100.1", "192.0.2.1", id="the list before X-Real-Ip"),
     pytest.param("127.0.0.1", [], "me", "127.0.0.1", id="X-Real-Ip is garbage"),
+    pytest.param("unix", ["198.51.100.1"], None, "198.51.100.1", id="a proxy at a UNIX socket"),
+    pytest.param("unix", [], "198.51.100.1", "198.51.100.1", id="X-Real-Ip at a UNIX socket"),
+    pytest.param("unix", [], None, "unix", id="a UNIX socket without a proxy"),
+    pytest.param("127.0.0.1", ["198.51.100.1, unix:"], None, "198.51.100.1", id="nginx at a UNIX socket"),
+    pytest.param("127.0.0.1", ["unix:"], None, "unix", id="a client of nginx's own UNIX socket"),
 ]
 
 

@@ -62,6 +62,40 @@ def test_a_forwarded_address_counts_from_trusted_proxies_only(
 
 
 @pytest.mark.parametrize(
+    ("lists", "header", "emit", "scrape"),
+    [
+        ({}, [], 200, "unix"),
+        ({}, ["X-Forwarded-For: 198.51.100.9"], 200, "unix"),
+        ({"allow_emit": ["192.0.2.0/24"]}, [], 403, "unix"),
+        ({"allow_emit": ["unix"], "allow_scrape": ["unix"]}, [], 200, "unix"),
+        ({"allow_scrape": ["192.0.2.0/24"]}, [], 200, None),
+        ({"trusted": ["unix"]}, ["X-Forwarded-For: 198.51.100.9"], 200, "198.51.100.9"),
+        ({"trusted": ["unix"]}, ["X-Real-IP: 198.51.100.9"], 200, "198.51.100.9"),
+        (
+            {"trusted": ["unix"], "allow_emit": ["198.51.100.0/24"], "allow_scrape": ["198.51.100.0/24"]},
+            ["X-Forwarded-For: 198.51.100.9"],
+            200,
+            "198.51.100.9",
+        ),
+        (
+            {"trusted": ["unix"], "allow_emit": ["unix"]},
+            ["X-Forwarded-For: 198.51.100.9"],
+            403,
+            "198.51.100.9",
+        ),
+    ],
+)
+def test_a_unix_socket_is_trusted_and_admitted_by_name(
+    lists: dict[str, list[str]], header: list[str], emit: int, scrape: str | None
+) -> None:
+    """Behind a proxy at a UNIX socket all unnamed scrapers were one, and shared their events."""
+    house = House(peer=UNIXAddress(b""), **lists)
+    assert house.ask("POST /event?a=b", *header).status == emit
+    house.ask("GET /metrics", *header)
+    assert [visit.name for _, visit, *_ in house.delivery.asked] == ([f"{scrape} unknown"] if scrape else [])
+
+
+@pytest.mark.parametrize(
     ("peer", "name"),
     [
         (IPv6Address("TCP", "::ffff:192.0.2.7", 40000), "192.0.2.7 unknown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 import pytest
 from attrs import evolve
@@ -158,7 +159,7 @@ def test_its_files_are_kept_by_a_browser_until_they_change() -> None:
     html = House().ask("GET /", BROWSER).text
     for asset in ASSETS.values():
         assert f'"{asset.address}"' in html
-        answer = House().ask(f"GET {asset.address}")
+        answer = House().ask(f"GET /{asset.address}")
         assert (answer.status, answer.body) == (200, asset.body)
         assert answer.headers["Content-Type"] == asset.content_type.decode()
         assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -172,6 +173,8 @@ def test_its_files_are_kept_by_a_browser_until_they_change() -> None:
     [
         ("Host: metrics.example:9999", "metrics.example:9999"),
         ("Host: [2001:db8::1]:80", "[2001:db8::1]:80"),
+        ("Host: [2001:db8::1%eth0]:80", "[2001:db8::1%eth0]:80"),
+        ("Host: [2001:db8::1%25eth0]:80", "[2001:db8::1%eth0]:80"),
         ("Host:", "192.0.2.1:8090"),
     ],
 )
@@ -180,9 +183,10 @@ def test_what_is_to_be_copied_has_the_address_in_the_browser(line: str, shown: s
     connection = house.connect()
     connection.transport.hostAddr = IPv4Address("TCP", "192.0.2.1", 8090)
     text = connection.ask("GET /", BROWSER, line).text
-    assert f"http://{shown}/event?type=deploy&amp;version=1.2" in text
+    url = shown.replace("%", "%25")  # RFC 6874; Prometheus takes the address as it is
+    assert f"http://{url}/event?type=deploy&amp;version=1.2" in text
     assert f'targets: ["{shown}"]' in text.replace("&quot;", '"')
-    bare = shown.removesuffix(":80").rpartition(":")[0] if "[" not in shown else "2001:db8::1"
+    bare = shown.removesuffix(":80").rpartition(":")[0] if "[" not in shown else shown[1:-4]
     assert f"/dev/udp/{bare}/8091" in text
 
 
@@ -297,5 +301,44 @@ def test_who_asks_meanwhile_shares_the_reading_and_one_who_hangs_up_ends_it_for_
 
 def test_whoever_may_not_read_gets_no_page() -> None:
     house = House(allow_scrape=["198.51.100.0/24"])
-    for door in ("/", "/live", ASSETS["page.css"].address):
+    for door in ("/", "/live", "/" + ASSETS["page.css"].address):
         assert house.ask(f"GET {door}", BROWSER).status == 403
+
+
+def test_a_proxy_may_serve_the_page_below_a_path() -> None:
+    """Its style and its script would be missing, and it would show the state of when it was loaded."""
+    html = House().ask("GET /", BROWSER).text
+    links = re.findall(r"""(?:href|src|action)=["']([^"']*)["']""", html)
+    assert len(links) >= 6
+    for link in [*links, "live"]:
+        path = urljoin("/below/", link).partition("#")[0]
+        assert path.startswith("/below/"), link
+        assert House().ask(f"GET {path.removeprefix('/below')}").status == 200
+    script = House().ask("GET /" + ASSETS["page.js"].address).text
+    assert re.findall(r"fetch\(([^,]*),", script) == ['"live"']
+    assert "url(" not in House().ask("GET /" + ASSETS["page.css"].address).text.replace("url(#", "")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "prefix", "path"),
+    [
+        (["192.0.2.7"], "/one/shot", "/one/shot"),
+        (["192.0.2.7"], "/oneshot/", "/oneshot"),
+        (["192.0.2.7"], "", ""),
+        (["192.0.2.7"], "/", ""),
+        (["192.0.2.7"], "oneshot", ""),
+        (["192.0.2.7"], '/"><script>', ""),
+        (["192.0.2.7"], "//evil.example", ""),
+        ([], "/oneshot", ""),
+    ],
+)
+def test_what_is_to_be_copied_has_the_path_that_the_proxy_says(
+    trusted: list[str], prefix: str, path: str
+) -> None:
+    """What is copied from the page would go to what else the proxy serves."""
+    house = House(trusted=trusted)
+    html = house.ask("GET /", BROWSER, f"X-Forwarded-Prefix: {prefix}").text
+    assert f"http://oneshot.example:8090{path}/event?type" in html
+    assert ("metrics_path: " in html) is bool(path)
+    text = house.ask("GET /", f"X-Forwarded-Prefix: {prefix}").text
+    assert f"http://oneshot.example:8090{path}/metrics" in text

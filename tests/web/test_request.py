@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.web.server import Site
 from web_fakes import Connection, House, failures_logged, request
 
 from oneshotd.core.wire import MAX_BODY_BYTES
 from oneshotd.store.interface import Stored
+from oneshotd.web.channel import Site
 from oneshotd.web.request import parameters
 
 #: Lines that fill a body to exactly this many bytes.
@@ -211,7 +211,10 @@ def test_a_client_that_closes_after_each_request_is_served(version: str) -> None
         (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected UTF-8"),
         (b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected UTF-8"),
         (b"GET xmetrics HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected a /"),
-        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected a /"),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected a /"),
+        (b"GET / HTTP/1.1\r\nHost: [::1%]\r\n\r\n", "Host: expected a name"),
+        (b"GET / HTTP/1.1\r\nHost: [::1%a b]\r\n\r\n", "Host: expected a name"),
+        (b"GET / HTTP/1.1\r\nHost: a%eth0\r\n\r\n", "Host: expected a name"),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected a /"),
     ],
 )
@@ -232,7 +235,10 @@ def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(
 
 @pytest.mark.parametrize(
     "host",
-    ["a..b", "x" * 64, "xn--a", "[::1]:8090", "[::1]", "192.0.2.7:8090", "my_service:8090", "localhost.", ""],
+    [
+        *("a..b", "x" * 64, "xn--a", "[::1]:8090", "[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]:8090"),
+        "192.0.2.7:8090", "my_service:8090", "localhost.", ""
+    ],
 )
 def test_a_strange_host_is_no_error_of_ours(host: str) -> None:
     assert House().ask("GET /metrics", f"Host: {host}").status == 200
@@ -325,6 +331,7 @@ async def test_a_client_that_sends_first_and_reads_later_gets_its_413() -> None:
         received = await deferToThread(_post_without_reading, port.getHost().port, 6 * MAX_BODY_BYTES)
     finally:
         await port.stopListening()
+        site.abort()
     assert received.startswith(b"HTTP/1.1 413 ")
     assert received.endswith(b" bytes\n")
 
@@ -341,11 +348,13 @@ def _linger(port: int) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_waits_for_its_413_sees_the_end_at_once() -> None:
     reactor = cast(Any, global_reactor)
-    port = reactor.listenTCP(0, House().site(reactor), interface="127.0.0.1")
+    site: Site = House().site(reactor)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
     started = reactor.seconds()
     try:
         received = await deferToThread(_linger, port.getHost().port)
     finally:
         await port.stopListening()
+        site.abort()
     assert received.startswith(b"HTTP/1.1 413 ")
     assert reactor.seconds() - started < 4

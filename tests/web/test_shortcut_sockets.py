@@ -109,3 +109,32 @@ async def test_answers_that_do_not_fit_the_socket_all_arrive(tmp_path: Path) -> 
         whole = len(sent) // len(ORDINARY)
         assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"\r\n\r\nok\n") == whole
         assert (await house.store.census()).events == whole
+
+
+@pytest.mark.parametrize(("members", "status"), [(["unix"], 200), (["192.0.2.0/24"], 403), ([], 200)])
+@pytest.mark.parametrize("more", ["X-Odd: 1", "Accept: */*"], ids=["channel", "shortcut"])
+@pytest_twisted.ensureDeferred
+async def test_a_unix_socket_is_admitted_by_name(
+    tmp_path: Path, members: list[str], status: int, more: str
+) -> None:
+    """By the short way and by the long one alike."""
+    where = TRANSPORTS["unix"].format(tmp_path)
+    async with open_house(tmp_path, where) as house:
+        house.doors.allow_emit = Networks.parse(members)
+        house.site.shortcut = Shortcut(house.site.shortcut.intake, Rules(), Networks.parse(members))
+        answer = await _emit(house, where, post("a=1", more, "Connection: close"))
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert (await house.store.census()).events == (status == 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_unnamed_scrapers_behind_a_unix_socket_are_told_apart(tmp_path: Path) -> None:
+    """They were one, and each event went to one of them."""
+    where = TRANSPORTS["unix"].format(tmp_path)
+    async with open_house(tmp_path, where) as house:
+        house.doors.trusted_proxies = Networks.parse(["unix"])
+        events = await house.happen(3)
+        for address in ("192.0.2.7", "192.0.2.8"):
+            with house.scraper() as scraper:
+                scraper.ask("", f"X-Forwarded-For: {address}", path="/metrics")
+                assert (await scraper.answer()).events == events

@@ -33,8 +33,8 @@ class Asset:
 
     @property
     def address(self) -> str:
-        """Where the page refers to it."""
-        return f"/assets/{self.name}?{self.version}"
+        """Where the page refers to it: relative, as a proxy may serve the page below a path."""
+        return f"assets/{self.name}?{self.version}"
 
 
 def _asset(name: str, content_type: bytes) -> Asset:

@@ -97,7 +97,7 @@
     asking = new AbortController();
     const tooLong = setTimeout(() => asking.abort(), PATIENCE);
     try {
-      const answer = await fetch("/live", {
+      const answer = await fetch("live", {
         headers: { Accept: "text/html", "If-None-Match": etag },
         cache: "no-store",
         signal: asking.signal,
