@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -23,7 +24,7 @@ reactor: IReactorTime = global_reactor
 async def test_over_http(tmp_path: Path, percent: str) -> None:
     """A daemon that is reached by its link-local address could not be sent anything."""
     async with open_house(tmp_path) as house:
-        url = f"http://[::1{percent}1]:{house.port.getHost().port}"
+        url = f"http://[::1{percent}1]:{cast(Any, house.port.getHost()).port}"
         await deferToThread(emit, {"type": "a"}, url=url)
         await emit_later(reactor, {"type": "b"}, url=url)
         assert (await house.store.census()).events == 2

@@ -25,20 +25,10 @@ from zope.interface import alsoProvides, implementer
 
 from oneshotd.errors import Refused
 from oneshotd.quiet import RateLimited
+from oneshotd.web.head_channel import HeadChannel
 from oneshotd.web.kernel import KernelQueue
 from oneshotd.web.receipt import Receipt, Shipment, State
-from oneshotd.web.request_head import (
-    BROKEN_CHUNK,
-    ENDED_EARLY,
-    HEAD_TOO_LONG,
-    IS_TLS,
-    LINE_TOO_LONG,
-    MAX_HEAD,
-    MAX_HEADERS,
-    TLS_RECORD,
-    header_fault,
-    parse_request_line,
-)
+from oneshotd.web.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
 
 #: Seconds for a request to be complete, from its first byte on, and between two requests.
 #: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
@@ -62,30 +52,16 @@ MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 #: without a complete request goes. Each body may have 1 MiB.
 MAX_HELD = 64 << 20
 
-#: A Content-Length header that is longer than this says nothing sensible.
-MAX_LENGTH_LINE = 100
-
-#: Bytes that a client may send behind a refused head before the connection is reset.
-MAX_BEHIND_REFUSAL = 16 << 20
-
 
 @implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
+class Channel(HeadChannel):
     """One connection.
 
     :ivar began: reactor time (seconds) at which the first byte of the current request came.
     :ivar since: reactor time at which it last had a complete request, or was opened.
     :ivar handling: a complete request is being answered.
     :ivar held: bytes of a body that is not whole yet.
-    :ivar request_line: of the current request, without its line end; empty until it is here.
     """
-
-    # A client may end lines with LF alone, and a CR before it is ignored (RFC 9112 section 2.2).
-    delimiter = b"\n"
-    MAX_LENGTH = MAX_HEAD
-    maxHeaders = MAX_HEADERS
-    # The head is measured as it was sent, in `lineReceived`.
-    totalHeadersSize = 4 * MAX_HEAD
 
     site: Site
     timeOut: float | None  # type: ignore[assignment]  # typed as int by mistake, not used as one
@@ -103,12 +79,6 @@ class Channel(http.HTTPChannel):
         self.held = 0
         self._answered: http.Request | None = None  # and the next one has to wait
         self.peer_finished = False
-        self.request_line = b""
-        self._head_size = 0
-        self._in_request = False  # its first line is here, its last byte is not
-        self._header: bytes | None = None  # that twisted.web is looking at
-        self._refused = False  # before it was whole: nothing further is parsed
-        self._behind = 0  # bytes that came after that
 
     @property
     def clock(self) -> IReactorTime:
@@ -136,9 +106,9 @@ class Channel(http.HTTPChannel):
     @property
     def _is_receiving(self) -> bool:
         """Whether a part of a request is here, and the rest is not."""
-        if self.handling or self._answered is not None or self._refused:
+        if self.handling or self._answered is not None or self.is_refused:
             return False
-        return self._in_request or bool(self._buffer.strip(b"\r\n"))
+        return self.in_request or bool(self._buffer.strip(b"\r\n"))
 
     # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
 
@@ -159,10 +129,8 @@ class Channel(http.HTTPChannel):
         """Nothing: a byte more is no reason to wait longer."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._refused:
-            self._behind += len(data)
-            if self._behind > MAX_BEHIND_REFUSAL:
-                self.abort()
+        if self.is_refused:
+            self.pass_over(len(data))
             return
         for receipt in self._receipts:
             receipt.ask()
@@ -177,61 +145,14 @@ class Channel(http.HTTPChannel):
                 return
         super().dataReceived(data)
 
-    def lineReceived(self, line: bytes) -> None:
-        if self._refused:
-            return
-        line = line.removesuffix(b"\r")
-        self._head_size += len(line)
-        if self._in_request:
-            if self._head_size > MAX_HEAD:
-                self.refuse(HEAD_TOO_LONG)
-            else:
-                super().lineReceived(line)
-        elif line:
-            self._first_line(line)
-        elif self._head_size == 0:
-            # An empty line before a request is ignored: some clients end a body with one.
-            self._waiting = not self._buffer and not self._early
-
-    def _first_line(self, line: bytes) -> None:
-        self.request_line = line
-        try:
-            method, target, version = parse_request_line(line)
-        except Refused as refused:
-            self.refuse(refused)
-            return
-        before = len(self.requests)
-        super().lineReceived(b"%b / %b" % (method, version))
-        if len(self.requests) > before:
-            self._in_request = True
-            self._path = target
-            self.requests[-1].arrived = self.began
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        if not self._refused:
-            if not self._in_request:
-                self.request_line = line[:MAX_HEAD]
-            self.refuse(HEAD_TOO_LONG if self._in_request else LINE_TOO_LONG)
+    def request_begun(self) -> None:
+        self.requests[-1].arrived = self.began
 
     def allContentReceived(self) -> None:
         self.handling, self._early = True, False
-        self._in_request, self._head_size = False, 0
         self.since = self.clock.seconds()
         self.let_go()
         super().allContentReceived()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's own answer to all that its parser does not take is an empty 400.
-        self.refuse(BROKEN_CHUNK if self._header is None else header_fault(self._header))
-
-    def refuse(self, refused: Refused) -> None:
-        """Answer a request that is not whole, close the connection, and parse nothing further."""
-        self._refused = True
-        self.clearLineBuffer()
-        self.setTimeout(None)
-        if not self._in_request:
-            self.requests.append(self.requestFactory(self, False))
-        self.requests[-1].refuse_early(refused)
 
     def hold(self, size: int) -> None:
         """So many bytes more are kept of a body that is not whole."""
@@ -243,18 +164,7 @@ class Channel(http.HTTPChannel):
         self.site.hold(-self.held)
         self.held = 0
 
-    def headerReceived(self, line: bytes) -> bool:
-        self._header = line
-        if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
-            # Python refuses to make an int of so many digits, and twisted.web does not expect that.
-            line = b"Content-Length: invalid"
-        accepted: bool = super().headerReceived(line)
-        self._header = None
-        return accepted
-
     def rawDataReceived(self, data: bytes) -> None:
-        if self._refused:
-            return
         self._early = True
         super().rawDataReceived(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from twisted.internet.address import IPv6Address, UNIXAddress
@@ -86,7 +87,7 @@ def test_a_forwarded_address_counts_from_trusted_proxies_only(
     ],
 )
 def test_a_unix_socket_is_trusted_and_admitted_by_name(
-    lists: dict[str, list[str]], header: list[str], emit: int, scrape: str | None
+    lists: dict[str, Any], header: list[str], emit: int, scrape: str | None
 ) -> None:
     """Behind a proxy at a UNIX socket all unnamed scrapers were one, and shared their events."""
     house = House(peer=UNIXAddress(b""), **lists)

@@ -19,6 +19,9 @@ from zope.interface import implementer
 from oneshotd.web.channel import Channel
 from oneshotd.web.request_head import MAX_HEAD
 
+#: Twisted hands pyOpenSSL its own kind of certificates still.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+
 #: Of the daemon's own port, which looks for an ordinary request first, and of Twisted's.
 PORTS = {"quick": "localhost:0", "tcp": TWISTEDS_OWN}
 
@@ -111,6 +114,24 @@ async def test_a_request_that_cannot_be_parsed_gets_a_reason(tmp_path: Path, cas
     assert says in line["text"] and line["peer"] == "127.0.0.1" and line["reason"] == reason
 
 
+@pytest.mark.parametrize("case", ["blank in the target", "target without end", "long headers", "chunk"])
+@pytest.mark.parametrize("transport", ["unix", "haproxy", "tls"])
+@pytest_twisted.ensureDeferred
+async def test_the_reason_arrives_over_every_transport(
+    tmp_path: Path, request: pytest.FixtureRequest, transport: str, case: str
+) -> None:
+    """A reset would take the answer with it."""
+    where = {"unix": f"unix:{tmp_path}/http", "haproxy": f"haproxy:{TWISTEDS_OWN}"}.get(transport)
+    data, status, says, reason = REFUSED[case]
+    async with open_house(tmp_path, where or request.getfixturevalue("tls")) as house:
+        with house.scraper() as client:
+            if transport == "tls":
+                await client.handshake()
+            client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n" * (transport == "haproxy") + data)
+            await _refusal(client, status, says)
+        assert counted(house) == {reason: 1}
+
+
 @pytest.mark.parametrize("port", PORTS)
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_obeyed_behind_a_request_that_cannot_be_parsed(tmp_path: Path, port: str) -> None:
@@ -200,7 +221,7 @@ async def test_a_flood_of_them_is_logged_once_a_second(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_goes_on_sending_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oneshotd.web.channel.MAX_BEHIND_REFUSAL", 1 << 20)
+    monkeypatch.setattr("oneshotd.web.head_channel.MAX_BEHIND_REFUSAL", 1 << 20)
     async with open_house(tmp_path, TWISTEDS_OWN) as house:
         with house.scraper() as client:
             client.send(b"nonsense\r\n")
