@@ -250,6 +250,18 @@ class Delivery:
                 "{scraper}: a delivery was {how} when it was settled", scraper=visit.name, how=settled
             )
 
+    def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None:
+        """Write each step of a delivery to the log at level debug, with the reactor's seconds."""
+        self._log.debug(
+            "{scraper}: delivery {token} {what} at {seconds:.4f}: {events} events, cursor {cursor}",
+            scraper=visit.name,
+            token=token,
+            what=what,
+            seconds=self._clock.seconds(),
+            events=planned.events,
+            cursor=planned.cursor,
+        )
+
     async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T:
         """Try until the store can: meanwhile the scraper gets no further events.
 

@@ -28,6 +28,8 @@ class Books(Protocol):
 
     def note_settled(self, visit: Visit, settled: Settled) -> None: ...
 
+    def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None: ...
+
     async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T: ...
 
     def track(self, work: Deferred[None]) -> Deferred[None]: ...
@@ -67,6 +69,7 @@ class Shipment:
         :param past: what the scraper has been shown once it is delivered.
         """
         self._token, self._plan, self._past = token, planned, past
+        self._trace("begun")
 
     @property
     def awaits_receipt(self) -> bool:
@@ -80,6 +83,7 @@ class Shipment:
 
     def delivered(self) -> None:
         """The scraper's side has acknowledged every byte."""
+        self._trace("delivered")
         self._delivery.count_delivered(self._visit, self._events)
         self._then(lambda: self._settle(True))
 
@@ -90,6 +94,7 @@ class Shipment:
             came together with a reset.
         """
         self.is_final = True
+        self._trace("returned as uncertain" if uncertain else "returned")
         self._delivery.count_returned(self._visit, self._events, uncertain)
         self._then(lambda: self._settle(False))
 
@@ -99,12 +104,14 @@ class Shipment:
         :param uncertain: it may have been read all the same: the signs contradict each other.
         """
         self.is_final = True
+        self._trace("revoked as uncertain" if uncertain else "revoked")
         self._delivery.count_revoked(self._visit, self._events, uncertain)
         self._then(self._revoke)
 
     def final(self) -> None:
         """It can be revoked no more."""
         self.is_final = True
+        self._trace("final")
         self._then(self._release)
 
     def settlement(self) -> Deferred[None]:
@@ -130,11 +137,16 @@ class Shipment:
             ),
             self._stuck,
         )
+        self._trace(f"{'delivered' if delivered else 'returned'}, on disk: {settled.value}")
         self._delivery.note_settled(self._visit, settled)
 
     async def _revoke(self) -> None:
         revoked = await self._delivery.persist(lambda: self._delivery.store.revoke(self._token), self._stuck)
+        self._trace(f"revoked, on disk: {revoked.value}")
         self._delivery.note_settled(self._visit, revoked)
+
+    def _trace(self, what: str) -> None:
+        self._delivery.trace(self._visit, self._token, self._events, what)
 
     def _stuck(self, stuck: bool) -> None:
         self.is_stuck = stuck

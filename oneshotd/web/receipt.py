@@ -76,6 +76,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -150,6 +151,8 @@ class Receipt:
     :ivar done: fires when it is delivered, so that the request may be finished. It never fires
         if it is not: the connection is gone then, or about to be.
     """
+
+    _log = Logger()
 
     def __init__(
         self, line: Line, shipment: Shipment, write: Callable[[bytes], object], deadline: float
@@ -315,6 +318,18 @@ class Receipt:
             self._timer = self._line.clock.callLater(0, self._final)
 
     def _end(self) -> None:
+        if self._queue is not None:
+            self._log.debug(
+                "a response ends in state {state}, {size} bytes: unacknowledged {left}, peer {peer},"
+                " segments heard {before} then {heard}, connection {gone}",
+                state=self.state.name,
+                size=len(self._shipment.body),
+                left=self._queue.unacknowledged(),
+                peer=self._queue.state().value,
+                before=self._heard_at_start,
+                heard=self._queue.heard(),
+                gone="gone" if self._gone else "open",
+            )
         self.state = State.ENDED
         self._look_now()
         if self._timer.active():
