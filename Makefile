@@ -68,7 +68,7 @@ screenshots: $(VENV)/.test
 
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md.
 soak: $(VENV)/.test $(VENV)/.installed
-	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
+	PYTHONPATH=tests $(BIN)/python -m soak --clock $(SOAK)
 
 # Installs atheris, which nothing else needs and which not every Python has. What a campaign learns
 # and finds is kept in .cache/fuzz/.

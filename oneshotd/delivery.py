@@ -251,7 +251,9 @@ class Delivery:
             )
 
     def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None:
-        """Write each step of a delivery to the log at level debug, with the reactor's seconds."""
+        """Write each step of a delivery with events to the log, with the reactor's seconds."""
+        if not planned.events:
+            return
         self._log.debug(
             "{scraper}: delivery {token} {what} at {seconds:.4f}: {events} events, cursor {cursor}",
             scraper=visit.name,

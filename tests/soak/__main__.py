@@ -22,7 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
     rounds = max(1, round(asked.seconds / ROUND)) if asked.rounds is None else asked.rounds
     settings = Settings(
-        seconds=asked.seconds, rounds=rounds, seed=seed, senders=tuple(filter(None, asked.senders.split(",")))
+        seconds=asked.seconds,
+        rounds=rounds,
+        seed=seed,
+        senders=tuple(filter(None, asked.senders.split(","))),
+        clock=asked.clock,
     )
     print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
@@ -31,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.markdown is not None:
         asked.markdown.write_text(found.markdown())
     if not found.wrong:
-        shutil.rmtree(folder)
+        if asked.keep:
+            print(f"the daemon's store and log are in {folder}")
+        else:
+            shutil.rmtree(folder)
         return 0
     print(f"\nNOT as promised; the daemon's store and log are in {folder}", file=sys.stderr)
     for text in found.wrong[:100]:
@@ -60,6 +67,10 @@ def _options() -> argparse.ArgumentParser:
         default=",".join(ALL_SENDERS),
         metavar="NAMES",
         help="only these ways in (default: %(default)s)",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the daemon's store and log in any case")
+    parser.add_argument(
+        "--clock", action="store_true", help="set the daemon's wall clock now and then (libfaketime)"
     )
     return parser
 

@@ -15,9 +15,10 @@ from random import Random
 
 from attrs import frozen
 from daemon import Daemon
+from faketime import WallClock
 from processes import until
 from soak.actor import Actor
-from soak.ledger import ON_ITS_WAY, Books, Outage
+from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books, Outage
 from soak.scraper import SCRAPERS, Scraper
 from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
 
@@ -32,13 +33,31 @@ KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED, AT_REST, S
 
 #: What else a life of the daemon may bring.
 PAUSE, TERM, NOTHING = "pause and resume (SIGSTOP, SIGCONT)", "orderly restart (SIGTERM)", ""
-EXTRAS = (PAUSE, PAUSE, TERM) + (NOTHING,) * 5
 
-#: All of them.
-KINDS = (UNDER_LOAD, AS_READ, AS_CUT, PAUSED, AT_REST, STARTING, PAUSE, TERM)
+#: Pauses that begin where a scrape stands at some point.
+PAUSES_AT = {
+    f"pauses as a scraper {what}": moment
+    for what, moment in {
+        "has asked": ASKED,
+        "has got the first bytes": FIRST,
+        "has read events": READ,
+        "cuts its connection": CUT,
+    }.items()
+}
 
-#: Seconds of a pause: longer than some of the scrapers' timeouts.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 3.0
+#: Where the daemon has a wall clock of its own (libfaketime).
+STEP = "the wall clock is set"
+
+EXTRAS = (PAUSE, TERM, *PAUSES_AT) + (NOTHING,) * 4
+
+#: Seconds of a pause: shorter than every scraper's timeout, or longer than some.
+PAUSES = ((0.02, 0.3), (0.02, 0.3), (0.9, 1.7), (1.9, 3.0))
+
+#: Pauses in a row, where they begin at a point of a scrape.
+PAUSES_IN_A_ROW = 3
+
+#: Seconds that the wall clock is off.
+OFFSETS = (-7200.0, -20.0, 0.0, 0.0, 20.0, 7200.0)
 
 #: Seconds in which what has been delivered, or thrown away, has to be on disk; and in which a turn
 #: of a scraper or sender ends.
@@ -47,8 +66,9 @@ TIME_TO_NOTE, TIME_FOR_A_TURN = 1.5, 30.0
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 60.0
 
-#: A campaign that is behind its plan ends at this multiple of its time.
-OVERTIME = 2.0
+#: A campaign that is behind its plan, on a machine with other things to do, ends at this multiple of
+#: its time.
+OVERTIME = 5.0
 
 #: Command line name -> sender.
 SENDERS: dict[str, type[Sender]] = {"keyed": KeyedSender, "plain": PlainSender, "bulk": BulkSender}
@@ -63,12 +83,14 @@ class Settings:
     :param seconds: how long it takes, about.
     :param rounds: kills.
     :param senders: names out of `ALL_SENDERS`; two of each are started.
+    :param clock: whether the daemon gets a wall clock that is set now and then.
     """
 
     seconds: float
     rounds: int
     seed: int
     senders: tuple[str, ...] = ALL_SENDERS
+    clock: bool = False
 
 
 class Bag:
@@ -94,6 +116,7 @@ class Campaign:
     :ivar kills: rounds done.
     :ivar began: monotonic seconds.
     :ivar seconds: how long it took.
+    :ivar kinds: of faults, all that are to come.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -102,13 +125,17 @@ class Campaign:
         self.kills = 0
         self.began = time.monotonic()
         self.seconds = 0.0
-        self.daemon = Daemon(folder)
+        self._clock = WallClock(folder) if settings.clock else None
+        variables = {} if self._clock is None else self._clock.variables
+        self.daemon = Daemon(folder, variables={**variables, "LOG_LEVEL": "debug"})
         self._dice = Random(f"{settings.seed}/campaign")
         self._kinds = Bag(self._dice, KILLS)
-        self._extras = Bag(self._dice, EXTRAS)
+        extras = EXTRAS if self._clock is None else (*EXTRAS, STEP, STEP)
+        self._extras = Bag(self._dice, extras)
+        self.kinds = tuple(dict.fromkeys(kind for kind in (*KILLS, *extras) if kind))
         self._down = 0.6  # seconds that a restart takes, as measured
         self._process = ""
-        self._pause = Outage(began=0.0, ended=0.0)  # the last one: what comes in then is read later
+        self._pauses: list[Outage] = []  # what comes in then is read later
         books, port, seed = self.books, self.daemon.port, settings.seed
         self._scrapers = [
             Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
@@ -182,11 +209,18 @@ class Campaign:
         kind = self._extras.draw()
         if kind == PAUSE:
             self._live(life / 2)
-            paused = self._stop_clock()
-            time.sleep(self._dice.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
-            os.kill(self.daemon.process.pid, signal.SIGCONT)
-            self._pause = Outage(began=paused, ended=time.monotonic())
+            self._pause()
             self.books.fault(PAUSE)
+        elif kind in PAUSES_AT:
+            for _ in range(PAUSES_IN_A_ROW):
+                self.books.await_moment(PAUSES_AT[kind], life + 1)
+                time.sleep(self._dice.choice([0.0, 0.0, 0.0005, 0.002]))
+                self._pause()
+            self.books.fault(kind)
+        elif kind == STEP and self._clock is not None:
+            self._live(life / 2)
+            self._clock.set(self._dice.choice(OFFSETS))
+            self.books.fault(STEP)
         elif kind == TERM:
             self._live(life / 2)
             began = time.monotonic()
@@ -207,7 +241,7 @@ class Campaign:
             self.kills += 1
         elif kind == PAUSED:
             self._live(life)
-            paused = self._stop_clock()
+            paused = self._stop()
             time.sleep(self._dice.uniform(0.0, 1.0))
             self.daemon.kill()
             began = self._ended(ON_ITS_WAY + time.monotonic() - paused)
@@ -221,7 +255,7 @@ class Campaign:
         else:
             self._live(life if kind == UNDER_LOAD else life / 2)
             if kind != UNDER_LOAD:
-                self.books.await_moment("read" if kind == AS_READ else "cut", life + 1)
+                self.books.await_moment(READ if kind == AS_READ else CUT, life + 1)
                 time.sleep(self._dice.choice([0.0, 0.0, 0.001, 0.003, 0.01]))
             self.daemon.kill()
             began = self._ended(ON_ITS_WAY)
@@ -243,7 +277,15 @@ class Campaign:
             for actor in actors:
                 actor.go_on()
 
-    def _stop_clock(self) -> float:
+    def _pause(self) -> None:
+        """Stop the daemon for a while."""
+        self.daemon.process.check()
+        began = self._stop()
+        time.sleep(self._dice.uniform(*self._dice.choice(PAUSES)))
+        os.kill(self.daemon.process.pid, signal.SIGCONT)
+        self._pauses.append(Outage(began=began, ended=time.monotonic()))
+
+    def _stop(self) -> float:
         os.kill(self.daemon.process.pid, signal.SIGSTOP)
         return time.monotonic()
 
@@ -252,7 +294,10 @@ class Campaign:
         now = time.monotonic()
         self.books.ended[self._process] = now
         began = now - on_its_way
-        return min(began, self._pause.began) if began < self._pause.ended else began
+        for pause in reversed(self._pauses):
+            if began < pause.ended + ON_ITS_WAY:
+                began = min(began, pause.began)
+        return began
 
     def _start(self, began: float) -> None:
         started = time.monotonic()

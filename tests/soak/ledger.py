@@ -10,8 +10,10 @@ What the daemon promises (docs/semantics.md), in terms of the books:
   its events as uncertain.
 * The last delivery that a scraper has thrown away unread, of a process that ended before it could
   hear and note that, may be missing.
-* A datagram may be missing if it was on its way when the daemon was killed, or sent while there
-  was none, or dropped by the kernel and counted.
+* A delivery that a scraper has thrown away later than a second after its timeout, or after it has
+  sent a FIN, may be missing.
+* A datagram may be missing if it was sent up to 3 s before the daemon was killed, or while there
+  was none, or was dropped by the kernel and counted.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import Factory, define, frozen
+from soak.exchange import Exchange
 from soak.marks import Reading
 
 KEYED, PLAIN, BULK, UDP = "POST /event with a key", "POST /event without a key", "POST /events", "UDP"
@@ -29,7 +32,11 @@ DOORS = (KEYED, PLAIN, BULK, UDP)
 
 #: Seconds before a kill in which a datagram may be on its way: in the socket's buffer, in a turn
 #: of the reactor, in a commit.
-ON_ITS_WAY = 1.0
+ON_ITS_WAY = 3.0
+
+#: Moments that are waited for: a scraper has sent its request, the first bytes of an answer are
+#: there, a response with events is read, one is about to be left unread.
+ASKED, FIRST, READ, CUT = "asked", "first", "read", "cut"
 
 #: Seconds before the end of a process in which a settlement may not be on disk yet: a commit, on a
 #: machine that has other things to do. Beyond them it is a fault of the daemon's.
@@ -69,15 +76,33 @@ class Outage:
 
 
 @define(eq=False)
+class Thrown:
+    """A whole response that was left unread.
+
+    :param exchange: of the scraper, None in tests that need none.
+    """
+
+    reading: Reading
+    exchange: Exchange | None = None
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether the daemon need not know that it is unread."""
+        return self.exchange is not None and self.exchange.is_excused
+
+
+@define(eq=False)
 class Account:
     """What one scraper has read, and what it has thrown away unread.
 
+    :ivar exchanges: all its scrapes.
     :ivar reach: the latest beginning of a sending of which it has read a part.
     :ivar waiting: (answered, identity, amount due) that it has not been seen to have.
     """
 
     readings: list[Reading] = Factory(list)
-    thrown: list[Reading] = Factory(list)
+    thrown: list[Thrown] = Factory(list)
+    exchanges: list[Exchange] = Factory(list)
     total: Counter[str] = Factory(Counter)
     first_read: dict[str, float] = Factory(dict)
     newest_value: dict[str, int] = Factory(dict)
@@ -91,7 +116,8 @@ class Verdict:
 
     :param again: readings that came again as they may, not settled at a kill.
     :param uncertain: readings that came again as they may, counted as uncertain by the daemon.
-    :param gone: (reading, events that are missing) of those thrown away as they may be.
+    :param gone: (reading, events that are missing) of those thrown away as the daemon was killed.
+    :param late: likewise of those thrown away too late.
     :param lost: identity -> how many are missing.
     :param doubled: identity -> how many there are too many.
     """
@@ -99,6 +125,7 @@ class Verdict:
     again: Sequence[Reading]
     uncertain: Sequence[Reading]
     gone: Sequence[tuple[Reading, int]]
+    late: Sequence[tuple[Reading, int]]
     lost: Mapping[str, int]
     doubled: Mapping[str, int]
 
@@ -162,19 +189,29 @@ class Books:
                     self._say(f"{scraper}: {identity} came after {series}={account.newest_value[series]}")
                 elif value:
                     account.newest_value[series] = int(value)
-            self._moments["read"] += bool(reading.amounts)
+            self._moments[READ] += bool(reading.amounts)
             self._changed.notify_all()
 
-    def throw_away(self, scraper: str, reading: Reading | None) -> None:
+    def exchanged(self, scraper: str, exchange: Exchange) -> None:
+        """A scraper is about to ask; it goes on to fill the record in."""
+        with self._changed:
+            self.accounts[scraper].exchanges.append(exchange)
+
+    def throw_away(self, scraper: str, reading: Reading | None, exchange: Exchange | None = None) -> None:
         """A scraper is about to leave a response unread.
 
         :param reading: what it would have read, None if it did not all come.
         """
+        if reading is not None:
+            with self._changed:
+                self.accounts[scraper].thrown.append(Thrown(reading, exchange))
+            self.moment(CUT)
+
+    def moment(self, moment: str) -> None:
+        """Something has happened that may be waited for."""
         with self._changed:
-            if reading is not None:
-                self.accounts[scraper].thrown.append(reading)
-                self._moments["cut"] += 1
-                self._changed.notify_all()
+            self._moments[moment] += 1
+            self._changed.notify_all()
 
     def fault(self, kind: str) -> None:
         """A fault was injected."""
@@ -192,7 +229,7 @@ class Books:
     # -- what is waited for
 
     def await_moment(self, moment: str, seconds: float) -> bool:
-        """Wait until some scraper has next *read* events, or *cut* a response."""
+        """Wait until some scraper is next at `ASKED`, `FIRST`, `READ` or `CUT`."""
         with self._changed:
             before = self._moments[moment]
             return self._changed.wait_for(lambda: self._moments[moment] > before, seconds)
@@ -224,7 +261,7 @@ class Books:
         missing = []
         with self._changed:
             for name, account in self.accounts.items():
-                thrown = {identity for reading in account.thrown for identity in reading.amounts}
+                thrown = {identity for thrown in account.thrown for identity in thrown.reading.amounts}
                 rest = []
                 for item in account.waiting:
                     answered, identity, due = item
@@ -254,7 +291,7 @@ class Books:
         account = self.accounts[scraper]
         over = Counter(account.total)
         over.subtract(expected)
-        again, gone = [], []
+        again, gone, late = [], [], []
         last = self._last_of_each(account.readings)
         last_read = {identity: reading.at for reading in account.readings for identity in reading.amounts}
         for reading in last.values():
@@ -266,16 +303,24 @@ class Books:
                 over.subtract(reading.amounts)
                 again.append(reading)
         uncertain = self._uncertain(scraper, over)
-        for reading in self._last_of_each(account.thrown).values():
+        last_thrown = self._last_of_each([thrown.reading for thrown in account.thrown])
+        for thrown in account.thrown:
+            reading = thrown.reading
             missing = {i: min(n, -over[i]) for i, n in reading.amounts.items() if over[i] < 0}
             read = last.get(reading.process)
-            if missing and self._is_fresh(reading) and (read is None or read.at < reading.at):
+            at_a_kill = (
+                last_thrown.get(reading.process) is reading
+                and self._is_fresh(reading)
+                and (read is None or read.at < reading.at)
+            )
+            if missing and (at_a_kill or thrown.is_excused):
                 over.update(missing)
-                gone.append((reading, sum(missing.values())))
+                (gone if at_a_kill else late).append((reading, sum(missing.values())))
         return Verdict(
             again=again,
             uncertain=uncertain,
             gone=gone,
+            late=late,
             lost={identity: -n for identity, n in over.items() if n < 0},
             doubled={identity: n for identity, n in over.items() if n > 0},
         )
@@ -317,38 +362,3 @@ class Books:
             and not any(o.began <= sending.gone and sending.began <= o.ended for o in self.outages)
         ]
         return missing if len(missing) > sum(drops.values()) else []
-
-    def lost_on_its_way(self, sending: Sending, since: float) -> str:
-        """A datagram that is missing, for whoever looks for the cause."""
-        after = min((o.began for o in self.outages if o.began > sending.gone), default=None)
-        return (
-            f"UDP: {len(sending.amounts)} series from {next(iter(sending.amounts))} on: began"
-            f" {sending.began - since:.3f}, gone {sending.gone - since:.3f}; no outage until"
-            f" {'the end' if after is None else f'{after - since:.3f}'}"
-        )
-
-    def history(self, identity: str, scraper: str, since: float) -> str:
-        """All that is known of an identity, for whoever looks for the cause.
-
-        :param since: monotonic seconds from which times are shown.
-        """
-        parts = [
-            f"{sending.door} began {sending.began - since:.3f}"
-            + (f" answered {sending.answered - since:.3f}" if sending.answered else " no answer")
-            for sending in self.sendings
-            if identity in sending.amounts
-        ]
-        account = self.accounts[scraper]
-        for verb, readings in (("read", account.readings), ("threw away", account.thrown)):
-            parts += [
-                f"{verb} {reading.amounts[identity]} at {reading.at - since:.3f} from {reading.process}"
-                f" ({self._end_of(reading.process, since)})"
-                for reading in readings
-                if identity in reading.amounts
-            ]
-        return f"{scraper}: {identity}: " + "; ".join(parts)
-
-    def _end_of(self, process: str, since: float) -> str:
-        at = self.ended.get(process)
-        how = "ended in order" if process in self.in_order else "killed"
-        return f"{how} while starting" if at is None else f"{how} at {at - since:.3f}"

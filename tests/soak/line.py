@@ -5,6 +5,7 @@ Only a raw socket can leave bytes unread, look at what it leaves, and reset in t
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 import time
@@ -13,6 +14,10 @@ from types import TracebackType
 
 #: Most that is looked at without reading it, bytes.
 PEEK = 16 << 20
+
+#: asm-generic/socket.h, and the filter that drops every segment (linux/filter.h: BPF_RET | BPF_K, 0).
+SO_ATTACH_FILTER = 26
+_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 _CONTENT_TYPE = "text/plain; version=0.0.4"
 
@@ -60,17 +65,18 @@ class Line:
     """One connection of a scraper.
 
     :param window: receive buffer, bytes; None for the kernel's choice.
+    :ivar port: its own port, by which the daemon knows it.
     :raises OSError: nobody is there.
     """
 
     def __init__(self, port: int, window: int | None = None) -> None:
-        self.used = False
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             if window is not None:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
             self._sock.settimeout(5.0)
             self._sock.connect(("127.0.0.1", port))
+            self.port: int = self._sock.getsockname()[1]
         except OSError:
             self._sock.close()
             raise
@@ -83,16 +89,16 @@ class Line:
     ) -> None:
         self.close()
 
-    def ask(self, scraper: str, timeout: float, *, close: bool = False) -> None:
+    def ask(self, scraper: str, timeout: float, *, close: bool = False, more: str = "") -> None:
         """Send a scrape request.
 
         :param timeout: what the scraper says of itself, seconds.
+        :param more: further parameters of the query.
         :param close: have the daemon close the connection.
         :raises CutShort: the connection is gone.
         """
-        self.used = True
         head = (
-            f"GET /metrics?scraper={scraper} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: soak/1\r\n"
+            f"GET /metrics?scraper={scraper}{more} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: soak/1\r\n"
             f"Accept: text/plain;version=0.0.4\r\nX-Prometheus-Scrape-Timeout-Seconds: {timeout:g}\r\n"
             f"{'Connection: close' if close else 'Connection: keep-alive'}\r\n\r\n"
         )
@@ -122,6 +128,28 @@ class Line:
             return self._sock.recv(PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
             return b""
+
+    def stop_taking(self, *, reset: bool = False) -> tuple[bytes, bool]:
+        """From now on acknowledge nothing; what is unread, and whether the daemon is told so by a FIN.
+
+        What is unread then is all that the daemon's side can take for delivered: between a plain look
+        and the close, the kernel might acknowledge the rest of a response. Where nothing is unread
+        the close will send a FIN, so the FIN goes here; the kernel answers what comes behind it with
+        a reset, as after any close. Otherwise the close will send a reset, and until then all that
+        comes is dropped.
+
+        :param reset: the close will send a reset in any case.
+        """
+        if not reset and not self.peek():
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            return self.peek(), True
+        program = ctypes.create_string_buffer(_DROP, len(_DROP))
+        with suppress(OSError):  # it is gone, and nothing more can come
+            self._sock.setsockopt(
+                socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+            )
+        return self.peek(), False
 
     def await_answer(self, until: float) -> None:
         """Wait until there is something to read, and read nothing."""

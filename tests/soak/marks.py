@@ -67,6 +67,7 @@ class Reading:
     :param kernel_drops: datagrams dropped so far by the kernel, as that process says.
     :param uncertain: scraper -> events returned so far that may have been read, as that process says.
     :param at: monotonic seconds at which it was read.
+    :param samples: lines that are no comments.
     """
 
     process: str
@@ -74,11 +75,24 @@ class Reading:
     kernel_drops: int = 0
     uncertain: Mapping[str, int] = {}
     at: float = 0.0
+    samples: int = 0
 
     @property
     def events(self) -> int:
         """How many events it stands for."""
         return sum(self.amounts.values())
+
+
+def glimpse(data: bytes) -> dict[str, int]:
+    """Identity -> how many, of the whole lines in what came of a response."""
+    found = {}
+    for line in data.decode(errors="replace").splitlines(keepends=True):
+        sample = _SAMPLE.fullmatch(line.rstrip("\n")) if line.endswith("\n") else None
+        if sample is not None:
+            name, n, sender, value = sample.groups()
+            series = f"{sender}/{n}"
+            found[series if name == COUNTED else f"{series}={value}"] = int(value) if name == COUNTED else 1
+    return found
 
 
 def read(body: bytes, at: float) -> Reading:
@@ -91,7 +105,8 @@ def read(body: bytes, at: float) -> Reading:
     uncertain: dict[str, int] = {}
     if not body.endswith(b"\n"):
         raise Unreadable(f"the last line is cut: {body[-80:]!r}")
-    for line in body.decode().splitlines():
+    lines = body.decode().splitlines()
+    for line in lines:
         if line.startswith(COUNTED):
             sample = _SAMPLE.fullmatch(line)
             if sample is None:
@@ -114,4 +129,5 @@ def read(body: bytes, at: float) -> Reading:
         kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
         uncertain=uncertain,
         at=at,
+        samples=sum(not line.startswith("#") for line in lines),
     )

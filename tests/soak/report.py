@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
-from soak.campaign import KILLS, KINDS, STARTING, Campaign
+from soak import evidence
+from soak.campaign import KILLS, STARTING, Campaign
 from soak.ledger import DOORS, UDP, Books, Sending, Verdict
 from soak.marks import Reading
 from soak.scraper import CUTS, SCRAPERS
@@ -52,10 +53,10 @@ def report(campaign: Campaign) -> Report:
     wrong = [
         *books.wrong,
         *_disagreements(campaign, verdicts),
-        *(books.lost_on_its_way(s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
+        *(evidence.datagram(books, s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
         *_omissions(campaign),
     ]
-    slowest = [_slowest(books, name) for name in SCRAPERS]
+    slowest = {name: _slowest(books, name) for name in SCRAPERS}
     rows: list[Row] = [
         ("campaign", "seed", str(campaign.settings.seed)),
         ("campaign", "duration", f"{campaign.seconds:.0f} s"),
@@ -63,7 +64,14 @@ def report(campaign: Campaign) -> Report:
         *_sent(campaign, vanished),
         *(("faults injected", kind, _n(count)) for kind, count in sorted(books.faults.items())),
         *_read(books, verdicts),
-        ("latency", "longest time to delivery, outages and pauses included", f"{max(slowest):.1f} s"),
+        *(
+            (
+                "latency",
+                f"longest time to delivery to {name}, outages and pauses included",
+                f"{seconds:.1f} s",
+            )
+            for name, seconds in slowest.items()
+        ),
         ("result", "violations", _n(len(wrong))),
     ]
     return Report(rows=rows, wrong=wrong)
@@ -103,15 +111,28 @@ def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
             "lost, allowed: deliveries thrown away unread as the daemon was killed",
             _deliveries(verdict.gone),
         )
+        yield (
+            group,
+            "lost, allowed: deliveries thrown away unread a second after the timeout",
+            _deliveries(verdict.late),
+        )
+        uncertain = [(reading, reading.events) for reading in verdict.uncertain]
+        yield (
+            group,
+            "doubled, allowed: deliveries that the daemon counts as uncertain",
+            _deliveries(uncertain),
+        )
 
 
 def _disagreements(campaign: Campaign, verdicts: Mapping[str, Verdict]) -> Iterable[str]:
+    log = evidence.steps(campaign.daemon.process.log_text())
     for name, verdict in verdicts.items():
         for what, identities in (("lost", verdict.lost), ("doubled", verdict.doubled)):
             if identities:
                 yield f"{name}: {what}: {sum(identities.values())} events, {len(identities)} kinds"
             for identity in list(identities)[:TOLD]:
-                yield f"{what}: {campaign.books.history(identity, name, campaign.began)}"
+                told = evidence.of(campaign.books, identity, name, campaign.began, log)
+                yield f"{what}: " + "\n".join(told)
 
 
 def _omissions(campaign: Campaign) -> Iterable[str]:
@@ -132,7 +153,7 @@ def _omissions(campaign: Campaign) -> Iterable[str]:
         if not arrived:
             yield f"nothing was sent that arrived: {door}"
     if campaign.kills > len(KILLS) + KILLS.count(STARTING):  # enough for each kind to have its turn
-        yield from (f"never injected: {kind}" for kind in (*KINDS, *CUTS) if not books.faults[kind])
+        yield from (f"never injected: {kind}" for kind in (*campaign.kinds, *CUTS) if not books.faults[kind])
 
 
 def _slowest(books: Books, scraper: str) -> float:

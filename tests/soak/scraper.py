@@ -7,22 +7,37 @@ import time
 from attrs import evolve, frozen
 from soak import marks
 from soak.actor import Actor
-from soak.ledger import Books
+from soak.exchange import Exchange
+from soak.ledger import ASKED, FIRST, Books
 from soak.line import CutShort, Line, WrongAnswer, body_of
 
 #: Where a scrape is broken off.
-BEFORE, UNREAD, HALF_READ = (
-    f"a scraper cuts its connection: {where}" for where in ("before the answer", "unread", "half-read")
+BEFORE, UNREAD, HALF_READ, LATE, AHEAD = (
+    f"a scraper cuts its connection: {where}"
+    for where in (
+        "before the answer",
+        "unread",
+        "half-read",
+        "unread, as its timeout ends",
+        "after its next request",
+    )
 )
 STALL = "a scraper stops reading until its timeout is over"
 DEATH = "a scraper is gone after reading, before its next scrape"
-CUTS = (BEFORE, UNREAD, HALF_READ, STALL, DEATH)
+CUTS = (BEFORE, UNREAD, HALF_READ, LATE, AHEAD, STALL, DEATH)
+
+#: How often each comes among those that are drawn for a scrape.
+DRAWN = (BEFORE,) * 2 + (UNREAD,) * 4 + (HALF_READ,) * 4 + (LATE, AHEAD, AHEAD)
 
 #: Seconds beyond its own timeout for which a scraper that has stalled goes on reading.
 PATIENCE = 5.0
 
 #: Bytes that a scraper reads before it stalls.
 STALLED_AT = 1000
+
+#: Seconds around its timeout in which a scraper closes late; the daemon takes a reset for one until
+#: a second after it.
+EARLIEST, LATEST = -0.1, 0.4
 
 
 @frozen(kw_only=True)
@@ -36,6 +51,7 @@ class Habit:
     :param piece: bytes read at a time.
     :param pause: seconds between two pieces, at most.
     :param window: receive buffer, bytes; None for the kernel's choice.
+    :param limit: samples that it takes in one response; 0 for any number.
     """
 
     timeout: float
@@ -45,14 +61,17 @@ class Habit:
     piece: int = 1 << 20
     pause: float = 0.0
     window: int | None = None
+    limit: int = 0
 
 
 STEADY = Habit(timeout=2.0, dies=0.2)
 CUTTING = Habit(timeout=1.0, cuts=0.4, dies=0.1)
 SLOW = Habit(timeout=2.0, stalls=20, piece=1 << 14, pause=0.03, window=8192)
+LIMITED = Habit(timeout=1.5, dies=0.1, limit=400)
+SLOW_AND_CUTTING = Habit(timeout=1.0, cuts=0.3, piece=1 << 13, pause=0.01, window=4096)
 
 #: Scraper -> its habit.
-SCRAPERS = {"ann": STEADY, "bob": CUTTING, "cyd": SLOW}
+SCRAPERS = {"ann": STEADY, "bob": CUTTING, "cyd": SLOW, "dan": LIMITED, "eve": SLOW_AND_CUTTING}
 
 
 class Scraper(Actor):
@@ -85,9 +104,7 @@ class Scraper(Actor):
                 self._cut(self._line)
             else:
                 self._read(self._line)
-        except (OSError, CutShort) as error:
-            if isinstance(error, CutShort) and self._line is not None:
-                self._throw_away(self._line, error.data)
+        except (OSError, CutShort):
             self.leave()
             self.over.wait(0.02)  # nobody there, perhaps
         except (WrongAnswer, marks.Unreadable) as error:
@@ -95,54 +112,117 @@ class Scraper(Actor):
             self.leave()
         self.rest(min(0.1, time.monotonic() - began))
 
+    # -- reading
+
+    def _ask(self, line: Line, *, close: bool = False) -> Exchange:
+        habit = self._habit
+        exchange = Exchange(port=line.port, timeout=habit.timeout, asked=time.monotonic())
+        self._books.exchanged(self.name, exchange)
+        more = f"&limit={habit.limit}" if habit.limit else ""
+        try:
+            line.ask(self.name, habit.timeout, close=close, more=more)
+        except CutShort as error:
+            self._throw_away(line, exchange, error.data, f"not asked: {error}")
+            raise
+        self._books.moment(ASKED)
+        return exchange
+
     def _read(self, line: Line) -> None:
+        """Read a response; sometimes be gone afterwards."""
         habit = self._habit
         self._scrapes += 1
-        stalls = habit.stalls and self._scrapes % habit.stalls == 0
-        until = time.monotonic() + habit.timeout + (PATIENCE if stalls else 0.0)
+        stalls = bool(habit.stalls) and self._scrapes % habit.stalls == 0
         close = self.dice.random() < habit.dies / 2
-        line.ask(self.name, habit.timeout, close=close)
-        data = line.receive(b"", STALLED_AT if stalls else habit.piece, until)
-        if stalls:
-            self._books.fault(STALL)
-            self.over.wait(habit.timeout + 0.2)
-        while (body := body_of(data)) is None:
-            self.over.wait(self.dice.uniform(0.0, habit.pause))
-            data = line.receive(data, habit.piece, until)
-        self._books.read(self.name, marks.read(body, time.monotonic()))
+        exchange = self._ask(line, close=close)
+        self._receive(line, exchange, stalls)
         if close or self.dice.random() < habit.dies:
             if not close:
                 self._books.fault(DEATH)
             self.leave()
 
+    def _receive(self, line: Line, exchange: Exchange, stalls: bool = False) -> None:
+        habit, data = self._habit, b""
+        until = exchange.asked + habit.timeout + (PATIENCE if stalls else 0.0)
+        try:
+            data = line.receive(b"", STALLED_AT if stalls else habit.piece, until)
+            exchange.first = time.monotonic()
+            self._books.moment(FIRST)
+            if stalls:
+                self._books.fault(STALL)
+                self.over.wait(habit.timeout + 0.2)
+            while (body := body_of(data)) is None:
+                self.over.wait(self.dice.uniform(0.0, habit.pause))
+                data = line.receive(data, habit.piece, until)
+        except CutShort as error:
+            self._throw_away(line, exchange, error.data, f"gave up ({error})")
+            raise
+        reading = marks.read(body, time.monotonic())
+        self._close_books(exchange, data, "read", reading)
+        if habit.limit and reading.samples > habit.limit:
+            self._books.note_wrong(f"{self.name}: {reading.samples} samples, and its limit is {habit.limit}")
+        self._books.read(self.name, reading)
+
+    # -- breaking off
+
     def _cut(self, line: Line) -> None:
-        """Break off somewhere, at the latest when half of its timeout is over."""
-        until = time.monotonic() + self._habit.timeout / 2
-        line.ask(self.name, self._habit.timeout)
-        data = b""
-        where = self.dice.choice([BEFORE, UNREAD, UNREAD, HALF_READ, HALF_READ])
+        where = self.dice.choice(DRAWN)
+        exchange = self._ask(line)
+        if where == AHEAD:
+            self._receive(line, exchange)
+            exchange = self._ask(line)
+            self.over.wait(self.dice.choice([0.0, 0.0, 0.001]))
+        data = self._read_some(line, exchange, where)
+        self._books.fault(where)
+        self._throw_away(line, exchange, data, where, reset=where == AHEAD or self.dice.random() < 0.3)
+
+    def _read_some(self, line: Line, exchange: Exchange, where: str) -> bytes:
+        """What is read before the cut; but for `LATE` that is half of the timeout away at the most."""
+        until = exchange.asked + self._habit.timeout / 2
         if where == BEFORE:
             self.over.wait(self.dice.choice([0.0, 0.002, 0.005]))
-        else:
-            self._await(line, self.dice.choice([0.0, 0.1, 0.3]))
+        elif where in (UNREAD, HALF_READ):
+            self._await(line, exchange, self.dice.choice([0.0, 0.1, 0.3]))
             there = len(line.peek())
             if where == HALF_READ and there > 1:
-                data = line.receive(data, self.dice.randrange(1, there), until)
+                try:
+                    data = line.receive(b"", self.dice.randrange(1, there), until)
+                except CutShort as error:
+                    data = error.data
                 self.over.wait(self.dice.choice([0.0, 0.02]))
-        self._books.fault(where)
-        self._throw_away(line, data)
-        line.close(reset=self.dice.random() < 0.3)
-        self._line = None
+                return data
+        elif where == LATE:
+            self._await(line, exchange, 0.0)
+            ends = exchange.asked + self._habit.timeout + self.dice.uniform(EARLIEST, LATEST)
+            self.over.wait(max(0.0, ends - time.monotonic()))
+        return b""
 
-    def _await(self, line: Line, patience: float) -> None:
+    def _await(self, line: Line, exchange: Exchange, patience: float) -> None:
         """Wait for the first byte and, with patience (seconds), for the last; read nothing."""
         line.await_answer(time.monotonic() + self._habit.timeout / 4)
+        exchange.first = time.monotonic()
+        self._books.moment(FIRST)
         until = time.monotonic() + patience
         while body_of(line.peek()) is None and time.monotonic() < until:
             self.over.wait(0.005)
 
-    def _throw_away(self, line: Line, data: bytes) -> None:
-        """Leave what has come, and what is still to be read of it, to nobody."""
-        body = body_of(data + line.peek())
+    def _throw_away(
+        self, line: Line, exchange: Exchange, data: bytes, why: str, *, reset: bool = False
+    ) -> None:
+        """Close, and leave what has come to nobody."""
+        unread, finished = line.stop_taking(reset=reset)
+        data += unread
+        body = body_of(data)
         reading = None if body is None else marks.read(body, time.monotonic())
-        self._books.throw_away(self.name, reading)
+        exchange.finished = finished
+        self._books.throw_away(self.name, reading, exchange)
+        line.close(reset=reset)
+        self._line = None
+        self._close_books(exchange, data, why, reading)
+
+    def _close_books(
+        self, exchange: Exchange, data: bytes, outcome: str, reading: marks.Reading | None
+    ) -> None:
+        exchange.ended, exchange.outcome = time.monotonic(), outcome
+        exchange.size, exchange.whole = len(data), reading is not None
+        exchange.amounts = marks.glimpse(data) if reading is None else reading.amounts
+        exchange.process = "?" if reading is None else reading.process
