@@ -291,7 +291,9 @@ class Books:
         account = self.accounts[scraper]
         over = Counter(account.total)
         over.subtract(expected)
-        again, gone, late = [], [], []
+        again: list[Reading] = []
+        gone: list[tuple[Reading, int]] = []
+        late: list[tuple[Reading, int]] = []
         last = self._last_of_each(account.readings)
         last_read = {identity: reading.at for reading in account.readings for identity in reading.amounts}
         for reading in last.values():

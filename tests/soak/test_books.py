@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import pytest
 from attrs import frozen
 from soak import ledger
+from soak.exchange import GRACE, Exchange
 from soak.ledger import KEYED, PLAIN, UDP, Books, Outage
 from soak.marks import Reading
+
+from oneshotd.web.receipt import RESET_GRACE
 
 NOW = 1000.0
 
@@ -122,6 +125,41 @@ def test_what_the_daemon_calls_uncertain_may_come_again(said: int, doubled: int)
     kept.read("ann", Reading(process=KILLED, amounts={"a": 2}, uncertain={"ann": said, "bob": 9}, at=NOW - 1))
     verdict = kept.verdict("ann", kept.expected()[0])
     assert (verdict.doubled.get("a", 0), len(verdict.uncertain)) == (doubled, said // 2)
+
+
+def exchange(ended: float, finished: bool = False) -> Exchange:
+    """One that was left unread so many seconds after its request; its timeout is 2 s."""
+    return Exchange(
+        port=1, timeout=2.0, asked=NOW - 100, ended=NOW - 100 + ended, finished=finished, whole=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("thrown", "excused"),
+    [
+        pytest.param(exchange(1.0), False, id="in time"),
+        pytest.param(exchange(2.0 + 0.99 * GRACE), False, id="a moment after the timeout"),
+        pytest.param(exchange(2.0 + 1.01 * GRACE), True, id="too late"),
+        pytest.param(exchange(1.0, finished=True), True, id="behind a FIN"),
+    ],
+)
+def test_what_is_thrown_away_in_time_has_to_come_again(thrown: Exchange, excused: bool) -> None:
+    """A daemon that takes an unread response for read is found out, and one that was told nothing of
+    it is not blamed."""
+    kept = books()
+    answered(kept, a=2)
+    answered(kept, b=1)
+    kept.throw_away("ann", Reading(process=STOPPED, amounts={"a": 2}, at=NOW - 99), thrown)
+    kept.read("ann", Reading(process=STOPPED, amounts={"b": 1}, at=NOW - 90))
+    verdict = kept.verdict("ann", kept.expected()[0])
+    assert verdict.lost == ({} if excused else {"a": 2})
+    assert sum(events for _, events in verdict.late) == (2 if excused else 0)
+    assert verdict.gone == []
+
+
+def test_the_grace_is_the_daemons() -> None:
+    """The judge would blame a daemon that does as it says, or let one pass that does less."""
+    assert GRACE == RESET_GRACE
 
 
 def test_without_an_answer_it_is_there_for_all_or_for_none() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
-from soak.line import WrongAnswer, body_of
-from soak.marks import Mark, Reading, Unreadable, read
+from soak.line import Line, WrongAnswer, body_of
+from soak.marks import Mark, Reading, Unreadable, glimpse, read
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 OWN = b"process_start_time_seconds 1.5e+09\n"
@@ -48,6 +54,7 @@ def test_an_event_is_known_again() -> None:
         kernel_drops=4,
         uncertain={"ann": 6},
         at=1.0,
+        samples=5,
     )
 
 
@@ -64,3 +71,59 @@ def test_what_cannot_be_accounted_for(body: bytes) -> None:
     """It ends up in the report, and fails the campaign."""
     with pytest.raises(Unreadable):
         read(body, at=0.0)
+
+
+def test_of_half_a_response_the_whole_lines_are_known() -> None:
+    """Nobody could tell which events a response had that a scraper gave up."""
+    body = HEAD + b'\r\nsoak{n="1",sender="a"} 2\nsoak_value{n="2",sender="a"} 7\nsoak{n="3",sender="a"} 1'
+    assert glimpse(body) == {"a/1": 2, "a/2=7": 1}
+
+
+# How a scraper leaves a response unread
+
+
+@contextmanager
+def connected() -> Iterator[tuple[Line, socket.socket]]:
+    """A scraper's connection and the daemon's end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = Line(listener.getsockname()[1])
+        end, _ = listener.accept()
+    with line, end:
+        end.settimeout(5)
+        yield line, end
+
+
+def ends_with_a_reset(end: socket.socket) -> bool:
+    """Whether what the daemon reads last is a reset."""
+    try:
+        while end.recv(1 << 16):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_nothing_is_acknowledged_after_the_last_look(reset: bool) -> None:
+    """The rest of a response would come between look and close: the daemon would take it for
+    delivered, and the books would not know of it."""
+    with connected() as (line, end):
+        end.sendall(b"head")
+        line.await_answer(time.monotonic() + 5)
+        assert line.stop_taking(reset=reset) == (b"head", False)
+        end.sendall(b"rest")
+        assert line.peek() == b"head"
+        line.close(reset=reset)
+        assert ends_with_a_reset(end)
+
+
+def test_with_nothing_unread_a_fin_goes_first() -> None:
+    """A scraper that hangs up before the answer would be told from a real one."""
+    with connected() as (line, end):
+        assert line.stop_taking() == (b"", True)
+        assert end.recv(1) == b""
+        end.sendall(b"answer")
+        poll = select.poll()
+        poll.register(end, 0)
+        assert poll.poll(5000), "the answer is met by a reset"
+        assert line.peek() == b""

@@ -1,0 +1,109 @@
+"""The report of a campaign: what fails it, without a daemon."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from soak.campaign import KILLS, TERM, UNDER_LOAD, Campaign, Settings
+from soak.exchange import Exchange
+from soak.ledger import DOORS, Books
+from soak.marks import Reading
+from soak.report import Report, report
+from soak.scraper import CUTS, SCRAPERS
+
+PROCESS = "P"
+
+
+def books() -> Books:
+    """One event through each door, read by every scraper."""
+    kept = Books(SCRAPERS)
+    kept.ended[PROCESS] = 1000.0
+    kept.in_order.add(PROCESS)
+    for i, door in enumerate(DOORS):
+        kept.answered(kept.send(door, {f"s/{i}": 1}))
+    for name in SCRAPERS:
+        kept.read(name, reading(**{f"s/{i}": 1 for i in range(len(DOORS))}))
+    return kept
+
+
+def reading(**amounts: int) -> Reading:
+    return Reading(process=PROCESS, amounts=amounts, at=900.0)
+
+
+def judged(kept: Books, *, kills: int = 1, rounds: int = 1, kinds: tuple[str, ...] = ()) -> Report:
+    campaign: Any = SimpleNamespace(
+        books=kept,
+        settings=Settings(seconds=1.0, rounds=rounds, seed=17),
+        kills=kills,
+        kinds=kinds,
+        senders=[],
+        seconds=1.0,
+        began=0.0,
+        daemon=SimpleNamespace(process=SimpleNamespace(log_text=lambda: "")),
+    )
+    return report(cast(Campaign, campaign))
+
+
+def test_a_campaign_in_order_has_no_violation() -> None:
+    """A daemon without a fault would be sent back."""
+    found = judged(books())
+    assert found.wrong == []
+    assert ("result", "violations", "0") in found.rows
+    assert "| result | violations | 0 |" in found.markdown().splitlines()
+
+
+def test_what_is_lost_or_doubled_fails_it_with_its_history() -> None:
+    """The cause would have to be guessed."""
+    kept = books()
+    kept.answered(kept.send(DOORS[0], {"s/9": 3}))
+    for name in SCRAPERS:
+        if name != "bob":
+            kept.read(name, reading(**{"s/9": 3}))
+    kept.read("ann", reading(**{"s/0": 1}))
+    kept.exchanged("bob", Exchange(port=4711, timeout=1.0, asked=1e9))
+    found = judged(kept)
+    assert [text.partition("\n")[0].partition(" began")[0] for text in found.wrong] == [
+        "ann: doubled: 1 events, 1 kinds",
+        f"doubled: ann: s/0: {DOORS[0]}",
+        "bob: lost: 3 events, 1 kinds",
+        f"lost: bob: s/9: {DOORS[0]}",
+    ]
+    assert "port 4711" in found.wrong[-1]
+
+
+@pytest.mark.parametrize(
+    ("campaign", "text"),
+    [
+        pytest.param({"kills": 0, "rounds": 0}, "nothing was injected: there was no kill", id="no kill"),
+        pytest.param({"kills": 3, "rounds": 9}, "only 3 of 9 kills were done in the time", id="too slow"),
+        pytest.param(
+            {"kills": 2 * len(KILLS), "rounds": 2, "kinds": (UNDER_LOAD, TERM)},
+            f"never injected: {TERM}",
+            id="a kind of fault",
+        ),
+        pytest.param(
+            {"kills": 2 * len(KILLS), "rounds": 2}, f"never injected: {CUTS[0]}", id="a kind of cut"
+        ),
+    ],
+)
+def test_a_campaign_that_did_not_do_its_work_fails(campaign: dict[str, Any], text: str) -> None:
+    """It would pass on a machine that is too slow for it, and show nothing."""
+    kept = books()
+    kept.fault(UNDER_LOAD)
+    assert text in judged(kept, **campaign).wrong
+
+
+def test_a_door_through_which_nothing_came_fails_it() -> None:
+    """One of the ways in would not be tried any more, and nobody would know."""
+    kept = books()
+    kept.sendings = [sending for sending in kept.sendings if sending.door != DOORS[-1]]
+    assert f"nothing was sent that arrived: {DOORS[-1]}" in judged(kept).wrong
+
+
+def test_what_the_actors_found_fails_it() -> None:
+    """A status that no door has, or an actor that broke off."""
+    kept = books()
+    kept.note_wrong("plain-1: 500 b'oh'")
+    assert judged(kept).wrong == ["plain-1: 500 b'oh'"]
