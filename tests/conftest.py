@@ -13,6 +13,7 @@ settings.load_profile("oneshotd")
 pytest.register_assert_rewrite(
     "store.backend",
     "store.contract_append",
+    "store.contract_clock",
     "store.contract_delivery",
     "store.contract_keys",
     "store.contract_leases",

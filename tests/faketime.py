@@ -1,8 +1,8 @@
 """A wall clock that a test sets, for one process: Debian's libfaketime, the monotonic clock left alone.
 
-    clock = WallClock(folder)
-    Daemon(folder, variables=clock.variables)
-    clock.set(-20)
+clock = WallClock(folder)
+Daemon(folder, variables=clock.variables)
+clock.set(-20)
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_a_change_of_modes_begins_where_the_past_ends() -> None:
     wanted = Wanted(timestamps=EVENT, several=True)
     made = response(pending("a", "a"), wanted, past=Past(latest=NOW - 10))
     assert [at for _, _, at in events(made, wanted)] == [NOW / 1000, (NOW + 1) / 1000]
-    assert made.past == Past(event_time=True, floor=NOW + 2, latest=NOW + 1)
+    assert made.past == Past(event_time=True, floor=NOW + 2, latest=NOW + 1, moved={"a": NOW + 1})
 
 
 @given(

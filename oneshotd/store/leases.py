@@ -6,7 +6,7 @@ Memory only. A daemon that dies takes them along, which is what makes them *retu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from attrs import evolve, frozen
@@ -90,6 +90,13 @@ class Leases:
     def get(self, token: int) -> Lease | None:
         """The lease with this token, lapsed or not, as long as nobody took its place."""
         return self._by_token.get(token)
+
+    def events(self) -> Iterator[tuple[int, int, str]]:
+        """seq, `at` and series of all events that a settlement or a revocation may make owed."""
+        for lease in self._by_token.values():
+            pending = lease.pending
+            yield from zip(pending.seqs, pending.ats, pending.series, strict=True)
+            yield from ((event.seq, event.at, event.series) for event in lease.went_out)
 
     @property
     def last(self) -> int:

@@ -12,18 +12,14 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from types import MappingProxyType
 
-from attrs import evolve, frozen
-
 from oneshotd.core.ahead import Ahead
 from oneshotd.core.event import Event, Group, Pending, Plain, labels_of
-from oneshotd.core.sampling import Caps
 from oneshotd.core.scraper import Visit
 from oneshotd.core.timeline import Past
 from oneshotd.store.clock import Clock, Times
-from oneshotd.store.correction import Correction, correct, late, lowered, redated
+from oneshotd.store.correction import ClockCorrections
 from oneshotd.store.interface import (
     Census,
-    ClockCorrected,
     Conflict,
     Reservation,
     ScraperStatus,
@@ -32,34 +28,13 @@ from oneshotd.store.interface import (
 )
 from oneshotd.store.keys import KeyTable
 from oneshotd.store.leases import Leases
+from oneshotd.store.limits import Limits
 from oneshotd.store.planning import keys_of, plan_append
 from oneshotd.store.reading_plan import collect_pending
 from oneshotd.store.scrapers import Scraper, ScraperTable
 from oneshotd.store.segments import LogWriter, accepted_at, read, seq_before
 
-
-@frozen(kw_only=True)
-class Limits:
-    """How much is kept.
-
-    :param hold: seconds that every event is kept and that a scraper may stay away.
-    :param newcomers: seconds of the past that a new scraper sees, at most the hold.
-    :param max_events: events in the log.
-    :param max_bytes: bytes of event text in the log.
-    :param max_keys: idempotency keys; the oldest beyond it are forgotten before their hold is over.
-    :param read_bytes: text read for one response, beyond which the rest follows with the next;
-        it bounds what a scraper is owed as well, since the log is read only behind it.
-    :param read_series: different series read from the log for one response, likewise: more than
-        it holds would be read in vain.
-    """
-
-    hold: float = 3600.0
-    newcomers: float = 300.0
-    max_events: int = 1_000_000
-    max_bytes: int = 1 << 30
-    max_keys: int = 1_000_000
-    read_bytes: int = 32 << 20
-    read_series: int = Caps().samples
+__all__ = ["Ledger", "Limits"]
 
 
 class Ledger:
@@ -77,8 +52,7 @@ class Ledger:
         self._unseen = 0
         self._monotonic = clock.monotonic
         self._now_at = 0
-        self._correction: Correction | None = None
-        self._unsaid = False  # the correction, in the log
+        self.corrections = ClockCorrections(self.times, self.scrapers, self.leases, self.log)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the head of the log and the scrapers from disk."""
@@ -102,15 +76,8 @@ class Ledger:
     def begin(self) -> None:
         """A transaction begins: one time of acceptance holds for all of it."""
         self.scrapers.begin()
-        if self.times.is_wrong:
-            self._correction, self._unsaid = correct(self), True
+        self.corrections.begin(self.connection, self.pruned, self.pruned_size)
         self._now_at = self.times.at()
-
-    def committed(self) -> None:
-        """The transaction is on disk: say what is to be said of it."""
-        if self._unsaid and self._correction is not None:
-            self._correction.log()
-            self._unsaid = False
 
     def flush(self) -> None:
         """Write what was appended; before the log is read, and before the commit."""
@@ -272,15 +239,13 @@ class Ledger:
         owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
         lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
         newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
-        corrected = self._corrected_since(token)
-        if corrected is not None:
-            newly, gone = redated(newly, corrected), redated(gone, corrected)
+        newly, gone = self.corrections.events(token, newly), self.corrections.events(token, gone)
         self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
         was_live = scraper.live
         before = scraper.cursor, scraper.timed, scraper.past
         scraper.cursor = cursor
         if past is not None:
-            scraper.past = self._note_moved(scraper, past, corrected)
+            scraper.past = self.corrections.show(scraper, self.corrections.past(token, past))
         scraper.timed = lease.timed  # a scrape without the header counts once the habit has lapsed
         scraper.answered += 1
         changed = before != (scraper.cursor, scraper.timed, scraper.past)
@@ -289,26 +254,10 @@ class Ledger:
             self.scrapers.unowe(scraper, [event.seq for event in gone])
             self.scrapers.owe(scraper, newly)
             self.scrapers.write(scraper)
-        if corrected is not None:
-            late(self, corrected, scraper, lease, {*newly_owed, *chain.from_iterable(lost.values())})
+        self.corrections.settled(scraper, lease, {*newly_owed, *chain.from_iterable(lost.values())})
         for reason, events in missed.items():
             self.scrapers.lose(scraper.name, reason, events, self.times.up())
         return Settled.SETTLED
-
-    def _note_moved(self, scraper: Scraper, past: Past, corrected: Correction | None) -> Past:
-        """Keep the times to which samples were moved; what remains is the row's."""
-        if past.moved:
-            self.scrapers.show(scraper, past.moved, self.times.up(), ahead=False)
-            past = evolve(past, moved={})
-        if corrected is None:
-            return past
-        self.scrapers.mark_ahead(corrected.at)
-        return lowered(past, corrected.at)
-
-    def _corrected_since(self, token: int) -> Correction | None:
-        """The correction of the clock since this reservation."""
-        correction = self._correction
-        return correction if correction is not None and token <= correction.token else None
 
     def revoke(self, token: int) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
@@ -317,14 +266,8 @@ class Ledger:
             return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
         scraper = self.scrapers.by_name[lease.scraper]
         self.scrapers.unowe(scraper, lease.newly_owed)
-        corrected = self._corrected_since(token)
-        if corrected is None:
-            self.scrapers.owe(scraper, lease.went_out)
-            scraper.past = lease.past
-        else:
-            self.scrapers.owe(scraper, redated(list(lease.went_out), corrected))
-            scraper.past = lowered(lease.past, corrected.at)
-        scraper.cursor = lease.cursor
+        self.scrapers.owe(scraper, self.corrections.events(token, lease.went_out))
+        scraper.cursor, scraper.past = lease.cursor, self.corrections.past(token, lease.past)
         scraper.answered = lease.answered  # its own answer may not have been written, and be gone
         self.scrapers.write(scraper)
         for reason, events in lease.lost.items():
@@ -356,14 +299,8 @@ class Ledger:
             scrapers=tuple(
                 self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
             ),
-            clock=self._recent_correction(),
+            clock=self.corrections.recent(self.edge(self.limits.hold)),
         )
-
-    def _recent_correction(self) -> ClockCorrected | None:
-        correction = self._correction
-        if correction is None or correction.up < self.edge(self.limits.hold):
-            return None
-        return correction.shown
 
     def pending_count(self, scraper: Scraper) -> int:
         """Events that the scraper has to come."""

@@ -249,11 +249,13 @@ def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
     return (_decode(row) for row in rows)
 
 
-def redate(connection: sqlite3.Connection, now: int) -> dict[int, int]:
+def redate(connection: sqlite3.Connection, now: int, last: dict[str, int]) -> dict[int, int]:
     """Set every `at` that is later than this time (Unix ms) to what follows it, a millisecond apart
-    within a series; seq -> new `at`."""
+    within a series; seq -> new `at`.
+
+    :param last: series -> the last of these times that it has already; brought up to date.
+    """
     ats: dict[int, int] = {}
-    last: dict[str, int] = {}
     latest = now
     firsts = connection.execute("SELECT first FROM segment WHERE latest_at > ? ORDER BY first", (now,))
     for (first,) in firsts.fetchall():

@@ -268,7 +268,7 @@ class GroupCommit:
                     self._transaction([job])
         else:
             self._say_at_once(jobs)
-            ledger.committed()
+            ledger.corrections.committed()
             self._head = ledger.head
             if wrote and self._trouble is not None:
                 self._log.info("the store can be written again")
@@ -345,7 +345,7 @@ class GroupCommit:
         if doubt is None:
             return
         if came_through:
-            self._ledger.committed()
+            self._ledger.corrections.committed()
             self._tell(doubt.outcomes, losses=doubt.losses)
         else:
             self._ledger.leases.restore(doubt.leases)

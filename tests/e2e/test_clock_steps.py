@@ -19,6 +19,9 @@ from daemon import Daemon
 from e2e.clients import Scraper, emitting, figures, post, readiness, send
 from faketime import WallClock
 from processes import until
+from reader import Reader
+
+from oneshotd.core.negotiate import Format
 
 pytestmark = pytest.mark.e2e
 
@@ -100,6 +103,27 @@ def shows(daemon: Daemon, text: str) -> bool:
     return text in daemon.get("/", accept="text/html")
 
 
+def check_that_all_goes_on(
+    number: int, clock: WallClock, daemon: Daemon, manager: Manager, scraper: Scraper, accepted: list[int]
+) -> None:
+    """After the step with this number."""
+    posted, scrapes, udp = len(accepted), scraper.scrapes, accepted_by_udp(daemon)
+    manager.forget()
+    send(daemon, *[b"type=udp-%d" % number] * 3)
+    send(daemon, *[b"__bad=%d-%d" % (number, again) for again in range(3)])
+    assert post(daemon, f"type=after-{number}", timeout=AT_ONCE).status == 200
+    until(lambda: len(accepted) > posted + FEW, AT_ONCE, "clients are answered")
+    until(lambda: accepted_by_udp(daemon) == udp + 3, AT_ONCE, "datagrams are stored")
+    until(lambda: scraper.scrapes > scrapes + 2, AT_ONCE, "scrapes are answered")
+    until(lambda: manager.signs_of_life() >= 3, AT_ONCE, "the watchdog gets its signs of life")
+    until(lambda: shows(daemon, f"after-{number}"), AT_ONCE, "the page shows what is new")
+    refused = 3 * (number + 1)
+    until(lambda: logged_refusals(daemon) == refused, AT_ONCE, "the throttled line comes")
+    for method, path in (("POST", "/event?type=dated"), ("GET", "/healthz")):
+        assert abs(date(daemon, method, path) - clock.time()) < AT_ONCE
+    assert readiness(daemon).status == 200
+
+
 @pytest.mark.parametrize("step", [-20.0, 20.0, -2 * HOUR, 2 * HOUR])
 def test_a_step_of_the_clock_holds_nobody_up(tmp_path: Path, step: float) -> None:
     """For the length of the step no POST would be answered, systemd would kill the daemon, and the page
@@ -111,27 +135,48 @@ def test_a_step_of_the_clock_holds_nobody_up(tmp_path: Path, step: float) -> Non
         with emitting(daemon, 2) as accepted, scraper.at_work():
             for number, offset in enumerate((step, 0.0, step)):
                 clock.set(offset)
-                posted, scrapes, udp = len(accepted), scraper.scrapes, accepted_by_udp(daemon)
-                manager.forget()
-                send(daemon, *[b"type=udp-%d" % number] * 3)
-                send(daemon, *[b"__bad=%d-%d" % (number, again) for again in range(3)])
-                assert post(daemon, f"type=after-{number}", timeout=AT_ONCE).status == 200
-                until(lambda: len(accepted) > posted + FEW, AT_ONCE, "clients are answered")
-                until(lambda: accepted_by_udp(daemon) == udp + 3, AT_ONCE, "datagrams are stored")
-                until(lambda: scraper.scrapes > scrapes + 2, AT_ONCE, "scrapes are answered")
-                until(lambda: manager.signs_of_life() >= 3, AT_ONCE, "the watchdog gets its signs of life")
-                until(lambda: shows(daemon, f"after-{number}"), AT_ONCE, "the page shows what is new")
-                refused = 3 * (number + 1)
-                until(lambda: logged_refusals(daemon) == refused, AT_ONCE, "the throttled line comes")
-                for method, path in (("POST", "/event?type=dated"), ("GET", "/healthz")):
-                    assert abs(date(daemon, method, path) - clock.time()) < AT_ONCE
-                assert readiness(daemon).status == 200
+                check_that_all_goes_on(number, clock, daemon, manager, scraper, accepted)
         until(lambda: not scraper.scrape(), 30, "everything is scraped")
         own = figures(daemon)
-        stored = sum(value for name, value in own.items() if name.startswith("oneshotd_events_accepted_total"))
+        stored = sum(
+            value for name, value in own.items() if name.startswith("oneshotd_events_accepted_total")
+        )
         assert scraper.events == stored
         assert set(accepted) == scraper.numbers.keys() and set(scraper.numbers.values()) == {1}
         lost = [value for name, value in own.items() if name.startswith("oneshotd_scraper_lost_events")]
         assert not any(lost)
         assert not daemon.errors()
+        daemon.stop()
+
+
+@pytest.mark.parametrize("end", ["in one run", "over a restart"])
+def test_a_clock_that_was_ahead_and_is_corrected(tmp_path: Path, end: str) -> None:
+    """With timestamps=event nothing would come for two hours, and nothing would say why."""
+    clock = WallClock(tmp_path, 2 * HOUR)
+    with Daemon(tmp_path, variables=clock.variables) as daemon:
+        reader = Reader(daemon, "p", Format.TEXT, "event")
+        reader.read()
+        for kind in ("taken", "other"):
+            assert post(daemon, f"type={kind}").status == 200
+        [taken, _] = reader.drain()
+        assert abs(float(taken.timestamp or 0) - clock.time()) < AT_ONCE
+        assert post(daemon, "type=pending").status == 200
+        if end == "in one run":
+            clock.set(0)
+        else:
+            daemon.stop()
+            clock.set(0)
+            daemon.start()
+        for kind in ("taken", "new"):
+            assert post(daemon, f"type={kind}").status == 200
+        found = {sample.labels["type"]: sample for sample in reader.drain()}
+        assert found.keys() == {"pending", "new"}
+        assert all(abs(float(sample.timestamp or 0) - clock.time()) < AT_ONCE for sample in found.values())
+        assert figures(daemon)['oneshotd_scraper_lost_events_total{reason="clock",scraper="p"}'] == 1
+        assert shows(daemon, "The clock was ")
+        assert shows(daemon, "later samples of their series")
+        assert shows(daemon, "taken") and shows(daemon, "new")
+        assert daemon.process.log_text().count("the wall clock was ahead by 7") == 1
+        assert post(daemon, "type=new").status == 200
+        assert [sample.labels["type"] for sample in reader.drain()] == ["new"]
         daemon.stop()

@@ -5,6 +5,7 @@ that imports these classes; see `test_sqlite.py`.
 """
 
 from store.contract_append import TestAppend, TestTimes
+from store.contract_clock import TestClock
 from store.contract_crowd import TestCrowd
 from store.contract_delivery import TestDelivery, TestScrapers
 from store.contract_keys import TestKeys
@@ -18,6 +19,7 @@ __all__ = [
     "TestAppend",
     "TestBackup",
     "TestChanged",
+    "TestClock",
     "TestClosed",
     "TestCrowd",
     "TestDelivery",

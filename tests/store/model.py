@@ -321,7 +321,7 @@ class Model:
             assert all((seq < event.seq) == (at < event.at) for seq, at in ats.items()), (event, ats)
             assert all(at != event.at for at in ats.values()), (event, ats)
             # Not before its time, and not further ahead of it than a burst of all there were.
-            assert record.wall <= event.at < self.latest_wall + self.head, event
+            assert record.wall <= event.at <= self.latest_wall + self.head, event
             record.at = event.at
         assert event.at == record.at, event
 

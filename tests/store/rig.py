@@ -20,6 +20,7 @@ from oneshotd.core.event import Event, Group, Pending
 from oneshotd.core.sampling import Caps, Plan, plan
 from oneshotd.core.timeline import NOTHING_SHOWN, Past
 from oneshotd.errors import StoreUnavailable
+from oneshotd.store.clock import MAX_CLOCK_AHEAD
 from oneshotd.store.interface import Census, Conflict, Loss, Reservation, Settled, Stored
 from oneshotd.store.ledger import Limits
 
@@ -106,6 +107,12 @@ class Rig:
         self.model.now = self.backend.time.monotonic
         self.model.wall = int(self.backend.time.wall * 1000)
         self.model.latest_wall = max(self.model.latest_wall, self.model.wall)
+        if self.model.latest_wall - self.model.wall > MAX_CLOCK_AHEAD * 1000:
+            # The store's times may start again with the next transaction that comes through, if there is
+            # one before the clock is set once more.
+            for record in self.model.log.values():
+                if record.at is None or record.at > self.model.wall:
+                    record.at, record.wall = None, 0
 
     def restart(self, killed: bool) -> None:
         """The daemon ends in good order, or dies, and begins anew."""
