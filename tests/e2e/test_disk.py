@@ -65,6 +65,7 @@ def refused_for(daemon: Daemon, why: str) -> None:
     """Nothing is accepted through any door, and every place that can say why says so."""
     assert_refusal(post(daemon, "type=late&n=900001"), why)
     assert_refusal(post_many(daemon, range(900_002, 900_004)), why)
+    until(lambda: why in readiness(daemon).text, 10, why)  # the result of a probe may be a second old
     assert_refusal(readiness(daemon), why)
     refused = 'oneshotd_refused_total{reason="store"}'
     before = figures(daemon)[refused]
@@ -126,8 +127,8 @@ def test_a_full_disk_refuses_and_resumes_when_there_is_room(tmp_path: Path, scra
             accepted += 100
         assert accepted > 0
         assert_refusal(answer, "full")
-        # The last pages: each of these probes is a write of one.
-        until(lambda: readiness(daemon).status == 503, 10, "the last page")
+        # The last pages: each of these probes, one a second, is a write of one.
+        until(lambda: readiness(daemon).status == 503, 30, "the last page")
 
         refused_for(daemon, "full")
         assert ann.scrape() == accepted
