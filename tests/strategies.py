@@ -20,10 +20,15 @@ def written(name: str) -> str:
     return "_" + legal if legal[0] in _DIGITS else legal
 
 
+def kept(text: str) -> str:
+    """A label's value as it is exposed: the rule of the grammar for line ends, told a second time."""
+    return "\n".join((text + ".").splitlines())[:-1]
+
+
 def texts(*, max_size: int = 30) -> st.SearchStrategy[str]:
     """Any text that has a UTF-8 form, with a liking for what formats stumble over."""
     anything = st.characters(exclude_categories=["Cs"])
-    awkward = st.sampled_from('\\"\n\r\t\0 {}=,&+%#;\u2028\u0085\ufeff\U0001f600')
+    awkward = st.sampled_from('\\"\n\r\t\0 {}=,&+%#;\x0b\x0c\x1c\x1d\x1e\u2028\u2029\u0085\ufeff\U0001f600')
     return st.text(anything | awkward, max_size=max_size)
 
 

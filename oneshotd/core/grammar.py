@@ -1,9 +1,10 @@
-"""What an event may be: pairs of name and text -> `NewEvent`, whatever form they came in.
+r"""What an event may be: pairs of name and text -> `NewEvent`, whatever form they came in.
 
 1. ``value``, ``__name__`` and ``__id__`` are reserved; every other pair is a label.
 2. A label's name is made legal (`label_name`) if it has no characters but those that names are
    written with (`names.py`); it may be given once, in any spelling.
-3. A label's value is any UTF-8 text; an empty one is the same as no label.
+3. A label's value is any UTF-8 text, with ``\n`` for every line end (`one_line_end`); an empty
+   one is the same as no label.
 4. What cannot be taken is `Refused` with one line of text: what, where and why.
 """
 
@@ -53,6 +54,9 @@ _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 # Names that Prometheus makes up itself beside what it scrapes, and our own.
 _TAKEN = re.compile(r"up|(?:oneshotd_|scrape_|ALERTS).*")
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
+# Line ends of Unicode (UAX 14 and what Python's splitlines takes): CR LF, CR, VT, FF, FS, GS, RS,
+# NEL, LS, PS.
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 def _legal_metric(rules: Rules, attribute: Attribute[str], name: str) -> None:
@@ -114,6 +118,8 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
             _refuse_second(name, respelled.get(label, label), label)
         if label != name:
             respelled[label] = name
+        if text and not text.isprintable():  # no line end is printable
+            text = one_line_end(text)
         if text and len(text) > rules.max_value // 4:  # a character has at most 4 bytes
             _check_text(name, text, rules.max_value)
         if len(labels) == rules.max_labels:
@@ -133,6 +139,15 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
         None if value is None else _sample_value(value),
         None if key is None else checked_key("__id__", key),
     )
+
+
+def one_line_end(text: str) -> str:
+    r"""The text with ``\n`` for every line end of Unicode, one for a CR LF.
+
+    ``\n`` is the only one that the exposition formats escape. A scraper that splits a response at
+    the others finds lines that it cannot parse, and discards the whole response.
+    """
+    return _LINE_END.sub("\n", text)
 
 
 @lru_cache(maxsize=4096)  # tools use few names, again and again; what is refused is not kept

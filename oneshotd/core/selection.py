@@ -1,4 +1,4 @@
-"""Which events somebody wants to see: by metric name, labels and time.
+r"""Which events somebody wants to see: by metric name, labels and time.
 
 A series text is taken apart only if it may be wanted: if it has `,type="deploy"` somewhere, which may
 also be a value that ends in `,type=`.
@@ -21,7 +21,8 @@ class Selection:
     """What has to be true of an event.
 
     :param where: label -> value that it must have; "" where it must not have the label.
-        `METRIC` stands for the metric name. Names are legal ones.
+        `METRIC` stands for the metric name. Names are legal ones; line ends in values are ``\n``,
+        as in every event.
     :param since: Unix ms of the earliest `at`, or None.
     :param until: Unix ms before which `at` is, or None.
     """

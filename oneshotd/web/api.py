@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import field, frozen
 from klein import Klein
 
-from oneshotd.core.grammar import MAX_LABELS, Pair, label_name, quoted
+from oneshotd.core.grammar import MAX_LABELS, Pair, label_name, one_line_end, quoted
 from oneshotd.core.selection import METRIC
 from oneshotd.core.wire import query_pairs
 from oneshotd.errors import Refused
@@ -118,7 +118,7 @@ def question(pairs: Iterable[Pair]) -> Question:
             raise Refused(f"label {quoted(label)} is given more than once", reason="query")
         if len(filters) == MAX_LABELS:
             raise Refused(f"there are more than {MAX_LABELS} labels", reason="limit")
-        filters[label] = text or ""
+        filters[label] = one_line_end(text or "")
     return Question(filters=filters, **given)
 
 

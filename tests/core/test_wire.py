@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from strategies import RULES, raw_labels, written
+from strategies import RULES, kept, raw_labels, written
 
 from oneshotd.core.event import NewEvent, labels_of
 from oneshotd.core.wire import (
@@ -58,8 +58,11 @@ def refusal(line: bytes) -> Refused:
         ("m=größe".encode(), E + '{m="größe"}', None, None),
         (b"m=gr%C3%B6\xc3\x9fe", E + '{m="größe"}', None, None),
         (b"m=%c3\xb6", E + '{m="ö"}', None, None),  # one character, half of it escaped
-        (b"m=\r\x00\xe2\x80\xa8\xc2\x85", E + '{m="\r\0\u2028\u0085"}', None, None),
+        (b"m=\r\x00\xe2\x80\xa8\xc2\x85", E + '{m="\\n\0\\n\\n"}', None, None),
         (b"m=%0A%22%5C", E + '{m="\\n\\"\\\\"}', None, None),
+        (b"m=a%0D%0Ab%0D%0D%0A%0A", E + '{m="a\\nb\\n\\n\\n"}', None, None),
+        (b"m=%0B%0C%1C%1D%1E%C2%85%E2%80%A8%E2%80%A9", E + '{m="' + "\\n" * 8 + '"}', None, None),
+        (b"m=%1F%09%00%7F", E + '{m="\x1f\t\0\x7f"}', None, None),
         (b"m=%EF%BF%BD", E + '{m="\ufffd"}', None, None),
         (b"a-b=1&c.d=2&%C3%A9=3", E + '{_="3",a_b="1",c_d="2"}', None, None),
         (b"a/b=1&a:c=2", E + '{a_b="1",a_c="2"}', None, None),
@@ -178,7 +181,7 @@ def test_the_default_name_and_the_taken_ones_are_the_operators() -> None:
 def test_any_labels_arrive_as_they_were_sent(labels: dict[str, str]) -> None:
     line = urlencode({**labels, "value": "1"}).encode()
     event = parse_line(line, rules=RULES)
-    assert labels_of(event.series) == {written(name): text for name, text in labels.items() if text}
+    assert labels_of(event.series) == {written(name): kept(text) for name, text in labels.items() if text}
 
 
 @given(raw_labels())
@@ -188,7 +191,7 @@ def test_what_was_accepted_is_read_by_a_scraper(labels: dict[str, str]) -> None:
     [family] = text_string_to_metric_families(f"{event.series} 1\n")
     [sample] = family.samples
     assert sample.name == RULES.metric
-    assert sample.labels == {written(name): text for name, text in labels.items() if text}
+    assert sample.labels == {written(name): kept(text) for name, text in labels.items() if text}
 
 
 @given(raw_labels(max_size=3), st.randoms(use_true_random=False))

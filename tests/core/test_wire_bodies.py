@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from strategies import RULES, raw_labels
 
 from oneshotd.core.event import NewEvent
+from oneshotd.core.ordinary import Ordinary
 from oneshotd.core.wire import (
     MAX_BODY_BYTES,
     MAX_DATAGRAM_BYTES,
@@ -54,10 +56,33 @@ def test_lines_may_end_and_be_spaced_as_editors_do(body: bytes) -> None:
 
 
 def test_only_a_newline_ends_a_line() -> None:
-    """What Python calls a line end (a lone CR, U+2028, U+0085, FF …) belongs to the value."""
+    """What Python calls a line end (a lone CR, U+2028, U+0085, FF …) belongs to the value, as a newline."""
     text = "x\ry\u2028z\u0085\x0b\x0c\x1c"
     [event] = parse_lines(f"a={text}\r\n".encode(), rules=RULES)
-    assert event.series == f'events_to_metrics{{a="{text}"}}'
+    assert event.series == 'events_to_metrics{a="x\\ny\\nz' + "\\n" * 4 + '"}'
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", *"\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"], ids=ascii)
+def test_no_door_lets_a_line_end_through_that_spoils_a_response(end: str) -> None:
+    """A scraper that splits text at every Unicode line end would discard 1,501 events for this one."""
+    pairs = {"a": f"{end}x{end}y", "value": "1"}
+    escaped, raw = urlencode(pairs).encode(), f"a=x{end}y&value=1".encode()
+    item = json.dumps(pairs, ensure_ascii=False).encode()
+    found = [
+        parse_query(escaped, b"", rules=RULES),
+        parse_query(b"", escaped, rules=RULES),
+        parse_line(escaped, rules=RULES),
+        *parse_lines(escaped, rules=RULES),
+        *parse_ndjson(item, rules=RULES),
+        *parse_json(b"[" + item + b"]", rules=RULES),
+        *parse_datagram(escaped, rules=RULES)[0],
+        *parse_datagram(escaped, rules=RULES, ordinary=Ordinary(RULES))[0],
+    ]
+    if "\n" not in end:
+        for event in (parse_line(raw, rules=RULES), *parse_lines(raw, rules=RULES)):
+            assert event.series == 'events_to_metrics{a="x\\ny"}'
+    assert {event.series for event in found} == {'events_to_metrics{a="\\nx\\ny"}'}
+    assert len(found) == 8
 
 
 def test_equal_lines_are_as_many_events() -> None:

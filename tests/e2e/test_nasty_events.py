@@ -21,7 +21,7 @@ from daemon import BROWSER, Daemon
 from debian_packages import fetch
 from processes import until
 from prometheus import Prometheus, scrape_config
-from strategies import written
+from strategies import kept, written
 
 pytestmark = pytest.mark.e2e
 
@@ -36,6 +36,7 @@ SERVERS = {
 #: What a format, a lexer, a query string or a terminal may stumble over.
 AWKWARD = [
     *('\\', '"', "\n", "\r", "\r\n", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ufeff"),
+    *("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f"),
     *("\ufffe", "\uffff", "\ufffd", "\U0001f600", "\U0010ffff", "é", "e\u0301", "\u202e", "\u200b"),
     *("{", "}", "=", ",", "#", "# EOF", "&", "%", "%00", "+", ";", "'", "`", "\\n", '\\"', "\\\\"),
     *("\xa0", " ", "# TYPE", "\\x00", "\\u0041", "$(x)", "<b>", "NaN", "0", "1 2", '"} 1', "\n# EOF\n", "a"),
@@ -81,7 +82,7 @@ class Odd:
 
     def as_queried(self) -> tuple[Labels, str]:
         """The labels and the value that Prometheus has to show."""
-        labels = {written(name): text for name, text in self.labels.items() if text}
+        labels = {written(name): kept(text) for name, text in self.labels.items() if text}
         # What it sets itself goes before; a conflicting label gets a prefix, as often as it takes.
         for name in ("job", "instance"):
             if name in labels:
