@@ -17,15 +17,12 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
-from zope.interface import alsoProvides, implementer
+from zope.interface import implementer
 
 from oneshotd.errors import Refused
-from oneshotd.quiet import RateLimited
-from oneshotd.web.head_channel import HeadChannel
+from oneshotd.web.head_channel import HeadChannel, pass_half_closes_on, refusal_log
 from oneshotd.web.kernel import KernelQueue
 from oneshotd.web.receipt import Receipt, Shipment, State
 from oneshotd.web.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
@@ -65,8 +62,6 @@ class Channel(HeadChannel):
 
     site: Site
     timeOut: float | None  # type: ignore[assignment]  # typed as int by mistake, not used as one
-    transport: Any
-    requests: list[Any]
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,11 +99,9 @@ class Channel(HeadChannel):
         return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < LAST_WORD)
 
     @property
-    def _is_receiving(self) -> bool:
+    def is_receiving(self) -> bool:
         """Whether a part of a request is here, and the rest is not."""
-        if self.handling or self._answered is not None or self.is_refused:
-            return False
-        return self.in_request or bool(self._buffer.strip(b"\r\n"))
+        return not self.handling and self._answered is None and self.has_part
 
     # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
 
@@ -117,13 +110,7 @@ class Channel(HeadChannel):
         self.timeOut = self.site.request_timeout
         self.site.admit(self)
         super().connectionMade()
-        if isinstance(self.transport, ProtocolWrapper) and not self.is_tls:
-            # Of `haproxy:`. The transport below asks the wrapper, which knows nothing of half-closed
-            # connections, so that a client that shuts down its side would get no answer.
-            wrapper: Any = self.transport
-            wrapper.readConnectionLost = self.readConnectionLost
-            wrapper.writeConnectionLost = self.writeConnectionLost
-            alsoProvides(wrapper, IHalfCloseableProtocol)
+        pass_half_closes_on(self.transport, self)
 
     def resetTimeout(self) -> None:
         """Nothing: a byte more is no reason to wait longer."""
@@ -212,15 +199,6 @@ class Channel(HeadChannel):
 
     # The end of a connection
 
-    def timeoutConnection(self) -> None:
-        if not self._is_receiving:
-            super().timeoutConnection()
-        elif self.site.finishing:
-            self.refuse(Refused("oneshotd is stopping", reason="busy", status=503))
-        else:
-            text = f"request: not complete within {self.site.request_timeout:g} s"
-            self.refuse(Refused(text, reason="timeout", status=408))
-
     @property
     def _is_last(self) -> bool:
         """Whether nothing that has come waits to be answered, and nothing further is taken."""
@@ -231,7 +209,7 @@ class Channel(HeadChannel):
         self.peer_finished = True
         for receipt in self._receipts:
             receipt.peer_finished()
-        if self._is_receiving:
+        if self.is_receiving:
             self.refuse(ENDED_EARLY)
         elif not self.handling and self._answered is None:
             self.loseConnection()
@@ -299,8 +277,6 @@ class Site(server.Site):
 
     shortcut: Any = None
 
-    _log = Logger()
-
     # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
     protocol = Channel  # type: ignore[assignment]
     reactor: Any
@@ -330,11 +306,7 @@ class Site(server.Site):
         self._held = 0
         self._bare = 0
         self._empty: Deferred[None] | None = None
-        self._refusals = RateLimited(
-            self.reactor,
-            self._log,
-            "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}",
-        )
+        self._refusals = refusal_log(self.reactor)
 
     def admit(self, channel: Channel) -> None:
         """A connection was made."""

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime, ISSLTransport
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.web import http
+from zope.interface import alsoProvides
 
 from oneshotd.errors import Refused
+from oneshotd.quiet import RateLimited
 from oneshotd.web.request_head import (
     BROKEN_CHUNK,
     HEAD_TOO_LONG,
@@ -44,6 +49,7 @@ class HeadChannel(http.HTTPChannel):
     # The head is measured as it was sent, in `lineReceived`.
     totalHeadersSize = 4 * MAX_HEAD
 
+    site: Any
     transport: Any
     requests: list[Any]
 
@@ -107,12 +113,34 @@ class HeadChannel(http.HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:
         self._header = line
+        if line.translate(None, b"\0\r\n") != line:  # Twisted before 26 takes them
+            self.refuse(header_fault(line))
+            return False
         if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
             # Python refuses to make an int of so many digits, and twisted.web does not expect that.
             line = b"Content-Length: invalid"
         accepted: bool = super().headerReceived(line)
         self._header = None
         return accepted
+
+    @property
+    def has_part(self) -> bool:
+        """Whether the parser has a part of a request, empty lines before it left out."""
+        return not self.is_refused and (self.in_request or bool(self._buffer.strip(b"\r\n")))
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a part of a request is here, and the rest is not."""
+        raise NotImplementedError
+
+    def timeoutConnection(self) -> None:
+        if not self.is_receiving:
+            super().timeoutConnection()
+        elif self.site.finishing:
+            self.refuse(Refused("oneshotd is stopping", reason="busy", status=503))
+        else:
+            text = f"request: not complete within {self.site.request_timeout:g} s"
+            self.refuse(Refused(text, reason="timeout", status=408))
 
     def rawDataReceived(self, data: bytes) -> None:
         if not self.is_refused:
@@ -127,3 +155,22 @@ class HeadChannel(http.HTTPChannel):
         self._behind += size
         if self._behind > MAX_BEHIND_REFUSAL:
             self.transport.abortConnection()
+
+
+def refusal_log(clock: IReactorTime) -> RateLimited:
+    """Throttled logging of requests that no route sees."""
+    text = "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}"
+    return RateLimited(clock, Logger(), text)
+
+
+def pass_half_closes_on(transport: Any, channel: Any) -> None:
+    """Tell the channel when its client shuts down its side of a connection of ``haproxy:``.
+
+    The transport below asks the wrapper, which knows nothing of half-closed connections: it would
+    close, and the client would get no answer.
+    """
+    if isinstance(transport, ProtocolWrapper) and not ISSLTransport.providedBy(transport):
+        wrapper: Any = transport
+        wrapper.readConnectionLost = channel.readConnectionLost
+        wrapper.writeConnectionLost = channel.writeConnectionLost
+        alsoProvides(wrapper, IHalfCloseableProtocol)

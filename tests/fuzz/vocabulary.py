@@ -40,6 +40,16 @@ JSON_WORDS = (
 )
 HTTP_WORDS = (
     *(b"GET ", b"HEAD ", b"POST ", b"OPTIONS ", b"PUT ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n\r\n"),
+    *(
+        b" HTTP/1.1\n",
+        b"\n\n",
+        b"Host: x\n",
+        b"*",
+        b"\xc3\xa4",
+        b"\x16\x03\x01",
+        b"PROXY TCP4 ",
+        b"Content-Length: x\r\n",
+    ),
     *b"/ /event /events /metrics /healthz /readyz /api/v1/events /api/v1/scrapers".split(b" "),
     *b"? scraper=ann limit=5 timestamps=event 9 0".split(b" "),
     *(
