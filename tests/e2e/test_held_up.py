@@ -73,6 +73,40 @@ def test_a_reset_in_time_counts_however_late_the_daemon_looks(daemon: Daemon) ->
         assert b'events_to_metrics{n="0"} 1\n' in scrape(line)
 
 
+def leave_unread_after_the_deadline(daemon: Daemon, stopped: bool) -> bool:
+    """Scrape, and reset the connection shortly after the deadline; whether that was in time.
+
+    :param stopped: let the daemon see it when the time in which a reset counts is over.
+    """
+    emit(daemon, 1)
+    before = figure(daemon, DELIVERED)
+    with Line(daemon.port) as line:
+        asked = time.monotonic()
+        line.ask("ann", 1.0)
+        until(lambda: figure(daemon, DELIVERED) > before, 5, "the response is acknowledged")
+        until(lambda: time.monotonic() > asked + 1.3, 5, "the scrape's deadline is over")
+        if stopped:
+            os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            line.close()
+            in_time = time.monotonic() < asked + 2.0
+            if stopped:
+                until(lambda: time.monotonic() > asked + 2.5, 5, "so is the time after it")
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+    return in_time
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_reset_a_moment_after_the_deadline_counts(daemon: Daemon, stopped: bool) -> None:
+    """A scraper's timeout ends as the daemon's deadline does; what it leaves unread a moment later, on a
+    machine that is short of processors, would be lost."""
+    assert any(leave_unread_after_the_deadline(daemon, stopped) for _ in range(5)), "too slow a machine"
+    until(lambda: figure(daemon, PENDING) >= 1, 5, "the event is to come again")
+    with Line(daemon.port) as line:
+        assert b'events_to_metrics{n="0"} ' in scrape(line)
+
+
 def test_a_daemon_that_dies_takes_along_what_is_on_its_way(daemon: Daemon) -> None:
     """A kernel that goes on sending for a dead daemon delivers what nobody will ever note: after
     the restart it would come twice, however slow the line and however long it took."""
