@@ -138,6 +138,7 @@ def test_a_step_of_the_clock_holds_nobody_up(tmp_path: Path, step: float) -> Non
                 clock.set(offset)
                 check_that_all_goes_on(number, clock, daemon, manager, scraper, accepted)
         until(lambda: not scraper.scrape(), 30, "everything is scraped")
+        scraper.close()
         own = figures(daemon)
         stored = sum(
             value for name, value in own.items() if name.startswith("oneshotd_events_accepted_total")
