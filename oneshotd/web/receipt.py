@@ -355,12 +355,11 @@ class Receipt:
 
     def _contradicts(self) -> bool:
         """Whether a reset says that the response is unread, and other signs that it may be read."""
-        return (
-            self._queue is not None
-            and self._queue.is_tcp
-            and self._queue.unacknowledged() in (0, None)
-            and self._has_spoken_since(self._heard_at_start)
-        )
+        if self._queue is None or not self._queue.is_tcp:
+            return False
+        # After DELIVERED the queue may hold our FIN.
+        acknowledged = self._is_revocable or self._queue.unacknowledged() in (0, None)
+        return acknowledged and self._has_spoken_since(self._heard_at_start)
 
     def _has_spoken_since(self, then: int | None) -> bool:
         """Whether the peer has sent data since, or the kernel does not say."""

@@ -244,6 +244,16 @@ def test_a_daemon_that_was_stopped_over_deadline_and_grace_asks_the_kernel(steps
     assert bench.fate in (["delivered", "revoked"], ["returned"]) and bench.is_clean
 
 
+def test_a_request_that_was_heard_before_the_delivery_and_never_read_leaves_doubt() -> None:
+    """A daemon that ends closes the connection with the scraper's next request unread in it: the
+    scraper resets, and what it had read would come twice, uncounted."""
+    bench = after("sent", "taken", "unseen_bytes", "look", "close")
+    assert bench.kernel is not None
+    bench.kernel.written(1)  # our FIN
+    Connection(bench).do("unseen_reset", "look")
+    assert bench.fate == ["delivered", "revoked?"] and bench.is_clean
+
+
 def test_without_a_kernel_to_ask_sockets_are_read_before_the_last_word() -> None:
     """Where this is no Linux, a daemon that was held up would lose what was thrown away."""
     bench = Bench(queue=None)
