@@ -54,7 +54,7 @@ EXTRAS = (PAUSE, TERM, *PAUSES_AT) + (NOTHING,) * 4
 PAUSES = ((0.02, 0.3), (0.02, 0.3), (0.9, 1.7), (1.9, 3.0))
 
 #: Pauses in a row, where they begin at a point of a scrape.
-PAUSES_IN_A_ROW = 3
+PAUSES_IN_A_ROW = 2
 
 #: Seconds that the wall clock is off.
 OFFSETS = (-7200.0, -20.0, 0.0, 0.0, 20.0, 7200.0)

@@ -21,7 +21,9 @@ MOST_EXCHANGES, MOST_LINES = 12, 60
 #: Seconds of the log around the exchanges that are shown: until the daemon's last word on them.
 BEFORE, AFTER = 0.5, 3.0
 
-_STEP = re.compile(r"(?P<scraper>\S+): delivery \d+ .* at (?P<seconds>[0-9.]+): ")
+_STEP = re.compile(
+    r"(?P<scraper>\S+): delivery \d+ (?P<what>.+) at (?P<seconds>[0-9.]+): (?P<events>\d+) events"
+)
 _KERNEL = re.compile(r"a response ends in state ")
 
 
@@ -30,12 +32,21 @@ class Step:
     """A step of a delivery, from the daemon's log.
 
     :param at: monotonic seconds.
+    :param what: the step.
+    :param events: of the delivery.
     :param lines: the step, and what the kernel said before it.
     """
 
     scraper: str
     at: float
+    what: str
+    events: int
     lines: Sequence[str]
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the events go out again, and may have been read."""
+        return self.what.endswith("as uncertain")
 
 
 def steps(log: str) -> list[Step]:
@@ -47,7 +58,15 @@ def steps(log: str) -> list[Step]:
         if _KERNEL.search(text):
             kernel.append(text)
         elif step := _STEP.search(text):
-            found.append(Step(scraper=step["scraper"], at=float(step["seconds"]), lines=(*kernel, text)))
+            found.append(
+                Step(
+                    scraper=step["scraper"],
+                    at=float(step["seconds"]),
+                    what=step["what"],
+                    events=int(step["events"]),
+                    lines=(*kernel, text),
+                )
+            )
             kernel = []
     return found
 

@@ -6,8 +6,8 @@ What the daemon promises (docs/semantics.md), in terms of the books:
   there for all scrapers, or for none; one that was refused is not there.
 * The last delivery that a scraper has read from a process that was killed may come again, whole:
   its settlement may not have been on disk yet. Not if all was quiet for a while before the kill.
-* A delivery may come again whose acknowledgement was missing at its deadline, if the daemon counts
-  its events as uncertain.
+* A delivery may come again of which the daemon could not tell whether it was read, if its log says
+  so.
 * The last delivery that a scraper has thrown away unread, of a process that ended before it could
   hear and note that, may be missing.
 * A delivery that a scraper has thrown away later than a second after its timeout, or after it has
@@ -115,7 +115,7 @@ class Verdict:
     """What is to be said of one scraper.
 
     :param again: readings that came again as they may, not settled at a kill.
-    :param uncertain: readings that came again as they may, counted as uncertain by the daemon.
+    :param uncertain: readings that came again as they may, called uncertain by the daemon.
     :param gone: (reading, events that are missing) of those thrown away as the daemon was killed.
     :param late: likewise of those thrown away too late.
     :param lost: identity -> how many are missing.
@@ -147,6 +147,8 @@ class Books:
         #: have answered scrapes and is not in here.
         self.ended: dict[str, float] = {}
         self.in_order: set[str] = set()
+        #: Scraper -> events of each delivery that the daemon's log calls uncertain.
+        self.uncertain: dict[str, list[int]] = {name: [] for name in self.accounts}
         #: Processes that had time to bring everything to disk before they were killed.
         self.at_rest: set[str] = set()
         self._began: dict[str, float] = {}
@@ -328,16 +330,13 @@ class Books:
         )
 
     def _uncertain(self, scraper: str, over: Counter[str]) -> list[Reading]:
-        """Take off what came again and was counted as uncertain; which readings that was."""
-        readings = self.accounts[scraper].readings
-        said: Counter[str] = Counter()
-        for reading in readings:
-            said[reading.process] = max(said[reading.process], reading.uncertain.get(scraper, 0))
+        """Take off what came again and is called uncertain by the daemon; which readings that was."""
+        said = Counter(self.uncertain[scraper])
         found = []
-        for reading in readings:
+        for reading in self.accounts[scraper].readings:
             fits = all(over[identity] >= amount for identity, amount in reading.amounts.items())
-            if reading.amounts and fits and reading.events <= said[reading.process]:
-                said[reading.process] -= reading.events
+            if reading.amounts and fits and said[reading.events]:
+                said[reading.events] -= 1
                 over.subtract(reading.amounts)
                 found.append(reading)
         return found

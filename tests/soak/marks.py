@@ -17,7 +17,6 @@ COUNTED, VALUED = "soak", "soak_value"
 
 _SAMPLE = re.compile(rf'({COUNTED}|{VALUED})\{{n="([0-9]+)",(?:pad="x+",)?sender="([^"]+)"\}} (\S+)')
 _OWN = re.compile(r"(process_start_time_seconds|oneshotd_udp_kernel_drops_total) (\S+)")
-_UNCERTAIN = re.compile(r'oneshotd_scraper_uncertain_events_total\{scraper="([^"]+)"\} (\S+)')
 
 
 class Unreadable(Exception):
@@ -65,7 +64,6 @@ class Reading:
     :param process: which daemon process it came from: its start time, as it says itself.
     :param amounts: identity -> how many.
     :param kernel_drops: datagrams dropped so far by the kernel, as that process says.
-    :param uncertain: scraper -> events returned so far that may have been read, as that process says.
     :param at: monotonic seconds at which it was read.
     :param samples: lines that are no comments.
     """
@@ -73,7 +71,6 @@ class Reading:
     process: str
     amounts: Mapping[str, int]
     kernel_drops: int = 0
-    uncertain: Mapping[str, int] = {}
     at: float = 0.0
     samples: int = 0
 
@@ -102,7 +99,6 @@ def read(body: bytes, at: float) -> Reading:
     """
     amounts: dict[str, int] = {}
     own: dict[str, str] = {}
-    uncertain: dict[str, int] = {}
     if not body.endswith(b"\n"):
         raise Unreadable(f"the last line is cut: {body[-80:]!r}")
     lines = body.decode().splitlines()
@@ -119,15 +115,12 @@ def read(body: bytes, at: float) -> Reading:
             amounts[identity] = amount
         elif found := _OWN.fullmatch(line):
             own[found[1]] = found[2]
-        elif found := _UNCERTAIN.fullmatch(line):
-            uncertain[found[1]] = int(float(found[2]))
     if "process_start_time_seconds" not in own:
         raise Unreadable("the response does not say which process it is from")
     return Reading(
         process=own["process_start_time_seconds"],
         amounts=amounts,
         kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
-        uncertain=uncertain,
         at=at,
         samples=sum(not line.startswith("#") for line in lines),
     )

@@ -48,11 +48,15 @@ class Report:
 def report(campaign: Campaign) -> Report:
     """Hold the books of a finished campaign against the promise."""
     books = campaign.books
+    log = evidence.steps(campaign.daemon.process.log_text())
+    for step in log:
+        if step.is_uncertain and step.scraper in books.uncertain:
+            books.uncertain[step.scraper].append(step.events)
     expected, vanished = books.expected()
     verdicts = {name: books.verdict(name, expected) for name in SCRAPERS}
     wrong = [
         *books.wrong,
-        *_disagreements(campaign, verdicts),
+        *_disagreements(campaign, verdicts, log),
         *(evidence.datagram(books, s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
         *_omissions(campaign),
     ]
@@ -124,8 +128,9 @@ def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
         )
 
 
-def _disagreements(campaign: Campaign, verdicts: Mapping[str, Verdict]) -> Iterable[str]:
-    log = evidence.steps(campaign.daemon.process.log_text())
+def _disagreements(
+    campaign: Campaign, verdicts: Mapping[str, Verdict], log: Sequence[evidence.Step]
+) -> Iterable[str]:
     for name, verdict in verdicts.items():
         for what, identities in (("lost", verdict.lost), ("doubled", verdict.doubled)):
             if identities:

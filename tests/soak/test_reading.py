@@ -47,14 +47,12 @@ def test_an_event_is_known_again() -> None:
     )
     marks = [Mark(sender="bulk-1", n=7, pad=2), Mark(sender="keyed-1", n=8, value=5)]
     own = b"oneshotd_udp_kernel_drops_total 4.0\n"
-    own += b'oneshotd_scraper_uncertain_events_total{scraper="ann"} 6.0\n'
     assert read(text + OWN + own, at=1.0) == Reading(
         process="1.5e+09",
         amounts={marks[0].identity: 3, marks[1].identity: 1},
         kernel_drops=4,
-        uncertain={"ann": 6},
         at=1.0,
-        samples=5,
+        samples=4,
     )
 
 

@@ -32,7 +32,9 @@ def reading(**amounts: int) -> Reading:
     return Reading(process=PROCESS, amounts=amounts, at=900.0)
 
 
-def judged(kept: Books, *, kills: int = 1, rounds: int = 1, kinds: tuple[str, ...] = ()) -> Report:
+def judged(
+    kept: Books, *, kills: int = 1, rounds: int = 1, kinds: tuple[str, ...] = (), log: str = ""
+) -> Report:
     campaign: Any = SimpleNamespace(
         books=kept,
         settings=Settings(seconds=1.0, rounds=rounds, seed=17),
@@ -41,7 +43,7 @@ def judged(kept: Books, *, kills: int = 1, rounds: int = 1, kinds: tuple[str, ..
         senders=[],
         seconds=1.0,
         began=0.0,
-        daemon=SimpleNamespace(process=SimpleNamespace(log_text=lambda: "")),
+        daemon=SimpleNamespace(process=SimpleNamespace(log_text=lambda: log)),
     )
     return report(cast(Campaign, campaign))
 
@@ -71,6 +73,21 @@ def test_what_is_lost_or_doubled_fails_it_with_its_history() -> None:
         f"lost: bob: s/9: {DOORS[0]}",
     ]
     assert "port 4711" in found.wrong[-1]
+
+
+def test_what_the_log_calls_uncertain_may_be_doubled() -> None:
+    """Of a delivery that is uncertain as the daemon ends no metric tells any more."""
+    kept = books()
+    kept.read("ann", reading(**{f"s/{i}": 1 for i in range(len(DOORS))}))
+    step = "[oneshotd.delivery.Delivery#debug] ann: delivery 8 {} at 8.5: {} events, cursor 4"
+    for what, events, violations in (
+        ("revoked as uncertain", len(DOORS), 0),
+        ("returned as uncertain", len(DOORS), 0),
+        ("revoked", len(DOORS), len(DOORS) + 1),
+        ("revoked as uncertain", len(DOORS) - 1, len(DOORS) + 1),
+    ):
+        kept.uncertain["ann"] = []
+        assert len(judged(kept, log=step.format(what, events)).wrong) == violations
 
 
 @pytest.mark.parametrize(
