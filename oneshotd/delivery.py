@@ -24,6 +24,7 @@ from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
+from oneshotd.core.suspects import Search
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.looks import TimeoutHabits
@@ -87,6 +88,8 @@ class Delivery:
         self._timestamps = timestamps
         #: See `event_time.shown_after`; memory only, and for few scrapers.
         self._shown: dict[str, Mapping[str, int]] = {}
+        #: For the sample that makes a scraper reset its responses; only where it has reset one.
+        self._searches: dict[str, Search] = {}
         self._under_way: set[Deferred[None]] = set()
         self._idle: list[Deferred[None]] = []
         self._slow_lane = SlowLane(clock)
@@ -121,6 +124,7 @@ class Delivery:
         self._telemetry.looks.expire(now)
         for gone in self._shown.keys() - known:
             del self._shown[gone]
+        self._searches = {name: search for name, search in self._searches.items() if name in known}
 
     def timed_before(self, name: str) -> bool:
         """Whether this identity's scrapes carry X-Prometheus-Scrape-Timeout-Seconds; see `TimeoutHabits`."""
@@ -212,13 +216,15 @@ class Delivery:
         if planned.events:
             self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
 
-    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
+    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool) -> None:
         """Count what has not."""
         self._pace.failed(visit.name, planned.samples)
         self._note_shown(visit, planned, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
             self._count_uncertain(visit, planned)
+        elif reset:
+            self._searches.setdefault(visit.name, Search()).was_reset()
 
     def _count_uncertain(self, visit: Visit, planned: Plan) -> None:
         self._telemetry.uncertain(visit.name, planned.events)
@@ -242,6 +248,15 @@ class Delivery:
             scraper=visit.name,
             events=planned.events,
         )
+        self._searches.setdefault(visit.name, Search()).was_reset()
+
+    def note_taken(self, visit: Visit) -> None:
+        """Count a delivery that is final as a sign that the scraper can take its samples."""
+        search = self._searches.get(visit.name)
+        if search is not None:
+            search.was_taken()
+            if search.is_over:
+                del self._searches[visit.name]
 
     def note_settled(self, visit: Visit, settled: Settled) -> None:
         """Say loudly what must not happen."""
@@ -317,6 +332,9 @@ class Delivery:
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
             return Shipment(self, visit, self._without_events(visit, wanted), wanted.format.content_type)
+        search = self._searches.get(visit.name)
+        if search is not None:
+            search.forget(reservation.pending)
         response = self._respond(visit, reservation, wanted)
         self._own = {}  # no counter may be less than what has just been shown
         shipment = self._shipment(visit, wanted, response)
@@ -325,8 +343,11 @@ class Delivery:
         self._telemetry.limited(visit.name, wanted.limits.names, response.own_beyond)
         shipment.carries(reservation.token, planned, response.past)
         self._last[visit.name] = shipment
-        if planned.events or planned.lost or planned.cursor != reservation.pending.cursor:
-            self._telemetry.scraped("events")
+        if search is not None:
+            search.sent(response.turn, planned)
+        changes = planned.events or planned.lost or planned.cursor != reservation.pending.cursor
+        if changes or search is not None:  # the search wants to know whether the scraper takes anything
+            self._telemetry.scraped("events" if changes else "empty")
             return shipment
         # Nothing in it that could be lost.
         self._telemetry.scraped("empty")
@@ -352,6 +373,7 @@ class Delivery:
             default=self._timestamps,
             now_ms=self._now_ms(),
             shown=self._shown.get(visit.name, {}),
+            search=self._searches.get(visit.name),
         )
 
     def _shipment(self, visit: Visit, wanted: Wanted, response: Response) -> Shipment:

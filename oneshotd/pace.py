@@ -13,9 +13,11 @@ from attrs import define, evolve
 
 from oneshotd.core.event import Sample
 from oneshotd.core.sampling import Caps
+from oneshotd.core.suspects import LARGEST
 
-#: Samples that are asked of every scraper; and bytes, twice the largest event.
-LEAST_SAMPLES, LEAST_BYTES = 500, 2**20
+#: Samples that are asked of every scraper: where it fails with those, too, the fault is searched for
+#: in them; and bytes, twice the largest event.
+LEAST_SAMPLES, LEAST_BYTES = LARGEST, 2**20
 
 #: Deliveries after which the next response may be twice as large: where that is too much again,
 #: one scrape in so many fails while there is a backlog.

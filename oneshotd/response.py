@@ -15,6 +15,7 @@ from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
+from oneshotd.core.suspects import Search, Turn
 from oneshotd.core.timeline import Past, plan_next
 from oneshotd.store.interface import Census, Reservation
 from oneshotd.telemetry import Telemetry
@@ -25,12 +26,14 @@ class Response:
     """A response, and how to settle it.
 
     :param past: what the scraper has been shown once this is delivered.
+    :param turn: what it was planned from.
     :param own_beyond: the limits that the daemon's own metrics are beyond, even without events.
     """
 
     body: bytes
     plan: Plan
     past: Past
+    turn: Turn
     own_beyond: tuple[str, ...] = ()
 
 
@@ -44,6 +47,7 @@ def respond(
     default: Timestamps,
     now_ms: int,
     shown: Mapping[str, int],
+    search: Search | None = None,
 ) -> Response:
     """Make a response; nothing moves.
 
@@ -52,16 +56,23 @@ def respond(
 
     :param now_ms: Unix ms.
     :param shown: see `event_time.shown_after`.
+    :param search: for a sample that the scraper refuses; it decides which events may be shown. None: all.
     """
     limits = wanted.limits
     metrics = telemetry.own_metrics(census, wanted.format)
     alone = limits.less(0, len(metrics.end))
+    mode = wanted.timestamps or default
 
-    def plan_within(room: ScrapeLimits) -> tuple[Plan, Past]:
-        return plan_next(
+    def plan_within(room: ScrapeLimits) -> tuple[Plan, Past, Turn]:
+        turn = (search or Search()).choose(
             reservation.pending,
             _within(caps, room),
-            wanted=wanted.timestamps or default,
+            several=wanted.several and mode is Timestamps.EVENT,
+        )
+        planned, past = plan_next(
+            turn.pending,
+            turn.caps,
+            wanted=mode,
             several=wanted.several,
             past=reservation.past,
             now_ms=now_ms,
@@ -69,18 +80,19 @@ def respond(
             ahead=reservation.ahead,
             limits=alone,
         )
+        return turn.complete(planned), past, turn
 
     own, samples = metrics.within(limits.half())
-    planned, past = plan_within(limits.less(samples, len(own)))
+    planned, past, turn = plan_within(limits.less(samples, len(own)))
     if not planned.samples and samples and len(reservation.pending) and limits is not NO_LIMITS:
         without_own = plan_within(alone)
         if without_own[0].samples:
-            (planned, past), samples = without_own, 0
+            (planned, past, turn), samples = without_own, 0
     write = exposition.openmetrics if wanted.format is Format.OPENMETRICS else exposition.text
     events = write(planned.samples)
     if not samples:
         own, _ = metrics.within(limits.less(len(planned.samples), len(events)))
-    return Response(body=events + own, plan=planned, past=past, own_beyond=metrics.beyond(limits))
+    return Response(body=events + own, plan=planned, past=past, turn=turn, own_beyond=metrics.beyond(limits))
 
 
 def _within(caps: Caps, limits: ScrapeLimits) -> Caps:

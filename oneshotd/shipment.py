@@ -22,9 +22,11 @@ class Books(Protocol):
 
     def count_delivered(self, visit: Visit, planned: Plan) -> None: ...
 
-    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool) -> None: ...
+    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool) -> None: ...
 
     def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None: ...
+
+    def note_taken(self, visit: Visit) -> None: ...
 
     def note_settled(self, visit: Visit, settled: Settled) -> None: ...
 
@@ -87,15 +89,16 @@ class Shipment:
         self._delivery.count_delivered(self._visit, self._events)
         self._then(lambda: self._settle(True))
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
         """It did not arrive.
 
         :param uncertain: it may have been read all the same: the acknowledgement is missing, or
             came together with a reset.
+        :param reset: the scraper has reset the connection with bytes unread.
         """
         self.is_final = True
         self._trace("returned as uncertain" if uncertain else "returned")
-        self._delivery.count_returned(self._visit, self._events, uncertain)
+        self._delivery.count_returned(self._visit, self._events, uncertain, reset)
         self._then(lambda: self._settle(False))
 
     def revoked(self, uncertain: bool = False) -> None:
@@ -112,6 +115,7 @@ class Shipment:
         """It can be revoked no more."""
         self.is_final = True
         self._trace("final")
+        self._delivery.note_taken(self._visit)
         self._then(self._release)
 
     def settlement(self) -> Deferred[None]:

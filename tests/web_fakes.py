@@ -66,7 +66,7 @@ class FakeShipment:
     def delivered(self) -> None:
         raise NotImplementedError
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
         raise NotImplementedError
 
     def revoked(self, uncertain: bool = False) -> None:

@@ -1,13 +1,14 @@
 """Which sample makes a scraper throw its responses away: a search by halves.
 
 A scraper that cannot parse one line discards the whole response. Where it does so before it has
-read to the end, the connection is reset with bytes unread. After `RESETS` such responses in a row
-all samples of the last one are *suspects*, and each further response takes one of two turns:
+read to the end, the connection is reset with bytes unread. Large responses are made smaller first,
+by `oneshotd.pace`; after `RESETS` such responses in a row, the last with `LARGEST` samples at most,
+all its samples are *suspects*, and each further response takes one of two turns:
 
 =====  ==========================  ===================================  =======================
 turn   shows                       reset                                taken
 =====  ==========================  ===================================  =======================
-PLAIN  all but the suspects, and   from the second in a row on: its     the scraper takes
+PLAIN  all but the suspects, and   from the third in a row on: its      the scraper takes
        what is behind them in      samples become suspects, too         responses: TEST may follow
        their series
 TEST   suspects only: half of the  several: one of them is refused, the  they are delivered, and
@@ -16,10 +17,11 @@ TEST   suspects only: half of the  several: one of them is refused, the  they ar
 =====  ==========================  ===================================  =======================
 
 After a reset the next turn is PLAIN, until one is taken. So two strikes of a sample never follow
-each other without a response that was taken in between, and a scraper that takes nothing at all
-accuses nobody. After `STRIKES` strikes, and once other samples were delivered since it became a
-suspect (unless it blocks them all), a sample is *refused*: the plan of the next PLAIN turn passes over its events, as lost;
-the later events of its series wait until that is delivered, so that they cannot prevent it.
+each other without a response that was taken in between; a reset of a PLAIN turn cancels all
+strikes: the scraper resets other responses, too. After `STRIKES` strikes, and once other samples
+were delivered since it became a suspect (unless it blocks them all), a sample is *refused*: the
+plan of the next PLAIN turn passes over its events, as lost; the later events of its series wait
+until that is delivered, so that they cannot prevent it.
 
 Invariants:
 
@@ -45,8 +47,11 @@ from oneshotd.core.sampling import COUNT, Caps, Plan, Room, readable
 #: Why the events of a refused sample are lost.
 REFUSED = "refused by scraper"
 
-#: Responses reset in a row after which their samples are suspects. One may be a restart.
-RESETS = 2
+#: Responses reset in a row after which their samples are suspects. Fewer may be restarts.
+RESETS = 3
+
+#: Samples of a response that become suspects at most.
+LARGEST = 500
 
 #: Times that a sample is reset alone before it is refused.
 STRIKES = 3
@@ -83,6 +88,7 @@ class Turn:
     :param tests: it shows suspects only.
     :param left_out: seqs beyond the cursor that may not be in it; ascending.
     :param refused: seqs that are lost once the response is delivered.
+    :param refused_series: of the first of them.
     :param is_blocked: so many events wait for suspects that no other one can be shown.
     """
 
@@ -91,6 +97,7 @@ class Turn:
     tests: bool = False
     left_out: Sequence[int] = ()
     refused: Sequence[int] = ()
+    refused_series: str = ""
     is_blocked: bool = False
 
     def complete(self, planned: Plan) -> Plan:
@@ -99,7 +106,13 @@ class Turn:
         lost = [seq for seq in self.refused if seq <= planned.cursor]
         if newly_owed:
             planned = evolve(planned, newly_owed=sorted([*planned.newly_owed, *newly_owed]))
-        return evolve(planned, lost={**planned.lost, REFUSED: lost}) if lost else planned
+        if not lost:
+            return planned
+        return evolve(
+            planned,
+            lost={**planned.lost, REFUSED: lost},
+            lost_series={**planned.lost_series, REFUSED: self.refused_series},
+        )
 
     def shown(self, planned: Plan) -> list[Shown]:
         """The samples of the completed plan."""
@@ -181,21 +194,20 @@ class Search:
         self._keep(lambda suspect: is_whole(suspect.sample))
         self._refused = [sample for sample in self._refused if is_whole(sample)]
 
-    def was_reset(self) -> Shown | None:
-        """The response was thrown away unread.
-
-        :returns: the sample that is refused from now on, if there is one.
-        """
+    def was_reset(self) -> None:
+        """The response was thrown away unread."""
         self._takes = False
         self._tested = self._turn.tests
         if self._tested:
-            return self._narrow()
+            self._narrow()
+            return
         self._resets += 1
-        if self._resets >= RESETS and self._shown:
+        for suspect in self._suspects:
+            suspect.strikes = 0  # the scraper resets others as well
+        if self._resets >= RESETS and len(self._shown) <= LARGEST:
             if not self._suspects:
                 self._lot = len(self._shown)
             self._suspects += [_Suspect(sample, self._delivered) for sample in self._shown]
-        return None
 
     def was_taken(self) -> None:
         """The response is delivered for good."""
@@ -208,7 +220,7 @@ class Search:
         else:
             self._resets, self._takes, self._blocked = 0, True, self._turn.is_blocked
 
-    def _narrow(self) -> Shown | None:
+    def _narrow(self) -> None:
         shown = set(self._shown)
         known = {suspect.sample: suspect for suspect in self._suspects}
         lot = [known.get(sample) or _Suspect(sample, self._delivered) for sample in self._shown]
@@ -216,16 +228,15 @@ class Search:
         self._keep(lambda suspect: events.isdisjoint(suspect.sample.seqs))
         if len(lot) != 1:
             self._suspects[:0], self._lot = lot, len(lot)
-            return None
+            return
         [suspect] = lot
         suspect.strikes += 1
         self._lot = 0
         proven = self._delivered > suspect.delivered_before or self._blocked
         if suspect.strikes >= STRIKES and proven:
             self._refused.append(suspect.sample)
-            return suspect.sample
-        self._suspects += lot
-        return None
+        else:
+            self._suspects += lot
 
     def _keep(self, wanted: Callable[[_Suspect], bool]) -> None:
         self._suspects = [suspect for suspect in self._suspects if wanted(suspect)]
@@ -262,6 +273,7 @@ class Search:
             caps=evolve(caps, owed=max(0, caps.owed - waiting)),
             left_out=left_out,
             refused=[pending.seqs[row] for row in passed],
+            refused_series=pending.series[passed[0]] if passed else "",
             is_blocked=not rows and waiting + len(suspect_events) >= caps.owed,
         )
 

@@ -49,6 +49,9 @@ OVERDUE    reset                         ENDED: revoked, as above
 OVERDUE    RESET_GRACE is over           ENDED: final
 =========  ============================  =========================================================
 
+A reset that does not contradict itself is told as such, returned or revoked: a scraper that resets
+again and again may refuse one sample (`core/suspects.py`). Nothing else is a sign of that.
+
 Invariants:
 
 * `delivered` or `returned` is called once; after `delivered`, `revoked` or `final` once.
@@ -104,7 +107,7 @@ class Shipment(Protocol):
 
     def delivered(self) -> None: ...
 
-    def returned(self, uncertain: bool) -> None: ...
+    def returned(self, uncertain: bool, reset: bool = False) -> None: ...
 
     def revoked(self, uncertain: bool = False) -> None: ...
 
@@ -211,7 +214,7 @@ class Receipt:
         # The queue before the state: a reset in between is seen.
         unacknowledged = 0 if self._queue is None else self._queue.unacknowledged()
         if self._is_reset():
-            self._return(uncertain=self._contradicts())
+            self._return(uncertain=self._contradicts(), reset=True)
         elif unacknowledged == 0:
             self._delivered()
         else:
@@ -248,9 +251,9 @@ class Receipt:
         elif self._is_revocable:
             self._revoke()
         elif self.state is State.SENT:
-            self._return(uncertain=aborted or self._contradicts())
+            self._return(uncertain=aborted or self._contradicts(), reset=not aborted)
         elif self.state is State.SENDING:
-            self._return()
+            self._return(reset=not (orderly or aborted))
 
     # Ends
 
@@ -294,11 +297,11 @@ class Receipt:
         self._end()
         self._shipment.revoked(uncertain=uncertain)
 
-    def _return(self, uncertain: bool = False) -> None:
+    def _return(self, uncertain: bool = False, reset: bool = False) -> None:
         self._end()
         if not self._gone:
             self._line.abort()
-        self._shipment.returned(uncertain=uncertain)
+        self._shipment.returned(uncertain=uncertain, reset=reset and not uncertain)
 
     def _out_of_time(self) -> None:
         self._look_again()

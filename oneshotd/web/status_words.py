@@ -11,6 +11,7 @@ from attrs import frozen
 
 from oneshotd.core.scrape_limits import LIMIT_NAMES
 from oneshotd.core.scraper import MAX_SCRAPERS
+from oneshotd.core.suspects import REFUSED
 from oneshotd.looks import OnlyLooks
 from oneshotd.reading import ScraperSeen
 from oneshotd.store.interface import ClockCorrected
@@ -29,6 +30,7 @@ _LOST = {
     "away": "while it stayed away for longer than events are kept",
     "log full": "because the log was full",
     "clock": "because it has later samples of their series, from when the clock was ahead",
+    REFUSED: "because it resets each response with them (the log names their series)",
 }
 
 

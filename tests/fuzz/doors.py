@@ -48,7 +48,7 @@ class Settled(FakeShipment):
     def delivered(self) -> None:
         self.told.append("delivered")
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
         self.told.append("returned")
 
     def revoked(self, uncertain: bool = False) -> None:

@@ -63,9 +63,9 @@ class Watched:
         self.fate.append("delivered")
         self._shipment.delivered()
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
         self.fate.append("uncertain" if uncertain else "returned")
-        self._shipment.returned(uncertain)
+        self._shipment.returned(uncertain, reset)
 
     def revoked(self, uncertain: bool = False) -> None:
         self.fate.append("revoked?" if uncertain else "revoked")

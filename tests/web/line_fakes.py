@@ -158,12 +158,15 @@ class FakeShipment:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.fate: list[str] = []
+        self.was_reset = False
 
     def delivered(self) -> None:
         self._is("delivered")
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
+        assert not (reset and uncertain), "a sign that the scraper refuses it, and none"
         self._is("uncertain" if uncertain else "returned")
+        self.was_reset = reset
 
     def revoked(self, uncertain: bool = False) -> None:
         self._is("revoked?" if uncertain else "revoked")

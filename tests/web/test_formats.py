@@ -37,7 +37,7 @@ class Delivered(FakeShipment):
 
     fate: list[str] = Factory(list)
 
-    def returned(self, uncertain: bool) -> None:
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
         self.fate.append("uncertain" if uncertain else "returned")
 
 

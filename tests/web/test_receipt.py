@@ -95,6 +95,27 @@ def test_only_what_is_not_delivered_perishes_with_the_daemon(steps: list[str], y
     assert bench.kernel is not None and bench.kernel.perishes is yes
 
 
+@pytest.mark.parametrize(
+    ("steps", "reset"),
+    [
+        (["reset"], True),
+        (["drain", "reset"], True),
+        (["sent", "reset"], True),
+        (["sent", "taken", "unseen_reset", "look"], True),
+        (["sent", "fin", "reset", "look"], True),
+        (["abort"], False),
+        (["deadline"], False),
+        (["fin", "deadline"], False),
+        (["sent", "deadline"], False),
+        (["sent", "abort"], False),
+        (["sent", "taken", "unseen_bytes", "unseen_reset", "look"], False),
+    ],
+)
+def test_only_a_reset_says_that_the_scraper_refuses_the_response(steps: list[str], reset: bool) -> None:
+    """Events would be set aside because a scraper was slow or away; or one would spoil all others."""
+    assert after(*steps).shipment.was_reset is reset
+
+
 @pytest.mark.parametrize("steps", [["delivered"], ["delivered", "close", "look"]])
 def test_what_is_delivered_can_be_thrown_away_for_a_while(steps: list[str]) -> None:
     """What the scraper has not read when it crashes would be lost."""
