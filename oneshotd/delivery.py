@@ -23,13 +23,13 @@ from oneshotd.core.negotiate import Format
 from oneshotd.core.sampling import Caps, Plan
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.core.scraper import MAX_PENDING, MAX_SCRAPERS, Visit
+from oneshotd.core.scraper import MAX_PENDING, Visit
 from oneshotd.core.suspects import Search
+from oneshotd.delivery_log import DeliveryLog
 from oneshotd.errors import StoreUnavailable
 from oneshotd.lane import SlowLane
 from oneshotd.looks import TimeoutHabits
 from oneshotd.pace import Pace
-from oneshotd.quiet import RateLimited
 from oneshotd.response import Response, respond
 from oneshotd.shipment import Shipment
 from oneshotd.store.interface import Census, IStore, Reservation, Settled
@@ -93,24 +93,7 @@ class Delivery:
         self._under_way: set[Deferred[None]] = set()
         self._idle: list[Deferred[None]] = []
         self._slow_lane = SlowLane(clock)
-        self._crowd = RateLimited(
-            clock,
-            self._log,
-            "{count} scrapes got no events, one of them of {scraper}: {most} scrapers are known already",
-            interval=60.0,
-        )
-        self._only_looks = RateLimited(
-            clock,
-            self._log,
-            "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
-            interval=60.0,
-        )
-        self._passed_over = RateLimited(
-            clock,
-            self._log,
-            "{scraper} will never get {count} events, one of them of the series {series}: {why}",
-            interval=60.0,
-        )
+        self.log = DeliveryLog(clock)
         #: The last response without events, and when it was made.
         self._own: dict[tuple[Format, ScrapeLimits], tuple[float, bytes]] = {}
 
@@ -178,7 +161,7 @@ class Delivery:
         """
         now = self._clock.seconds()
         if self._telemetry.looks.looked(visit, reason, now) is not None:
-            self._only_looks.note(reason.value, scraper=visit.name, why=reason.text)
+            self.log.only_looks(visit.name, reason)
         until = now + MAX_STORE_WAIT
         async with self._slow_lane.look(until):
             asked, counted = self.store.look(visit, MAX_PENDING), self._count()
@@ -205,14 +188,7 @@ class Delivery:
         self._timeouts.delivered(visit, self._clock.seconds())
         self._pace.arrived(visit.name)
         self._note_shown(visit, planned, delivered=True)
-        for reason, seqs in planned.lost.items():
-            self._passed_over.note(
-                f"{visit.name} {reason}",
-                len(seqs),
-                scraper=visit.name,
-                why=reason,
-                series=planned.lost_series.get(reason, "unknown"),
-            )
+        self.log.lost(visit.name, planned)
         if planned.events:
             self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
 
@@ -228,12 +204,7 @@ class Delivery:
 
     def _count_uncertain(self, visit: Visit, planned: Plan) -> None:
         self._telemetry.uncertain(visit.name, planned.events)
-        self._log.warn(
-            "{scraper}: no certain acknowledgement for {events} events in time; they go out again and may"
-            " be counted twice",
-            scraper=visit.name,
-            events=planned.events,
-        )
+        self.log.uncertain(visit.name, planned)
 
     def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
         """Count what was thrown away."""
@@ -243,11 +214,7 @@ class Delivery:
         if uncertain:
             self._count_uncertain(visit, planned)
             return
-        self._log.info(
-            "{scraper} threw {events} events away unread; they go out again",
-            scraper=visit.name,
-            events=planned.events,
-        )
+        self.log.revoked(visit.name, planned)
         self._searches.setdefault(visit.name, Search()).was_reset()
 
     def note_taken(self, visit: Visit) -> None:
@@ -260,24 +227,11 @@ class Delivery:
 
     def note_settled(self, visit: Visit, settled: Settled) -> None:
         """Say loudly what must not happen."""
-        if settled is not Settled.SETTLED:
-            self._log.error(
-                "{scraper}: a delivery was {how} when it was settled", scraper=visit.name, how=settled
-            )
+        self.log.settled(visit.name, settled)
 
     def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None:
         """Write each step of a delivery with events to the log, with the reactor's seconds."""
-        if not planned.events:
-            return
-        self._log.debug(
-            "{scraper}: delivery {token} {what} at {seconds:.4f}: {events} events, cursor {cursor}",
-            scraper=visit.name,
-            token=token,
-            what=what,
-            seconds=self._clock.seconds(),
-            events=planned.events,
-            cursor=planned.cursor,
-        )
+        self.log.trace(visit.name, token, planned, what)
 
     async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T:
         """Try until the store can: meanwhile the scraper gets no further events.
@@ -328,7 +282,7 @@ class Delivery:
 
     def _dispatch(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> Shipment:
         if reservation.busy == "too many":
-            self._crowd.note("too many", scraper=visit.name, most=MAX_SCRAPERS)
+            self.log.too_many(visit.name)
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
             return Shipment(self, visit, self._without_events(visit, wanted), wanted.format.content_type)

@@ -187,6 +187,7 @@ class OneshotService(Service):
         await self._at_most(LAST_WRITES, self._delivery.drain(), "deliveries")
         await self._at_most(LAST_WRITES, self._store.close(), "closing the store")
         self._intake.flush()
+        self._delivery.log.flush()
         self._say_what_is_left()
         self._notifier.stop()
 

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from oneshotd.core.sampling import Caps
+from oneshotd.core.suspects import REFUSED, RESETS
 from oneshotd.delivery import LEASE_MARGIN
 from oneshotd.shipment import Shipment
 
@@ -38,6 +39,8 @@ class Deliveries(RuleBasedStateMachine):
         self.revocable: dict[str, Shipment] = {}
         self.asked: list[tuple[str, Deferred[Shipment], list[Shipment | Failure]]] = []
         self.next_value = 1
+        self.refusing: set[str] = set()
+        self.resets: Counter[str] = Counter()  # in a row
         for name in self.got:
             self.rig.take(name)
 
@@ -118,6 +121,9 @@ class Deliveries(RuleBasedStateMachine):
     def acknowledge(self, name: str) -> None:
         if shipment := self.under_way.pop(name, None):
             shipment.delivered()
+            if name in self.refusing and "bad" in sums(shipment.body):
+                shipment.revoked()
+                return
             self.got[name] += sums(shipment.body)
             self.values[name] += [s.value for s in events_in(shipment.body) if s.name == "v"]
             self.revocable[name] = shipment
@@ -129,16 +135,36 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def reset(self, name: str) -> None:
+        """Not so often in a row that it looks as if the scraper refused a sample."""
+        if name in self.refusing or self.resets[name] == RESETS - 1:
+            return
         if shipment := self.revocable.pop(name, None):
             shipment.revoked()
+            self.resets[name] += 1
             self.got[name] -= sums(shipment.body)
             came_in = [s.value for s in events_in(shipment.body) if s.name == "v"]
             del self.values[name][len(self.values[name]) - len(came_in) :]
+
+    @rule(name=NAMES, events=st.integers(1, 3))
+    @precondition(lambda self: not self.rig.disk.full and not self.rig.store.silent)
+    def refuse(self, name: str, events: int) -> None:
+        """A line that this scraper cannot parse: it resets each response with it."""
+        self.collect()
+        self.rig.append(*["bad"] * events)
+        self.sent += Counter(bad=events)
+        self.refusing.add(name)
+
+    @rule(name=NAMES, steps=st.integers(1, 12))
+    def scrape_on(self, name: str, steps: int) -> None:
+        """Scrapes one after the other, as long as they are answered."""
+        for _ in range(steps):
+            self.scrape(name, None, 3)
 
     @rule(name=NAMES)
     def make_final(self, name: str) -> None:
         if shipment := self.revocable.pop(name, None):
             shipment.final()
+            self.resets[name] = 0
 
     # -- trouble
 
@@ -195,7 +221,7 @@ class Deliveries(RuleBasedStateMachine):
             assert self.values[name] == [*range(1, len(self.values[name]) + 1)], f"{name}: out of order"
 
     def finish(self) -> None:
-        """In the end everybody has everything."""
+        """In the end everybody has everything, but for what it refused."""
         self.rig.disk.full = False
         self.resume()
         self.rig.pass_time(6)
@@ -207,8 +233,15 @@ class Deliveries(RuleBasedStateMachine):
         assert self.rig.delivery.unsettled() == []
         assert self.rig.delivery.drain().called
         assert self.rig.clock.getDelayedCalls() == []
+        self.refusing.clear()
         for name, got in self.got.items():
-            assert got + self.rig.take_all(name) == self.sent, name
+            while self.pending(name):
+                got += self.rig.take(name)
+            refused = Counter(bad=self.rig.census().lost.get((name, REFUSED), 0))
+            assert got + refused == self.sent, name
+
+    def pending(self, name: str) -> int:
+        return next((each.pending for each in self.rig.census().scrapers if each.name == name), 0)
 
 
 TestDeliveries = Deliveries.TestCase

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from delivery_rig import Rig, events_in, sums
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from oneshotd.core.suspects import REFUSED, RESETS
 from oneshotd.shipment import Shipment
@@ -64,7 +65,8 @@ def pending(rig: Rig, name: str = "ann") -> int:
 def test_a_sample_that_spoils_responses_is_set_aside_and_counted(rig: Rig, fails: str) -> None:
     """1,501 events were lost for one, or the same 500 went out for ever."""
     seen: list[LogEvent] = []
-    globalLogPublisher.addObserver(seen.append)
+    observer = cast(ILogObserver, seen.append)
+    globalLogPublisher.addObserver(observer)
     try:
         rig.append(*GOOD[:20], "bad", "bad", *GOOD[20:])
         got: Counter[str] = Counter()
@@ -74,7 +76,7 @@ def test_a_sample_that_spoils_responses_is_set_aside_and_counted(rig: Rig, fails
             rig.append(f"new{number}")
             got += scrape(rig, fails)
     finally:
-        globalLogPublisher.removeObserver(seen.append)
+        globalLogPublisher.removeObserver(observer)
     assert lost(rig) == 2
     assert [event["series"] for event in seen if event.get("series") == "bad"] == ["bad"]
     while pending(rig):
@@ -151,7 +153,7 @@ def test_upkeep_takes_no_event_from_the_search(rig: Rig) -> None:
     while not lost(rig):
         rig.append("tick")
         got += scrape(rig)
-        losses += rig.pump.get(rig.real.prune())
+        losses += rig.pump.get(cast(Any, rig.real.prune()))
     assert losses == []
     while pending(rig):
         got += scrape(rig)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.core.event import series_text
-from oneshotd.core.grammar import MAX_LABELS
+from oneshotd.core.grammar import MAX_LABELS, one_line_end
 from oneshotd.core.wire import Rules, parse_line
 from oneshotd.emit_line import Label, fault, has_id, line
 from oneshotd.errors import Refused
@@ -25,7 +25,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 def test_the_daemon_reads_what_was_meant(labels: dict[str, str], value: int | None, id: str | None) -> None:
     """A label with a space, an ampersand or an umlaut would arrive as another, or break the line."""
     event = parse_line(line(labels.items(), value=value, id=id), rules=Rules())
-    assert event.series == series_text("events_to_metrics", labels.items())
+    meant = {name: one_line_end(text) for name, text in labels.items()}
+    assert event.series == series_text("events_to_metrics", meant.items())
     assert event.key == id
     assert event.value is None if value is None else float(event.value or "") == float(value)
 

@@ -197,6 +197,7 @@ class House:
             await maybeDeferred(port.stopListening)
         self.site.abort()
         await until(lambda: not self.site._channels, lambda: "connections are left")
+        self.delivery.log.flush()
         await self.store.close()
 
 

@@ -118,6 +118,11 @@ def test_all_is_well_and_nothing_is_said() -> None:
             "The daemon's own metrics alone do not fit into the body_size_limit and the label_limit of"
             " 192.0.2.7 Prometheus: some of them are left out of its responses.",
         ),
+        (
+            {"lost": {"refused by scraper": 3}},
+            "192.0.2.7 Prometheus has missed 3 events for good: 3 because it resets each response with"
+            " them (the log names their series).",
+        ),
     ],
 )
 def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: str) -> None:
