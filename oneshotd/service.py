@@ -30,10 +30,11 @@ from oneshotd.telemetry import Telemetry
 from oneshotd.udp import Datagrams, UDPDoor
 from oneshotd.web.app import Doors
 from oneshotd.web.backup_door import BackupDoor
-from oneshotd.web.channel import Site, send
+from oneshotd.web.channel import send
 from oneshotd.web.quick_port import QuickPort
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
+from oneshotd.web.site import Site
 
 #: Seconds between two rounds of upkeep (pruning, retiring); more often where the hold is short.
 UPKEEP = 10.0

@@ -34,8 +34,8 @@ from oneshotd.reading import EventsPage, ScraperSeen, Survey
 from oneshotd.store.interface import Census, ScraperStatus, Stored
 from oneshotd.web.app import Doors, Shipment, Shown
 from oneshotd.web.assets import FOR_EVER
-from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
+from oneshotd.web.site import Site
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 BODY = b'events_to_metrics{type="deploy"} 1\n'

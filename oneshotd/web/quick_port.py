@@ -23,8 +23,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oneshotd.quiet import RateLimited
-from oneshotd.web.channel import Site
 from oneshotd.web.shortcut import MAX_REQUEST, MORE, Shortcut
+from oneshotd.web.site import Site
 
 #: Connections accepted in one turn of the reactor, and at the end as many times that.
 TURN_ACCEPTS = LAST_TURNS = 64

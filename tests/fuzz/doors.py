@@ -28,9 +28,10 @@ from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper import Visit
 from oneshotd.intake import Taker
 from oneshotd.web.app import Doors, Shipment
-from oneshotd.web.channel import Site, send
+from oneshotd.web.channel import send
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
+from oneshotd.web.site import Site
 
 #: Seconds after which a connection on which nothing happens is gone, whatever it waits for.
 LONG = 100_000.0

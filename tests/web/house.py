@@ -32,10 +32,11 @@ from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite import SQLiteStore
 from oneshotd.telemetry import Telemetry
 from oneshotd.web.app import Doors, Shipment
-from oneshotd.web.channel import Site, send
+from oneshotd.web.channel import send
 from oneshotd.web.quick_port import QuickPort
 from oneshotd.web.request import OneshotRequest
 from oneshotd.web.shortcut import QuickChannel, Shortcut
+from oneshotd.web.site import Site
 
 reactor: Any = _reactor
 

@@ -16,8 +16,8 @@ from web_fakes import Connection, FakeTelemetry, House, failures_logged
 from oneshotd.backups import Backup
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.web.backup_door import BackupDoor
-from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
+from oneshotd.web.site import Site
 
 MADE = Backup(file="/backups/oneshotd-é.sqlite", size=65_536, seconds=0.25)
 

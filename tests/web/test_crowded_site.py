@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
 from oneshotd.web import channel as module
-from oneshotd.web.channel import Channel, Site
+from oneshotd.web.channel import Channel
+from oneshotd.web.site import Site
 
 
 class Connection:

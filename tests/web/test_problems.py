@@ -17,8 +17,8 @@ from werkzeug.exceptions import HTTPException, ImATeapot, NotFound
 from oneshotd.errors import REASONS, ConfigError, OneshotError, Refused, StoreUnavailable
 from oneshotd.store.interface import Stored
 from oneshotd.web import problems
-from oneshotd.web.channel import Site
 from oneshotd.web.request import OneshotRequest
+from oneshotd.web.site import Site
 
 
 class Failing:

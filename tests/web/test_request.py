@@ -17,8 +17,8 @@ from web_fakes import Connection, House, failures_logged, request
 
 from oneshotd.core.wire import MAX_BODY_BYTES
 from oneshotd.store.interface import Stored
-from oneshotd.web.channel import Site
 from oneshotd.web.request import parameters
+from oneshotd.web.site import Site
 
 #: Lines that fill a body to exactly this many bytes.
 LINE = b"a=" + b"x" * 997 + b"\n"
