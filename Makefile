@@ -10,9 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
 
-.PHONY: help run check core web store rest lint coverage test screenshots soak fuzz bench deb deb-test clean
+.PHONY: help demo run check core web store rest lint coverage test screenshots soak fuzz bench deb deb-test
+.PHONY: release-check clean
 
 help:
+	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
 	@echo "make check   lint, types and unit tests, about a minute"
 	@echo "make test    check, and the tests with real processes"
@@ -22,12 +24,17 @@ help:
 	@echo "make bench   measures beside references, on a machine with nothing else to do"
 	@echo "make deb     the Debian package, built in a clean tree, into ./dist/"
 	@echo "make deb-test  install that package in another clean tree, and run it there"
+	@echo "make release-check  whether this commit can be released; see docs/releasing.md"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
 
 run: $(VENV)/.installed
 	@mkdir -p var
 	@exec $(BIN)/twistd --nodaemon --pidfile= --rundir=var oneshot $(ARGS)
+
+# Its ports are 8090 and 9090 where these are free. Prometheus is Debian's, fetched into .cache/debian/.
+demo: $(VENV)/.installed
+	@PYTHONPATH=.:tests $(BIN)/python -m tools.demo $(DEMO)
 
 # All at once: much of their time is waiting. What a part prints comes when it ends.
 AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync web rest store lint
@@ -60,11 +67,12 @@ test: $(VENV)/.test $(VENV)/.installed
 	$(E2E) -m "e2e and timed"
 	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile
 
-# The pictures of the status page in docs/img/. The browser is Debian's, fetched into .cache/debian/
+# The pictures in docs/img/: of the status page, and of the graph after five minutes of the demo. The browser is Debian's, fetched into .cache/debian/
 # with the libraries that this system lacks (130 MB; nothing is installed) unless there is one; the
 # accessibility checker of the same tests comes by npm.
-screenshots: $(VENV)/.test
+screenshots: $(VENV)/.test $(VENV)/.installed
 	ONESHOTD_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet -k screenshots tests/e2e/test_status_page_access.py
+	PYTHONPATH=.:tests $(BIN)/python -m tools.graph_screenshot docs/img/prometheus-graph.png
 
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md.
 soak: $(VENV)/.test $(VENV)/.installed

@@ -78,6 +78,8 @@ class Process:
         self.command = command
         self.folder = folder
         self.log = folder / f"{name}.log"
+        #: Whether it starts in a process group of its own: Ctrl-C at the terminal does not reach it then.
+        self.own_group = False
         self._env = env
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -106,6 +108,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                process_group=0 if self.own_group else None,
             )
         try:
             self.until(ready, seconds, "ready")

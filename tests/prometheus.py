@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,18 +36,30 @@ class Prometheus:
 
     :param binary: the ``prometheus`` to run (see `tests/debian_packages.py`).
     :param config: text of prometheus.yml; `scrape_config` makes the usual one.
+    :param port: where it listens; else a free one is chosen.
+    :param options: more of its command line.
     """
 
-    def __init__(self, binary: Path, folder: Path, config: str, *, name: str = "prometheus") -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        config: str,
+        *,
+        name: str = "prometheus",
+        port: int | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.config = config
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = (
             str(binary),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            *options,
         )
         self.process = Process(name, command, folder, environment())
 
