@@ -22,7 +22,7 @@ from chromium import Chromium, Page
 from processes import until
 
 #: Size of the page, CSS pixels.
-WIDTH, HEIGHT = 1100, 760
+WIDTH, HEIGHT = 1100, 880
 
 #: That many points of a graph are drawn at least: paths and circles of the graph's picture.
 DRAWN = "document.querySelectorAll('svg path').length"
