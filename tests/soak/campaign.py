@@ -126,8 +126,7 @@ class Campaign:
         self.began = time.monotonic()
         self.seconds = 0.0
         self._clock = WallClock(folder) if settings.clock else None
-        variables = {} if self._clock is None else self._clock.variables
-        self.daemon = Daemon(folder, variables={**variables, "LOG_LEVEL": "debug"})
+        self.daemon = Daemon(folder, variables=self._variables())
         self._dice = Random(f"{settings.seed}/campaign")
         self._kinds = Bag(self._dice, KILLS)
         extras = EXTRAS if self._clock is None else (*EXTRAS, STEP, STEP)
@@ -135,7 +134,6 @@ class Campaign:
         self.kinds = tuple(dict.fromkeys(kind for kind in (*KILLS, *extras) if kind))
         self._down = 0.6  # seconds that a restart takes, as measured
         self._process = ""
-        self._pauses: list[Outage] = []  # what comes in then is read later
         books, port, seed = self.books, self.daemon.port, settings.seed
         self._scrapers = [
             Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
@@ -151,6 +149,15 @@ class Campaign:
             for name in ("ann", "cyd")
             if DATAGRAMS in settings.senders
         ]
+
+    def _variables(self) -> dict[str, str]:
+        variables = {"LOG_LEVEL": "debug"}
+        if self._clock is not None:
+            variables |= self._clock.variables
+            # Read anew with every look at the clock, the file would make the daemon 50 times slower.
+            variables.pop("FAKETIME_NO_CACHE", None)
+            variables["FAKETIME_CACHE_DURATION"] = "1"
+        return variables
 
     def run(self) -> None:
         """All of it; what went wrong is in the books afterwards."""
@@ -283,7 +290,7 @@ class Campaign:
         began = self._stop()
         time.sleep(self._dice.uniform(*self._dice.choice(PAUSES)))
         os.kill(self.daemon.process.pid, signal.SIGCONT)
-        self._pauses.append(Outage(began=began, ended=time.monotonic()))
+        self.books.pauses.append(Outage(began=began, ended=time.monotonic()))
 
     def _stop(self) -> float:
         os.kill(self.daemon.process.pid, signal.SIGSTOP)
@@ -294,7 +301,7 @@ class Campaign:
         now = time.monotonic()
         self.books.ended[self._process] = now
         began = now - on_its_way
-        for pause in reversed(self._pauses):
+        for pause in reversed(self.books.pauses):
             if began < pause.ended + ON_ITS_WAY:
                 began = min(began, pause.began)
         return began

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 from soak.exchange import Exchange
-from soak.ledger import Books, Sending
+from soak.ledger import ON_ITS_WAY, Books, Sending
 
 #: Exchanges shown of one event, and lines of the daemon's log.
 MOST_EXCHANGES, MOST_LINES = 12, 60
@@ -88,9 +88,16 @@ def sent(sending: Sending, since: float) -> str:
 def datagram(books: Books, sending: Sending, since: float) -> str:
     """A datagram that is missing."""
     after = min((o.began for o in books.outages if o.began > sending.gone), default=None)
+    before = max((o.ended for o in books.outages if o.ended < sending.began), default=since)
+    pauses = ", ".join(
+        f"{pause.began - since:.3f} to {pause.ended - since:.3f}"
+        for pause in books.pauses
+        if before <= pause.ended and pause.began <= sending.gone + ON_ITS_WAY
+    )
     return (
         f"UDP: {len(sending.amounts)} series from {next(iter(sending.amounts))} on: {sent(sending, since)};"
-        f" no outage until {'the end' if after is None else f'{after - since:.3f}'}"
+        f" no outage since {before - since:.3f}, until"
+        f" {'the end' if after is None else f'{after - since:.3f}'}; stopped: {pauses or 'never'}"
     )
 
 

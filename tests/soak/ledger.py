@@ -143,6 +143,8 @@ class Books:
         self.wrong: list[str] = []
         self.faults: Counter[str] = Counter()
         self.outages: list[Outage] = []
+        #: Times in which the daemon was stopped: what comes in then is read later.
+        self.pauses: list[Outage] = []
         #: Process -> monotonic seconds of its end. A process that was killed while it started may
         #: have answered scrapes and is not in here.
         self.ended: dict[str, float] = {}

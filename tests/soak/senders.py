@@ -21,6 +21,19 @@ from soak.marks import Mark
 #: Seconds after which an event that is tried again and again has to be accepted.
 PATIENCE = 60.0
 
+#: What programs send that take the port for another one's: none of these lines is an event, and the
+#: lines beside them in a datagram are.
+FOREIGN = (
+    "<13>Nov 27 12:00:00 host app[7]: type=x",
+    "_e{5,3}:title|a=b|#env:prod",
+    "deploys:1|c|#env=prod",
+    "deploys:1|c",
+    "cpu,host=a load=1 2",
+    "export type=x",
+    "GET / HTTP/1.1",
+)
+FOREIGN_LINE = "a foreign line in a datagram"
+
 TEXT, NDJSON, JSON = "text/plain", "application/x-ndjson", "application/json"
 
 
@@ -181,8 +194,12 @@ class DatagramSender(Actor):
             marks = [self._mark() for _ in range(self.dice.choice([1, 1, 1, 3, 10]))]
             marks += [marks[-1]] * self.dice.choice([0, 0, 0, 4])
             last = marks[-1].identity
+            lines = [mark.line() for mark in marks]
+            if self.dice.random() < 0.1:
+                lines.insert(self.dice.randrange(len(lines) + 1), self.dice.choice(FOREIGN))
+                self._books.fault(FOREIGN_LINE)
             sending = self._books.send(UDP, amounts(marks))
-            self._socket.sendto("\n".join(mark.line() for mark in marks).encode(), self._daemon)
+            self._socket.sendto("\n".join(lines).encode(), self._daemon)
             sending.gone = time.monotonic()
         self._books.await_read(self._scraper, last, 0.5)
         self.rest(0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from soak import evidence
 from soak.exchange import Exchange
-from soak.ledger import KEYED, UDP, Books
+from soak.ledger import KEYED, UDP, Books, Outage
 from soak.marks import Reading
 
 DELIVERY, RECEIPT = "oneshotd.delivery.Delivery#debug", "oneshotd.web.receipt.Receipt#debug"
@@ -85,9 +85,11 @@ def test_a_missing_datagram_tells_how_far_the_next_outage_was() -> None:
     kept = Books(["ann"])
     sending = kept.send(UDP, {"udp-ann/1": 1, "udp-ann/2": 1})
     sending.began, sending.gone = 1001.0, 1001.25
+    kept.pauses = [Outage(began=1000.5, ended=1001.5), Outage(began=1005.0, ended=1006.0)]
     assert (
         evidence.datagram(kept, sending, 1000.0)
-        == "UDP: 2 series from udp-ann/1 on: UDP began 1.000 gone 1.250; no outage until the end"
+        == "UDP: 2 series from udp-ann/1 on: UDP began 1.000 gone 1.250;"
+        " no outage since 0.000, until the end; stopped: 0.500 to 1.500"
     )
 
 
