@@ -159,8 +159,9 @@ class HeadChannel(http.HTTPChannel):
 
 def refusal_log(clock: IReactorTime) -> RateLimited:
     """Throttled logging of requests that no route sees."""
-    text = "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}"
-    return RateLimited(clock, Logger(), text)
+    return RateLimited(
+        clock, Logger(), "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}"
+    )
 
 
 def pass_half_closes_on(transport: Any, channel: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
-from oneshotd.web import channel as module
+from oneshotd.web import site as module
 from oneshotd.web.channel import Channel
 from oneshotd.web.site import Site
 
