@@ -8,7 +8,7 @@ SECONDS ?= 600
 BIN := $(VENV)/bin
 # Twice quiet: only errors are shown.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
-SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/assets/*)
+SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/status/assets/*)
 
 .PHONY: help demo run check core web store rest lint coverage test screenshots soak fuzz bench deb deb-test
 .PHONY: release-check clean

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from processes import until
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from support.processes import until
 
 from bench.rig import (
     Measure,
@@ -31,12 +31,12 @@ from bench.rig import (
     wrk,
 )
 from oneshotd.core import exposition
-from oneshotd.core.event import Group, NewEvent
-from oneshotd.core.sampling import Caps, plan
-from oneshotd.core.scraper import Visit
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.scrape_time import Caps, plan
 from oneshotd.store.clock import Clock
-from oneshotd.store.database import open_database
-from oneshotd.store.ledger import Ledger, Limits
+from oneshotd.store.sqlite.connection import open_database
+from oneshotd.store.sqlite.ledger import Ledger, Limits
 
 #: Seconds of load in one round of one side.
 LOAD = 4.0

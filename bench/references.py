@@ -42,8 +42,8 @@ def main(kind: str, port: int) -> None:
         site.log = lambda request: None  # type: ignore[method-assign]
         reactor.listenTCP(port, site, interface="127.0.0.1", backlog=4096)
     else:
-        from oneshotd.config import UdpAddress
-        from oneshotd.listen import udp_socket
+        from oneshotd.daemon.config import UdpAddress
+        from oneshotd.daemon.sockets import udp_socket
 
         # The same receive buffer as the daemon's.
         with udp_socket(UdpAddress(host="127.0.0.1", port=port)) as sock:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
-from daemon import REPOSITORY, Daemon, environment
-from debian_packages import fetch
-from processes import Process, free_port, is_free  # is_free: for references
+from support.daemon import REPOSITORY, Daemon, environment
+from support.debian_packages import fetch
+from support.processes import Process, free_port, is_free  # is_free: for references
 
 BENCH = Path(__file__).resolve().parent
 

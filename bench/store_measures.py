@@ -11,12 +11,12 @@ from pathlib import Path
 from bench.measures import at_most, below, figure_in, ratio, scrape
 from bench.rig import Measure, Pair, daemon, folder, timed
 from oneshotd.core import exposition
-from oneshotd.core.event import Group, NewEvent
-from oneshotd.core.sampling import Caps, plan
-from oneshotd.core.scraper import Visit
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.scrape_time import Caps, plan
 from oneshotd.store.clock import Clock
-from oneshotd.store.database import open_database
-from oneshotd.store.ledger import Ledger, Limits
+from oneshotd.store.sqlite.connection import open_database
+from oneshotd.store.sqlite.ledger import Ledger, Limits
 
 #: Commits of one event in the log of `long_log`, and pending events in `trickled`.
 COMMITS = 500_000

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from oneshotd import __version__  # noqa: E402  (the tree's, not an installed one)
-from oneshotd.config import OPTIONS  # noqa: E402
-from oneshotd.emit_help import HELP  # noqa: E402
+from oneshotd.daemon.config import OPTIONS  # noqa: E402
+from oneshotd.emit.cli.help import HELP  # noqa: E402
 
 DAEMON = r"""
 .SH NAME

@@ -1,7 +1,7 @@
 """The two families of errors: theirs (`Refused`, with a status) and ours (`OneshotError`).
 
-`Refused` is translated into an answer in one place (`web/problems.py`) and into a counter in
-`udp.py`; `OneshotError` ends the start of the daemon, or becomes a 503.
+`Refused` is translated into an answer in one place (`web/error_responses.py`) and into a counter in
+`udp/datagrams.py`; `OneshotError` ends the start of the daemon, or becomes a 503.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ settings.load_profile("oneshotd")
 
 # The contract's files are no test modules by name, so pytest must be told to explain their asserts.
 pytest.register_assert_rewrite(
-    "store.backend",
+    "support.store_backends",
     "store.contract_append",
     "store.contract_clock",
     "store.contract_delivery",

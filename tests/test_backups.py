@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivery_rig import Rig
-from fake_store import logged
+from support.delivery_driver import Rig
+from support.fake_store import logged
 from twisted.internet.defer import CancelledError
 from twisted.logger import formatEvent
 
 from oneshotd.backups import Backup, Backups
 from oneshotd.errors import CopyFailed, Refused, StoreUnavailable
-from oneshotd.store.database import APPLICATION_ID
+from oneshotd.store.sqlite.connection import APPLICATION_ID
 
 NOON = 1_700_049_600.25
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tools.configuration_page import page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 
 def test_the_page_is_made_from_the_table() -> None:

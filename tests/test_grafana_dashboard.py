@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from grafana import FILE, annotation_queries, dashboard, panels, targets, variables
+from support.grafana import FILE, annotation_queries, dashboard, panels, targets, variables
 
 #: Width of a dashboard in Grafana's grid.
 COLUMNS = 24

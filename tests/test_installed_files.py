@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from oneshotd import __version__
-from oneshotd.config import OPTIONS, Config, UdpAddress
-from oneshotd.options import configure
+from oneshotd.daemon.config import OPTIONS, Config, UdpAddress
+from oneshotd.daemon.config_sources import configure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 CONFFILE = ROOT / "debian" / "oneshotd.toml"
 UNIT = ROOT / "etc" / "systemd" / "oneshotd.service"
 DROP_INS = ROOT / "etc" / "systemd" / "oneshotd.service.d"

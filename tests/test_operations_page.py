@@ -11,7 +11,7 @@ import yaml
 
 from tools.log_lines import LOGGERS, PACKAGE, LogLine, lines_in, log_lines
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "operations.md"
 RULES = ROOT / "etc" / "prometheus" / "oneshotd.rules.yml"
 
@@ -25,7 +25,7 @@ def section(title: str) -> str:
 
 
 def test_each_line_of_the_log_has_its_row() -> None:
-    """An operator would find a line in the log, and nothing about it; or look for one that is never written."""
+    """An operator would find nothing about a line in the log, or look for one that is never written."""
     written = {(line.level, line.text): line.where for line in log_lines()}
     explained = _ROW.findall(section("Log lines"))
     hint = "docs/operations.md, table of log lines (python -m tools.log_lines lists them)"

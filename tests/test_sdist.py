@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 #: What setuptools adds.
 ADDED = {"PKG-INFO", "setup.cfg"}

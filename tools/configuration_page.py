@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oneshotd.config import OPTIONS, Option
+from oneshotd.daemon.config import OPTIONS, Option
 
 HEAD = """\
 # Configuration

@@ -5,7 +5,7 @@ archives live in the cache folder, so no root is needed and the system's apt sta
 
     prometheus = fetch("prometheus") / "usr/bin/prometheus"
 
-Used by the demo (`tools/demo.py`) and by the tests (`tests/debian_packages.py`).
+Used by the demo (`tools/demo.py`) and by the tests (`tests/support/debian_packages.py`).
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from daemon import BROWSER, Daemon
-from processes import free_port, is_free
-from prometheus import Prometheus, scrape_config
+from support.daemon import BROWSER, Daemon
+from support.processes import free_port, is_free
+from support.prometheus import Prometheus, scrape_config
 
 from oneshotd.emit import EmitError, emit
 from tools.debian_archive import PackageUnavailable, fetch_with_libraries

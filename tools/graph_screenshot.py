@@ -18,8 +18,8 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from chromium import Chromium, Page
-from processes import until
+from support.chromium import Chromium, Page
+from support.processes import until
 
 #: Size of the page, CSS pixels.
 WIDTH, HEIGHT = 1100, 880

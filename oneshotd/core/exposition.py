@@ -11,7 +11,7 @@ Every family is a gauge, whatever its name. A gauge expands to its own name only
 the daemon's own families, in all their forms, are refused at the door. OpenMetrics only advises
 against such names, and a safer type there is not: Datadog drops what is of type unknown.
 
-The `_size` functions say beforehand how many bytes `text` will write; `core/sampling.py` fits a
+The `_size` functions say beforehand how many bytes `text` will write; `core/sampling/scrape_time.py` fits a
 response into its cap by them.
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oneshotd.core.event import Counts, Sample, metric_of
+from oneshotd.core.events import Counts, Sample, metric_of
 
 CONTENT_TYPE_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 

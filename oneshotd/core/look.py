@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from oneshotd.core.negotiate import names_type
+from oneshotd.core.negotiation import names_type
 
 #: The value of a request header by its name, several lines of it joined by commas; None if absent.
 Header = Callable[[bytes], str | None]

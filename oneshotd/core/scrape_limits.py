@@ -24,7 +24,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from oneshotd.core.event import labels_of, metric_of
+from oneshotd.core.events import labels_of, metric_of
 from oneshotd.errors import Refused
 
 #: Parameters of ``/metrics``. ``limit`` is the older name of ``sample_limit``.

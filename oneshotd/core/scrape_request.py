@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 
 from oneshotd.core import scrape_limits
-from oneshotd.core.abilities import Timestamps, takes_several, timestamps_mode
+from oneshotd.core.identity import Visit, identify, scrape_deadline
 from oneshotd.core.look import Header, LookReason, look_reason
-from oneshotd.core.negotiate import Format, choose_format
+from oneshotd.core.negotiation import Format, choose_format
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
-from oneshotd.core.scraper import Visit, identify, scrape_deadline
+from oneshotd.core.scraper_features import Timestamps, takes_several, timestamps_mode
 from oneshotd.errors import Refused
 
 #: The query parameters of ``/metrics``; all others are ignored.

@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from oneshotd.errors import StoreRefused
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import IStore
-from oneshotd.store.ledger import Limits
-from oneshotd.store.sqlite import SQLiteStore
+from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.sqlite.store import SQLiteStore
 
 
 def open_store(

@@ -22,11 +22,11 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from oneshotd.core.ahead import NOT_AHEAD, Ahead
-from oneshotd.core.event import Event, Group, Pending
-from oneshotd.core.scraper import Visit
-from oneshotd.core.selection import Selection
-from oneshotd.core.timeline import NOTHING_SHOWN, Past
+from oneshotd.core.events import Event, Group, Pending
+from oneshotd.core.filters import Selection
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.ahead import NOT_AHEAD, Ahead
+from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
 
 
 @frozen(kw_only=True)

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from attrs import evolve, frozen
 
-from oneshotd.core.event import Event, Pending
-from oneshotd.core.timeline import NOTHING_SHOWN, Past
+from oneshotd.core.events import Event, Pending
+from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
 
 #: Ended tokens remembered, to tell "already" from "superseded".
 ENDED_TOKENS = 1000

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from attrs import frozen
 
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.store.interface import Conflict, Stored
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from oneshotd.core.event import Event, Pending
+from oneshotd.core.events import Event, Pending
 from oneshotd.store.segment_columns import Segment
 
 #: Reads the log behind the cursor: (events wanted at a time, bytes wanted in all) -> its parts.

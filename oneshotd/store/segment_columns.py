@@ -23,7 +23,7 @@ from sys import byteorder
 
 from attrs import frozen
 
-from oneshotd.core.event import Event
+from oneshotd.core.events import Event
 from oneshotd.store.soundness import fault_in
 
 #: Between the acceptance times of the segments of a run, and between their values; neither has one.

@@ -19,22 +19,33 @@ from twisted.web.http import CACHED
 from twisted.web.resource import IResource
 from werkzeug.exceptions import NotFound
 
-from oneshotd.core.address import UNIX, Networks, client_address
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.identity import Visit, forwarded_client
 from oneshotd.core.look import LookReason
-from oneshotd.core.negotiate import accepts_gzip
+from oneshotd.core.negotiation import accepts_gzip
+from oneshotd.core.networks import UNIX, Networks, client_address
+from oneshotd.core.parsing.formats import (
+    Rules,
+    parse_json,
+    parse_json_event,
+    parse_lines,
+    parse_ndjson,
+    parse_query,
+)
 from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
-from oneshotd.core.scraper import Visit, forwarded_client
-from oneshotd.core.wire import Rules, parse_json, parse_json_event, parse_lines, parse_ndjson, parse_query
 from oneshotd.errors import Refused
+from oneshotd.query import Reading
 from oneshotd.store.interface import Stored
-from oneshotd.web import api, page, problems, receipt
-from oneshotd.web.assets import ASSETS, FOR_EVER
-from oneshotd.web.encoding import WORTH_IT, compressed
-from oneshotd.web.problems import JSON, answer
-from oneshotd.web.readiness import StoreProbe
-from oneshotd.web.request import OneshotRequest, parameters
-from oneshotd.web.status import Board, Reading, Status
+from oneshotd.web import error_responses as problems
+from oneshotd.web.compression import WORTH_IT, compressed
+from oneshotd.web.error_responses import JSON, answer
+from oneshotd.web.routes import api
+from oneshotd.web.status import page
+from oneshotd.web.status.assets import ASSETS, FOR_EVER
+from oneshotd.web.status.cache import Board, Status
+from oneshotd.web.status.readiness import StoreProbe
+from oneshotd.web.transport import ack_tracker as receipt
+from oneshotd.web.transport.request import OneshotRequest, parameters
 
 FORM = "application/x-www-form-urlencoded"
 JSON_BODY = "application/json"
@@ -76,7 +87,7 @@ class Shipment(receipt.Shipment, Shown, Protocol):
 
 
 class Intake(Protocol):
-    """What the doors need of `oneshotd.intake`."""
+    """What the doors need of `oneshotd.ingest.pipeline`."""
 
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
         """Fires when the group is on disk, fails with `Refused`; goes on if it is cancelled."""
@@ -86,7 +97,7 @@ class Intake(Protocol):
 
 
 class Delivery(Protocol):
-    """What the doors need of `oneshotd.delivery`."""
+    """What the doors need of `oneshotd.delivery.scrapes`."""
 
     def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Awaitable[Shipment]:
         """Set aside what the scraper has to come; cancelled, it returns it."""
@@ -106,7 +117,7 @@ class Store(Protocol):
 
 
 class Send(Protocol):
-    """How a shipment goes out (`web/channel.py`)."""
+    """How a shipment goes out (`web/transport/channel.py`)."""
 
     def __call__(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> Awaitable[None]:
         """Send the body; status and headers are set. Done when the request may be finished.

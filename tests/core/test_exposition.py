@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from strategies import metric_names, sample_values, series
+from support.strategies import metric_names, sample_values, series
 
-from oneshotd.core.event import Counts, Sample, labels_of, metric_of, series_text
+from oneshotd.core.events import Counts, Sample, labels_of, metric_of, series_text
 from oneshotd.core.exposition import (
     CONTENT_TYPE_OPENMETRICS,
     CONTENT_TYPE_TEXT,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneshotd.core.event import labels_of, metric_of, series_text
+from oneshotd.core.events import labels_of, metric_of, series_text
 from oneshotd.core.scrape_limits import NO_LIMITS, PARAMETERS, ScrapeLimits, scrape_limits
 from oneshotd.errors import Refused
 

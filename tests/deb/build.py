@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deb.inside import Tree
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: In the tree beside what the package's Build-Depends name.
 TOOLS = ("build-essential", "fakeroot", "lintian")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from debian_packages import KEYRING, PackageUnavailable, cache_folder, mirror
+from support.debian_packages import KEYRING, PackageUnavailable, cache_folder, mirror
 
 SUITE = "trixie"
 #: Seconds for which a tree is good; a point release comes every two months.

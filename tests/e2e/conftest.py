@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from chromium import Chromium
-from daemon import Daemon
-from e2e.status_page import busy_daemon
+from support.chromium import Chromium
+from support.daemon import Daemon
+from support.status_page import busy_daemon
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon import Daemon, environment
-from e2e.emitting_tools import provide
-from e2e.namespace import own_loopback
-from processes import until
+from support.daemon import Daemon, environment
+from support.emitting_tools import provide
+from support.namespace import own_loopback
+from support.processes import until
 
-from oneshotd.web.times import moment
+from oneshotd.web.timestamps import moment
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "api.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from e2e.clients import Scraper, post, post_many
-from e2e.disks import STORE, SmallDisk, daemon_with
+from support.clients import Scraper, post, post_many
+from support.disks import STORE, SmallDisk, daemon_with
 
 pytestmark = pytest.mark.e2e
 

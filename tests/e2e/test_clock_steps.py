@@ -15,13 +15,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from daemon import Daemon
-from e2e.clients import Scraper, emitting, figures, post, readiness, send
-from faketime import WallClock
-from processes import until
-from reader import Reader
+from support.clients import Scraper, emitting, figures, post, readiness, send
+from support.daemon import Daemon
+from support.faketime import WallClock
+from support.processes import until
+from support.response_reader import Reader
 
-from oneshotd.core.negotiate import Format
+from oneshotd.core.negotiation import Format
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon import BROWSER, REPOSITORY, environment
-from debian_packages import fetch_with_libraries
-from processes import until
+from support.daemon import BROWSER, REPOSITORY, environment
+from support.debian_packages import fetch_with_libraries
+from support.processes import until
 
 pytestmark = pytest.mark.e2e
 

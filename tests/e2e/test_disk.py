@@ -16,8 +16,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from daemon import Daemon, environment
-from e2e.clients import (
+from support.clients import (
     SCRAPE_TIMEOUT,
     Answer,
     Scraper,
@@ -28,8 +27,9 @@ from e2e.clients import (
     readiness,
     send,
 )
-from e2e.disks import STORE, FaultyDisk, SmallDisk, daemon_with
-from processes import until
+from support.daemon import Daemon, environment
+from support.disks import STORE, FaultyDisk, SmallDisk, daemon_with
+from support.processes import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 import yaml
-from daemon import REPOSITORY
-from debian_packages import fetch
-from e2e.readme import block
+from support.daemon import REPOSITORY
+from support.debian_packages import fetch
+from support.readme import block
 
-from oneshotd.core.abilities import timestamps_mode
+from oneshotd.core.identity import identify
 from oneshotd.core.scrape_limits import PARAMETERS, scrape_limits
-from oneshotd.core.scraper import identify
+from oneshotd.core.scraper_features import timestamps_mode
 
 pytestmark = pytest.mark.e2e
 

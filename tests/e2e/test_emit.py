@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from daemon import Daemon
-from emit_process import PATIENCE, emit, started
-from processes import until
+from support.daemon import Daemon
+from support.emit_process import PATIENCE, emit, started
+from support.processes import until
 
 pytestmark = pytest.mark.e2e
 

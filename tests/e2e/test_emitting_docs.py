@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from daemon import Daemon, environment
-from e2e.emitting_page import PAGE, Example, blocks, examples, unit_commands, unit_files
-from e2e.emitting_tools import OURS, PROGRAMS, provide
-from e2e.namespace import own_loopback
-from processes import until
+from support.daemon import Daemon, environment
+from support.emitting_page import PAGE, Example, blocks, examples, unit_commands, unit_files
+from support.emitting_tools import OURS, PROGRAMS, provide
+from support.namespace import own_loopback
+from support.processes import until
 
 pytestmark = pytest.mark.e2e
 

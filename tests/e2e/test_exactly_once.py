@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from daemon import BROWSER, Daemon
-from debian_packages import fetch
-from e2e.readme import block, on_port
-from e2e.steady_tool import SteadyTool
-from processes import Process, until
-from prometheus import Prometheus, scrape_config
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.processes import Process, until
+from support.prometheus import Prometheus, scrape_config
+from support.readme import block, on_port
+from support.steady_tool import SteadyTool
 
 pytestmark = pytest.mark.e2e
 

@@ -7,12 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from daemon import Daemon
-from e2e.clients import Scraper, post_many
-from e2e.crowd import Crowd
-from e2e.disks import daemon_with, shell
-from e2e.siege import besieged
-from processes import until
+from support.clients import Scraper, post_many
+from support.crowd import Crowd
+from support.daemon import Daemon
+from support.disks import daemon_with, shell
+from support.processes import until
+from support.siege import besieged
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 

@@ -10,13 +10,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from daemon import Daemon
-from e2e.clients import Scraper, figures, send
-from e2e.flood import flooded
-from e2e.siege import besieged
-from processes import until
+from support.clients import Scraper, figures, send
+from support.daemon import Daemon
+from support.flood import flooded
+from support.processes import until
+from support.siege import besieged
 
-from oneshotd.core.wire import MAX_DATAGRAM_LINES
+from oneshotd.core.parsing.formats import MAX_DATAGRAM_LINES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 

@@ -1,7 +1,7 @@
 """The dashboard and docs/grafana.md count right: every query is run by Prometheus, and gives what it should.
 
 A failure shows as a panel that says something else than what happened. There is no Grafana in
-Debian; what it does to a query before and to a result after is in tests/grafana.py.
+Debian; what it does to a query before and to a result after is in tests/support/grafana.py.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import grafana
 import pytest
 from attrs import frozen
-from daemon import BROWSER, REPOSITORY, Daemon
-from debian_packages import fetch
-from grafana import Mark, Target
-from processes import free_port
-from prometheus import Prometheus, canonical, scrape_config
+from support import grafana
+from support.daemon import BROWSER, REPOSITORY, Daemon
+from support.debian_packages import fetch
+from support.grafana import Mark, Target
+from support.processes import free_port
+from support.prometheus import Prometheus, canonical, scrape_config
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon import BROWSER, Daemon
-from processes import until
 from soak.line import CutShort, Line, body_of
+from support.daemon import BROWSER, Daemon
+from support.processes import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 

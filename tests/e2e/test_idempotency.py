@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from daemon import Daemon
-from e2e.keyed_client import UDP, WAYS, Client, Way, as_bytes
+from support.daemon import Daemon
+from support.keyed_client import UDP, WAYS, Client, Way, as_bytes
 
 pytestmark = pytest.mark.e2e
 

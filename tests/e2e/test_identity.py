@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from daemon import BROWSER, Daemon
-from debian_packages import fetch
-from processes import free_port
-from prometheus import Prometheus, scrape_config
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.processes import free_port
+from support.prometheus import Prometheus, scrape_config
 
 pytestmark = pytest.mark.e2e
 

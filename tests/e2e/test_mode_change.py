@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from daemon import Daemon
-from e2e.steady_tool import SteadyTool
-from processes import free_port, until
-from prometheus import Prometheus
-from scrapers import KINDS, Job, configuration, server, warnings
-from stage import WINDOW, pending, post
+from support.daemon import Daemon
+from support.processes import free_port, until
+from support.prometheus import Prometheus
+from support.scraper_set import WINDOW, pending, post
+from support.scrapers import KINDS, Job, configuration, server, warnings
+from support.steady_tool import SteadyTool
 
 pytestmark = pytest.mark.e2e
 

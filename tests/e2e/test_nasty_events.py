@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from daemon import BROWSER, Daemon
-from debian_packages import fetch
-from processes import until
-from prometheus import Prometheus, scrape_config
-from strategies import kept, written
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.processes import until
+from support.prometheus import Prometheus, scrape_config
+from support.strategies import kept, written
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from daemon import Daemon
-from e2e.raw_scraper import LONG, SHORT, SMALL_BUFFER, Scraper
-from e2e.veth import Wire, joined_hosts, why_not
+from support.daemon import Daemon
+from support.raw_scraper import LONG, SHORT, SMALL_BUFFER, Scraper
+from support.veth import Wire, joined_hosts, why_not
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from debian_packages import REPOSITORY, cache_folder
+from support.debian_packages import REPOSITORY, cache_folder
 
 pytestmark = pytest.mark.e2e
 

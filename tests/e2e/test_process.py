@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from daemon import TWISTD, Daemon, environment
-from processes import free_port, until
+from support.daemon import TWISTD, Daemon, environment
+from support.processes import free_port, until
 
 pytestmark = pytest.mark.e2e
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
-from daemon import BROWSER, Daemon
-from debian_packages import fetch
-from documented_queries import (
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.documented_queries import (
     METRICSQL,
     PROMETHEUS_2,
     PROMETHEUS_3,
@@ -30,8 +30,8 @@ from documented_queries import (
     blocks,
     queries,
 )
-from prometheus import Prometheus, scrape_config
-from victoriametrics import VictoriaMetrics
+from support.prometheus import Prometheus, scrape_config
+from support.victoriametrics import VictoriaMetrics
 
 pytestmark = pytest.mark.e2e
 

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from daemon import Daemon
-from e2e.namespace import own_loopback
-from e2e.readme import block, on_port
-from processes import is_free
+from support.daemon import Daemon
+from support.namespace import own_loopback
+from support.processes import is_free
+from support.readme import block, on_port
 
 pytestmark = pytest.mark.e2e
 

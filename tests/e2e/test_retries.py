@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from e2e.in_process import PATIENCE, Disk, InProcess, SlowCommits, in_thread, io_error, running
-from e2e.keyed_client import UDP, WAYS, Client, Way, as_bytes
-from processes import until
-from store.backend import SettableClock
+from support.in_process import PATIENCE, Disk, InProcess, SlowCommits, in_thread, io_error, running
+from support.keyed_client import UDP, WAYS, Client, Way, as_bytes
+from support.processes import until
+from support.store_backends import SettableClock
 from twisted.internet.defer import gatherResults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
-from daemon import BROWSER, REPOSITORY, Daemon
-from debian_packages import fetch
 from prometheus_client.parser import text_string_to_metric_families
+from support.daemon import BROWSER, REPOSITORY, Daemon
+from support.debian_packages import fetch
 
 pytestmark = pytest.mark.e2e
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from daemon import BROWSER, Daemon
-from debian_packages import fetch
-from prometheus import Prometheus
 from prometheus_client.parser import text_string_to_metric_families
-from scrapers import KINDS, Kind
-from victoriametrics import VictoriaMetrics
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.prometheus import Prometheus
+from support.scrapers import KINDS, Kind
+from support.victoriametrics import VictoriaMetrics
 
 pytestmark = pytest.mark.e2e
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 from attrs import frozen
-from debian_packages import fetch
-from prometheus import Prometheus
-from reader import Response, complaints
-from scrapers import KINDS, Kind
-from stage import (
+from support.debian_packages import fetch
+from support.prometheus import Prometheus
+from support.response_reader import Response, complaints
+from support.scraper_set import (
     BURST,
     MODES,
     PADDED,
@@ -26,8 +25,9 @@ from stage import (
     figures,
     stage,
 )
+from support.scrapers import KINDS, Kind
 
-from oneshotd.core.negotiate import Format
+from oneshotd.core.negotiation import Format
 
 pytestmark = pytest.mark.e2e
 

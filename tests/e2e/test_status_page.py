@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chromium import Chromium
-from daemon import REPOSITORY, Daemon, environment
-from e2e.status_page import post, scrape, shows, text
-from processes import free_port, until
+from support.chromium import Chromium
+from support.daemon import REPOSITORY, Daemon, environment
+from support.processes import free_port, until
+from support.status_page import post, scrape, shows, text
 
 pytestmark = pytest.mark.e2e
 

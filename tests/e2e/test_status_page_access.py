@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Chromium
-from daemon import REPOSITORY, Daemon
-from e2e.status_page import shows
+from support.chromium import Chromium
+from support.daemon import REPOSITORY, Daemon
+from support.status_page import shows
 
 pytestmark = pytest.mark.e2e
 

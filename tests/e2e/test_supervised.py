@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemon import TWISTD, environment
-from processes import GRACE
+from support.daemon import TWISTD, environment
+from support.processes import GRACE
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon import REPOSITORY
+from support.daemon import REPOSITORY
 
-from oneshotd.config import OPTIONS
+from oneshotd.daemon.config import OPTIONS
 
 pytestmark = pytest.mark.e2e
 

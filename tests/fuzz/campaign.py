@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = REPOSITORY / ".cache" / "fuzz"
 
 #: Longest input, bytes; seconds that one may take; memory, MB. Beyond the last two it is a fault.

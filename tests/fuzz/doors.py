@@ -7,12 +7,7 @@ from typing import Any, cast
 
 from attrs import frozen
 from fuzz.response import RULES, check
-from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from web_fakes import (
+from support.web_fakes import (
     FakeDelivery,
     FakeIntake,
     FakeReading,
@@ -21,17 +16,22 @@ from web_fakes import (
     FakeTelemetry,
     failures_logged,
 )
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
-from oneshotd.core.address import Networks
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.identity import Visit
+from oneshotd.core.networks import Networks
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.core.scraper import Visit
-from oneshotd.intake import Taker
+from oneshotd.ingest.pipeline import Taker
 from oneshotd.web.app import Doors, Shipment
-from oneshotd.web.channel import send
-from oneshotd.web.request import OneshotRequest
-from oneshotd.web.shortcut import QuickChannel, Shortcut
-from oneshotd.web.site import Site
+from oneshotd.web.fastpath.requests import QuickChannel, Shortcut
+from oneshotd.web.transport.channel import send
+from oneshotd.web.transport.request import OneshotRequest
+from oneshotd.web.transport.site import Site
 
 #: Seconds after which a connection on which nothing happens is gone, whatever it waits for.
 LONG = 100_000.0
@@ -124,7 +124,7 @@ def serve(data: bytes) -> int:
 
     :returns: how many requests were granted.
     :raises AssertionError: the daemon failed on them, stored what it cannot give out, or the short
-        way (`web/shortcut.py`) has done something else than the long one.
+        way (`web/fastpath/requests.py`) has done something else than the long one.
     """
     outcome = _serve(data, short_way=True)
     assert outcome == _serve(data, short_way=False)
@@ -141,7 +141,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         intake=intake,
         delivery=deliveries,
         store=FakeStore(),
-        reading=FakeReading(),
+        reading=cast(Any, FakeReading()),
         telemetry=telemetry,
         send=send,
         ready=lambda: None,

@@ -16,14 +16,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from oneshotd.core.event import NewEvent, Pending, Sample, metric_of, series_text
-from oneshotd.core.event_time import plan_event_time
+from oneshotd.core.events import NewEvent, Pending, Sample, metric_of, series_text
 from oneshotd.core.exposition import openmetrics, text
-from oneshotd.core.negotiate import Format
-from oneshotd.core.sampling import Caps, plan
-from oneshotd.core.wire import Rules
+from oneshotd.core.negotiation import Format
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.sampling.event_time import plan_event_time
+from oneshotd.core.sampling.scrape_time import Caps, plan
+from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Census
-from oneshotd.telemetry import Telemetry
 
 _telemetry = Telemetry()
 

@@ -9,10 +9,8 @@ from fuzz import vocabulary as words
 from fuzz.doors import serve
 from fuzz.response import RULES, check
 
-from oneshotd.core.event import NewEvent
-from oneshotd.core.number import canonical
-from oneshotd.core.ordinary import Ordinary
-from oneshotd.core.wire import (
+from oneshotd.core.events import NewEvent
+from oneshotd.core.parsing.formats import (
     MAX_KEY_BYTES,
     idempotency_key,
     line_count,
@@ -25,8 +23,10 @@ from oneshotd.core.wire import (
     parse_plain_datagrams,
     parse_query,
 )
-from oneshotd.emit_line import fault
-from oneshotd.emit_line import line as emit_line
+from oneshotd.core.parsing.numbers import canonical
+from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.emit.encoding import fault
+from oneshotd.emit.encoding import line as emit_line
 from oneshotd.errors import REASONS, Refused
 
 

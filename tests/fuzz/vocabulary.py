@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from foreign_lines import FOREIGN
+from support.foreign_lines import FOREIGN
 
 ESCAPES = (
     b"%00 %0A %0a %0D %22 %25 %26 %2B %3D %5C %5c %C3%A9 %E2%80%A8 %EF%BB%BF %F0%9F%98%80 %FF %C0%80"

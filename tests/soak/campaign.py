@@ -14,13 +14,13 @@ from pathlib import Path
 from random import Random
 
 from attrs import frozen
-from daemon import Daemon
-from faketime import WallClock
-from processes import until
 from soak.actor import Actor
 from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books, Outage
 from soak.scraper import SCRAPERS, Scraper
 from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
+from support.daemon import Daemon
+from support.faketime import WallClock
+from support.processes import until
 
 #: Ways to die, in the proportion in which they come.
 UNDER_LOAD = "kill -9 at a random moment"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import Factory, define
 
 #: Seconds after a scrape's timeout for which a reset still takes a delivery back
-#: (docs/semantics.md; `oneshotd.web.receipt.RESET_GRACE`, which a judge does not import).
+#: (docs/semantics.md; `oneshotd.web.transport.ack_tracker.RESET_GRACE`, which a judge does not import).
 GRACE = 1.0
 
 #: Identities shown of one exchange.

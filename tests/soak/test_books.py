@@ -11,7 +11,7 @@ from soak.exchange import GRACE, Exchange
 from soak.ledger import KEYED, PLAIN, UDP, Books, Outage
 from soak.marks import Reading
 
-from oneshotd.web.receipt import RESET_GRACE
+from oneshotd.web.transport.ack_tracker import RESET_GRACE
 
 NOW = 1000.0
 

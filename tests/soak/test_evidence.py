@@ -7,7 +7,8 @@ from soak.exchange import Exchange
 from soak.ledger import KEYED, UDP, Books, Outage
 from soak.marks import Reading
 
-DELIVERY, RECEIPT = "oneshotd.delivery.Delivery#debug", "oneshotd.web.receipt.Receipt#debug"
+DELIVERY = "oneshotd.delivery.log.DeliveryLog#debug"
+RECEIPT = "oneshotd.web.transport.ack_tracker.Receipt#debug"
 
 LOG = "".join(
     f"2026-11-28T05:43:22+0000 [{system}] {text}\n"
@@ -17,7 +18,7 @@ LOG = "".join(
         (DELIVERY, "ann: delivery 7 delivered at 1002.2000: 3 events, cursor 9"),
         (RECEIPT, "a response ends in state OVERDUE, 900 bytes: unacknowledged 0, peer open"),
         (DELIVERY, "ann: delivery 7 final at 1005.2000: 3 events, cursor 9"),
-        ("oneshotd.service.OneshotService#info", "oneshotd is ready"),
+        ("oneshotd.daemon.service.OneshotService#info", "oneshotd is ready"),
         (DELIVERY, "ann: delivery 9 begun at 1090.0000: 1 events, cursor 10"),
     )
 )

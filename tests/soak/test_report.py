@@ -79,7 +79,7 @@ def test_what_the_log_calls_uncertain_may_be_doubled() -> None:
     """Of a delivery that is uncertain as the daemon ends no metric tells any more."""
     kept = books()
     kept.read("ann", reading(**{f"s/{i}": 1 for i in range(len(DOORS))}))
-    step = "[oneshotd.delivery.Delivery#debug] ann: delivery 8 {} at 8.5: {} events, cursor 4"
+    step = "[oneshotd.delivery.log.DeliveryLog#debug] ann: delivery 8 {} at 8.5: {} events, cursor 4"
     for what, events, violations in (
         ("revoked as uncertain", len(DOORS), 0),
         ("returned as uncertain", len(DOORS), 0),

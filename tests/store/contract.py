@@ -1,7 +1,7 @@
 """The one contract suite of `IStore`: what every back end promises, whatever it is made of.
 
 A back end is put under it by a test module with a fixture `backend` (a `store.backend.Backend`)
-that imports these classes; see `test_sqlite.py`.
+that imports these classes; see `test_store.py`.
 """
 
 from store.contract_append import TestAppend, TestTimes

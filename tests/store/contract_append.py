@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from store.backend import Backend, group
+from support.store_backends import Backend, group
 
-from oneshotd.core.event import Group, Plain
+from oneshotd.core.events import Group, Plain
 from oneshotd.store.interface import Stored
 
 AWKWARD = [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from store.backend import Backend
+from support.store_backends import Backend
 
-from oneshotd.core.sampling import Caps
-from oneshotd.core.timeline import Past
+from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.store.interface import Settled
 
 HOURS = 3600.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from store.backend import Backend
+from support.store_backends import Backend
 
-from oneshotd.core.scraper import MAX_SCRAPERS
+from oneshotd.core.identity import MAX_SCRAPERS
 from oneshotd.store.interface import Settled
 
 

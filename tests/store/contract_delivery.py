@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from store.backend import Backend, group, series_of
+from support.store_backends import Backend, group, series_of
 
-from oneshotd.core.sampling import Caps
-from oneshotd.core.scraper import MAX_SCRAPERS
+from oneshotd.core.identity import MAX_SCRAPERS
+from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.store.interface import Settled
 
 #: One series with values: one sample a scrape, the rest is owed.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from store.backend import Backend, group, keyed
+from support.store_backends import Backend, group, keyed
 
-from oneshotd.core.event import NewEvent
+from oneshotd.core.events import NewEvent
 from oneshotd.store.interface import Conflict, Stored
 
 

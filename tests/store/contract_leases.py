@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from store.backend import LEASE, Backend, series_of
+from support.store_backends import LEASE, Backend, series_of
 
-from oneshotd.core.event import Pending
-from oneshotd.core.scraper import Visit
+from oneshotd.core.events import Pending
+from oneshotd.core.identity import Visit
 from oneshotd.store.interface import Reservation, Settled
 
 OK, ALREADY, SUPERSEDED = Settled.SETTLED, Settled.ALREADY, Settled.SUPERSEDED

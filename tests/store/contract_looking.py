@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store.backend import Backend, group, keyed
+from support.store_backends import Backend, group, keyed
 from twisted.internet.defer import CancelledError, Deferred
 
-from oneshotd.core.event import series_text
-from oneshotd.core.scraper import Visit
-from oneshotd.core.selection import Selection
+from oneshotd.core.events import series_text
+from oneshotd.core.filters import Selection
+from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import IStore, Stored
 

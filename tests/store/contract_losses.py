@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from store.backend import Backend, series_of
+from support.store_backends import Backend, series_of
 
 from oneshotd.store.interface import Settled
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from store.backend import LEASE, Backend
+from support.store_backends import LEASE, Backend
 
-from oneshotd.core.event import Event, series_text
-from oneshotd.core.selection import Selection
+from oneshotd.core.events import Event, series_text
+from oneshotd.core.filters import Selection
 from oneshotd.store.interface import Settled
 
 #: Tricky neighbours: a name that ends like another, values with quotes, commas and backslashes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from store.backend import Backend, series_of
+from support.store_backends import Backend, series_of
 
 from oneshotd.store.interface import Loss
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from store.backend import SettableClock
+from support.store_backends import SettableClock
 
 from oneshotd.store.clock import Clock, Times
 

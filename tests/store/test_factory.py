@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from store.pump import Pump
+from support.thread_pump import Pump
 
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import StoreRefused
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
 from oneshotd.store.interface import Stored
-from oneshotd.store.ledger import Limits
+from oneshotd.store.sqlite.ledger import Limits
 
 
 def test_a_file_is_opened(tmp_path: Path) -> None:

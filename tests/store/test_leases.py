@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshotd.core.event import Event, Pending
+from oneshotd.core.events import Event, Pending
 from oneshotd.store.leases import ENDED_TOKENS, Leases
 
 PENDING = Pending(

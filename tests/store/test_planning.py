@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneshotd.core.event import Group, NewEvent
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.planning import AppendPlan, Known, digest_of, keys_of, plan_append
 

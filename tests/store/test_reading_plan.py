@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oneshotd.core.event import Event, Pending
+from oneshotd.core.events import Event, Pending
 from oneshotd.store.reading_plan import collect_pending
 from oneshotd.store.segment_columns import Segment
 

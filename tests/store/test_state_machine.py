@@ -26,14 +26,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from store.frail import FrailBackend, FrailSQLite, Trouble
-from store.rig import Rig, Shipment
+from support.failing_connection import FrailBackend, FrailSQLite, Trouble
+from support.store_driver import Rig, Shipment
 
-from oneshotd.core.event import Group, NewEvent
-from oneshotd.core.sampling import Caps
-from oneshotd.core.timeline import Past
-from oneshotd.store import segments
-from oneshotd.store.ledger import Limits
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.store.sqlite import segments
+from oneshotd.store.sqlite.ledger import Limits
 
 T = TypeVar("T")
 

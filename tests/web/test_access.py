@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from support.web_fakes import House
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
-from web_fakes import House
 
 TIMED = "X-Prometheus-Scrape-Timeout-Seconds: 2"
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 from attrs import Factory, define
+from support.web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failures_logged, request
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failures_logged, request
 
-from oneshotd.core.abilities import Timestamps
+from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
-from oneshotd.core.negotiate import Format
+from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.core.scraper import Visit
+from oneshotd.core.scraper_features import Timestamps
 from oneshotd.web.app import Shipment, Shown
-from oneshotd.web.encoding import LARGE, WORTH_IT
+from oneshotd.web.compression import LARGE, WORTH_IT
 
 TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
 GZIP = "Accept-Encoding: gzip"

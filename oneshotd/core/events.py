@@ -1,0 +1,179 @@
+"""The records that flow through the daemon, from a parsed report to a sample.
+
+A *series* is written everywhere as the text in which it is exposed,
+``name{a="x",b="y"}``: labels sorted by name, empty values dropped, values escaped. That text
+is the identity of the series, what the store keeps and what a scrape answers; nothing
+downstream of `core/parsing/formats.py` takes it apart again except to look (`labels_of`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar, overload
+
+from attrs import field, frozen
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
+_UNESCAPES = {"\\\\": "\\", "\\n": "\n", '\\"': '"'}
+_Row = TypeVar("_Row")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def series_text(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    """The canonical text of a series.
+
+    :param name: a legal metric name.
+    :param labels: (legal label name, any text); empty values are dropped, order does not matter.
+    """
+    pairs = [f'{key}="{escape(value)}"' for key, value in sorted(labels) if value]
+    return f"{name}{{{','.join(pairs)}}}" if pairs else name
+
+
+def escape(value: str) -> str:
+    r"""A label value as the exposition formats write it (``\`` ``"`` and newline escaped)."""
+    if "\\" in value or '"' in value or "\n" in value:
+        return "".join(_ESCAPES.get(char, char) for char in value)
+    return value
+
+
+def metric_of(series: str) -> str:
+    """The metric name of a series text."""
+    return series.partition("{")[0]
+
+
+def labels_of(series: str) -> dict[str, str]:
+    """The labels of a series text, unescaped; an escape that is none stays as it is."""
+    return {
+        name: re.sub(r"\\.", lambda found: _UNESCAPES.get(found[0], found[0]), value)
+        for name, value in _LABEL.findall(series)
+    }
+
+
+class NewEvent(NamedTuple):
+    """An event as a tool reported it; the store gives it its `seq` and `at`.
+
+    A named tuple, not attrs: tens of thousands are made in a second.
+
+    :param series: canonical text of the series.
+    :param value: the sample's value as it will be exposed, or None for "one occurrence".
+    :param key: the event's own idempotency key (``__id__``), or None.
+    """
+
+    series: str
+    value: str | None = None
+    key: str | None = None
+
+
+class _Columns(Sequence[_Row]):
+    """Rows that are not made one by one, unless somebody asks for them; equal to a list of these."""
+
+    _row: Callable[..., _Row]
+
+    def __init__(self, *columns: Sequence[str]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> _Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_Row]: ...
+
+    def __getitem__(self, index: int | slice) -> _Row | Sequence[_Row]:
+        if isinstance(index, slice):
+            return type(self)(*(column[index] for column in self._columns))
+        return self._row(*(column[index] for column in self._columns))
+
+    def __iter__(self) -> Iterator[_Row]:
+        return map(self._row, *self._columns)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list has none, either
+
+
+class Plain(_Columns[NewEvent]):
+    """Events that are a series and nothing else, as most are, by that column."""
+
+    _row = NewEvent
+
+    def __init__(self, series: Sequence[str]) -> None:
+        super().__init__(series)
+        self.series = series
+
+
+@frozen(kw_only=True)
+class Group:
+    """Events that are stored together or not at all.
+
+    :param events: at least one.
+    :param key: one idempotency key for the whole group (``Idempotency-Key``), or None; the
+        events of a group with a key have none of their own.
+    """
+
+    events: Sequence[NewEvent]
+    key: str | None = None
+
+
+class Event(NamedTuple):
+    """One held event.
+
+    :param seq: its place in the log; grows, never reused.
+    :param at: acceptance time in integer Unix milliseconds, unique within the series.
+    """
+
+    seq: int
+    at: int
+    series: str
+    value: str | None
+
+
+@frozen(kw_only=True)
+class Pending:
+    """What a scraper has to come, as parallel columns (a scrape may carry 100 000 events).
+
+    The first `owed` rows are the events behind the cursor, the rest come after it; each part
+    ascends by seq.
+
+    :param cursor: the scraper's cursor at the time of reading.
+    :param end: the seq up to which the log was read (the cursor where nothing new was read).
+    :param owed_total: how many events the scraper is owed in all, read here or not.
+    """
+
+    seqs: Sequence[int] = ()
+    series: Sequence[str] = ()
+    values: Sequence[str | None] = ()
+    ats: Sequence[int] = ()
+    owed: int = 0
+    owed_total: int = 0
+    cursor: int = field(default=0)
+    end: int = field(default=0)
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+
+class Sample(NamedTuple):
+    """One line of a response.
+
+    :param value: text as exposed.
+    :param at: explicit timestamp in Unix milliseconds, or None for "the time of the scrape".
+    """
+
+    series: str
+    value: str
+    at: int | None = None
+
+
+class Counts(_Columns[Sample]):
+    """Samples of one metric without a time of their own, by columns."""
+
+    _row = Sample
+
+    def __init__(self, series: Sequence[str], values: Sequence[str]) -> None:
+        super().__init__(series, values)
+        self.series, self.values = series, values

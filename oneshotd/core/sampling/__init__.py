@@ -1,0 +1,1 @@
+"""Pending events to the samples of one scrape response."""

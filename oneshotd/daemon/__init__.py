@@ -1,0 +1,1 @@
+"""The daemon put together: options, sockets, start and stop, twistd's plugin."""

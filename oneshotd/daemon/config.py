@@ -1,0 +1,342 @@
+"""The configuration: every option with its default, unit and help, said once.
+
+`Config` is the table. A field's option is its name with ``-`` for ``_``, on the command line
+(``--max-events``) and in the file (``max-events = …``) alike. How the layers come together is in
+`daemon/config_sources.py`; nothing here reads a file or the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import Attribute, field, fields, frozen
+
+from oneshotd.core.networks import Networks, parse_member, plain_zone
+from oneshotd.core.parsing.formats import MAX_LABELS, MAX_VALUE_BYTES, Rules
+from oneshotd.core.scraper_features import Timestamps
+
+#: As the host of an address: both loopback addresses, whatever /etc/hosts says.
+LOCALHOST = "localhost"
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
+_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
+_COUNT = re.compile(r"\d{1,15}", re.ASCII)
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+
+
+def duration(text: str) -> float:
+    """Seconds, of ``500ms``, ``90s``, ``5m``, ``1.5h`` or ``1d``.
+
+    :raises ValueError: "expected …, got …"; zero and a number without a unit are refused, too.
+    """
+    found = _DURATION.fullmatch(text)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not seconds:
+        raise ValueError(f"expected a duration such as 500ms, 90s, 5m, 1h or 1d, got {text!r}")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Bytes, of ``1048576``, ``512K``, ``64M`` or ``1G`` (K is 1024).
+
+    :raises ValueError: "expected …, got …"; zero is refused, too.
+    """
+    found = _SIZE.fullmatch(text)
+    number = int(found[1]) * _BYTES[found[2]] if found else 0
+    if not number:
+        raise ValueError(f"expected a size such as 512K, 64M or 1G, got {text!r}")
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number from 1.
+
+    :raises ValueError: "expected …, got …".
+    """
+    number = int(text) if _COUNT.fullmatch(text) else 0
+    if not number:
+        raise ValueError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def _bounded(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`; raises ValueError "expected …, got …"."""
+
+    def parse(text: str) -> int:
+        number = int(text) if _COUNT.fullmatch(text) else 0
+        if not 1 <= number <= most:
+            raise ValueError(f"expected a whole number from 1 to {most}, got {text!r}")
+        return number
+
+    return parse
+
+
+def port(text: str) -> int:
+    """A port number; 0 stands for a free one.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        raise ValueError(f"expected a port number up to 65535, got {text!r}")
+    return int(text)
+
+
+@frozen(kw_only=True)
+class UdpAddress:
+    """Where datagrams are taken.
+
+    :param host: an IP address, "localhost" for the loopback addresses of both families, or None
+        for every address of both.
+    """
+
+    host: str | None
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> UdpAddress:
+        """Of ``8090``, ``localhost:8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
+
+        :raises ValueError: "expected …, got …".
+        """
+        host, colon, number = text.rpartition(":")
+        if not colon:
+            return cls(host=None, port=port(text))
+        if host == LOCALHOST:
+            return cls(host=host, port=port(number))
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            address = ip_address(plain_zone(host[1:-1] if bracketed else host))
+        except ValueError:
+            address = None
+        if address is None or bracketed != (address.version == 6):
+            raise ValueError(f"expected PORT, ADDRESS:PORT or [IPV6]:PORT, got {text!r}")
+        return cls(host=str(address), port=port(number))
+
+
+@frozen(kw_only=True)
+class StoreAddress:
+    """Which back end keeps the events, and where.
+
+    :param kind: "sqlite".
+    :param path: a file; a relative one starts in the directory in which the daemon runs.
+    """
+
+    kind: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> StoreAddress:
+        """Of ``sqlite:PATH``.
+
+        :raises ValueError: "expected …, got …".
+        """
+        kind, _, path = text.partition(":")
+        if kind != "sqlite" or not path:
+            raise ValueError(f"expected sqlite:PATH, got {text!r}")
+        return cls(kind=kind, path=path)
+
+
+def endpoint(text: str) -> str:
+    """Where HTTP is served: a port number, also of localhost alone, or a Twisted endpoint string,
+    tried when it is used.
+
+    :raises ValueError: "expected …, got …".
+    """
+    host, colon, number = text.partition(":")
+    if host == LOCALHOST:
+        return f"{host}:{port(number)}"
+    if colon:
+        return text
+    try:
+        return str(port(text))
+    except ValueError:
+        raise ValueError(
+            f"expected a port or an endpoint such as tcp:8090:interface=127.0.0.1, got {text!r}"
+        ) from None
+
+
+def metric_name(text: str) -> str:
+    """A metric name that events may have.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if fault := Rules().fault(text):
+        raise ValueError(f"expected a metric name that is free, got {text!r}, which {fault}")
+    return text
+
+
+def mode(text: str) -> Timestamps:
+    """Whose time samples have.
+
+    :raises ValueError: "expected …, got …".
+    """
+    try:
+        return Timestamps(text)
+    except ValueError:
+        raise ValueError(f"expected scrape or event, got {text!r}") from None
+
+
+def path_or_none(text: str) -> str | None:
+    """A path; None, of an empty text, for "not wanted"."""
+    return text or None
+
+
+def level_name(text: str) -> str:
+    """One of `LOG_LEVELS`, in any case; "warning" is "warn".
+
+    :raises ValueError: "expected …, got …".
+    """
+    level = {"warning": "warn"}.get(text.lower(), text.lower())
+    if level not in LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, got {text!r}")
+    return level
+
+
+@frozen(kw_only=True)
+class Option:
+    """How a field of `Config` is given and explained.
+
+    :param help: what it is for, in half a sentence.
+    :param unit: what is written as its value; None for a switch.
+    :param default: as it would be written; several for an option that may be repeated.
+    :param parse: the value of one text; raises `ValueError` "expected …, got …".
+    :param gather: the field's value of all the texts' values, where it may be repeated.
+    """
+
+    help: str
+    unit: str | None
+    default: str | tuple[str, ...] | bool
+    parse: Callable[[str], Any]
+    gather: Callable[[Iterable[Any]], Any] | None = None
+
+    @property
+    def repeats(self) -> bool:
+        return self.gather is not None
+
+    def value(self, given: str | Iterable[str] | bool) -> Any:
+        """The field's value; see `parse` for what it raises."""
+        if isinstance(given, bool):
+            return given
+        if self.gather is not None:
+            return self.gather([self.parse(text) for text in ([given] if isinstance(given, str) else given)])
+        assert isinstance(given, str)
+        return self.parse(given)
+
+
+def _networks(members: Iterable[Any]) -> Networks:
+    return Networks(members=tuple(members))
+
+
+def _option(
+    default: str | tuple[str, ...] | bool,
+    parse: Callable[[str], Any],
+    unit: str | None,
+    help: str,
+    gather: Callable[[Iterable[Any]], Any] | None = None,
+    validator: Callable[[Any, Any, Any], None] | None = None,
+) -> Any:
+    option = Option(help=help, unit=unit, default=default, parse=parse, gather=gather)
+    return field(default=option.value(default), validator=validator, metadata={Option: option})
+
+
+def _within_hold(config: Config, attribute: Attribute[float], seconds: float) -> None:
+    if seconds > config.hold:
+        raise ValueError(f"newcomers: expected at most the hold, {config.hold:g} s, got {seconds:g} s")
+
+
+def _somewhere(config: Config, attribute: Attribute[tuple[str, ...]], http: tuple[str, ...]) -> None:
+    if not http:
+        raise ValueError("http: expected at least one endpoint, got none: nobody could scrape")
+
+
+def _with_folder(config: Config, attribute: Attribute[str | None], socket: str | None) -> None:
+    if (socket is None) is not (config.backup_dir is None):
+        raise ValueError("backup-dir and backup-socket: expected both or neither, got one")
+
+
+@frozen(kw_only=True)
+class Config:
+    """What the daemon is told. Durations are in seconds, sizes in bytes."""
+
+    http: tuple[str, ...] = _option(
+        ("8090",),
+        endpoint,
+        "PORT, localhost:PORT or Twisted endpoint",
+        "where HTTP is served; a port: IPv4 and IPv6",
+        tuple,
+        validator=_somewhere,
+    )
+    udp: tuple[UdpAddress, ...] = _option(
+        ("8090",), UdpAddress.parse, "[HOST:]PORT", "where datagrams are taken; a port: IPv4 and IPv6", tuple
+    )
+    store: StoreAddress = _option(
+        "sqlite:oneshotd.sqlite",
+        StoreAddress.parse,
+        "sqlite:PATH",
+        "where events are kept; by default in $STATE_DIRECTORY, else in the run directory",
+    )
+    hold: float = _option("1h", duration, "duration", "how long events are kept, and a scraper may stay away")
+    newcomers: float = _option(
+        "5m",
+        duration,
+        "duration",
+        "how far back a new scraper sees, at most the hold",
+        validator=_within_hold,
+    )
+    metric: str = _option("events_to_metrics", metric_name, "name", "metric name of events that bring none")
+    timestamps: Timestamps = _option(
+        "scrape",
+        mode,
+        "scrape|event",
+        "whose time samples have where a scraper does not say; $USE_EXPLICIT_TIMESTAMPS is asked, too",
+    )
+    max_labels: int = _option(
+        str(MAX_LABELS), _bounded(MAX_LABELS), "labels", "most labels of an event; more are refused"
+    )
+    max_label_value: int = _option(
+        str(MAX_VALUE_BYTES),
+        _bounded(MAX_VALUE_BYTES),
+        "bytes",
+        "longest value of a label; longer ones are refused",
+    )
+    max_events: int = _option("1000000", count, "events", "most events held; beyond, the oldest go")
+    max_bytes: int = _option("1G", size, "size", "most bytes held; beyond, the oldest go")
+    trusted_proxy: Networks = _option(
+        (), parse_member, "CIDR|unix", "proxies whose X-Forwarded-For and X-Real-IP count", _networks
+    )
+    allow_emit: Networks = _option(
+        (), parse_member, "CIDR|unix", "who may send events; none: everyone", _networks
+    )
+    allow_scrape: Networks = _option(
+        (), parse_member, "CIDR|unix", "who may scrape and look; none: everyone", _networks
+    )
+    backup_dir: str | None = _option(
+        "", path_or_none, "PATH", "the folder for copies of the store; see backup-socket"
+    )
+    backup_socket: str | None = _option(
+        "",
+        path_or_none,
+        "PATH",
+        "the UNIX socket at which POST /api/v1/backup makes a copy; its owner alone may",
+        validator=_with_folder,
+    )
+    max_connections: int = _option("1000", count, "connections", "most HTTP connections at a time")
+    request_timeout: float = _option("30s", duration, "duration", "how long a request may take to arrive")
+    idle_timeout: float = _option("10m", duration, "duration", "how long a connection may rest")
+    log_level: str = _option(
+        "info", level_name, "|".join(LOG_LEVELS), "least level that is logged; $LOG_LEVEL is asked, too"
+    )
+    access_log: bool = _option(False, str, None, "log every HTTP request")
+
+
+#: Every option by its spelling on the command line and in the file, in the order of the help.
+OPTIONS: dict[str, Option] = {
+    attribute.name.replace("_", "-"): attribute.metadata[Option] for attribute in fields(Config)
+}

@@ -1,0 +1,133 @@
+"""The layers of configuration: command line over file over environment over default.
+
+`configure` is pure but for reading the one file that it is told to read.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path, PurePath
+from typing import Any
+
+from attrs import frozen
+
+from oneshotd.daemon.config import OPTIONS, Config, Option
+from oneshotd.errors import ConfigError
+
+_Given = str | Sequence[str] | bool
+
+
+@frozen(kw_only=True)
+class _Layer:
+    """What one source gives.
+
+    :param names: option -> how this source calls it, for the error.
+    """
+
+    given: Mapping[str, _Given]
+    names: Mapping[str, str]
+
+
+#: The variable that sets an option, for errors.
+_VARIABLES = {
+    "log-level": "$LOG_LEVEL",
+    "store": "$STATE_DIRECTORY",
+    "timestamps": "$USE_EXPLICIT_TIMESTAMPS",
+}
+
+
+def configure(given: Mapping[str, _Given], environ: Mapping[str, str], file: str | None = None) -> Config:
+    """The configuration out of all its sources.
+
+    :param given: options of the command line, by name without the dashes; True for a switch.
+    :param environ: LOG_LEVEL, STATE_DIRECTORY (systemd.exec(5)) and USE_EXPLICIT_TIMESTAMPS count.
+    :param file: a TOML file, or None.
+    :raises ConfigError: one line that names the source, the option, what was expected and got.
+    """
+    layers = [_Layer(given=given, names={name: f"--{name}" for name in given})]
+    if file is not None:
+        layers.append(_read(file))
+    layers.append(_environment(environ))
+    values: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        for layer in layers:
+            if name in layer.given:
+                values[name] = _value(option, layer.given[name], layer.names[name])
+                break
+    return _check(values)
+
+
+def _value(option: Option, given: _Given, called: str) -> Any:
+    try:
+        return option.value(given)
+    except ValueError as error:
+        raise ConfigError(f"{called}: {error}") from None
+
+
+def _check(values: dict[str, Any]) -> Config:
+    """The rules that hold between options."""
+    defaults = Config()
+    hold = values.get("hold", defaults.hold)
+    # Who only shortens the hold means the window as well.
+    values.setdefault("newcomers", min(defaults.newcomers, hold))
+    try:
+        return Config(**{name.replace("-", "_"): value for name, value in values.items()})
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _environment(environ: Mapping[str, str]) -> _Layer:
+    given: dict[str, _Given] = {}
+    if level := environ.get("LOG_LEVEL"):
+        given["log-level"] = level
+    # As existing deployments of the Go server say it.
+    if environ.get("USE_EXPLICIT_TIMESTAMPS", "").lower() in ("1", "t", "true"):
+        given["timestamps"] = "event"
+    # systemd gives all directories of a unit, separated by colons; the first is the main one.
+    if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        given["store"] = f"sqlite:{PurePath(state) / 'oneshotd.sqlite'}"
+    return _Layer(given=given, names=_VARIABLES)
+
+
+def _read(file: str) -> _Layer:
+    try:
+        table = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise ConfigError(f"{file}: {error}") from None
+    for name in table:
+        if name not in OPTIONS:
+            raise ConfigError(f"{file}: there is no option {name!r}{_nearest(name)}")
+    given = {name: _texts(OPTIONS[name], value, f"{file}: {name}") for name, value in table.items()}
+    return _Layer(given=given, names={name: f"{file}: {name}" for name in table})
+
+
+def _nearest(name: str) -> str:
+    near = get_close_matches(name.lower().replace("_", "-"), OPTIONS, n=1, cutoff=0)
+    return "".join(f"; the nearest is {known!r}" for known in near)
+
+
+def _texts(option: Option, value: object, called: str) -> _Given:
+    """A value of the file as the command line would have it.
+
+    :raises ConfigError: where its type is not the option's.
+    """
+    if option.unit is None:
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(f"{called}: expected true or false, got {value!r}")
+    values = value if option.repeats and isinstance(value, list) else [value]
+    texts = list(_scalars(values))
+    if len(texts) < len(values):
+        what = f"{option.unit}, or a list of such" if option.repeats else option.unit
+        raise ConfigError(f"{called}: expected {what}, got {value!r}")
+    return texts if option.repeats else texts[0]
+
+
+def _scalars(values: Sequence[object]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            yield str(value)

@@ -1,0 +1,198 @@
+"""``twistd oneshot``: the command line in, a service out.
+
+Only here are the global reactor, the environment and twistd's own options touched.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
+
+from oneshotd import __version__
+from oneshotd.daemon.config import OPTIONS, Config, Option
+from oneshotd.daemon.config_sources import configure
+from oneshotd.daemon.systemd import Supervision
+from oneshotd.errors import ConfigError, OneshotError
+from oneshotd.logs.setup import add_filtered_observer
+
+_log = Logger()
+
+
+class Unstartable(SystemExit, Exception):
+    """The daemon cannot start; the log has said why.
+
+    Being both, it lets twistd clean up behind it (the PID file, the waiting parent process), which
+    it does for every `Exception`, and then ends the process without a traceback.
+    """
+
+
+class Options(usage.Options):
+    """The command line. `config` is there once it is parsed."""
+
+    synopsis = "[options]"
+    longdesc = "Durations are written 500ms, 90s, 5m, 1h, 1d; sizes 512K, 64M, 1G. " + (
+        "The command line wins over --config FILE, the file over the environment."
+    )
+    config: Config
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, str | bool] = {}
+        self.repeated: dict[str, list[str]] = {}
+        self.file: str | None = None
+
+    def opt_config(self, file: str) -> None:
+        """a TOML file with the same options; etc/oneshotd.toml has them all (FILE)"""
+        self.file = file
+
+    def opt_version(self) -> None:
+        """show the version and exit"""
+        print(f"oneshotd {__version__}")
+        sys.exit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """See `usage.Options`; what is wrong is said in one line, where twistd would first print
+        three screens of help."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            sys.exit(f"twistd oneshot: {error} (--help lists the options)")
+
+    def postOptions(self) -> None:
+        try:
+            self.config = configure({**self.given, **self.repeated}, os.environ, self.file)
+        except ConfigError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+def _method(name: str, option: Option) -> Callable[..., None]:
+    """The `Options` method for one option of the table."""
+
+    def switch(self: Options) -> None:
+        self.given[name] = True
+
+    def once(self: Options, text: str) -> None:
+        self.given[name] = text
+
+    def again(self: Options, text: str) -> None:
+        self.repeated.setdefault(name, []).append(text)
+
+    method = switch if option.unit is None else again if option.repeats else once
+    method.__doc__ = _help(option)
+    return method
+
+
+def _help(option: Option) -> str:
+    default = {False: "off", (): "none"}.get(option.default, option.default)
+    said = ", ".join(default) if isinstance(default, tuple) else default
+    what = "switch" if option.unit is None else option.unit
+    return f"{option.help} ({what}{', repeatable' if option.repeats else ''}) [default: {said}]"
+
+
+for _name, _option in OPTIONS.items():
+    setattr(Options, f"opt_{_name.replace('-', '_')}", _method(_name, _option))
+
+
+class Daemon(MultiService):
+    """What twistd starts: the assembled service, with the log level and a plain way to fail."""
+
+    def __init__(self, reactor: Any, options: Options) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._options = options
+        self._before: Any = signal.SIG_DFL  # what SIGHUP did
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application; the log level is set here, the one moment between twistd's making
+        the application and its first look for a log observer on it."""
+        super().setServiceParent(parent)
+        if isinstance(parent, Componentized) and self._options.parent is not None:
+            level = self._options.config.log_level
+            journal = os.environ.get("JOURNAL_STREAM")
+            add_filtered_observer(parent, self._reactor, self._options.parent, level, journal)
+
+    def privilegedStartService(self) -> None:
+        with _unstartable():
+            super().privilegedStartService()
+
+    def startService(self) -> None:
+        self._before = signal.signal(signal.SIGHUP, self._hung_up)
+        try:
+            with _unstartable():
+                super().startService()
+        except BaseException:
+            self._restore()
+            raise
+
+    def stopService(self) -> Deferred[None]:
+        return maybeDeferred(super().stopService).addBoth(self._restore)
+
+    def _restore(self, result: Any = None) -> Any:
+        signal.signal(signal.SIGHUP, self._before)
+        return result
+
+    def _hung_up(self, *_: object) -> None:
+        # A signal may come in the middle of anything, a log line among it.
+        self._reactor.callFromThread(_log.info, "SIGHUP ignored: no file is read again while the daemon runs")
+
+
+@contextmanager
+def _unstartable() -> Iterator[None]:
+    try:
+        yield
+    except OneshotError as error:
+        _log.critical("cannot start: {why}", why=str(error))
+        stop = Unstartable(str(error))
+        stop.code = 1
+        raise stop from error
+
+
+def use_steady_time(reactor: Any) -> None:
+    """Let the reactor's timers run on the monotonic clock, which nobody sets.
+
+    Twisted's reactors run on the wall clock (twisted#2424): after a step back, whatever is scheduled
+    waits for the length of the step, and the service manager gets no sign of life.
+
+    :raises ConfigError: something is scheduled already, by the other clock.
+    """
+    if reactor.seconds is time.monotonic:
+        return
+    waiting = reactor.getDelayedCalls()
+    if waiting:
+        raise ConfigError(
+            f"the reactor cannot change to the monotonic clock: {len(waiting)} calls are scheduled on it"
+            f" already, the first of them {waiting[0]}"
+        )
+    reactor.seconds = time.monotonic
+
+
+def makeService(options: Options) -> IService:
+    """The daemon for twistd; nothing is opened before it is started."""
+    from twisted.internet import reactor
+
+    from oneshotd.daemon.service import assemble
+
+    try:
+        use_steady_time(reactor)
+    except ConfigError as error:
+        sys.exit(f"twistd oneshot: {error}")
+    # A large response makes tens of thousands of small objects, none of them in a cycle: by the
+    # usual threshold of 700 the collector would go through them again and again, for as long as
+    # the making takes.
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])
+    daemon = Daemon(reactor, options)
+    supervision = Supervision.of(os.environ, os.getpid())
+    assemble(reactor, options.config, supervision).setServiceParent(daemon)
+    return daemon

@@ -1,0 +1,1 @@
+"""Scrapes: reserve events, render a response, settle how it ended."""

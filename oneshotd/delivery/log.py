@@ -1,0 +1,104 @@
+"""The log lines of scrapes and deliveries; those that a client can cause at will are throttled."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from oneshotd.core.identity import MAX_SCRAPERS
+from oneshotd.core.look import LookReason
+from oneshotd.core.sampling.scrape_time import Plan
+from oneshotd.logs.throttle import RateLimited
+from oneshotd.store.interface import Settled
+
+#: Seconds of silence after a throttled line.
+INTERVAL = 60.0
+
+
+class DeliveryLog:
+    """Writes what happens to deliveries."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._crowd = RateLimited(
+            clock,
+            self._log,
+            "{count} scrapes got no events, one of them of {scraper}: {most} scrapers are known already",
+            interval=INTERVAL,
+        )
+        self._only_looks = RateLimited(
+            clock,
+            self._log,
+            "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
+            interval=INTERVAL,
+        )
+        self._passed_over = RateLimited(
+            clock,
+            self._log,
+            "{scraper} will never get {count} events, one of them of the series {series}: {why}",
+            interval=INTERVAL,
+        )
+
+    def flush(self) -> None:
+        """Write the counts of suppressed lines; for the end of the daemon."""
+        for throttled in (self._crowd, self._only_looks, self._passed_over):
+            throttled.flush()
+
+    def too_many(self, scraper: str) -> None:
+        """A scrape got no events, since no further scraper can be known."""
+        self._crowd.note("too many", scraper=scraper, most=MAX_SCRAPERS)
+
+    def only_looks(self, scraper: str, reason: LookReason) -> None:
+        """A scraper's requests have been looks for a while."""
+        self._only_looks.note(reason.value, scraper=scraper, why=reason.text)
+
+    def lost(self, scraper: str, planned: Plan) -> None:
+        """A delivery has settled with events that its scraper will never get."""
+        for reason, seqs in planned.lost.items():
+            self._passed_over.note(
+                f"{scraper} {reason}",
+                len(seqs),
+                scraper=scraper,
+                why=reason,
+                series=planned.lost_series.get(reason, "unknown"),
+            )
+
+    def uncertain(self, scraper: str, planned: Plan) -> None:
+        """A delivery may have arrived, and its events go out again."""
+        self._log.warn(
+            "{scraper}: no certain acknowledgement for {events} events in time; they go out again and may"
+            " be counted twice",
+            scraper=scraper,
+            events=planned.events,
+        )
+
+    def revoked(self, scraper: str, planned: Plan) -> None:
+        """A scraper has reset the connection with a delivery unread."""
+        self._log.info(
+            "{scraper} threw {events} events away unread; they go out again",
+            scraper=scraper,
+            events=planned.events,
+        )
+
+    def settled(self, scraper: str, settled: Settled) -> None:
+        """Write what must not happen: a settlement that found its delivery settled already."""
+        if settled is not Settled.SETTLED:
+            self._log.error(
+                "{scraper}: a delivery was {how} when it was settled", scraper=scraper, how=settled
+            )
+
+    def trace(self, scraper: str, token: int, planned: Plan, what: str) -> None:
+        """Write each step of a delivery with events, with the reactor's seconds."""
+        if not planned.events:
+            return
+        self._log.debug(
+            "{scraper}: delivery {token} {what} at {seconds:.4f}: {events} events, cursor {cursor}",
+            scraper=scraper,
+            token=token,
+            what=what,
+            seconds=self._clock.seconds(),
+            events=planned.events,
+            cursor=planned.cursor,
+        )

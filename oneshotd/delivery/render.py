@@ -1,0 +1,104 @@
+"""One response to a scrape: which events are in it, in which mode and format.
+
+A response is the events, then the daemon's own metrics, within one limit for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from oneshotd.core import exposition
+from oneshotd.core.negotiation import Format
+from oneshotd.core.sampling.mode import Past, plan_next
+from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.suspects import Search, Turn
+from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
+from oneshotd.core.scrape_request import Wanted
+from oneshotd.core.scraper_features import Timestamps
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.store.interface import Census, Reservation
+
+
+@frozen(kw_only=True)
+class Response:
+    """A response, and how to settle it.
+
+    :param past: what the scraper has been shown once this is delivered.
+    :param turn: what it was planned from.
+    :param own_beyond: the limits that the daemon's own metrics are beyond, even without events.
+    """
+
+    body: bytes
+    plan: Plan
+    past: Past
+    turn: Turn
+    own_beyond: tuple[str, ...] = ()
+
+
+def respond(
+    reservation: Reservation,
+    wanted: Wanted,
+    *,
+    telemetry: Telemetry,
+    census: Census,
+    caps: Caps,
+    default: Timestamps,
+    now_ms: int,
+    shown: Mapping[str, int],
+    search: Search | None = None,
+) -> Response:
+    """Make a response; nothing moves.
+
+    The own metrics get at most half of what the scraper's limits allow. Where not even one event
+    has room beside them, the event goes first, and they get what is left.
+
+    :param now_ms: Unix ms.
+    :param shown: see `event_time.shown_after`.
+    :param search: for a sample that the scraper refuses; it decides which events may be shown. None: all.
+    """
+    limits = wanted.limits
+    metrics = telemetry.own_metrics(census, wanted.format)
+    alone = limits.less(0, len(metrics.end))
+    mode = wanted.timestamps or default
+
+    def plan_within(room: ScrapeLimits) -> tuple[Plan, Past, Turn]:
+        turn = (search or Search()).choose(
+            reservation.pending,
+            _within(caps, room),
+            several=wanted.several and mode is Timestamps.EVENT,
+        )
+        planned, past = plan_next(
+            turn.pending,
+            turn.caps,
+            wanted=mode,
+            several=wanted.several,
+            past=reservation.past,
+            now_ms=now_ms,
+            shown=shown,
+            ahead=reservation.ahead,
+            limits=alone,
+        )
+        return turn.complete(planned), past, turn
+
+    own, samples = metrics.within(limits.half())
+    planned, past, turn = plan_within(limits.less(samples, len(own)))
+    if not planned.samples and samples and len(reservation.pending) and limits is not NO_LIMITS:
+        without_own = plan_within(alone)
+        if without_own[0].samples:
+            (planned, past, turn), samples = without_own, 0
+    write = exposition.openmetrics if wanted.format is Format.OPENMETRICS else exposition.text
+    events = write(planned.samples)
+    if not samples:
+        own, _ = metrics.within(limits.less(len(planned.samples), len(events)))
+    return Response(body=events + own, plan=planned, past=past, turn=turn, own_beyond=metrics.beyond(limits))
+
+
+def _within(caps: Caps, limits: ScrapeLimits) -> Caps:
+    """What events may take of a response; at least one sample, so that there is a plan."""
+    return evolve(
+        caps,
+        samples=max(1, caps.samples if limits.samples is None else min(caps.samples, limits.samples)),
+        bytes=max(1, caps.bytes if limits.body is None else min(caps.bytes, limits.body)),
+    )

@@ -1,0 +1,220 @@
+"""The command line of ``oneshot-emit``: what is asked for, and what the exit status says."""
+
+from __future__ import annotations
+
+import getopt
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from oneshotd import __version__
+from oneshotd.emit.answers import EmitError, EmitRefused
+from oneshotd.emit.cli.exec import EXEC_TIMEOUT, Ended, execute, report
+from oneshotd.emit.cli.help import HELP, INTERRUPTED, NOT_RUN, OK, REFUSED, UNAVAILABLE, USAGE
+from oneshotd.emit.encoding import line
+from oneshotd.emit.settings import Settings, SettingsError, duration, settings, target
+from oneshotd.emit.transport import sender
+
+_WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config")
+_SWITCHES = ("exec", "help", "version")
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text says where."""
+
+
+class Asked(NamedTuple):
+    """What the command line says.
+
+    :param options: by name without dashes, those with a value.
+    :param switches: the others.
+    :param command: after ``--``; None without it.
+    """
+
+    options: Mapping[str, str]
+    switches: frozenset[str]
+    labels: Sequence[tuple[str, str]]
+    reads: bool
+    command: Sequence[str] | None
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Do what the words ask for; the exit status."""
+    before = words[: words.index("--")] if "--" in words else words
+    try:
+        asked = parse(words)
+        if "help" in asked.switches:
+            print(HELP, end="")
+            return OK
+        if "version" in asked.switches:
+            print(f"oneshot-emit {__version__}")
+            return OK
+        check(asked)
+    except UsageError as error:
+        complain(f"{error} (oneshot-emit --help shows examples)")
+        return NOT_RUN if "--exec" in before else USAGE
+    try:
+        return _wrap(asked, environ) if "exec" in asked.switches else _send(asked, environ)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """One line on standard error, if there is one; nothing here may fail for the lack of it."""
+    try:
+        if sys.stderr is not None:  # closed by the caller
+            print(f"oneshot-emit: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        # Python would try again at the end, and make 120 of the exit status.
+        sys.stderr = None
+
+
+def parse(words: Sequence[str]) -> Asked:
+    """The words as options, labels and a command.
+
+    :raises UsageError: an unknown option, or a word that is no label.
+    """
+    words = list(words)
+    command = None
+    if "--" in words:
+        cut = words.index("--")
+        words, command = words[:cut], words[cut + 1 :]
+    try:
+        found, others = getopt.gnu_getopt(words, "h", [*(f"{name}=" for name in _WITH_VALUE), *_SWITCHES])
+    except getopt.GetoptError as error:
+        raise UsageError(str(error)) from None
+    options: dict[str, str] = {}
+    switches = set()
+    for dashed, text in found:
+        name = "help" if dashed == "-h" else dashed.removeprefix("--")
+        if name in _SWITCHES:
+            switches.add(name)
+        elif name in options:
+            raise UsageError(f"--{name} is given twice")
+        else:
+            options[name] = text
+    labels = []
+    for word in others:
+        name, equals, text = word.partition("=")
+        if word != "-":
+            if not equals:
+                raise UsageError(f"expected NAME=VALUE, got {word!r}")
+            labels.append((name, text))
+    return Asked(options, frozenset(switches), labels, "-" in others, command)
+
+
+def check(asked: Asked) -> None:
+    """What goes together, and what can be read before anything is done.
+
+    :raises UsageError: says what does not fit.
+    """
+    options, names = asked.options, [name for name, _ in asked.labels]
+    if "http" in options and "udp" in options:
+        raise UsageError("--http and --udp: expected one of them")
+    if "udp" in options and "retry" in options:
+        raise UsageError("--retry needs HTTP: a datagram has no answer")
+    for name in ("retry", "timeout"):
+        _seconds(asked, name)
+    try:
+        if (url := _url(asked)) is not None:
+            target(url)
+    except ValueError as error:
+        raise UsageError(f"--{'udp' if 'udp' in options else 'http'}: {error}") from None
+    if "exec" in asked.switches:
+        if not asked.command:
+            raise UsageError("--exec: expected the command after --")
+        if asked.reads:
+            raise UsageError("--exec leaves standard input to the command, so there can be no -")
+        ours = {"value", "status", "exit_code"}.intersection([*names, *options])
+        if ours:
+            raise UsageError(f"--exec gives value, status and exit_code itself, got {min(ours)}")
+    elif asked.command is not None:
+        raise UsageError("-- COMMAND goes with --exec")
+    if asked.reads:
+        for name in ("value", "id"):
+            if name in options:
+                raise UsageError(f"--{name} is for one event; with - each line brings its own")
+        if "__id__" in names:
+            raise UsageError("__id__ is for one event; with - each line brings its own")
+    elif not names and not options.keys() & {"value"} and "exec" not in asked.switches:
+        raise UsageError("expected labels such as type=deploy, or - to read lines")
+    try:
+        if names or not asked.reads:
+            _line(asked, Ended("ok", 0, 0.0) if asked.command is not None else None)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _line(asked: Asked, ended: Ended | None = None) -> bytes:
+    value, labels = asked.options.get("value"), list(asked.labels)
+    if ended is not None:
+        value = f"{ended.seconds:.3f}"
+        labels += [("status", ended.status), ("exit_code", str(ended.exit_code))]
+    return line(labels, value=value, id=asked.options.get("id"))
+
+
+def _url(asked: Asked) -> str | None:
+    if "udp" in asked.options:
+        return f"udp://{asked.options['udp']}"
+    return asked.options.get("http")
+
+
+def _seconds(asked: Asked, name: str) -> float | None:
+    try:
+        return duration(asked.options[name], zero=name == "retry") if name in asked.options else None
+    except ValueError as error:
+        raise UsageError(f"--{name}: {error}") from None
+
+
+def _settings(asked: Asked, environ: Mapping[str, str], **usual: float) -> Settings:
+    return settings(
+        environ,
+        url=_url(asked),
+        timeout=_seconds(asked, "timeout"),
+        retry=_seconds(asked, "retry"),
+        file=asked.options.get("config"),
+        **usual,
+    )
+
+
+def _send(asked: Asked, environ: Mapping[str, str]) -> int:
+    try:
+        chosen = _settings(asked, environ)
+    except SettingsError as error:
+        complain(str(error))
+        return USAGE
+    if asked.reads:
+        from oneshotd.emit.cli.stream import stream
+
+        return stream(chosen, line(asked.labels) if asked.labels else b"", complain)
+    way = sender(chosen)
+    try:
+        way.event(_line(asked))
+    except EmitError as error:
+        complain(f"{chosen.target}: {error}")
+        return REFUSED if isinstance(error, EmitRefused) else UNAVAILABLE
+    finally:
+        way.close()
+    return OK
+
+
+def _wrap(asked: Asked, environ: Mapping[str, str]) -> int:
+    """Run the command; whatever becomes of the report, the status is the command's."""
+    ended = execute(asked.command or (), environ, complain)
+    try:
+        chosen = _settings(asked, environ, usual_timeout=EXEC_TIMEOUT)
+    except SettingsError as error:
+        complain(f"not reported: {error}")
+        return ended.exit_code
+
+    def send() -> None:
+        way = sender(chosen)
+        try:
+            way.event(_line(asked, ended))
+        except EmitError as error:
+            complain(f"not reported: {chosen.target}: {error}")
+        finally:
+            way.close()
+
+    report(send, chosen.timeout + chosen.retry, complain)
+    return ended.exit_code

@@ -1,0 +1,178 @@
+"""Report an event from a Twisted program, without blocking its reactor.
+
+from oneshotd.emit.deferred import emit
+
+emit(reactor, type="deploy", version="1.2").addErrback(log_it)
+await emit(reactor, {"type": "backup"}, value=37.5, retry=60)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from io import BytesIO
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IPushProducer, IReactorThreads, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    FileBodyProducer,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+
+from oneshotd.emit.answers import EmitUnavailable, Patience, check, check_ok
+from oneshotd.emit.api import configured, pairs
+from oneshotd.emit.bounds import BoundedEndpoints
+from oneshotd.emit.encoding import Label, Value, has_id, line
+from oneshotd.emit.http import MAX_ANSWER_BYTES
+from oneshotd.emit.settings import Settings
+from oneshotd.emit.transport import AGENT, FORM, KEY, UdpSender, new_key
+
+T = TypeVar("T")
+
+_NO_ANSWER = (ConnectError, ConnectionClosed, DNSLookupError)
+_HALF_AN_ANSWER = (RequestTransmissionFailed, ResponseFailed)
+
+
+def emit(
+    reactor: IReactorTime,
+    labels: Mapping[str, Label] | None = None,
+    /,
+    *,
+    value: Value = None,
+    id: str | None = None,
+    url: str | None = None,
+    timeout: float | None = None,
+    retry: float | None = None,
+    **more: Label,
+) -> Deferred[None]:
+    """Send one event; fires when it is on the daemon's disk (over UDP: when it is on its way).
+
+    Arguments and errors are those of `oneshotd.emit.emit`; every error comes through the
+    Deferred. Cancelled, it makes no further attempt.
+
+    :param reactor: with TCP; for ``https://`` with pyOpenSSL, for ``udp://`` with threads.
+    """
+
+    async def sent() -> None:
+        text = line(pairs(labels, more), value=value, id=id)
+        settings = configured(url=url, timeout=timeout, retry=retry)
+        if settings.target.scheme == "udp":
+            # The resolver of host names blocks.
+            threads = cast(IReactorThreads, reactor)
+            await deferToThreadPool(threads, threads.getThreadPool(), _throw, settings, text)
+        else:
+            await _post(reactor, settings, text)
+
+    return Deferred.fromCoroutine(sent())
+
+
+def _throw(settings: Settings, text: bytes) -> None:
+    way = UdpSender(settings)
+    try:
+        way.event(text)
+    finally:
+        way.close()
+
+
+async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
+    headers = {"User-Agent": AGENT, "Content-Type": FORM, "Host": settings.target.address}
+    if settings.retry and not has_id(text):
+        headers[KEY] = new_key()
+    if settings.target.authorization is not None:
+        headers["Authorization"] = settings.target.authorization
+    patience = Patience(settings.retry, reactor.seconds())
+    while True:
+        try:
+            attempt = _attempt(reactor, settings, headers, text)
+            check_ok(await _in_time(attempt, settings.timeout, reactor))
+            return
+        except EmitUnavailable as error:
+            pause = patience.pause(reactor.seconds(), error)
+        await deferLater(reactor, pause)
+
+
+async def _in_time(attempt: Coroutine[Deferred[Any], Any, T], timeout: float, reactor: IReactorTime) -> T:
+    try:
+        return await _cancellable(Deferred.fromCoroutine(attempt)).addTimeout(timeout, reactor)
+    except TookTooLong:
+        raise EmitUnavailable(f"no answer within {timeout:g} s") from None
+
+
+def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
+    """The same; its cancellation is a `CancelledError`.
+
+    An Agent that is cancelled fails with any of four errors, one of which is that there is no such host.
+    """
+
+    def cancel(result: Deferred[T]) -> None:
+        result.errback(CancelledError())
+        attempt.cancel()
+
+    result: Deferred[T] = Deferred(cancel)
+    attempt.addBoth(lambda outcome: None if result.called else result.callback(outcome))
+    return result
+
+
+async def _attempt(
+    reactor: IReactorTime, settings: Settings, headers: Mapping[str, str], text: bytes
+) -> bytes:
+    endpoints = BoundedEndpoints(reactor, settings.timeout, MAX_ANSWER_BYTES)
+    try:
+        response = await Agent.usingEndpointFactory(reactor, endpoints).request(
+            b"POST",
+            f"{settings.target.local_url}/event".encode("ascii"),
+            Headers({name: [value] for name, value in headers.items()}),
+            FileBodyProducer(BytesIO(text)),
+        )
+        reading = _Reading()
+        response.deliverBody(reading)
+        body = await reading.whole
+        failure = None
+    except _HALF_AN_ANSWER as error:
+        failure = f"no answer: {error.reasons[0].getErrorMessage()}"
+    except _NO_ANSWER as error:
+        failure = str(error)
+    if endpoints.exceeded:
+        failure = f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
+    if failure is not None:
+        raise EmitUnavailable(failure)
+    (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
+    return check(response.code, retry_after, body)
+
+
+class _Reading(Protocol):
+    """The body of an answer; cancelled, it hangs up.
+
+    `twisted.web.client.readBody` warns of transports that Twisted itself gives it (twisted#8227).
+    """
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(self._cancel)
+        self._parts: list[bytes] = []
+        self._cancelled = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._cancelled:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)
+
+    def _cancel(self, whole: Deferred[bytes]) -> None:
+        self._cancelled = True
+        cast(IPushProducer, self.transport).stopProducing()

@@ -1,0 +1,206 @@
+"""A small HTTP/1.1 client: POST, one request at a time, over a connection that is kept.
+
+`http.client` takes 20 ms to import, twice what Python itself takes to start; and here the timeout
+covers the whole exchange, however slowly the bytes come.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from oneshotd.emit.answers import EmitUnavailable
+from oneshotd.emit.settings import Target
+
+#: Bytes of an answer in all: interim answers, head, chunks, trailers and body. The daemon's longest
+#: refusal has some 10 KB.
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class _TooLong(Exception):
+    """The server goes on and on."""
+
+
+class Answer(NamedTuple):
+    """:param headers: by name in lower case; of a name given twice the last."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """The way to one daemon; opened when it is needed, and opened again after every failure."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._socket: socket.socket | None = None
+        self._unread = bytearray()
+        self._received = 0
+        self._deadline = 0.0
+
+    def close(self) -> None:
+        """Let go of the connection; the next request opens another."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._unread.clear()
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+        """Send a request and read its answer.
+
+        :param timeout: seconds for everything but the resolution of the host's name.
+        :raises EmitUnavailable: no connection, no answer in time, one without end, or none that can
+            be understood.
+        """
+        self._deadline = time.monotonic() + timeout
+        self._received = 0
+        try:
+            if self._socket is None or self._unread or _has_news(self._socket):
+                self.close()
+                self._socket = self._opened()
+            self._socket.settimeout(self._left())
+            self._socket.sendall(self._head(path, len(body), headers) + body)
+            answer = self._answer()
+            while 100 <= answer.status < 200:  # interim, as 103 (RFC 9110 section 15.2)
+                answer = self._answer()
+        except TimeoutError:
+            self.close()
+            raise EmitUnavailable(f"no answer within {timeout:g} s") from None
+        except OSError as error:
+            self.close()
+            raise EmitUnavailable(error.strerror or str(error)) from None
+        except _TooLong:
+            self.close()
+            raise EmitUnavailable(f"the answer is longer than {MAX_ANSWER_BYTES} bytes") from None
+        except ValueError:
+            self.close()
+            raise EmitUnavailable("the answer is not HTTP") from None
+        except BaseException:
+            self.close()
+            raise
+        return answer
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _opened(self) -> socket.socket:
+        """A connection to the first of the host's addresses that takes one."""
+        host, port = self._target.host, self._target.port
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        failure: OSError = OSError("it has no address")
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+            opening = socket.socket(family, kind, protocol)
+            try:
+                # An address that does not answer leaves time for those after it.
+                opening.settimeout(self._left() / (len(addresses) - tried))
+                opening.connect(address)
+                opening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._secured(opening) if self._target.scheme == "https" else opening
+            except OSError as error:
+                opening.close()
+                failure = error
+        raise failure
+
+    def _secured(self, opening: socket.socket) -> socket.socket:
+        import ssl  # here: most daemons are on the same host, and need none
+
+        opening.settimeout(self._left())
+        return ssl.create_default_context().wrap_socket(opening, server_hostname=self._target.name)
+
+    def _head(self, path: str, length: int, headers: Mapping[str, str]) -> bytes:
+        lines = [
+            f"POST {self._target.path}{path} HTTP/1.1",
+            f"Host: {self._target.address}",
+            f"Content-Length: {length}",
+            *(f"{name}: {text}" for name, text in headers.items()),
+        ]
+        if self._target.authorization is not None:
+            lines.append(f"Authorization: {self._target.authorization}")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def _answer(self) -> Answer:
+        """:raises ValueError: this is not HTTP."""
+        version, _, status = self._line().partition(" ")
+        if not version.startswith("HTTP/1."):
+            raise ValueError(version)
+        headers: dict[str, str] = {}
+        for line in iter(self._line, ""):
+            name, _, text = line.partition(":")
+            headers[name.lower()] = text.strip()
+        code = int(status[:3])
+        if code < 200 or code in (204, 304):
+            return Answer(code, headers, b"")
+        stays = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = self._chunks()
+        elif "content-length" in headers:
+            body = self._bytes(int(headers["content-length"]))
+        else:
+            body, stays = self._rest(), False
+        if not stays:
+            self.close()
+        return Answer(code, headers, body)
+
+    def _line(self) -> str:
+        searched = 0
+        while (end := self._unread.find(b"\n", searched)) < 0:
+            searched = len(self._unread)
+            self._more()
+        line = self._unread[:end]
+        del self._unread[: end + 1]
+        return line.removesuffix(b"\r").decode("latin-1")
+
+    def _bytes(self, count: int) -> bytes:
+        if count < 0:
+            raise ValueError(count)
+        if count > MAX_ANSWER_BYTES:
+            raise _TooLong
+        while len(self._unread) < count:
+            self._more()
+        taken = bytes(self._unread[:count])
+        del self._unread[:count]
+        return taken
+
+    def _chunks(self) -> bytes:
+        """RFC 9112 section 7.1; extensions and trailers are passed over."""
+        chunks = []
+        while size := int(self._line().partition(";")[0], 16):
+            chunks.append(self._bytes(size))
+            self._line()
+        while self._line():
+            pass
+        return b"".join(chunks)
+
+    def _rest(self) -> bytes:
+        try:
+            while True:
+                self._more()
+        except ConnectionResetError:
+            taken = bytes(self._unread)
+            self._unread.clear()
+            return taken
+
+    def _more(self) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(self._left())
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionResetError("the connection was closed before the answer was whole")
+        self._received += len(data)
+        if self._received > MAX_ANSWER_BYTES:
+            raise _TooLong
+        self._unread += data
+
+
+def _has_news(idle: socket.socket) -> bool:
+    """Whether an idle connection has something to say, which can only be its end."""
+    poll = select.poll()
+    poll.register(idle, select.POLLIN)
+    return bool(poll.poll(0))

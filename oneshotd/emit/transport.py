@@ -1,0 +1,198 @@
+"""The two ways out: HTTP, answered and tried again if asked; UDP, without an answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from oneshotd import __version__
+from oneshotd.emit.answers import EmitRefused, EmitUnavailable, Patience, check, check_ok, check_tally
+from oneshotd.emit.encoding import fault, has_id
+from oneshotd.emit.http import Connection
+from oneshotd.emit.settings import Settings
+
+AGENT = f"oneshot-emit/{__version__}"
+FORM = "application/x-www-form-urlencoded"
+LINES = "text/plain; charset=utf-8"
+KEY = "Idempotency-Key"
+
+#: Bytes of a body that the daemon takes.
+MAX_BODY_BYTES = 1024 * 1024
+#: Bytes of a datagram of several lines: what passes everywhere without being fragmented.
+DATAGRAM_BYTES = 1400
+#: Bytes of any datagram: 65535 with the heads of UDP and IPv4 (RFC 768, RFC 791).
+MAX_DATAGRAM_BYTES = 65507
+
+
+def new_key() -> str:
+    """An idempotency key that nobody else has."""
+    import uuid  # here: only retries need one
+
+    return str(uuid.uuid4())
+
+
+class Sender(Protocol):
+    """How events get to the daemon. Its methods raise `EmitError`."""
+
+    def event(self, line: bytes) -> None:
+        """Send one event."""
+
+    def lines(self, lines: Sequence[bytes]) -> int:
+        """Send many, all or none; how many of them the daemon did not know already."""
+
+    def give_up(self) -> None:
+        """Make no second attempt from now on."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+def sender(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> Sender:
+    """The way out that the settings name.
+
+    :param sleep: how to wait between two attempts.
+    """
+    return UdpSender(settings) if settings.target.scheme == "udp" else HttpSender(settings, sleep)
+
+
+class HttpSender:
+    """POST to the daemon. With retries, each request has a key, so that it counts once."""
+
+    def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._connection = Connection(settings.target)
+        self._timeout = settings.timeout
+        self._retry = settings.retry
+        self._sleep = sleep
+
+    def event(self, line: bytes) -> None:
+        """Send one event.
+
+        :raises EmitError: it is not known to be stored.
+        """
+        keyed = bool(self._retry) and not has_id(line)
+        check_ok(self._post("/event", line, FORM, {KEY: new_key()} if keyed else {}))
+
+    def lines(self, lines: Sequence[bytes]) -> int:
+        """Send many events, all or none.
+
+        :return: how many of them the daemon did not know already.
+        :raises EmitError: they are not known to be stored.
+        """
+        headers: dict[str, str] = {}
+        if self._retry:
+            identified = [has_id(line) for line in lines]
+            if any(identified):  # then there can be no key for the whole
+                lines = [
+                    line if has else line + b"&__id__=" + new_key().encode()
+                    for line, has in zip(lines, identified, strict=True)
+                ]
+            else:
+                headers[KEY] = new_key()
+        return check_tally(self._post("/events", b"\n".join(lines), LINES, headers))[0]
+
+    def give_up(self) -> None:
+        """Make no second attempt from now on."""
+        self._retry = 0.0
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _post(self, path: str, body: bytes, media: str, headers: Mapping[str, str]) -> bytes:
+        patience = Patience(self._retry, time.monotonic())
+        if len(body) > MAX_BODY_BYTES:  # the daemon would hang up before it has read all
+            raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
+        headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
+        while True:
+            try:
+                answer = self._connection.post(path, body, headers, self._timeout)
+                return check(answer.status, answer.headers.get("retry-after"), answer.body)
+            except EmitUnavailable as error:
+                self._sleep(patience.pause(time.monotonic(), error))
+
+
+class UdpSender:
+    """Datagrams to the daemon. They have no answer; that nobody listens is seen on this host only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._target = settings.target
+        self._socket: socket.socket | None = None
+
+    def event(self, line: bytes) -> None:
+        """Send one event.
+
+        :raises EmitRefused: it is too long for a datagram, or the daemon would refuse it.
+        :raises EmitUnavailable: it cannot have arrived.
+        """
+        _check_line(line)
+        self._datagram(line)
+
+    def _datagram(self, line: bytes) -> None:
+        try:
+            if self._socket is None:
+                self._socket = self._opened(line)
+            else:
+                self._send(self._socket, line)
+        except OSError as error:
+            self.close()
+            raise EmitUnavailable(error.strerror or str(error)) from None
+
+    def lines(self, lines: Sequence[bytes]) -> int:
+        """Send many events, as many lines as fit into each datagram.
+
+        :raises EmitRefused: one is too long, or the daemon would refuse it; then none was sent.
+        """
+        for line in lines:
+            _check_line(line)
+        gathered: list[bytes] = []
+        for line in lines:
+            if gathered and sum(map(len, gathered)) + len(gathered) + len(line) > DATAGRAM_BYTES:
+                self._datagram(b"\n".join(gathered))
+                gathered.clear()
+            gathered.append(line)
+        if gathered:
+            self._datagram(b"\n".join(gathered))
+        return len(lines)
+
+    def give_up(self) -> None:
+        """There is no second attempt anyway."""
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
+    def _opened(self, line: bytes) -> socket.socket:
+        """A socket to the first of the host's addresses that seems to take the line."""
+        failure: OSError = OSError("it has no address")
+        found = socket.getaddrinfo(self._target.host, self._target.port, type=socket.SOCK_DGRAM)
+        for family, kind, protocol, _, address in found:
+            opened = socket.socket(family, kind, protocol)
+            try:
+                opened.connect(address)
+                self._send(opened, line)
+            except OSError as error:
+                opened.close()
+                failure = error
+            except BaseException:
+                opened.close()
+                raise
+            else:
+                return opened
+        raise failure
+
+    def _send(self, opened: socket.socket, line: bytes) -> None:
+        opened.send(line)
+        # Of a port where nobody listens the kernel knows at once, on this host.
+        if refused := opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(refused, "nobody listens there")
+
+
+def _check_line(line: bytes) -> None:
+    if len(line) > MAX_DATAGRAM_BYTES:
+        raise EmitRefused(f"{len(line)} bytes, and a datagram has {MAX_DATAGRAM_BYTES}", status=413)
+    if (why := fault(line)) is not None:
+        raise EmitRefused(f"not sent, the daemon would refuse it: {why}", status=400)

@@ -1,0 +1,1 @@
+"""Events of all sources on their way into the store."""

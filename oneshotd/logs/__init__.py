@@ -1,0 +1,1 @@
+"""Log level and throttled log lines."""

@@ -1,0 +1,160 @@
+"""Looks over time: which identities send the timeout header, and which get nothing but looks.
+
+Both classes belong to the reactor's thread and are bounded: names come from strangers. `now` is
+always in reactor seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, frozen
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from oneshotd.core.identity import Visit
+from oneshotd.core.look import LookReason
+
+#: A request without the timeout header is a look until none with it has come for so many of the
+#: scraper's own intervals, but for `LAPSE_SECONDS` at least; where the interval is not known (after a
+#: restart, say), for `LAPSE_UNKNOWN` seconds.
+LAPSE_INTERVALS = 5.0
+LAPSE_SECONDS = 60.0
+LAPSE_UNKNOWN = 300.0
+
+#: An identity gets only looks after so many in a row, over so many seconds: a person reads less often.
+REPORTED_LOOKS, REPORTED_SECONDS = 5, 60.0
+
+#: Identities whose looks are counted, and how many of them the metric names at most.
+MAX_NAMES, MAX_REPORTED = 200, 20
+
+#: The client asks for a look itself, or for no body at all: no reason to warn anybody.
+_ON_PURPOSE = (LookReason.HEAD, LookReason.PARAMETER)
+
+
+class TimeoutHabits:
+    """Which identities send X-Prometheus-Scrape-Timeout-Seconds with their scrapes.
+
+    A delivery with the header starts the habit; it lapses with time, and ends with a delivery
+    without the header (which can only happen after it has lapsed).
+    """
+
+    def __init__(self) -> None:
+        #: When the last request with the header came; None: the last delivery was without it.
+        self._last: dict[str, float | None] = {}
+
+    def learn(self, known: set[str], timed: Iterable[str], now: float) -> None:
+        """Take over what the store knows: forget all but the known, add those it calls timed.
+
+        What this process has seen itself is newer, so that it stays.
+        """
+        self._last = {name: last for name, last in self._last.items() if name in known}
+        for name in timed:
+            self._last.setdefault(name, now)
+
+    def came(self, visit: Visit, now: float) -> None:
+        """Note that a scrape has come."""
+        if visit.timed and visit.name in self._last:
+            self._last[visit.name] = now
+
+    def delivered(self, visit: Visit, now: float) -> None:
+        """Note that a delivery has arrived."""
+        self._last[visit.name] = now if visit.timed else None
+
+    def expects_header(self, name: str, interval: float | None, now: float) -> bool:
+        """Whether a request of this identity without the header is somebody else's.
+
+        :param interval: seconds between its scrapes, as a rule; None where it is not known.
+        """
+        last = self._last.get(name)
+        return last is not None and now - last < _patience(interval)
+
+
+def _patience(interval: float | None) -> float:
+    return LAPSE_UNKNOWN if interval is None else max(LAPSE_INTERVALS * interval, LAPSE_SECONDS)
+
+
+@frozen(kw_only=True)
+class OnlyLooks:
+    """An identity that gets only looks.
+
+    :param reason: of its last look.
+    :param looks: how many it has got in a row.
+    :param seconds: from the first to the last of them.
+    """
+
+    name: str
+    reason: LookReason
+    looks: int
+    seconds: float
+
+
+@define
+class _Row:
+    reason: LookReason
+    first: float
+    last: float
+    looks: int = 1
+
+
+class LookHistory:
+    """Counts the looks that each identity has got since its last scrape."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, _Row] = {}  # the longest unseen first
+        self._now = 0.0
+
+    def looked(self, visit: Visit, reason: LookReason, now: float) -> OnlyLooks | None:
+        """Note a look; returns the identity's record with the look by which it becomes one to report."""
+        # Browsers without a name of their own (all say Mozilla) are people, however often they look.
+        if reason in _ON_PURPOSE or (not visit.named and visit.name.endswith(" Mozilla")):
+            return None
+        self.expire(now)
+        row = self._rows.pop(visit.name, None)
+        before = row is not None and _is_reported(row)
+        if row is None:
+            row = _Row(reason=reason, first=now, last=now)
+            if len(self._rows) >= MAX_NAMES:
+                del self._rows[next(iter(self._rows))]
+        else:
+            row.reason, row.last, row.looks = reason, now, row.looks + 1
+        self._rows[visit.name] = row
+        return _record(visit.name, row) if _is_reported(row) and not before else None
+
+    def scraped(self, name: str) -> None:
+        """Note a scrape."""
+        self._rows.pop(name, None)
+
+    def expire(self, now: float) -> None:
+        """Forget identities that have stopped looking: after as many intervals as the header's habit."""
+        self._now = now
+        gone = [name for name, row in self._rows.items() if now - row.last >= _patience(_interval(row))]
+        for name in gone:
+            del self._rows[name]
+
+    def only(self, now: float) -> list[OnlyLooks]:
+        """All identities that get only looks, the last seen first."""
+        self.expire(now)
+        return [_record(name, row) for name, row in reversed(self._rows.items()) if _is_reported(row)]
+
+    def collect(self) -> Metric:
+        """The metric's family, as of the last note or expiry."""
+        family = GaugeMetricFamily(
+            "oneshotd_scraper_only_looks",
+            "Reads of an identity that get only looks and no events, since its last scrape.",
+            labels=["scraper", "reason"],
+        )
+        for only in self.only(self._now)[:MAX_REPORTED]:
+            family.add_metric([only.name, only.reason.value], only.looks)
+        return family
+
+
+def _interval(row: _Row) -> float | None:
+    return None if row.looks < 3 else (row.last - row.first) / (row.looks - 1)
+
+
+def _is_reported(row: _Row) -> bool:
+    return row.looks >= REPORTED_LOOKS and row.last - row.first >= REPORTED_SECONDS
+
+
+def _record(name: str, row: _Row) -> OnlyLooks:
+    return OnlyLooks(name=name, reason=row.reason, looks=row.looks, seconds=row.last - row.first)

@@ -1,0 +1,1 @@
+"""The default store: a SQLite file, worked by one thread."""

@@ -1,0 +1,182 @@
+"""The wall clock was ahead and was corrected: `at` starts again, and what is dated ahead is set right.
+
+One transaction does all of it:
+
+* For each scraper that gets the events' own times: the series of which it has a sample that is ahead of
+  the clock now are noted (`core/sampling/ahead.py`).
+* Events in the log, and owed ones, with an `at` that is ahead get one from the clock on, a millisecond
+  apart within their series. So `at` ascends along the log again, and each series keeps its order.
+* A scraper's floor and latest time are lowered to the clock.
+
+A delivery that is under way carries what was before; `ClockCorrections` sets that right when it ends.
+Which series a scraper was shown is known as far back as the log is held.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from oneshotd.core.events import Event
+from oneshotd.core.sampling.mode import Past
+from oneshotd.store.clock import MAX_CLOCK_AHEAD, Times
+from oneshotd.store.interface import ClockCorrected
+from oneshotd.store.leases import Lease, Leases
+from oneshotd.store.sqlite.scrapers import Scraper, ScraperTable
+from oneshotd.store.sqlite.segments import LogWriter, decoded, redate
+
+
+@frozen(kw_only=True)
+class Correction:
+    """One correction.
+
+    :param at: Unix ms of the clock from which `at` goes on.
+    :param ahead: ms by which it went back.
+    :param up: up-time (ms).
+    :param token: of the last reservation before it.
+    :param ats: seq -> new `at` of events of deliveries that were under way.
+    """
+
+    at: int
+    ahead: int
+    up: int
+    token: int
+    ats: Mapping[int, int]
+
+
+class ClockCorrections:
+    """Corrects a ledger's times, and what was under way meanwhile."""
+
+    _log = Logger()
+
+    def __init__(self, times: Times, scrapers: ScraperTable, leases: Leases, log: LogWriter) -> None:
+        self._times = times
+        self._scrapers = scrapers
+        self._leases = leases
+        self._writer = log
+        self._last: Correction | None = None
+        self._unsaid = False
+
+    def begin(self, connection: sqlite3.Connection, pruned: int, pruned_size: int) -> None:
+        """A transaction begins: let `at` start again where it is too far ahead of the clock."""
+        if not self._times.is_wrong:
+            return
+        ahead = self._times.start_again()
+        now, up = self._times.at(), self._times.up()
+        self._scrapers.mark_ahead(now)
+        self._note_shown(connection, now, up)
+        for scraper in self._scrapers.by_name.values():
+            scraper.past = _lowered(scraper.past, now)
+            self._scrapers.write(scraper)
+        ats = self._redate(connection, pruned, now)
+        connection.execute("UPDATE state SET clock_at = ?", (now,))
+        self._writer.load(connection, pruned, pruned_size, now)
+        under_way = {seq: ats[seq] for seq, _, _ in self._leases.events() if seq in ats}
+        self._last = Correction(at=now, ahead=ahead, up=up, token=self._leases.last, ats=under_way)
+        self._unsaid = True
+
+    def committed(self) -> None:
+        """The transaction is on disk: say what is to be said of it."""
+        if self._unsaid and self._last is not None:
+            self._unsaid = False
+            self._log.warn(
+                "the wall clock was ahead by {seconds:.0f} s and was corrected: the times of events start"
+                " again at the clock; scrapers with timestamps=event get no earlier sample of a series than"
+                " they have",
+                seconds=self._last.ahead / 1000,
+            )
+
+    def recent(self, since: int) -> ClockCorrected | None:
+        """The last correction, unless it was before this up-time (ms)."""
+        last = self._last
+        if last is None or last.up < since:
+            return None
+        return ClockCorrected(at=last.at, seconds=last.ahead / 1000)
+
+    def events(self, token: int, events: Iterable[Event]) -> list[Event]:
+        """Events of a reservation, with their times of now."""
+        last = self._since(token)
+        if last is None:
+            return list(events)
+        return [event._replace(at=last.ats.get(event.seq, event.at)) for event in events]
+
+    def past(self, token: int, past: Past) -> Past:
+        """What a reservation carries as the scraper's past, as it is to be kept."""
+        last = self._since(token)
+        return past if last is None else _lowered(past, last.at)
+
+    def show(self, scraper: Scraper, past: Past) -> Past:
+        """Keep the times to which a delivery has moved samples; gives the past without them."""
+        if not past.moved:
+            return past
+        self._scrapers.show(scraper, past.moved, self._times.up(), ahead=False)
+        return evolve(past, moved={})
+
+    def settled(self, scraper: Scraper, lease: Lease, waiting: set[int]) -> None:
+        """Note what a delivery has shown that was planned before the last correction.
+
+        :param scraper: as it is after the delivery.
+        :param waiting: seqs of its events that did not go out.
+        """
+        last = self._since(lease.token)
+        if last is None or not scraper.past.event_time:
+            return
+        pending = lease.pending
+        times = {
+            series: at
+            for seq, series, at in zip(pending.seqs, pending.series, pending.ats, strict=True)
+            if at > last.at and seq not in waiting and seq <= scraper.cursor
+        }
+        self._scrapers.show(scraper, times, self._times.up(), ahead=True)
+        self._scrapers.mark_ahead(last.at)
+
+    def _since(self, token: int) -> Correction | None:
+        """The correction since this reservation."""
+        return self._last if self._last is not None and token <= self._last.token else None
+
+    def _note_shown(self, connection: sqlite3.Connection, now: int, up: int) -> None:
+        """Note of which series each scraper has a sample that is ahead, by the log behind its cursor."""
+        scrapers = [one for one in self._scrapers.by_name.values() if one.past.event_time]
+        owed = {one.name: {event.seq for event in self._scrapers.owed(one)} for one in scrapers}
+        times: dict[str, dict[str, int]] = {one.name: {} for one in scrapers}
+        for segment in decoded(connection, now) if scrapers else ():
+            events = [event for event in segment.events() if event.at > now]
+            for scraper in scrapers:
+                if not events or scraper.cursor < events[0].seq:
+                    continue
+                mine, waits = times[scraper.name], owed[scraper.name]
+                mine.update(
+                    (event.series, event.at)
+                    for event in events
+                    if event.seq <= scraper.cursor and event.seq not in waits
+                )
+        for scraper in scrapers:
+            self._scrapers.show(scraper, times[scraper.name], up, ahead=True)
+
+    def _redate(self, connection: sqlite3.Connection, pruned: int, now: int) -> Mapping[int, int]:
+        """Set every `at` that is ahead, in the log and in the copies of owed events; seq -> new `at`."""
+        owed = connection.execute("SELECT scraper, seq, at, series FROM owed WHERE at > ?", (now,)).fetchall()
+        copies = [row[1:] for row in owed]
+        # Those that the log has dropped are older than what it holds.
+        gone = {seq: series for seq, at, series in [*copies, *self._leases.events()] if at > now}
+        last: dict[str, int] = {}
+        ats: dict[int, int] = {}
+        for seq in sorted(seq for seq in gone if seq <= pruned):
+            ats[seq] = last[gone[seq]] = last.get(gone[seq], now) + 1
+        ats |= redate(connection, now, last)
+        new = [(ats[seq], scraper, seq) for scraper, seq, _, _ in owed]
+        connection.executemany("UPDATE owed SET at = ? WHERE scraper = ? AND seq = ?", new)
+        return ats
+
+
+def _lowered(past: Past, now: int) -> Past:
+    """What a scraper has been shown, as far as it binds the next response.
+
+    :param now: Unix ms.
+    """
+    if max(past.floor, past.latest) <= now + MAX_CLOCK_AHEAD * 1000:
+        return past
+    return evolve(past, floor=min(past.floor, now), latest=min(past.latest, now))

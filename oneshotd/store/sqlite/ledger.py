@@ -1,0 +1,348 @@
+"""The ledger: what append, reserve, settle and revoke mean, in terms of the SQLite schema.
+
+Everything here runs inside a transaction that `sqlite.py` opens and commits. What the ledger
+keeps in memory (the head of the log, the scrapers) is a copy of what is on disk; after a
+rollback `load` reads it again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from types import MappingProxyType
+
+from oneshotd.core.events import Event, Group, Pending, Plain, labels_of
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.ahead import Ahead
+from oneshotd.core.sampling.mode import Past
+from oneshotd.store.clock import Clock, Times
+from oneshotd.store.interface import (
+    Census,
+    Conflict,
+    Reservation,
+    ScraperStatus,
+    Settled,
+    Stored,
+)
+from oneshotd.store.leases import Leases
+from oneshotd.store.limits import Limits
+from oneshotd.store.planning import keys_of, plan_append
+from oneshotd.store.reading_plan import collect_pending
+from oneshotd.store.sqlite.clock_corrections import ClockCorrections
+from oneshotd.store.sqlite.idempotency import KeyTable
+from oneshotd.store.sqlite.scrapers import Scraper, ScraperTable
+from oneshotd.store.sqlite.segments import LogWriter, accepted_at, read, seq_before
+
+__all__ = ["Ledger", "Limits"]
+
+
+class Ledger:
+    """The rules of the log, the cursors, the keys and the reservations."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.limits = limits
+        self.leases = Leases()
+        self.log = LogWriter()
+        self.scrapers = ScraperTable()
+        self.keys = KeyTable()
+        self.times = Times(clock)
+        self.pruned = 0
+        self.pruned_size = 0
+        self._unseen = 0
+        self._monotonic = clock.monotonic
+        self._now_at = 0
+        self.corrections = ClockCorrections(self.times, self.scrapers, self.leases, self.log)
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read the head of the log and the scrapers from disk."""
+        self.connection = connection
+        self.pruned, self.pruned_size, now_up, clock_at, self._unseen = connection.execute(
+            "SELECT pruned, pruned_size, now_up, clock_at, commits FROM state"
+        ).fetchone()
+        last = connection.execute("SELECT up, clock_at FROM segment ORDER BY first DESC LIMIT 1").fetchone()
+        up, at = last or (0, 0)
+        self.times.resume(max(up, now_up), max(at, clock_at))
+        self.log.load(connection, self.pruned, self.pruned_size, self.times.at())
+        self.scrapers.load(connection)
+        self.keys.load(connection)
+
+    def go_on_after(self, head: int) -> None:
+        """This file took another's place: seqs go on after that one's, reservations are void."""
+        self.connection.execute("UPDATE state SET pruned = ?", (head,))
+        self.leases.clear()
+        self.load(self.connection)
+
+    def begin(self) -> None:
+        """A transaction begins: one time of acceptance holds for all of it."""
+        self.scrapers.begin()
+        self.corrections.begin(self.connection, self.pruned, self.pruned_size)
+        self._now_at = self.times.at()
+
+    def flush(self) -> None:
+        """Write what was appended; before the log is read, and before the commit."""
+        self.log.flush(self.connection, self.times.up(), self._now_at)
+
+    def number(self) -> None:
+        """Count this transaction, which appends nothing, so that the mark changes with it as well."""
+        self._unseen += 1
+        self.connection.execute("UPDATE state SET commits = ?", (self._unseen,))
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Changes with every transaction that writes: it tells afterwards whether one came through."""
+        return self._unseen, self.head
+
+    def monotonic(self) -> float:
+        """Seconds of the clock that leases run by."""
+        return self._monotonic()
+
+    def write_time(self) -> None:
+        """Bring up-time and clock to disk: nothing less than a write shows that one is possible."""
+        self.connection.execute(
+            "UPDATE state SET now_up = ?, clock_at = max(clock_at, ?)", (self.times.up(), self.times.at())
+        )
+
+    def last_words(self) -> None:
+        """What is to be on disk at the end."""
+        self.scrapers.write_seen()
+        self.write_time()
+
+    @property
+    def head(self) -> int:
+        """seq of the newest event."""
+        return self.log.next - 1
+
+    @property
+    def held_events(self) -> int:
+        """Events in the log."""
+        return self.head - self.pruned
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the events' text in the log."""
+        return self.log.total_size - self.pruned_size
+
+    def edge(self, seconds: float) -> int:
+        """The up-time so long ago, ms."""
+        return self.times.up() - int(seconds * 1000)
+
+    # -- the way in
+
+    def append(self, groups: Sequence[Group]) -> list[Stored | Conflict]:
+        """Put groups into the log; see `IStore.append`."""
+        return [self._append(group) for group in groups]
+
+    def _append(self, group: Group) -> Stored | Conflict:
+        if group.key is None and isinstance(group.events, Plain):
+            first = self.log.next
+            self.log.add_all(group.events.series, self._now_at)
+            return Stored(stored=len(group.events), first=first)
+        known = self.keys.find(keys_of(group), self.edge(self.limits.hold))
+        planned = plan_append(group, known, self.log.next)
+        if planned.keys:
+            self.keys.remember(planned.keys, self.times.up())
+        add, now = self.log.add, self._now_at
+        for series, value, _ in planned.events:
+            add(series, value, now)
+        return planned.answer
+
+    # -- the way out
+
+    def reserve(self, visit: Visit, lease: float, limit: int) -> Reservation:
+        """Set events aside for a scraper; see `IStore.reserve`."""
+        self.flush()
+        scraper = self.scrapers.by_name.get(visit.name)
+        if scraper is None:
+            now = self.monotonic()
+            if not self.scrapers.make_room(visit, lambda name: self.leases.of(name, now) is not None):
+                return Reservation(token=None, pending=Pending(), busy="too many")
+            scraper = self._newcomer(visit)
+            self.scrapers.write(scraper)
+        self.scrapers.saw(scraper, self.times.up(), self.times.at())
+        now = self.monotonic()
+        if self.leases.of(visit.name, now) is not None:
+            return Reservation(token=None, pending=Pending(), busy="in flight")
+        scraper.cursor = self._start(scraper)
+        pending = self._pending(scraper, limit)
+        granted = self.leases.grant(
+            visit.name, now + lease, pending, visit.timed, scraper.past, scraper.answered
+        )
+        return self._reservation(granted.token, scraper, pending)
+
+    def look(self, visit: Visit, limit: int) -> Reservation:
+        """Read what `reserve` would give, and leave no trace; see `IStore.look`."""
+        self.flush()
+        scraper = self.scrapers.by_name.get(visit.name) or self._newcomer(visit)
+        return self._reservation(None, scraper, self._pending(scraper, limit))
+
+    def _reservation(self, token: int | None, scraper: Scraper, pending: Pending) -> Reservation:
+        return Reservation(
+            token=token,
+            pending=pending,
+            remaining=self.head - pending.cursor + scraper.owed - len(pending),
+            past=scraper.past,
+            ahead=Ahead(times=scraper.ahead, hold_ms=int(self.limits.hold * 1000)),
+        )
+
+    def _newcomer(self, visit: Visit) -> Scraper:
+        window = self.edge(min(self.limits.newcomers, self.limits.hold))
+        return Scraper(
+            id=self.scrapers.next_id(),
+            name=visit.name,
+            named=visit.named,
+            timed=False,
+            answered=0,
+            cursor=seq_before(self.connection, window, self.pruned, self.head),
+            seen_up=self.times.up(),
+            seen_at=self.times.at(),
+        )
+
+    def _start(self, scraper: Scraper) -> int:
+        """Where its log begins: nobody waited for a visitor, and what was pruned is gone."""
+        return scraper.cursor if scraper.live else max(scraper.cursor, self.pruned)
+
+    def _pending(self, scraper: Scraper, limit: int) -> Pending:
+        cursor = self._start(scraper)
+        return collect_pending(
+            self.scrapers.owed(scraper) if scraper.owed else (),
+            lambda events, size: read(self.connection, cursor, events, size) if cursor < self.head else (),
+            cursor=cursor,
+            owed_total=scraper.owed,
+            max_events=limit,
+            max_bytes=self.limits.read_bytes,
+            max_series=self.limits.read_series,
+        )
+
+    def settle(
+        self,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> Settled:
+        """End a reservation; see `IStore.settle`."""
+        lease = self.leases.get(token)
+        if lease is None:
+            return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
+        if lease.delivered:
+            return Settled.ALREADY
+        if not delivered:
+            self.leases.end(lease)
+            return Settled.SETTLED
+        scraper = self.scrapers.by_name[lease.scraper]
+        missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
+        # Of the lost ones only those that were owed have a copy to drop; the cursor passes the others.
+        owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
+        lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
+        newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
+        newly, gone = self.corrections.events(token, newly), self.corrections.events(token, gone)
+        self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
+        was_live = scraper.live
+        before = scraper.cursor, scraper.timed, scraper.past
+        scraper.cursor = cursor
+        if past is not None:
+            scraper.past = self.corrections.show(scraper, self.corrections.past(token, past))
+        scraper.timed = lease.timed  # a scrape without the header counts once the habit has lapsed
+        scraper.answered += 1
+        changed = before != (scraper.cursor, scraper.timed, scraper.past)
+        if newly or gone or missed or not was_live or changed:
+            # Otherwise the count of answers waits for the next transaction that writes.
+            self.scrapers.unowe(scraper, [event.seq for event in gone])
+            self.scrapers.owe(scraper, newly)
+            self.scrapers.write(scraper)
+        self.corrections.settled(scraper, lease, {*newly_owed, *chain.from_iterable(lost.values())})
+        for reason, events in missed.items():
+            self.scrapers.lose(scraper.name, reason, events, self.times.up())
+        return Settled.SETTLED
+
+    def revoke(self, token: int) -> Settled:
+        """Undo a delivery; see `IStore.revoke`."""
+        lease = self.leases.get(token)
+        if lease is None or not lease.delivered:
+            return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
+        scraper = self.scrapers.by_name[lease.scraper]
+        self.scrapers.unowe(scraper, lease.newly_owed)
+        self.scrapers.owe(scraper, self.corrections.events(token, lease.went_out))
+        scraper.cursor, scraper.past = lease.cursor, self.corrections.past(token, lease.past)
+        scraper.answered = lease.answered  # its own answer may not have been written, and be gone
+        self.scrapers.write(scraper)
+        for reason, events in lease.lost.items():
+            self.scrapers.unlose(scraper.name, reason, events)
+        self.leases.end(lease)
+        return Settled.SETTLED
+
+    def release(self, token: int) -> None:
+        """A delivery is final; see `IStore.release`."""
+        lease = self.leases.get(token)
+        if lease is not None and lease.delivered:
+            self.leases.end(lease)
+
+    # -- looking
+
+    def census(self) -> Census:
+        """Figures of everything; see `IStore.census`."""
+        self.flush()
+        rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
+        lost = {(scraper, reason): events for scraper, reason, events in rows}
+        of_each: dict[str, dict[str, int]] = {}
+        for scraper, reason, events in rows:
+            of_each.setdefault(scraper, {})[reason] = events
+        return Census(
+            events=self.held_events,
+            size=self.held_bytes,
+            head=self.head,
+            lost=lost,
+            scrapers=tuple(
+                self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
+            ),
+            clock=self.corrections.recent(self.edge(self.limits.hold)),
+        )
+
+    def pending_count(self, scraper: Scraper) -> int:
+        """Events that the scraper has to come."""
+        return self.head - self._start(scraper) + scraper.owed
+
+    def _status(self, scraper: Scraper, lost: Mapping[str, int]) -> ScraperStatus:
+        pending = self.pending_count(scraper)
+        return ScraperStatus(
+            name=scraper.name,
+            live=scraper.live,
+            cursor=scraper.cursor,
+            pending=pending,
+            owed=scraper.owed,
+            seen_at=self._seen_at(scraper),
+            answered=scraper.answered,
+            timed=scraper.timed,
+            named=scraper.named,
+            in_flight=self.leases.holds(scraper.name, self.monotonic()),
+            oldest_at=self._oldest_at(scraper) if pending else None,
+            lost=lost,
+        )
+
+    def _seen_at(self, scraper: Scraper) -> int:
+        # By up-time where that can be told: the wall clock may have been set since.
+        if scraper.name in self.scrapers.here:
+            return self.times.ago(scraper.seen_up)
+        return self.times.past(scraper.seen_at)
+
+    def _oldest_at(self, scraper: Scraper) -> int | None:
+        owed = self.scrapers.owed(scraper) if scraper.owed else iter(())
+        first = next(owed, None)
+        if first is not None:
+            return first.at
+        return accepted_at(self.connection, self._start(scraper) + 1)
+
+    def events(self, after: int, where: Mapping[str, str], limit: int) -> list[Event]:
+        """Held events whose labels match; see `IStore.events`."""
+        self.flush()
+        matching = (
+            event
+            for segment in read(self.connection, after)
+            for event in segment.events()
+            if not where or where.items() <= labels_of(event.series).items()
+        )
+        return list(islice(matching, limit))

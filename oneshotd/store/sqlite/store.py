@@ -1,0 +1,165 @@
+"""The default store: the ledger in a SQLite file, worked by one thread (`worker.py`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oneshotd.core.events import Event, Group
+from oneshotd.core.filters import Selection
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.mode import Past
+from oneshotd.errors import StoreUnavailable
+from oneshotd.store.clock import Clock
+from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
+from oneshotd.store.sqlite.backup import aside, copy_pages, put_in_place
+from oneshotd.store.sqlite.connection import Connect, plain_connect
+from oneshotd.store.sqlite.ledger import Ledger, Limits
+from oneshotd.store.sqlite.lookback import recent
+from oneshotd.store.sqlite.retention import prune
+from oneshotd.store.sqlite.worker import Committed, GroupCommit
+
+T = TypeVar("T")
+
+
+@implementer(IStore)
+class SQLiteStore:
+    """See `IStore`; open it with the constructor, end it with `close`.
+
+    :param path: the file; made if it does not exist.
+    :param reactor: answers are given in its thread.
+    :param committed: called in the reactor's thread with the seconds of each commit.
+    :param connect: how a connection is made, for tests that let the disk fail.
+    :raises StoreRefused: the file is not to be had.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        reactor: IReactorFromThreads,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        committed: Callable[[float], object] = lambda seconds: None,
+        connect: Connect = plain_connect,
+    ) -> None:
+        self._committed = committed
+        self._reactor = reactor
+        self._losses: list[Loss] = []
+        self._waiting: dict[Deferred[int], int] = {}
+        self._ledger = Ledger(limits or Limits(), clock or Clock())
+        self._worker = GroupCommit(os.path.abspath(path), reactor, self._ledger, connect, self._told)
+        self._head = self._ledger.head
+
+    def _told(self, committed: Committed) -> None:
+        self._losses += committed.losses
+        if committed.seconds is not None:
+            self._committed(committed.seconds)
+        self._head = max(self._head, committed.head)
+        for waiter in [waiter for waiter, after in self._waiting.items() if after < self._head]:
+            if self._waiting.pop(waiter, None) is not None:  # not cancelled by another's callback
+                waiter.callback(self._head)
+
+    def append(
+        self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
+    ) -> Deferred[list[Stored | Conflict]]:
+        return self._worker.ask(lambda: self._ledger.append(groups), at_once=at_once)
+
+    def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
+        return self._worker.ask(lambda: self._ledger.reserve(visit, lease, limit))
+
+    def look(self, visit: Visit, limit: int) -> Deferred[Reservation]:
+        return self._worker.ask(lambda: self._ledger.look(visit, limit))
+
+    def settle(
+        self,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: Past | None = None,
+        lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> Deferred[Settled]:
+        return self._end(
+            token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost)
+        )
+
+    def revoke(self, token: int) -> Deferred[Settled]:
+        return self._end(token, lambda: self._ledger.revoke(token))
+
+    def _end(self, token: int, work: Callable[[], Settled]) -> Deferred[Settled]:
+        """From here on the lease does not lapse, even if the disk refuses: it is asked again."""
+        settling = self._ledger.leases.settling
+        settling.add(token)
+
+        def ended(result: Settled) -> Settled:
+            settling.discard(token)
+            return result
+
+        def failed(failure: Failure) -> Failure:
+            settling.add(token)  # an earlier question about it may have been answered meanwhile
+            return failure
+
+        return self._worker.ask(work).addCallbacks(ended, failed)
+
+    def release(self, token: int) -> None:
+        self._worker.post(lambda: self._ledger.release(token))
+
+    def census(self) -> Deferred[Census]:
+        return self._worker.ask(self._ledger.census)
+
+    def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
+        return self._worker.ask(lambda: self._ledger.events(after, where, limit))
+
+    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+        return self._worker.ask(lambda: recent(self._ledger, selection, before, limit))
+
+    def changed(self, after: int) -> Deferred[int]:
+        if self._head > after:
+            return succeed(self._head)
+        if self._worker.closed:
+            return fail(StoreUnavailable("the store is closed"))
+        waiter: Deferred[int] = Deferred(self._forget)
+        self._waiting[waiter] = after
+        return waiter
+
+    def _forget(self, waiter: Deferred[int]) -> None:
+        self._waiting.pop(waiter, None)
+
+    def prune(self) -> Deferred[list[Loss]]:
+        return Deferred.fromCoroutine(self._prune())
+
+    async def _prune(self) -> list[Loss]:
+        more = True
+        while more:
+            losses, more = await self._worker.ask(lambda: prune(self._ledger))
+            self._losses += losses
+        found, self._losses = self._losses, []
+        return found
+
+    def check(self) -> Deferred[None]:
+        return self._worker.ask(self._ledger.write_time)
+
+    def backup(self, path: str) -> Deferred[None]:
+        result: Deferred[None] = Deferred()  # cancelled, it leaves the copy to be finished
+        copied = self._worker.ask(
+            lambda: copy_pages(self._ledger.connection, path, self._worker.let_others), lone=True
+        )
+        copied.addCallback(lambda _: aside(self._reactor, lambda: put_in_place(path)))
+        copied.chainDeferred(result)
+        return result
+
+    def close(self) -> Deferred[None]:
+        closed = self._worker.close()
+        for waiter in list(self._waiting):
+            if self._waiting.pop(waiter, None) is not None:
+                waiter.errback(StoreUnavailable("the store is closed"))
+        return closed

@@ -1,0 +1,1 @@
+"""Shortcuts for plain ``POST /event`` requests; optional, same answers as the routes."""

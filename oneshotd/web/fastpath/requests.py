@@ -1,0 +1,337 @@
+"""The short way of an ordinary ``POST /event``. A reader of the rest may skip this file.
+
+It compares, and parses no HTTP: a request line ``POST /event?… HTTP/1.1`` with nothing but
+printable ASCII in it; a block of headers that was found, once, to say nothing of consequence;
+no body. An event that the grammar calls ordinary (`core/parsing/templates.py`). Everything else is handed
+to `twisted.web` unseen and in its order, also a request whose event the store then refuses: it
+is answered there as if this file did not exist. `quick_port.py` is the same for a connection that
+brings one event and ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+
+from oneshotd.core.networks import UNIX, Networks, client_address
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.ingest.pipeline import Taker
+from oneshotd.web import error_responses as problems
+from oneshotd.web.transport.channel import Channel
+from oneshotd.web.transport.request import is_host
+
+_START = b"POST /event?"
+_LINE_END = b" HTTP/1.1\r\n"
+_BLANK = b"\r\n\r\n"
+
+#: Longest request that is looked at; within twisted.web's own bounds for lines and headers.
+MAX_REQUEST = 8192
+
+#: Blocks of headers that are remembered; clients may invent them.
+MAX_BLOCKS = 1024
+
+#: Requests of one connection that go together.
+MAX_TOGETHER = 64
+
+#: Bytes that a connection may send ahead before it is not read any more.
+MAX_AHEAD = 65536
+
+#: To the kernel: more is to come, at once (Linux; tcp(7), MSG_MORE).
+MORE = getattr(socket, "MSG_MORE", 0)
+
+_DONE = Failure(CONNECTION_DONE)
+
+_PRINTABLE = bytes(range(0x21, 0x7F))
+_VALUE = bytes(range(0x20, 0x7F))
+
+#: Headers that change nothing about the answer to a POST of an event.
+_HARMLESS = frozenset(
+    (
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"content-type",
+        b"pragma",
+        b"user-agent",
+    )
+)
+
+
+class Intake(Protocol):
+    """What the shortcut needs of `oneshotd.ingest.pipeline`."""
+
+    def take(self, series: Sequence[str], taker: Taker) -> bool:
+        """Store events of these series and tell the taker; False if there is no room for them now."""
+
+
+class Shortcut:
+    """What all connections of a site share.
+
+    :param emitters: who may send events.
+    :param wall: Unix time in seconds, for the date of an answer; the reactor's time is another.
+    """
+
+    def __init__(
+        self, intake: Intake, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.intake = intake
+        self._wall = wall
+        self._emitters = emitters
+        self._ordinary = Ordinary(rules)
+        self._blocks: dict[bytes, _Block] = {}
+        self._tail = _LINE_END + bytes(MAX_REQUEST)  # of the last request; of none yet, so no other's
+        self._tail_closes = False
+        self._second = -1
+        self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
+
+    def admits(self, peer: object) -> bool:
+        """Whether this peer may emit; nothing in a known block of headers says otherwise."""
+        return self.admits_host(getattr(peer, "host", UNIX))
+
+    def admits_host(self, host: str) -> bool:
+        """As `admits`, of an address as the socket has it, or of "unix"."""
+        if not self._emitters.members:
+            return True
+        return self._emitters.admits(client_address(host) if host != UNIX else host)
+
+    def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
+        """The series of the ordinary requests at the beginning of the data, the length of these
+        requests, and whether the last of them asks for the connection to be closed."""
+        query = self._query(data)
+        series = None if query is None else self._ordinary.series(query)
+        if series is not None:
+            return [series], len(data), self._tail_closes
+        found: list[str] = []
+        at, closes = 0, False
+        while not closes and data.startswith(_START, at) and len(found) < MAX_TOGETHER:
+            end = data.find(_BLANK, at, at + MAX_REQUEST)
+            line = data.find(_LINE_END, at, end + 2)
+            if end < 0 or line < 0:
+                break
+            query = data[at + len(_START) : line]
+            block = data[line + len(_LINE_END) : end + 2]
+            known = self._blocks[block] if block in self._blocks else self._learn(block)
+            if known is _Block.ODD or query.translate(None, _PRINTABLE):
+                break
+            series = self._ordinary.series(query)
+            if series is None:
+                break
+            found.append(series)
+            at = end + len(_BLANK)
+            closes = known is _Block.CLOSE
+            self._tail, self._tail_closes = data[line:at], closes
+        return found, at, closes
+
+    def _query(self, data: bytes) -> bytes | None:
+        """What stands between the beginning and the end of a request where both are as of the one before."""
+        if len(data) > MAX_REQUEST or not (data.endswith(self._tail) and data.startswith(_START)):
+            return None
+        query = data[len(_START) : -len(self._tail)]
+        return None if b" " in query else query
+
+    def recognize_each(self, requests: Sequence[bytes]) -> Sequence[str | None]:
+        """The series of each request that is ordinary, asks for the end, and is all that its connection
+        brings; None for another."""
+        queries = [query for query in map(self._query, requests) if query is not None]
+        if self._tail_closes and len(queries) == len(requests) > 1:
+            alike = self._ordinary.alike(b"\n".join(queries))
+            if alike is not None and len(alike) == len(requests):
+                return alike.series
+        each: list[str | None] = []
+        for data in requests:
+            series, end, closes = self.recognize(data)
+            each.append(series[0] if closes and len(series) == 1 and end == len(data) else None)
+        return each
+
+    def _learn(self, block: bytes) -> _Block:
+        if len(self._blocks) >= MAX_BLOCKS:
+            self._blocks.clear()
+        known = self._blocks[block] = _judge(block)
+        return known
+
+    def answers(self, count: int, closes: bool) -> bytes:
+        """The answers to so many events that are on disk.
+
+        :param closes: the last one says that the connection is closed.
+        """
+        second = int(self._wall())
+        if second != self._second:
+            self._second = second
+            date = datetimeToString(self._second)
+            for block, connection in ((_Block.KEEP, b""), (_Block.CLOSE, b"Connection: close\r\n")):
+                self._answers[block] = _ANSWER % (connection, date, problems.TEXT)
+        if closes:
+            return self._answers[_Block.KEEP] * (count - 1) + self._answers[_Block.CLOSE]
+        return self._answers[_Block.KEEP] * count
+
+
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\n%bServer: oneshotd\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: 3\r\n"
+    b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\nok\n"
+)
+
+
+class _Block(Enum):
+    """What a block of headers says: nothing of consequence, at most to close; or else."""
+
+    KEEP = auto()
+    CLOSE = auto()
+    ODD = auto()
+
+
+def _judge(block: bytes) -> _Block:
+    """Whether headers are known one by one, well-formed, and without consequence here."""
+    hosts = 0
+    closes = False
+    for line in block.removesuffix(b"\r\n").split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" ")
+        if not colon or value.translate(None, _VALUE):
+            return _Block.ODD
+        if name == b"host" and is_host(value):
+            hosts += 1
+        elif name == b"connection" and value.lower() == b"close":
+            closes = True
+        elif not (
+            name in _HARMLESS
+            or (name == b"connection" and value.lower() == b"keep-alive")
+            or (name == b"content-length" and value == b"0")
+        ):
+            return _Block.ODD
+    lowered = block.lower()
+    if hosts != 1 or lowered.count(b"content-length:") > 1 or lowered.count(b"connection:") > 1:
+        return _Block.ODD
+    return _Block.CLOSE if closes else _Block.KEEP
+
+
+class QuickChannel(Channel):
+    """A channel that tries the shortcut first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken = b""  # requests whose events are on their way to the disk
+        self._count = 0  # of these
+        self._closes = False  # the last of these asks for it
+        self._ahead = bytearray()  # what came behind them
+        self._paused = False
+        self._lost = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._shortcut: Shortcut | None = self.site.shortcut
+        if isinstance(self._socket_transport(), ProtocolWrapper):
+            # Of an endpoint such as haproxy:, which learns later who the client is.
+            self._shortcut = None
+        elif self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
+            self._shortcut = None
+        # Past the transport's buffer, which is empty as long as nobody else has written: through
+        # it an answer would cost as much as all the rest.
+        get_handle = None if self.is_tls else getattr(self.transport, "getHandle", None)
+        self._socket: socket.socket | None = None if get_handle is None else get_handle()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._count:
+            self._ahead += data
+            if len(self._ahead) > MAX_AHEAD:
+                self._paused = True
+                self.transport.pauseProducing()
+            return
+        if self._shortcut is not None and self.is_resting:
+            series, end, closes = self._shortcut.recognize(data)
+            if series and self._shortcut.intake.take(series, self):
+                self._count, self._closes = len(series), closes
+                self._taken = data[:end]
+                self._ahead += data[end:]
+                self.handling = True
+                return
+        self._socket = None
+        super().dataReceived(data)
+
+    def begin(self) -> None:
+        """Its socket is the transport's, and so the reactor's thread's."""
+
+    def stored(self, now: float) -> None:
+        """The events are on disk: answer for each."""
+        count = self._settle(now)
+        if self._lost or self._shortcut is None:
+            return
+        answer = self._shortcut.answers(count, self._closes)
+        written = self._send(answer)
+        if written < len(answer):
+            # Too much for the socket, or an error, which the transport will find for itself.
+            self._socket = None
+            self.transport.write(answer[written:])
+        elif self._closes:
+            # All is with the kernel, so there is nothing to wait for: `loseConnection` would come to
+            # this in the next turn of the reactor, at twice the price.
+            self.transport.connectionLost(_DONE)
+            return
+        closes = self._closes
+        if closes:
+            self._ahead.clear()  # nothing is obeyed behind a request to close
+        elif self.timeOut != self.site.idle_timeout:
+            self.setTimeout(self.site.idle_timeout)
+        if self._ahead or self._paused:
+            self._proceed(self.dataReceived, b"")
+        if closes or (self._is_last and not self.handling):
+            self.loseConnection()
+
+    def _send(self, answer: bytes) -> int:
+        """How much of it the kernel took."""
+        if self._socket is None:
+            return 0
+        try:
+            # The end of the connection follows in the same segment.
+            return self._socket.send(answer, MORE if self._closes else 0)
+        except OSError:
+            return 0
+
+    def not_stored(self) -> None:
+        """The store refuses: `twisted.web` is to say so, by asking it again."""
+        taken = self._taken
+        self._settle(self.clock.seconds())
+        if not self._lost:
+            self._socket = None
+            self._proceed(super().dataReceived, taken)
+
+    def _settle(self, now: float) -> int:
+        count, self._count, self._taken = self._count, 0, b""
+        self.handling = False
+        self.since = now
+        return count
+
+    def _proceed(self, receive: Callable[[bytes], object], before: bytes) -> None:
+        """Go on with what came meanwhile."""
+        data, self._ahead = before + bytes(self._ahead), bytearray()
+        if self._paused and self not in self.site.unread:
+            self._paused = False
+            self.transport.resumeProducing()
+        if data:
+            receive(data)
+
+    def timeoutConnection(self) -> None:
+        """Not while the store has the request, as for any other; and not before its time: the
+        clock is not set back for each request."""
+        rest = self.since + self.site.idle_timeout - self.clock.seconds()
+        if self._count:
+            self.setTimeout(self.timeOut)
+        elif self.timeOut == self.site.idle_timeout and rest > 0.001:
+            self.setTimeout(rest)
+        else:
+            super().timeoutConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self._socket = None
+        super().connectionLost(reason)

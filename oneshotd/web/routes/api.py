@@ -1,0 +1,172 @@
+"""The reading doors, ``/api/v1/``: what is held and who reads, as JSON; nothing is taken.
+
+The names of the fields are promised (docs/api.md): what goes in here stays in here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from attrs import field, frozen
+from klein import Klein
+
+from oneshotd.core.filters import METRIC
+from oneshotd.core.parsing.formats import query_pairs
+from oneshotd.core.parsing.grammar import MAX_LABELS, Pair, label_name, one_line_end, quoted
+from oneshotd.errors import Refused
+from oneshotd.query import MAX_PAGE, EventSeen, Reading, ScraperSeen
+from oneshotd.web.error_responses import JSON, answer
+from oneshotd.web.timestamps import moment, rfc3339
+from oneshotd.web.transport.request import OneshotRequest
+
+#: Before a label's name that is also a parameter's: no label's name can begin with it.
+LABEL = "__label__"
+
+#: Events of a page where nothing is said.
+DEFAULT_PAGE = 100
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Question:
+    """Which events are asked for; see `oneshotd.query.Reading.events`."""
+
+    filters: Mapping[str, str] = field(factory=dict)
+    since: int | None = None
+    until: int | None = None
+    limit: int = DEFAULT_PAGE
+    before: int | None = None
+
+
+class Doors(Protocol):
+    """What a Klein application's instance has so that these doors can be in it."""
+
+    @property
+    def reading(self) -> Reading:
+        """Where is looked."""
+
+    def check_reader(self, request: OneshotRequest) -> str:
+        """Refuse whoever may not read here."""
+
+
+def register(app: Klein) -> None:
+    """Put the reading doors into `app`; Klein knows a route by its function's name, so these are new ones."""
+
+    @app.route("/api/v1/events", methods=["GET"])
+    async def held_events(self: Doors, request: OneshotRequest) -> bytes:
+        self.check_reader(request)
+        asked = question(query_pairs(request.query))
+        page = await self.reading.events(
+            asked.filters, since=asked.since, until=asked.until, limit=asked.limit, before=asked.before
+        )
+        return _json(request, {"events": [_event(event) for event in page.events], "next": page.next})
+
+    @app.route("/api/v1/scrapers", methods=["GET"])
+    async def known_scrapers(self: Doors, request: OneshotRequest) -> bytes:
+        self.check_reader(request)
+        for name, _ in query_pairs(request.query):
+            raise Refused(f"{quoted(name)}: this door takes no parameters", reason="query")
+        known = await self.reading.scrapers()
+        return _json(request, {"scrapers": [_scraper(scraper) for scraper in known]})
+
+
+def question(pairs: Iterable[Pair]) -> Question:
+    """What a query asks for.
+
+    ``since``, ``until``, ``limit`` and ``before`` are parameters; everything else is a label that
+    an event must have with this value. ``__name__`` is the metric name; ``__label__limit`` the
+    label ``limit``. Labels may be spelled as they were when the event was sent.
+
+    :raises Refused: a parameter is wrong, no label can have this name, or something is given twice.
+    """
+    filters: dict[str, str] = {}
+    given: dict[str, int] = {}
+    for name, text in pairs:
+        if name in _PARAMETERS:
+            if name in given:
+                raise Refused(f"{name} is given more than once", reason="query")
+            try:
+                given[name] = _PARAMETERS[name](text or "")
+            except ValueError as error:
+                raise Refused(f"{name}: {error}", reason="query") from None
+            continue
+        label = _filter_name(name)
+        if label in filters:
+            raise Refused(f"label {quoted(label)} is given more than once", reason="query")
+        if len(filters) == MAX_LABELS:
+            raise Refused(f"there are more than {MAX_LABELS} labels", reason="limit")
+        filters[label] = one_line_end(text or "")
+    return Question(filters=filters, **given)
+
+
+def _filter_name(name: str) -> str:
+    if name == METRIC:
+        return METRIC
+    label = label_name(name.removeprefix(LABEL))
+    if label == "value":
+        raise Refused("value: events cannot be asked for by their value", reason="query")
+    return label
+
+
+def _limit(text: str) -> int:
+    number = int(text) if _NUMBER.fullmatch(text) else 0
+    if not 1 <= number <= MAX_PAGE:
+        raise ValueError(f"expected a whole number from 1 to {MAX_PAGE}, got {text[:80]!a}")
+    return number
+
+
+def _seq(text: str) -> int:
+    number = int(text) if _NUMBER.fullmatch(text) else 0
+    if number < 1:
+        raise ValueError(f"expected an event's seq, a whole number from 1, got {text[:80]!a}")
+    return number
+
+
+_PARAMETERS = {"since": moment, "until": moment, "limit": _limit, "before": _seq}
+
+
+def _json(request: OneshotRequest, found: Mapping[str, Any]) -> bytes:
+    body = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    return answer(request, body + b"\n", content_type=JSON)
+
+
+def _event(event: EventSeen) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "time": rfc3339(event.at),
+        "metric": event.metric,
+        "labels": dict(event.labels),
+        "value": event.value,
+    }
+
+
+def _scraper(scraper: ScraperSeen) -> dict[str, Any]:
+    oldest = scraper.oldest_pending
+    return {
+        "name": scraper.name,
+        "named": scraper.named,
+        "live": scraper.live,
+        "last_seen_at": scraper.last_seen,
+        "last_seen": rfc3339(scraper.last_seen),
+        "interval_seconds": scraper.interval,
+        "scrapes": scraper.answered,
+        "cursor": scraper.cursor,
+        "pending": scraper.pending,
+        "owed": scraper.owed,
+        "oldest_pending_at": oldest,
+        "oldest_pending": None if oldest is None else rfc3339(oldest),
+        "queueing_series": scraper.queueing,
+        "in_flight": scraper.in_flight,
+        "delivered": scraper.delivered,
+        "returned": scraper.returned,
+        "revoked": scraper.revoked,
+        "uncertain": scraper.uncertain,
+        "lost": dict(scraper.lost),
+    }

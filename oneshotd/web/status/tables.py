@@ -1,0 +1,197 @@
+"""The three tables of the status page.
+
+On a narrow screen the style sheet shows each row as a block, its cells named by ``data-label``;
+a browser then no longer takes it for a table, so the roles are spelled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from twisted.web.template import Tag, tags
+
+from oneshotd.query import EventSeen, ScraperSeen
+from oneshotd.web.status.cache import Status, has
+from oneshotd.web.status.chart import Row, rows, strip, words
+from oneshotd.web.status.hour import MINUTE, MINUTES, Hour, type_of
+from oneshotd.web.status.wording import count, late_after, short, shown
+
+#: Characters of a type, a label's name and a value; labels of an event; scrapers named at an event.
+MAX_TYPE, MAX_NAME, MAX_VALUE, MAX_LABELS, MAX_NAMED = 40, 48, 96, 10, 3
+
+
+def hour_table(tag: Tag, hour: Hour, now: int) -> Tag:
+    """The picture of the last hour: a strip, a sum and a time for each type."""
+    clock = [_clock(hour.start + minute * MINUTE) for minute in range(MINUTES)]
+    shown_rows = rows(hour)
+    highest = max((max(row.counts) for row in shown_rows), default=0)
+    axis = tags.span(
+        [tags.span(_clock(hour.start + quarter * 15 * MINUTE)) for quarter in range(4)], class_="axis"
+    )
+    head = _head(("Type", ""), (axis, ""), ("Events", "number"), ("Latest", ""))
+    body = []
+    for row in shown_rows:
+        newest = max((n for n, events in enumerate(row.counts) if events), default=0)
+        body.append(
+            _row(
+                f"type-{row.kind}" if row.kind is not None else "further-types",
+                tags.th(_kind(row), scope="row", role="rowheader", class_="type"),
+                _cell("", strip(row, hour, highest, words(row, hour, clock)), "strip-cell"),
+                _cell("Events", f"{row.events:,}", "number"),
+                _cell("Latest", clock[newest]),
+            )
+        )
+    return _table(tag, "Events of the last hour by type", head, body, "hour")
+
+
+def scraper_table(tag: Tag, status: Status) -> Tag:
+    """Who reads, and how far."""
+    head = _head(
+        ("Scraper", ""),
+        ("Last seen", ""),
+        ("Every", ""),
+        ("Pending", "number"),
+        ("Oldest pending", ""),
+        ("Delivered", "number"),
+        ("Returned", "number"),
+        ("Lost", "number"),
+    )
+    body = [
+        _row(f"scraper-{scraper.name}", *_scraper(scraper, status.now)) for scraper in status.scrapers or ()
+    ]
+    return _table(tag, "Scrapers and how far each has read; counts are of events", head, body, "scrapers")
+
+
+def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
+    kind = "" if scraper.live else tags.span("visitor", class_="tag", title="Nothing is kept for it")
+    yield tags.th(
+        tags.bdi(shown(scraper.name, 120)), " ", kind, scope="row", role="rowheader", class_="identity"
+    )
+    late = scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
+    yield _cell("Last seen", _ago(scraper.last_seen, now), "warn" if late else "")
+    yield _cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
+    yield _cell("Pending", f"{scraper.pending:,}", "number")
+    yield _cell("Oldest", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now))
+    yield _cell("Delivered", f"{scraper.delivered:,}", "number")
+    returned = f"{scraper.returned + scraper.revoked:,}"
+    if scraper.uncertain:
+        returned += f" ({scraper.uncertain:,} uncertain)"
+    yield _cell("Returned", returned, "number")
+    lost = sum(scraper.lost.values())
+    yield _cell("Lost", f"{lost:,}", "number bad" if lost else "number")
+
+
+def event_table(tag: Tag, status: Status) -> Tag:
+    """The newest events, and which live scrapers have them."""
+    head = _head(("Time", ""), ("Event", ""), ("Value", "number"), ("Who has it", ""))
+    body = [
+        _row(
+            f"event-{event.seq}",
+            _cell("Time", [_time(event.at), " ", _ago(event.at, status.now)], "when"),
+            _cell("Event", _what(event), "what"),
+            _cell(
+                "Value",
+                event.value if event.value is not None else "–",
+                "number" if event.value else "number none",
+            ),
+            _cell("Who has it", _holders(event, status.live), "who"),
+        )
+        for event in status.events or ()
+    ]
+    return _table(tag, "The newest events, and the live scrapers that have them", head, body, "events")
+
+
+def _what(event: EventSeen) -> list[Tag | str]:
+    kind = type_of(event)
+    labels = [(name, value) for name, value in event.labels.items() if name != "type"]
+    parts: list[Tag | str] = [tags.bdi(shown(kind, MAX_TYPE), class_="kind")]
+    for name, value in labels[:MAX_LABELS]:
+        parts += [
+            " ",
+            tags.span(
+                tags.span(shown(name, MAX_NAME), "=", class_="name"),
+                tags.bdi(shown(value, MAX_VALUE)),
+                class_="label",
+            ),
+        ]
+    if len(labels) > MAX_LABELS:
+        parts += [" ", tags.span(f"and {count(len(labels) - MAX_LABELS, 'label')} more", class_="note")]
+    return parts
+
+
+def _holders(event: EventSeen, live: Sequence[ScraperSeen]) -> Tag | str:
+    """Who has it: the number; and by name, who has not."""
+    if not live:
+        return "no live scraper"
+    states = [(scraper.name, has(scraper, event)) for scraper in live]
+    missing = [(name, state) for name, state in states if not state]
+    having = len(states) - len(missing)
+    if not missing:
+        return tags.span(f"all {having}" if having > 1 else live[0].name, class_="has")
+    items = [
+        tags.li(
+            tags.bdi(shown(name, MAX_TYPE)),
+            tags.span(" may wait for it" if state is None else " waits for it", class_="unseen"),
+            class_="maybe" if state is None else "waits",
+        )
+        for name, state in missing[:MAX_NAMED]
+    ]
+    if len(missing) > MAX_NAMED:
+        items.append(tags.li(f"and {len(missing) - MAX_NAMED:,} more", class_="rest"))
+    if having:
+        items.insert(0, tags.li(f"{having:,} of {len(states):,}", class_="has"))
+    return tags.ul(items)
+
+
+def _kind(row: Row) -> Tag | str:
+    if row.kind is None:
+        return count(row.others, "further type")
+    return tags.bdi(shown(row.kind, MAX_TYPE))
+
+
+def _table(tag: Tag, caption: str, head: Tag, body: list[Tag], kind: str) -> Tag:
+    return tag(
+        tags.caption(caption, class_="unseen"),
+        tags.thead(head, role="rowgroup"),
+        tags.tbody(body, role="rowgroup"),
+        role="table",
+        class_=kind,
+    )
+
+
+def _head(*columns: tuple[Tag | str, str]) -> Tag:
+    cells = [tags.th(name, scope="col", role="columnheader", class_=kind) for name, kind in columns]
+    return tags.tr(*cells, role="row")
+
+
+def _row(key: str, *cells: Tag) -> Tag:
+    return tags.tr(*cells, role="row", **{"data-key": shown(key, 160)})
+
+
+def _cell(name: str, content: Tag | str | list[Tag | str], kind: str = "") -> Tag:
+    return tags.td(content, role="cell", class_=kind, **{"data-label": name})
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M")
+
+
+def _every(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 9.95 else short(seconds)
+
+
+def _moment(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(at: int) -> Tag:
+    moment = datetime.fromtimestamp(at / 1000, UTC)
+    return tags.time(
+        moment.strftime("%H:%M:%S"), datetime=_moment(at), title=f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def _ago(at: int, now: int) -> Tag:
+    """How long ago that was; the script counts on."""
+    return tags.time(f"{short((now - at) / 1000)} ago", datetime=_moment(at), class_="ago")

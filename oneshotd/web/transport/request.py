@@ -1,0 +1,298 @@
+"""One HTTP request: how large it may be, whether it can be believed, and what it says.
+
+twisted.web reads a body of any size and parses forms before anybody is asked (twisted#4898).
+`OneshotRequest` overrides the four steps through which a channel feeds a request, all of
+them present and called alike in Twisted 24.11 and 26.10: `gotLength`, `handleContentChunk`,
+`requestReceived` and `process`. Its `requestReceived` does not call the inherited one, so no
+form is parsed whatever the version, and `request.args` stays empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.python.failure import Failure
+from twisted.web import http, server
+
+from oneshotd.core.networks import UNIX, plain_zone
+from oneshotd.core.parsing import formats as wire
+from oneshotd.core.parsing.formats import MAX_BODY_BYTES
+from oneshotd.errors import Refused
+from oneshotd.web import error_responses as problems
+
+#: After a 413 the rest of the body is read and thrown away for so long (seconds, bytes), so
+#: that a client that sends first and reads later gets the answer and no reset (RFC 9112 9.6).
+LINGER = 5.0
+LINGER_LIMIT = 16 * MAX_BODY_BYTES
+
+#: A name or an address; of a link-local one with its zone, as ``%eth0`` or ``%25eth0`` (RFC 6874):
+#: clients should leave the zone out, and many do not.
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~-]{1,64})?\])(?::([0-9]{1,5}))?"
+)
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_TOO_LARGE = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
+
+
+class OneshotRequest(server.Request):
+    """A request whose body is bounded and stays in memory, unparsed.
+
+    :ivar arrived: reactor seconds at which its first byte came; a channel that knows better
+        than "when the request line was whole" sets it.
+    :ivar query: what follows the ``?`` in the request line, as sent.
+    """
+
+    defaultContentType = problems.TEXT
+    arrived: float
+    channel: Any  # its `site` is not in Twisted's types
+    content: Any  # as an instance of BytesIO
+    query: bytes = b""
+    _length = 0
+    _answered_early = False
+    _linger: IDelayedCall | None = None
+
+    def __init__(
+        self,
+        channel: http.HTTPChannel,
+        *args: Any,
+        refused: Callable[[str], object] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        :param refused: told the reason of each refusal that no door gets to see.
+        """
+        super().__init__(channel, *args, **kwargs)
+        self._refused = refused
+        self._clock: IReactorTime = self.channel.site.reactor
+        self.arrived = self._clock.seconds()
+
+    # What the channel calls, in this order.
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are in; `length` in bytes, None for a chunked body."""
+        self.content = BytesIO()
+        if length is not None and length > MAX_BODY_BYTES:
+            # The channel looks for this one right after, to answer "100 Continue".
+            self.requestHeaders.removeHeader(b"Expect")
+            self.refuse_early(_TOO_LARGE)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """More of the body; its encoding is undone."""
+        self._length += len(data)
+        if not self._answered_early and self._length <= MAX_BODY_BYTES:
+            self.content.write(data)
+            self.channel.hold(len(data))
+        elif not self._answered_early:
+            self.refuse_early(_TOO_LARGE)
+        elif self._length > LINGER_LIMIT:
+            problems.abort(self)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is whole."""
+        if self._answered_early:
+            if self._linger is not None:
+                self.channel.loseConnection()
+            return
+        self.content.seek(0)
+        self.method, self.clientproto = command, version
+        # A server has to take the form that proxies are sent, too (RFC 9112 section 3.2.2).
+        absolute = _ABSOLUTE.match(path)
+        self.uri = b"/" + path[absolute.end() :].removeprefix(b"/") if absolute else path
+        if command == b"OPTIONS" and self.uri == b"*":  # the server as a whole (RFC 9110 section 9.3.7)
+            self.uri = b"/"
+        self.path, _, self.query = self.uri.partition(b"?")
+        self.args = {}
+        self.process()
+
+    def process(self) -> None:
+        """Pass the request on to the doors, unless what all of them rely on is not so."""
+        refused = self._malformed()
+        if refused is None:
+            super().process()
+            return
+        self._count(refused)
+        self.write(problems.refuse(self, refused))
+        self.finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone before the answer was out."""
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        super().connectionLost(reason)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """The last resort of twisted.web and Klein; theirs answers in HTML."""
+        body = problems.internal_error(self, reason)
+        if self.startedWriting:
+            problems.abort(self)
+        else:
+            self.write(body)
+            self.finish()
+        return reason
+
+    def getRequestHostname(self) -> bytes:
+        """A constant: Klein binds its routes to a name, and fails on some that clients send."""
+        return b"oneshotd"
+
+    # What it says.
+
+    def header(self, name: bytes) -> str | None:
+        """A header as text, several lines of it joined (RFC 9110 section 5.3); None if absent."""
+        values = self.requestHeaders.getRawHeaders(name)
+        return None if values is None else b", ".join(values).decode("latin-1")
+
+    def body(self) -> bytes:
+        """The body of the request."""
+        self.content.seek(0)
+        data: bytes = self.content.read()
+        return data
+
+    def media_type(self) -> str:
+        """The body's media type in lower case, without parameters; empty if not given.
+
+        :raises Refused: the body is compressed or otherwise encoded (415).
+        """
+        coding = (self.header(b"Content-Encoding") or "identity").strip().lower()
+        if coding != "identity":
+            raise Refused(f"Content-Encoding: expected none, got {coding}", reason="type", status=415)
+        return (self.header(b"Content-Type") or "").partition(";")[0].strip().lower()
+
+    def idempotency_key(self) -> str | None:
+        """The key in the header of that name, if any.
+
+        :raises Refused: malformed, or given more than once.
+        """
+        values = self.requestHeaders.getRawHeaders(b"Idempotency-Key", [])
+        if len(values) > 1:
+            raise Refused("Idempotency-Key is given more than once", reason="key")
+        return wire.idempotency_key(values[0]) if values else None
+
+    def host_text(self) -> str:
+        """``host[:port]`` under which the client knows us, safe to show; a zone is written ``%eth0``."""
+        sent = self.header(b"Host")
+        if sent:
+            address, bracket, port = sent.partition("]")
+            return plain_zone(address) + bracket + port
+        here = self.getHost()  # of this connection, also where the listener has all addresses
+        name = getattr(here, "host", "localhost")
+        return f"{f'[{name}]' if ':' in name else name}:{getattr(here, 'port', 80)}"
+
+    def is_from_another_page(self) -> bool:
+        """Whether a browser sends this for a page that is not ours.
+
+        ``Sec-Fetch-Site`` decides where the browser sends it (no page can forge it), else the
+        host and port of ``Origin``, which is ``null`` for pages that hide where they come from.
+        """
+        site = self.header(b"Sec-Fetch-Site")
+        if site is not None:
+            return site not in ("same-origin", "none")
+        origin = self.header(b"Origin")
+        if origin is None:
+            return False
+        scheme, _, authority = origin.lower().partition("://")
+        port = _DEFAULT_PORT.get(scheme, "")
+        host = (self.header(b"Host") or "").lower()
+        return not authority or authority.removesuffix(port) != host.removesuffix(port)
+
+    # What it may not say.
+
+    def _malformed(self) -> Refused | None:
+        hosts = self.requestHeaders.getRawHeaders(b"Host", [])
+        if len(hosts) > 1 or (not hosts and self.clientproto == b"HTTP/1.1"):  # RFC 9112 section 3.2
+            text = f"Host: expected one, got {len(hosts)}"
+        elif hosts and hosts[0] and not is_host(hosts[0]):
+            text = "Host: expected a name or an address, and perhaps a port"
+        elif self.method != self.method.upper():  # Werkzeug would take `head` for `HEAD`
+            text = "method: expected capital letters"
+        elif not self.path.startswith(b"/"):  # twisted.web would cut its first character off
+            text = "path: expected a / at its start"
+        elif not _is_utf8(unquote_to_bytes(self.path)):
+            text = "path: expected UTF-8"
+        else:
+            return None
+        return Refused(text, reason="syntax")
+
+    def refuse_early(self, refused: Refused) -> None:
+        """Answer at once a request that is not whole, and see that nothing else of this connection is
+        ever obeyed.
+
+        Of a body that is too large the channel decodes the rest, and closes with its end at the latest;
+        behind anything else it parses nothing.
+        """
+        if self._answered_early:  # its body turned out to be malformed, too
+            self.channel.loseConnection()
+            return
+        self._answered_early = True
+        self.content = BytesIO()
+        self.channel.let_go()
+        method, _, rest = self.channel.request_line.partition(b" ")
+        self.uri, _, self.clientproto = rest.rpartition(b" ")
+        self.method = method
+        self._count(refused)
+        body = problems.refuse(self, refused)
+        self.setHeader(b"Connection", b"close")
+        self.channel.writeHeaders(b"HTTP/1.1", b"%d" % self.code, self.code_message, self.responseHeaders)
+        if method != b"HEAD":
+            self.channel.write(body)
+            self.sentLength = len(body)
+        self.channel.site.log(self)
+        transport = self.transport
+        if (
+            ITCPTransport.providedBy(transport)
+            and not ISSLTransport.providedBy(transport)
+            and not (self.channel.peer_finished or self.channel.site.finishing)
+        ):
+            transport.loseWriteConnection()
+            self._linger = self._clock.callLater(LINGER, problems.abort, self)
+        else:  # TLS waits for the other side's close by itself
+            self.channel.loseConnection()
+
+    def _count(self, refused: Refused) -> None:
+        if self._refused is not None:
+            self._refused(refused.reason)
+        peer = getattr(self.getClientAddress(), "host", UNIX)
+        self.channel.site.note_refusal(refused, peer, self.channel.request_line)
+
+
+def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
+    """The parameters of these names in a query; others are ignored, `request.args` is not used.
+
+    :raises Refused: one of them is given more than once, or is not UTF-8.
+    """
+    found: dict[str, str] = {}
+    for pair in query.split(b"&"):
+        raw_name, _, raw_value = pair.partition(b"=")
+        name = _plain(raw_name).decode("latin-1")
+        if name not in known:
+            continue
+        if name in found:
+            raise Refused(f"{name} is given more than once", reason="query")
+        try:
+            found[name] = _plain(raw_value).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused(f"{name}: expected UTF-8", reason="query") from None
+    return found
+
+
+def is_host(value: bytes) -> bool:
+    """Whether this is a Host header as it should be: a name or an address, and perhaps a port."""
+    found = _HOST.fullmatch(value)
+    return found is not None and int(found[1] or 0) <= 65535
+
+
+def _plain(quoted: bytes) -> bytes:
+    return unquote_to_bytes(quoted.replace(b"+", b" "))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

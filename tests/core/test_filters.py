@@ -1,0 +1,67 @@
+"""What somebody asks for is what is found, whatever stands in the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import label_names, labels, metric_names, texts
+
+from oneshotd.core.events import labels_of, metric_of, series_text
+from oneshotd.core.filters import METRIC, Selection
+
+
+def expected(series: str, where: Mapping[str, str]) -> bool:
+    """The same rule, by taking the series apart."""
+    found = labels_of(series)
+    return all(
+        metric_of(series) == value if name == METRIC else found.get(name, "") == value
+        for name, value in where.items()
+    )
+
+
+FEW_NAMES = st.sampled_from(["a", "b", "ab", "type", "subtype"]) | label_names()
+FEW_VALUES = st.sampled_from(["", "x", 'x"', "x\\", '",a="x', ',a="x"', "\n"]) | texts(max_size=4)
+FEW_VALUES |= st.sampled_from([",type=", "type=", ",a=", ',b="x'])
+LABELS = st.dictionaries(FEW_NAMES, FEW_VALUES, max_size=4)
+WHERE = st.dictionaries(FEW_NAMES | st.just(METRIC), FEW_VALUES, max_size=3)
+
+
+@given(st.sampled_from(["m", "x", "mm"]) | metric_names(), LABELS, WHERE)
+def test_a_series_is_found_if_its_labels_say_so(
+    name: str, pairs: dict[str, str], where: dict[str, str]
+) -> None:
+    """A text within a label would be taken for another label."""
+    series = series_text(name, pairs.items())
+    assert Selection(where=where).series_test()(series) is expected(series, where)
+
+
+@given(metric_names(), labels(), st.data())
+def test_a_series_is_found_by_any_part_of_itself(
+    name: str, pairs: dict[str, str], data: st.DataObject
+) -> None:
+    parts = {**pairs, METRIC: name, "absent_label": ""}
+    where = {key: parts[key] for key in data.draw(st.sets(st.sampled_from(sorted(parts))))}
+    if "absent_label" not in pairs:
+        assert Selection(where=where).series_test()(series_text(name, pairs.items()))
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "wanted"),
+    [
+        (None, None, [1, 2, 3, 4]),
+        (2, None, [2, 3, 4]),
+        (None, 3, [1, 2]),
+        (2, 4, [2, 3]),
+        (3, 3, []),
+        (4, 1, []),
+    ],
+)
+def test_spans_of_time_that_follow_each_other_share_nothing(
+    since: int | None, until: int | None, wanted: list[int]
+) -> None:
+    """Who reads hour by hour would have the event on the edge twice, or never."""
+    selection = Selection(since=since, until=until)
+    assert [at for at in range(1, 5) if selection.in_time(at)] == wanted

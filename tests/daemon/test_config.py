@@ -1,0 +1,151 @@
+"""The option table: what each kind of value means, and what is refused."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneshotd.core.networks import Networks
+from oneshotd.daemon import config
+from oneshotd.daemon.config import OPTIONS, Config, StoreAddress, UdpAddress
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (config.duration, "500ms", 0.5),
+        (config.duration, "90s", 90.0),
+        (config.duration, "5m", 300.0),
+        (config.duration, "1h", 3600.0),
+        (config.duration, "1.5h", 5400.0),
+        (config.duration, "1d", 86400.0),
+        (config.size, "4096", 4096),
+        (config.size, "512K", 512 * 1024),
+        (config.size, "64M", 64 * 1024**2),
+        (config.size, "1G", 1024**3),
+        (config.count, "1000000", 1_000_000),
+        (config.port, "0", 0),
+        (config.port, "65535", 65535),
+        (config.endpoint, "08090", "8090"),
+        (config.endpoint, "unix:/run/oneshotd.sock", "unix:/run/oneshotd.sock"),
+        (config.endpoint, "localhost:08090", "localhost:8090"),
+        (UdpAddress.parse, "localhost:53", UdpAddress(host="localhost", port=53)),
+        (UdpAddress.parse, "8090", UdpAddress(host=None, port=8090)),
+        (UdpAddress.parse, "192.0.2.7:53", UdpAddress(host="192.0.2.7", port=53)),
+        (UdpAddress.parse, "[fe80::1%eth0]:53", UdpAddress(host="fe80::1%eth0", port=53)),
+        (UdpAddress.parse, "[fe80::1%25eth0]:53", UdpAddress(host="fe80::1%eth0", port=53)),
+        (OPTIONS["allow-emit"].value, ["unix", "::1"], Networks.parse(["unix", "::1"])),
+        (OPTIONS["allow-scrape"].value, ["unix"], Networks.parse(["unix"])),
+        (OPTIONS["trusted-proxy"].value, ["unix"], Networks.parse(["unix"])),
+        (UdpAddress.parse, "[2001:DB8::7]:53", UdpAddress(host="2001:db8::7", port=53)),
+        (StoreAddress.parse, "sqlite:/var/lib/a:b", StoreAddress(kind="sqlite", path="/var/lib/a:b")),
+        (config.metric_name, "deploys_total", "deploys_total"),
+        (config.level_name, "WARNING", "warn"),
+        (config.level_name, "Debug", "debug"),
+    ],
+)
+def test_values(parse: Callable[[str], Any], text: str, value: object) -> None:
+    """An operator's value would mean something else than the documentation says."""
+    assert parse(text) == value
+
+
+WRONG = [
+    (config.duration, ["", "5", "0s", "5 m", "-5m", "5M", "5m30s", "nan", "inf", "1e9s", "٣s", "5m\n"]),
+    (config.size, ["", "0", "64MB", "64m", "-1", "1.5G", "٣", "1" * 20]),
+    (config.count, ["", "0", "-1", "1.0", "many", "1" * 20]),
+    (config.port, ["", "-1", "65536", "http", "80 "]),
+    (config.endpoint, ["", "http", "65536", "localhost:", "localhost:x"]),
+    (
+        UdpAddress.parse,
+        [
+            *("", "localhost:x", "example.net:53", "192.0.2.7", "192.0.2.7:", "[192.0.2.7]:53"),
+            *("::1:53", "2001:db8::7", "[::1]53"),
+        ],
+    ),
+    (StoreAddress.parse, ["", "sqlite", "sqlite:", "/var/lib/x", "postgresql://x"]),
+    (config.metric_name, ["", "1st", "a-b", "up", "oneshotd_x", "scrape_samples", "ALERTS"]),
+    (config.level_name, ["", "trace", "warn ", "info|debug"]),
+]
+
+
+@pytest.mark.parametrize(("parse", "text"), [(parse, text) for parse, texts in WRONG for text in texts])
+def test_wrong_values_are_refused(parse: Callable[[str], Any], text: str) -> None:
+    """A typing error would become a setting that nobody meant."""
+    with pytest.raises(ValueError, match=r"^expected .*, got ") as raised:
+        parse(text)
+    assert "\n" not in str(raised.value)
+
+
+@given(st.integers(1, 10**9 - 1), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_every_duration_is_finite_and_positive(number: int, unit: str) -> None:
+    """A timer would never fire, or always."""
+    seconds = config.duration(f"{number}{unit}")
+    assert seconds > 0
+    assert math.isfinite(seconds)
+
+
+@given(st.integers(1, 10**9))
+def test_a_unit_is_1024_of_the_one_before(number: int) -> None:
+    """The log would be cut at another size than the operator set."""
+    assert [config.size(f"{number}{unit}") for unit in ("", "K", "M", "G")] == [
+        number * 1024**power for power in range(4)
+    ]
+
+
+def test_defaults() -> None:
+    """What the documentation says of a daemon without any option."""
+    assert Config() == Config(
+        http=("8090",),
+        udp=(UdpAddress(host=None, port=8090),),
+        store=StoreAddress(kind="sqlite", path="oneshotd.sqlite"),
+        hold=3600.0,
+        newcomers=300.0,
+        metric="events_to_metrics",
+        max_events=1_000_000,
+        max_bytes=1024**3,
+        trusted_proxy=Networks(),
+        allow_emit=Networks(),
+        allow_scrape=Networks(),
+        max_connections=1000,
+        max_labels=64,
+        max_label_value=4096,
+        request_timeout=30.0,
+        idle_timeout=600.0,
+        log_level="info",
+        access_log=False,
+    )
+
+
+def test_the_newcomer_window_is_at_most_the_hold() -> None:
+    """A newcomer would be promised events that are gone."""
+    assert evolve(Config(), hold=60.0, newcomers=60.0).newcomers == 60.0
+    with pytest.raises(ValueError, match="newcomers: expected at most the hold, 60 s, got 61 s"):
+        evolve(Config(), hold=60.0, newcomers=61.0)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_explains_itself(name: str) -> None:
+    """`twistd oneshot --help` would leave a person guessing."""
+    option = OPTIONS[name]
+    assert option.help
+    assert (option.unit is None) == isinstance(option.default, bool)
+
+
+def test_a_daemon_that_nobody_could_scrape_is_not_started() -> None:
+    with pytest.raises(ValueError, match="http: expected at least one endpoint, got none"):
+        Config(http=())
+
+
+def test_copies_need_a_place_and_a_door() -> None:
+    """Backups would seem to be configured, and nobody could make one."""
+    both = Config(backup_dir="/copies", backup_socket="/run/backup")
+    assert (both.backup_dir, both.backup_socket) == ("/copies", "/run/backup")
+    assert OPTIONS["backup-dir"].value("") is None
+    with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
+        evolve(both, backup_dir=None)
+    with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
+        evolve(both, backup_socket=None)

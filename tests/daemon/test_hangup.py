@@ -1,0 +1,75 @@
+"""SIGHUP: what logrotate and a closing terminal send does not end the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from oneshotd.daemon.tap import Daemon, Options, Unstartable
+from oneshotd.errors import OneshotError
+
+
+class Turn:
+    """A reactor that keeps what another thread, or a signal, gives it to do."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def callFromThread(self, *call: Any) -> None:
+        self.calls.append(call)
+
+
+class Slow(Service):
+    """Takes its time to stop."""
+
+    def __init__(self) -> None:
+        self.stopped: Deferred[None] = Deferred()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self.stopped
+
+
+def test_sighup_is_ignored_and_logged_until_the_daemon_has_stopped() -> None:
+    """It ended the daemon like `kill -9`."""
+    before = signal.getsignal(signal.SIGHUP)
+    turn, slow = Turn(), Slow()
+    daemon = Daemon(turn, Options())
+    daemon.addService(slow)
+    daemon.startService()
+    os.kill(os.getpid(), signal.SIGHUP)
+    stopping = daemon.stopService()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert len(turn.calls) == 2
+    seen: list[LogEvent] = []
+    observer = implementer(ILogObserver)(lambda event: seen.append(event))
+    globalLogPublisher.addObserver(observer)
+    try:
+        for function, *arguments in turn.calls:
+            function(*arguments)
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert ["SIGHUP ignored" in event["log_format"] for event in seen] == [True, True]
+    slow.stopped.callback(None)
+    assert stopping.called
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_start_that_fails_leaves_the_signal_as_it_was() -> None:
+    class Failing(Service):
+        def startService(self) -> None:
+            raise OneshotError("no")
+
+    before = signal.getsignal(signal.SIGHUP)
+    daemon = Daemon(Turn(), Options())
+    daemon.addService(Failing())
+    with pytest.raises(Unstartable):
+        daemon.startService()
+    assert signal.getsignal(signal.SIGHUP) is before

@@ -1,0 +1,255 @@
+"""Scrapers, receipts, restarts and a failing disk in any order: each event once to each scraper.
+
+The model of a scraper is its sum over time: what was acknowledged and not thrown away.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.delivery_driver import TIMEOUT, Rig, Sums, came, events_in, sums
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.suspects import REFUSED, RESETS
+from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.scrapes import LEASE_MARGIN
+
+NAMES = st.sampled_from(["ann", "bob", "192.0.2.7 curl"])
+LIMITS = st.sampled_from([None, None, 1, 2, 5, 30])
+
+
+class Deliveries(RuleBasedStateMachine):
+    """A daemon and its scrapers."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.rig = Rig(Path(self.folder.name) / "store", Caps(samples=4, bytes=600, owed=3))
+        self.sent: Sums = Counter()
+        self.got: dict[str, Sums] = {"ann": Counter(), "bob": Counter(), "192.0.2.7 curl": Counter()}
+        self.values: dict[str, list[float]] = {name: [] for name in self.got}
+        self.under_way: dict[str, Shipment] = {}  # neither delivered nor returned
+        self.revocable: dict[str, Shipment] = {}
+        self.asked: list[tuple[str, Deferred[Shipment], list[Shipment | Failure]]] = []
+        self.next_value = 1
+        self.refusing: set[str] = set()
+        self.resets: Counter[str] = Counter()  # in a row
+        for name in self.got:
+            self.rig.take(name)
+
+    def teardown(self) -> None:
+        try:
+            self.finish()
+        finally:
+            self.rig.stop()
+            self.folder.cleanup()
+
+    # -- events
+
+    @rule(series=st.lists(st.sampled_from("abcdef"), max_size=12))
+    @precondition(lambda self: not self.rig.disk.full)
+    def append(self, series: list[str]) -> None:
+        if series:
+            self.rig.append(*series)
+            self.sent += Counter(series)
+
+    @rule(count=st.integers(1, 6))
+    @precondition(lambda self: not self.rig.disk.full)
+    def append_values(self, count: int) -> None:
+        for _ in range(count):
+            self.rig.append(("v", str(self.next_value)))
+            self.sent += Counter(v=self.next_value)
+            self.next_value += 1
+
+    # -- scrapes
+
+    @rule(name=NAMES, limit=LIMITS)
+    def ask(self, name: str, limit: int | None) -> None:
+        asked = self.rig.ask(name, limit=limit)
+        self.asked.append((name, asked, came(asked)))
+
+    @rule(name=NAMES, limit=LIMITS, steps=st.integers(0, 3))
+    def scrape(self, name: str, limit: int | None, steps: int) -> None:
+        """The usual course, as far as it gets."""
+        self.ask(name, limit)
+        self.answer(0)
+        for step in (self.acknowledge, self.make_final, self.answer_now)[:steps]:
+            step(name)
+
+    def answer_now(self, name: str) -> None:
+        self.answer(0)
+
+    @rule(wait=st.sampled_from([0, 0.05, 1, TIMEOUT / 2]))
+    def answer(self, wait: float) -> None:
+        """The store answers, or does not in time."""
+        if not self.rig.store.silent:
+            self.rig.quiet()
+        self.rig.clock.advance(wait)
+        self.collect()
+
+    @rule(number=st.integers(0, 5))
+    def hang_up(self, number: int) -> None:
+        self.collect()
+        if self.asked:
+            self.asked.pop(number % len(self.asked))[1].cancel()
+
+    def collect(self) -> None:
+        waiting = []
+        for name, asked, answers in self.asked:
+            if not answers:
+                waiting.append((name, asked, answers))
+                continue
+            [shipment] = answers
+            assert isinstance(shipment, Shipment), shipment
+            if shipment.awaits_receipt:
+                assert name not in self.under_way and name not in self.revocable, "two at a time"
+                self.under_way[name] = shipment
+            else:
+                assert events_in(shipment.body) == []
+        self.asked = waiting
+
+    # -- receipts
+
+    @rule(name=NAMES)
+    def acknowledge(self, name: str) -> None:
+        if shipment := self.under_way.pop(name, None):
+            shipment.delivered()
+            if name in self.refusing and "bad" in sums(shipment.body):
+                shipment.revoked()
+                return
+            self.got[name] += sums(shipment.body)
+            self.values[name] += [s.value for s in events_in(shipment.body) if s.name == "v"]
+            self.revocable[name] = shipment
+
+    @rule(name=NAMES, uncertain=st.booleans())
+    def lose(self, name: str, uncertain: bool) -> None:
+        if shipment := self.under_way.pop(name, None):
+            shipment.returned(uncertain)
+
+    @rule(name=NAMES)
+    def reset(self, name: str) -> None:
+        """Not so often in a row that it looks as if the scraper refused a sample."""
+        if name in self.refusing or self.resets[name] == RESETS - 1:
+            return
+        if shipment := self.revocable.pop(name, None):
+            shipment.revoked()
+            self.resets[name] += 1
+            self.got[name] -= sums(shipment.body)
+            came_in = [s.value for s in events_in(shipment.body) if s.name == "v"]
+            del self.values[name][len(self.values[name]) - len(came_in) :]
+
+    @rule(name=NAMES, events=st.integers(1, 3))
+    @precondition(lambda self: not self.rig.disk.full and not self.rig.store.silent)
+    def refuse(self, name: str, events: int) -> None:
+        """A line that this scraper cannot parse: it resets each response with it."""
+        self.collect()
+        self.rig.append(*["bad"] * events)
+        self.sent += Counter(bad=events)
+        self.refusing.add(name)
+
+    @rule(name=NAMES, steps=st.integers(1, 12))
+    def scrape_on(self, name: str, steps: int) -> None:
+        """Scrapes one after the other, as long as they are answered."""
+        for _ in range(steps):
+            self.scrape(name, None, 3)
+
+    @rule(name=NAMES)
+    def make_final(self, name: str) -> None:
+        if shipment := self.revocable.pop(name, None):
+            shipment.final()
+            self.resets[name] = 0
+
+    # -- trouble
+
+    @rule(full=st.booleans())
+    def fill_disk(self, full: bool) -> None:
+        if not self.rig.store.silent:
+            self.rig.quiet()
+        self.rig.disk.full = full
+
+    @rule(methods=st.sets(st.sampled_from(["reserve", "settle", "revoke", "census"])))
+    def hang(self, methods: set[str]) -> None:
+        self.rig.store.silent |= methods
+
+    @rule()
+    def resume(self) -> None:
+        self.rig.store.resume()
+        self.rig.quiet()
+
+    @rule(seconds=st.sampled_from([1.0, TIMEOUT + LEASE_MARGIN, 1000.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Nobody's receipt is open beyond the deadline; the store may well hang for longer."""
+        self.collect()
+        if seconds > 1:
+            for name in self.got:
+                self.lose(name, True)
+                self.make_final(name)
+        self.rig.time.advance(seconds)
+        if not self.rig.store.silent:
+            self.rig.quiet()
+        self.rig.clock.advance(seconds)
+        self.rig.quiet()
+        self.collect()
+        self.rig.pump.get(self.rig.real.prune().addErrback(lambda _: []))
+
+    @rule()
+    def restart(self) -> None:
+        """In good order: what was said of deliveries is on disk; what was on its way is not."""
+        self.rig.disk.full = False
+        self.resume()
+        self.rig.pass_time(6)
+        self.collect()
+        for _, asked, _ in self.asked:
+            asked.cancel()
+        assert self.rig.delivery.unsettled() == sorted(self.under_way)
+        self.asked, self.under_way, self.revocable = [], {}, {}
+        self.rig.restart()
+
+    # -- the promise
+
+    @invariant()
+    def nothing_comes_twice(self) -> None:
+        for name, got in self.got.items():
+            assert got <= self.sent, f"{name}: {got - self.sent} too much"
+            assert self.values[name] == [*range(1, len(self.values[name]) + 1)], f"{name}: out of order"
+
+    def finish(self) -> None:
+        """In the end everybody has everything, but for what it refused."""
+        self.rig.disk.full = False
+        self.resume()
+        self.rig.pass_time(6)
+        self.collect()
+        for name in self.got:
+            self.lose(name, False)
+            self.make_final(name)
+        self.rig.pass_time(TIMEOUT + LEASE_MARGIN)
+        self.rig.pass_time(60)  # what was lost is logged at most once a minute
+        assert self.rig.delivery.unsettled() == []
+        assert self.rig.delivery.drain().called
+        assert self.rig.clock.getDelayedCalls() == []
+        self.refusing.clear()
+        for name, got in self.got.items():
+            while self.pending(name):
+                got += self.rig.take(name)
+            refused = Counter(bad=self.rig.census().lost.get((name, REFUSED), 0))
+            assert got + refused == self.sent, name
+
+    def pending(self, name: str) -> int:
+        return next((each.pending for each in self.rig.census().scrapers if each.name == name), 0)
+
+
+TestDeliveries = Deliveries.TestCase
+TestDeliveries.settings = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

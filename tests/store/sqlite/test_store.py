@@ -1,0 +1,69 @@
+"""The SQLite store keeps the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store.contract import (
+    TestAppend,
+    TestBackup,
+    TestChanged,
+    TestClock,
+    TestClosed,
+    TestCrowd,
+    TestDelivery,
+    TestHold,
+    TestKeys,
+    TestLeases,
+    TestLogFull,
+    TestLooking,
+    TestLosses,
+    TestRecent,
+    TestRetirement,
+    TestScrapers,
+    TestTimes,
+)
+from support.sqlite_backend import SQLiteBackend
+from support.store_backends import Backend
+from support.thread_pump import Pump
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface.verify import verifyObject
+
+from oneshotd.store.interface import IStore
+
+__all__ = [
+    "TestAppend",
+    "TestBackup",
+    "TestChanged",
+    "TestClock",
+    "TestClosed",
+    "TestCrowd",
+    "TestDelivery",
+    "TestHold",
+    "TestKeys",
+    "TestLeases",
+    "TestLogFull",
+    "TestLooking",
+    "TestLosses",
+    "TestRecent",
+    "TestRetirement",
+    "TestScrapers",
+    "TestTimes",
+]
+
+
+
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    backend = SQLiteBackend(tmp_path)
+    yield backend
+    backend.finish()
+
+
+def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
+    assert verifyObject(IStore, backend.store)
+    assert verifyObject(IReactorFromThreads, Pump())

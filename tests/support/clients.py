@@ -1,0 +1,236 @@
+"""Clients that say what they were answered: an emitter, and a scraper that times its scrapes."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from attrs import frozen
+from support.daemon import BROWSER, Daemon
+
+#: A scraper's `scrape_timeout` here, seconds: half of Prometheus' default.
+SCRAPE_TIMEOUT = 5.0
+
+_OWN = ("oneshotd_", "process_", "#")
+_NUMBERED = re.compile(r'n="(\d+)"')
+
+
+@frozen
+class Answer:
+    """What came back; status 0: nothing did."""
+
+    status: int
+    text: str
+    retry_after: str | None = None
+
+
+def post(
+    daemon: Daemon, query: str, body: bytes = b"", *, path: str = "/event", timeout: float = 15.0
+) -> Answer:
+    """Send what is to be stored.
+
+    :param timeout: seconds without an answer after which the client gives up.
+    """
+    request = urllib.request.Request(
+        f"{daemon.url}{path}?{query}", method="POST", data=body, headers={"Content-Type": "text/plain"}
+    )
+    return _answer(request, timeout)
+
+
+def post_many(daemon: Daemon, numbers: range, padding: int = 0) -> Answer:
+    """Report the events ``n="…"`` in one body, all or none."""
+    pad = "x" * padding
+    lines = (f"type=many&n={number}&pad={pad}" for number in numbers)
+    return post(daemon, "", "\n".join(lines).encode(), path="/events")
+
+
+def readiness(daemon: Daemon) -> Answer:
+    """What ``/readyz`` says."""
+    return _answer(urllib.request.Request(f"{daemon.url}/readyz"), 15.0)
+
+
+def _answer(request: urllib.request.Request, timeout: float) -> Answer:
+    try:
+        with BROWSER.open(request, timeout=timeout) as answer:
+            return Answer(int(answer.status), answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return Answer(refused.code, refused.read().decode(), refused.headers["Retry-After"])
+    except OSError as error:
+        return Answer(0, str(error))
+
+
+class Scraper:
+    """A known scraper: on one connection, by name, with a timeout, as Prometheus does it.
+
+    :ivar numbers: how often each event ``n="…"`` came.
+    :ivar own: the daemon's own metrics in the last response.
+    :ivar samples: of events, in the last response.
+    :ivar worst: longest time from a request to the end of its response, seconds.
+    :ivar scrapes: answered.
+    """
+
+    def __init__(self, daemon: Daemon, name: str = "known") -> None:
+        self.numbers: Counter[int] = Counter()
+        self.events = 0
+        self.own: dict[str, float] = {}
+        self.samples = 0
+        self.worst = 0.0
+        self.scrapes = 0
+        self._port = daemon.port
+        self._path = f"/metrics?scraper={name}"
+        self._line: http.client.HTTPConnection | None = None
+
+    def scrape(self) -> int:
+        """One scrape; how many samples of events there were.
+
+        :raises OSError: nobody is there, or the timeout is over.
+        """
+        began = time.monotonic()
+        body = self._get()
+        self.worst = max(self.worst, time.monotonic() - began)
+        self.scrapes += 1
+        self.samples = 0
+        for line in body.splitlines():
+            series, _, value = line.rpartition(" ")
+            if line.startswith(_OWN):
+                if not line.startswith("#"):
+                    self.own[series] = float(value)
+                continue
+            self.samples += 1
+            self.events += int(float(value))
+            if numbered := _NUMBERED.search(series):
+                self.numbers[int(numbered[1])] += int(float(value))
+        return self.samples
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    @contextmanager
+    def at_work(self, interval: float = 0.2) -> Iterator[Scraper]:
+        """Scrape every so many seconds meanwhile, each within the timeout.
+
+        :raises AssertionError: at the end: a scrape failed, or there was none.
+        """
+        over = threading.Event()
+        failures: list[BaseException] = []
+        before = self.scrapes
+
+        def work() -> None:
+            try:
+                while not over.wait(interval):
+                    self.scrape()
+            except Exception as failure:
+                failures.append(failure)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join(2 * SCRAPE_TIMEOUT)
+        assert not failures, f"a scrape failed after {self.scrapes - before}: {failures[0]!r}"
+        assert not thread.is_alive()
+        assert self.scrapes > before, "nothing was scraped: the test shows nothing"
+
+    def _get(self) -> str:
+        reused = self._line is not None
+        try:
+            return self._ask()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            self.close()
+            if not reused:
+                raise
+            # As Go's client does where a connection dies on which it had asked before.
+            return self._ask()
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self) -> str:
+        if self._line is None:
+            self._line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SCRAPE_TIMEOUT)
+        headers = {"X-Prometheus-Scrape-Timeout-Seconds": f"{SCRAPE_TIMEOUT:g}"}
+        self._line.request("GET", self._path, headers=headers)
+        answer = self._line.getresponse()
+        text = answer.read().decode()
+        assert answer.status == 200, f"{answer.status} {text[:200]}"
+        return text
+
+
+def figures(daemon: Daemon) -> dict[str, float]:
+    """The daemon's own metrics, by series, without being a scraper."""
+    lines = daemon.look().splitlines()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith(("oneshotd_", "process_"))
+    }
+
+
+def memory(daemon: Daemon, name: str) -> float:
+    """MiB of the daemon's: VmRSS (now) or VmHWM (the most so far)."""
+    with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as status:
+        found = re.search(rf"^{name}:\s+(\d+)", status.read(), re.MULTILINE)
+    assert found, name
+    return int(found[1]) / 1024
+
+
+def send(daemon: Daemon, *datagrams: bytes) -> None:
+    """Over UDP, without an answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for datagram in datagrams:
+            sender.sendto(datagram, ("127.0.0.1", daemon.port))
+
+
+@contextmanager
+def emitting(daemon: Daemon, connections: int) -> Iterator[list[int]]:
+    """As many clients meanwhile, each reporting one event ``n="…"`` after another.
+
+    :returns: the numbers of those that were answered 200.
+    :raises AssertionError: at the end: a client got another answer, or none.
+    """
+    over = threading.Event()
+    accepted: list[int] = []
+    failures: list[str] = []
+
+    def work(client: int) -> None:
+        line = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=15)
+        try:
+            for number in range(client * 100_000, (client + 1) * 100_000):
+                if over.is_set():
+                    return
+                line.request("POST", f"/event?type=one&n={number}")
+                with line.getresponse() as answer:
+                    text = answer.read().decode()
+                if answer.status != 200:
+                    failures.append(f"{answer.status} {text}")
+                    return
+                accepted.append(number)
+        except Exception as failure:
+            failures.append(repr(failure))
+        finally:
+            line.close()
+
+    threads = [threading.Thread(target=work, args=(client,), daemon=True) for client in range(connections)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield accepted
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
+    assert not failures, f"{len(failures)} clients failed: {failures[0]}"

@@ -1,0 +1,136 @@
+"""The real daemon as a process of its own, `twistd -n oneshot`, on ports of its own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from support.processes import Process, free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
+
+#: What would change the daemon's options behind a test's back.
+FOREIGN_VARIABLES = (
+    *("LOG_LEVEL", "STATE_DIRECTORY", "JOURNAL_STREAM", "http_proxy", "HTTP_PROXY"),
+    *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+)
+
+#: No proxy, whatever the environment says: everything is on this machine.
+BROWSER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """The environment of a daemon: where the installed package shows no plugin outside the
+    repository (not installed, or installed with ``-e``), the repository comes on the path."""
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        found = subprocess.run(
+            [sys.executable, "-c", "import oneshotd, twisted.plugins.oneshot_plugin"],
+            cwd=elsewhere,
+            env=env,
+            capture_output=True,
+            timeout=60,
+        )
+    if found.returncode != 0:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), env.get("PYTHONPATH")]))
+    return env
+
+
+class Daemon:
+    """One daemon with its folder, port (the same for HTTP and UDP) and store, over restarts.
+
+    As a context manager it starts, and at the end kills what still runs.
+
+    :param folder: working directory; the store and the log are in it.
+    :param options: of ``twistd oneshot``; None for one port on 127.0.0.1 and a store in `folder`.
+    :param port: where `options` make it listen, else a free one is chosen.
+    :param prefix: a command that runs a command elsewhere (``nsenter …``).
+    :param variables: more of its environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: Sequence[str] | None = None,
+        port: int | None = None,
+        prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.prefix = tuple(prefix)
+        if options is None:
+            options = (
+                f"--http=localhost:{self.port}",
+                f"--udp=127.0.0.1:{self.port}",
+                f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
+            )
+        env = {**environment(), **(variables or {})}
+        self.process = Process("oneshotd", (*prefix, *TWISTD, "oneshot", *options), folder, env)
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+
+    def start(self) -> None:
+        """Start it, again on the same port and store, and wait for ``/readyz``."""
+        self.process.start(self.is_ready)
+
+    def stop(self) -> None:
+        """SIGTERM; all it had accepted is on disk afterwards."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self.process.check()
+        self.process.kill()
+
+    def restart(self) -> None:
+        """`stop`, then `start`."""
+        self.stop()
+        self.start()
+
+    def is_ready(self) -> bool:
+        """Whether ``/readyz`` says 200."""
+        if self.prefix:
+            curl = ("curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "5", f"{self.url}/readyz")
+            return subprocess.run((*self.prefix, *curl), capture_output=True, timeout=30).returncode == 0
+        try:
+            with BROWSER.open(f"{self.url}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def get(self, path: str, accept: str = "*/*") -> str:
+        """The body of a GET (its User-Agent makes a scrape one of Python-urllib's).
+
+        :raises urllib.error.HTTPError: any status but 2xx.
+        """
+        request = urllib.request.Request(self.url + path, headers={"Accept": accept})
+        with BROWSER.open(request, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def look(self) -> str:
+        """``/metrics`` as a person sees it: nothing is consumed, no scraper comes into being."""
+        return self.get("/metrics?look")
+
+    def errors(self) -> list[str]:
+        """The lines of its log that a daemon in order never writes."""
+        marks = ("Traceback", "Unhandled", "[critical", "#critical", "#error")
+        return [line for line in self.process.log_text().splitlines() if any(mark in line for mark in marks)]

@@ -1,0 +1,66 @@
+"""The ingest pipeline with a store that commits when a test says so."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.fake_store import Disk, TroubledStore, quiet
+from support.thread_pump import Pump
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from oneshotd.core.events import Event, Group, NewEvent
+from oneshotd.ingest.pipeline import Intake
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.store.interface import Census, Stored
+from oneshotd.store.sqlite.store import SQLiteStore
+
+NOTHING = Census(events=0, size=0, head=0, scrapers=(), lost={})
+
+
+def group(*series: str, key: str | None = None) -> Group:
+    return Group(events=[NewEvent(name) for name in series], key=key)
+
+
+class Rig:
+    """An intake in front of a real store in a file."""
+
+    def __init__(self, path: str) -> None:
+        self.clock, self.pump, self.disk = Clock(), Pump(), Disk()
+        self.real = SQLiteStore(path, self.pump, connect=self.disk.connect)
+        self.store = TroubledStore(self.real)
+        self.telemetry = Telemetry()
+        self.intake = Intake(self.store, self.telemetry, self.clock)
+
+    def submit(self, *series: str, key: str | None = None) -> list[Stored | Failure]:
+        """What is answered is in the list as soon as it is."""
+        return heard(self.intake.submit(group(*series, key=key), "http"))
+
+    def turn(self) -> None:
+        """The reactor turns, and the store does all that it is asked, until nothing is left to do now."""
+        self.clock.advance(0)
+        quiet(self.pump, self.real)
+        if any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.turn()
+
+    def log(self) -> list[Event]:
+        return self.pump.get(self.real.events(0, {}, 10**6))
+
+    def series(self) -> list[str]:
+        return [event.series for event in self.log()]
+
+    def figure(self, name: str, **labels: str) -> float:
+        text = self.telemetry.render(NOTHING)[0].decode()
+        [found] = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ]
+        return float(found)
+
+
+def heard(answer: Deferred[Stored]) -> list[Stored | Failure]:
+    got: list[Stored | Failure] = []
+    answer.addBoth(got.append)
+    return got

@@ -1,0 +1,256 @@
+"""The daemon's way out on real sockets, in this process.
+
+Every delivery's fate is kept in the words of the receipt, so that a test can wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from support.bare_scraper import PATIENCE, Scraper
+from support.fake_connections import ENDS
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import deferLater
+
+from oneshotd.core.events import Group, NewEvent, series_text
+from oneshotd.core.identity import Visit
+from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.daemon.sockets import http_ports
+from oneshotd.delivery.scrapes import Delivery
+from oneshotd.ingest.pipeline import Intake
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.query import Reading
+from oneshotd.store.interface import Reservation
+from oneshotd.store.sqlite.store import SQLiteStore
+from oneshotd.web.app import Doors, Shipment
+from oneshotd.web.fastpath.listener import QuickPort
+from oneshotd.web.fastpath.requests import QuickChannel, Shortcut
+from oneshotd.web.transport.channel import send
+from oneshotd.web.transport.request import OneshotRequest
+from oneshotd.web.transport.site import Site
+
+reactor: Any = _reactor
+
+#: The endpoint string of Twisted's own port, which shows connections that have not sent anything yet.
+TWISTEDS_OWN = "tcp:0:interface=127.0.0.1"
+
+#: Events that make a response larger than any socket buffer (some 5 MB).
+MANY = 20_000
+
+
+class Watched:
+    """A shipment that keeps what is said of it."""
+
+    def __init__(self, shipment: Shipment) -> None:
+        self._shipment = shipment
+        self.body = shipment.body
+        self.content_type = shipment.content_type
+        self.fate: list[str] = []
+
+    @property
+    def awaits_receipt(self) -> bool:
+        return self._shipment.awaits_receipt
+
+    def delivered(self) -> None:
+        self.fate.append("delivered")
+        self._shipment.delivered()
+
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
+        self.fate.append("uncertain" if uncertain else "returned")
+        self._shipment.returned(uncertain, reset)
+
+    def revoked(self, uncertain: bool = False) -> None:
+        self.fate.append("revoked?" if uncertain else "revoked")
+        self._shipment.revoked(uncertain)
+
+    def final(self) -> None:
+        self.fate.append("final")
+        self._shipment.final()
+
+
+class GatedStore(SQLiteStore):
+    """A store whose reservations are told only when the gate is open.
+
+    :ivar gate: fired to open it; None where there is none.
+    :ivar waiting: how many reservations have come to the gate so far.
+    """
+
+    gate: Deferred[None] | None = None
+    waiting = 0
+
+    def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
+        reserved = super().reserve(visit, lease, limit)
+        if self.gate is None:
+            return reserved
+        gate, told = self.gate, Deferred[Reservation]()
+
+        def made(reservation: Reservation) -> None:
+            self.waiting += 1
+            gate.addCallback(lambda _: told.callback(reservation))
+
+        reserved.addCallbacks(made, told.errback)
+        return told
+
+
+class House:
+    """Doors, delivery and store behind one listening port.
+
+    :ivar shipments: the deliveries with events so far.
+    """
+
+    def __init__(self, folder: Path, where: str, **limits: Any) -> None:
+        self.shipments: list[Watched] = []
+        self.accepted = 0
+        self.telemetry = Telemetry()
+        self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
+        self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
+        everyone = Networks.parse(())
+        intake = Intake(self.store, self.telemetry, reactor)
+        rules = Rules(metric="seen", taken=frozenset())
+        self.doors = Doors(
+            intake=intake,
+            delivery=self.delivery,
+            store=self.store,
+            reading=Reading(self.store, self.telemetry, reactor),
+            telemetry=self.telemetry,
+            send=self._send,
+            ready=lambda: None,
+            clock=reactor,
+            rules=rules,
+            trusted_proxies=everyone,
+            allow_emit=everyone,
+            allow_scrape=everyone,
+            now_ms=lambda: 1_700_000_000_000,
+            hold=3600.0,
+            udp_port=None,
+        )
+        self.site = Site(
+            self.doors.resource(),
+            requestFactory=partial(OneshotRequest, refused=self.telemetry.refused),
+            reactor=reactor,
+            **limits,
+        )
+        self.site.protocol = QuickChannel
+        self.site.shortcut = Shortcut(intake, rules, everyone)
+        self._ports = http_ports(reactor, where, self.site, QuickPort)
+        self.port = self._ports[0]
+
+    async def _send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
+        watched = Watched(shipment)
+        if watched.awaits_receipt:
+            self.shipments.append(watched)
+        await send(request, watched, deadline=deadline)
+
+    @property
+    def reserved(self) -> int:
+        """How many reservations have come to the gate."""
+        return self.store.waiting
+
+    @property
+    def fates(self) -> list[list[str]]:
+        """What became of each delivery with events."""
+        return [shipment.fate for shipment in self.shipments]
+
+    @property
+    def last(self) -> list[str]:
+        """What became of the latest one."""
+        return self.fates[-1] if self.fates else []
+
+    async def happen(self, count: int = 1) -> Counter[int]:
+        """Let so many events happen; their numbers, each once."""
+        numbers = range(self.accepted, self.accepted + count)
+        self.accepted += count
+        filler = "x" * 200
+        events = [
+            NewEvent(series_text("seen", [("number", str(number)), ("text", filler)])) for number in numbers
+        ]
+        await self.store.append([Group(events=events)])
+        return Counter(numbers)
+
+    async def shipped(self, count: int = 1) -> None:
+        """Wait until so many deliveries with events are on their way, or were."""
+        await until(lambda: len(self.shipments) >= count, lambda: f"{len(self.shipments)} deliveries")
+
+    async def fate(self, *words: str) -> None:
+        """Wait until this is what became of the latest delivery."""
+        await until(lambda: self.last == list(words), lambda: f"{self.last}, not {list(words)}")
+
+    def scraper(self, **kind: Any) -> Scraper:
+        """A client with a connection of its own."""
+        return Scraper(self.port.getHost(), **kind)
+
+    async def scrape(self, name: str = "one") -> Counter[int]:
+        """All that comes until nothing does any more, on a new connection."""
+        with self.scraper() as scraper:
+            return await everything(scraper, name)
+
+    async def close(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        self.site.abort()
+        await until(lambda: not self.site._channels, lambda: "connections are left")
+        self.delivery.log.flush()
+        await self.store.close()
+
+
+async def everything(scraper: Scraper, name: str = "one") -> Counter[int]:
+    """All that comes in as many scrapes as it takes: what follows a large response that did not
+    arrive comes in portions."""
+    found: Counter[int] = Counter()
+    while True:
+        scraper.ask(name)
+        events = (await scraper.answer()).events
+        if not events:
+            return found
+        found += events
+
+
+async def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
+    """Wait for a condition; `what` says what is the case instead."""
+    end = reactor.seconds() + PATIENCE
+    while not condition():
+        assert reactor.seconds() < end, what()
+        await deferLater(reactor, 0.002)
+
+
+def open_descriptors() -> list[str]:
+    """The sockets of this process, by their names in the kernel."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            continue
+        if name.startswith("socket:"):
+            found.append(name)
+    return sorted(found)
+
+
+def timers() -> Sequence[str]:
+    """The calls that wait in the reactor."""
+    return sorted(str(call.func) for call in reactor.getDelayedCalls())
+
+
+@asynccontextmanager
+async def open_house(folder: Path, where: str = "localhost:0", **limits: Any) -> AsyncIterator[House]:
+    """A house for one test; it must leave no timer and no socket behind, and each delivery one end."""
+    before = timers(), open_descriptors()
+    house = House(folder, where, **limits)
+    try:
+        yield house
+        await until(
+            lambda: all(fate and fate != ["delivered"] for fate in house.fates), lambda: str(house.fates)
+        )
+    finally:
+        await house.close()
+    assert all(fate in ENDS for fate in house.fates)
+    await until(lambda: (timers(), open_descriptors()) == before, lambda: f"{timers()} {open_descriptors()}")

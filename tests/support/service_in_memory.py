@@ -1,0 +1,118 @@
+"""The daemon's service on a reactor in memory, with real sockets."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_store import Disk, TroubledStore, quiet
+from support.thread_pump import Pump
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
+
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.daemon import service as module
+from oneshotd.daemon.config import Config, StoreAddress, UdpAddress
+from oneshotd.daemon.service import OneshotService
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.store.sqlite.store import SQLiteStore
+
+
+class Reactor(Clock, Pump):
+    """A clock, a queue of calls from the store's thread, and sockets that nobody reads."""
+
+    def __init__(self) -> None:
+        Clock.__init__(self)
+        Pump.__init__(self)
+
+    def addReader(self, reader: object) -> None: ...
+
+    def removeReader(self, reader: object) -> None: ...
+
+
+class Port:
+    """An HTTP port to which nobody connects."""
+
+    def __init__(self, closed: list[str]) -> None:
+        self._closed = closed
+
+    def getHost(self) -> str:
+        return "somewhere"
+
+    def stopListening(self) -> Deferred[None]:
+        self._closed.append("port")
+        return succeed(None)
+
+
+class House:
+    """A daemon whose store and ports are in our hands."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+        self.reactor, self.disk = Reactor(), Disk()
+        self.closed: list[str] = []
+        self.store: TroubledStore
+        self.real: SQLiteStore
+        monkeypatch.setattr(module, "http_ports", lambda *_: [Port(self.closed)])
+        monkeypatch.setattr(module, "open_store", self._open)
+        self.config = Config(
+            store=StoreAddress(kind="sqlite", path=str(folder / "store")),
+            udp=(UdpAddress(host="127.0.0.1", port=0),),
+            **options,
+        )
+        self.service = OneshotService(self.reactor, self.config)
+
+    def _open(self, kind: str, path: str, reactor: Reactor, **options: Any) -> TroubledStore:
+        assert kind == "sqlite"
+        self.real = SQLiteStore(path, reactor, connect=self.disk.connect, **options)
+        self.store = TroubledStore(self.real)
+        return self.store
+
+    def start(self) -> None:
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def quiet(self) -> None:
+        quiet(self.reactor, self.real)
+
+    def pass_time(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+        self.quiet()
+
+    @property
+    def trouble(self) -> str | None:
+        """What /readyz says."""
+        return self.service._trouble
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self.service._telemetry
+
+    def send_datagrams(self, *lines: bytes) -> None:
+        """To the socket's buffer; nobody has read them."""
+        address = self.service._udp_sockets[0].getsockname()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for line in lines:
+                sender.sendto(line, address)
+
+    def submit(self, series: str) -> None:
+        """An event comes in over HTTP."""
+        self.service._intake.submit(Group(events=[NewEvent(series)]), "http").addErrback(lambda _: None)
+
+    def stop(self) -> Deferred[None]:
+        """SIGTERM; fires when the daemon has ended."""
+        return self.service.stopService()
+
+    def stored(self) -> list[str]:
+        """What the next daemon finds."""
+        with sqlite3.connect(self.config.store.path) as connection:
+            rows = connection.execute("SELECT series FROM segment ORDER BY first").fetchall()
+        connection.close()
+        return "\n".join(series for (series,) in rows).split("\n")
+
+
+def lines(events: list[LogEvent], *levels: str) -> list[str]:
+    return [formatEvent(event) for event in events if event["log_level"].name in levels]

@@ -1,0 +1,324 @@
+"""A daemon with nothing behind its HTTP doors: what comes in is kept, what goes out is set.
+
+Requests go as bytes through Twisted's own channel and parser, answers are read back by the
+standard library's client, so neither side of a test shares code with the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPMessage, HTTPResponse
+from io import BytesIO
+from typing import Any, cast
+
+from attrs import Factory, define, field, frozen
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oneshotd.core.events import Group
+from oneshotd.core.identity import Visit
+from oneshotd.core.look import LookReason
+from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.scrape_request import Wanted
+from oneshotd.errors import REASONS
+from oneshotd.query import EventsPage, ScraperSeen, Survey
+from oneshotd.store.interface import Census, ScraperStatus, Stored
+from oneshotd.web.app import Doors, Shipment, Shown
+from oneshotd.web.status.assets import FOR_EVER
+from oneshotd.web.transport.request import OneshotRequest
+from oneshotd.web.transport.site import Site
+
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+BODY = b'events_to_metrics{type="deploy"} 1\n'
+
+
+@frozen
+class Answer:
+    """One answer as a client reads it."""
+
+    status: int
+    phrase: str
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8")
+
+
+@define
+class FakeShipment:
+    """What becomes of it is the receipt's affair, which is not in this house."""
+
+    body: bytes = BODY
+    content_type: str = EXPOSITION
+    awaits_receipt: bool = True
+
+    def delivered(self) -> None:
+        raise NotImplementedError
+
+    def returned(self, uncertain: bool, reset: bool = False) -> None:
+        raise NotImplementedError
+
+    def revoked(self, uncertain: bool = False) -> None:
+        raise NotImplementedError
+
+    def final(self) -> None:
+        raise NotImplementedError
+
+
+@define
+class FakeIntake:
+    """Keeps what is submitted; answers with `outcome`, or as `waiting` is fired."""
+
+    groups: list[tuple[Group, str]] = field(factory=list)
+    outcome: Stored | Exception | None = None
+    waiting: Deferred[Stored] | None = None
+    waited: float = 0.0
+
+    def waits(self) -> float:
+        return self.waited
+
+    def submit(self, group: Group, door: str) -> Deferred[Stored]:
+        assert len(group.events) > 0
+        self.groups.append((group, door))
+        if self.waiting is not None:
+            return self.waiting
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        return succeed(self.outcome or Stored(stored=len(group.events)))
+
+
+@define
+class FakeDelivery:
+    """Keeps what was asked: (look or scrape, visit, limit, timeout)."""
+
+    asked: list[tuple[str, Visit, int | None, float | None]] = field(factory=list)
+    timed: set[str] = field(factory=set)
+    fault: Exception | None = None
+
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+        self.asked.append(("scrape", visit, wanted.limits.samples, timeout))
+        if self.fault is not None:
+            raise self.fault
+        return FakeShipment()
+
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
+        self.asked.append(("look", visit, wanted.limits.samples, None))
+        return FakeShipment()
+
+    def timed_before(self, name: str) -> bool:
+        return name in self.timed
+
+
+@define
+class FakeStore:
+    """Answers a check and a census at once, or never, or with a fault."""
+
+    fault: Exception | None = None
+    silent: bool = False
+    scrapers: tuple[ScraperStatus, ...] = ()
+    checks: int = 0
+
+    def check(self) -> Deferred[None]:
+        self.checks += 1
+        return self._answer(None)
+
+    def census(self) -> Deferred[Census]:
+        return self._answer(Census(events=1234, size=98765, head=2000, scrapers=self.scrapers, lost={}))
+
+    def _answer(self, result: Any) -> Deferred[Any]:
+        if self.silent:
+            return Deferred()
+        return succeed(result) if self.fault is None else fail(self.fault)
+
+
+@define
+class FakeReading:
+    """Keeps what was asked; gives the page and the scrapers that are set, or a fault."""
+
+    asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
+    page: EventsPage = field(factory=lambda: EventsPage(events=(), next=None))
+    known: list[ScraperSeen] = field(factory=list)
+    lost: dict[str, dict[str, int]] = field(factory=dict)
+    fault: Exception | None = None
+
+    async def events(
+        self,
+        filters: Mapping[str, str],
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> EventsPage:
+        self.asked.append((dict(filters), since, until, limit, before))
+        if self.fault is not None:
+            raise self.fault
+        return self.page
+
+    async def scrapers(self) -> list[ScraperSeen]:
+        if self.fault is not None:
+            raise self.fault
+        return self.known
+
+    async def survey(self) -> Survey:
+        return Survey(scrapers=await self.scrapers(), lost=self.lost)
+
+
+@define
+class FakeTelemetry:
+    refusals: dict[str, int] = field(factory=dict)
+
+    def refused(self, reason: str, n: int = 1) -> None:
+        assert reason in REASONS
+        self.refusals[reason] = self.refusals.get(reason, 0) + n
+
+
+@define(eq=False, slots=False)
+class House:
+    """The doors and everything behind them."""
+
+    allow_emit: Iterable[str] = ()
+    allow_scrape: Iterable[str] = ()
+    trusted: Iterable[str] = ()
+    peer: IAddress = Factory(lambda: IPv4Address("TCP", "192.0.2.7", 40000))
+    unready: str | None = None
+    clock: Clock = Factory(Clock)
+    intake: FakeIntake = Factory(FakeIntake)
+    delivery: FakeDelivery = Factory(FakeDelivery)
+    store: FakeStore = Factory(FakeStore)
+    reading: FakeReading = Factory(FakeReading)
+    telemetry: FakeTelemetry = Factory(FakeTelemetry)
+    sent: list[tuple[Shipment, float]] = Factory(list)
+    send_fault: Exception | None = None
+    now: int = 1_700_000_000_000
+    udp_port: int | None = 8091
+    requests: list[OneshotRequest] = Factory(list)
+
+    def site(self, reactor: Any = None) -> Site:
+        clock = reactor or self.clock
+        doors = Doors(
+            intake=self.intake,
+            delivery=self.delivery,
+            store=self.store,
+            reading=cast(Any, self.reading),
+            telemetry=self.telemetry,
+            send=self.send,
+            ready=lambda: self.unready,
+            clock=cast(IReactorTime, clock),
+            rules=Rules(),
+            trusted_proxies=Networks.parse(self.trusted),
+            allow_emit=Networks.parse(self.allow_emit),
+            allow_scrape=Networks.parse(self.allow_scrape),
+            now_ms=lambda: self.now,
+            hold=3600.0,
+            udp_port=self.udp_port,
+        )
+        return Site(doors.resource(), requestFactory=self.make_request, reactor=clock)
+
+    def make_request(self, *args: Any) -> OneshotRequest:
+        made = OneshotRequest(*args, refused=self.telemetry.refused)
+        self.requests.append(made)
+        return made
+
+    async def send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
+        self.sent.append((shipment, deadline))
+        request.write(shipment.body[:5])
+        if self.send_fault is not None:
+            raise self.send_fault
+        request.write(shipment.body[5:])
+
+    def connect(self, site: Site | None = None) -> Connection:
+        return Connection(site or self.site(), self.peer)
+
+    def ask(self, *lines: str, body: bytes = b"") -> Answer:
+        """The answer to one request of these lines; Host and Content-Length are added."""
+        return self.connect().ask(*lines, body=body)
+
+
+class Connection:
+    """A client's end of a connection to the doors."""
+
+    def __init__(self, site: Site, peer: IAddress) -> None:
+        self.transport = StringTransport(peerAddress=peer)
+        self.protocol = cast(Any, site.buildProtocol(peer))
+        self.protocol.makeConnection(self.transport)
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.disconnecting or self.transport.disconnected
+
+    def ask(self, *lines: str, body: bytes = b"") -> Answer:
+        sent = request(*lines, body=body)
+        self.protocol.dataReceived(sent)
+        (answer,) = self.answers(sent.split(b" ", 1)[0].decode())
+        return answer
+
+    def answers(self, *methods: str) -> list[Answer]:
+        """What has come back since the last time; `methods` are those of the requests."""
+        file = _Open(self.transport.value())
+        self.transport.clear()
+        read = []
+        for method in methods:
+            response = HTTPResponse(cast(Any, file), method=method)
+            response.begin()
+            read.append(Answer(response.status, response.reason, response.headers, response.read()))
+        assert file.read() == b"", "there is more than was asked for"
+        for answer in read:
+            assert answer.headers["Server"] == "oneshotd"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] in ("no-store", FOR_EVER.decode())
+            assert "charset=utf-8" in answer.headers["Content-Type"]
+            assert answer.headers["Content-Length"] is not None
+            assert answer.headers["Date"] is not None
+        return read
+
+    def hang_up(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class _Open(BytesIO):
+    """Bytes that several `HTTPResponse`s read one after the other."""
+
+    def makefile(self, mode: str) -> _Open:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+def request(*lines: str, body: bytes = b"") -> bytes:
+    """The bytes of a request; Host and Content-Length are added where they are not given."""
+    head = [f"{lines[0]} HTTP/1.1", *lines[1:]]
+    names = {line.partition(":")[0].lower() for line in lines[1:]}
+    if "host" not in names:
+        head.append("Host: oneshot.example:8090")
+    if body and not names & {"content-length", "transfer-encoding"}:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+@contextmanager
+def failures_logged() -> Iterator[list[LogEvent]]:
+    """What is logged with a traceback meanwhile."""
+    seen: list[LogEvent] = []
+
+    @implementer(ILogObserver)
+    def keep(event: LogEvent) -> None:
+        if event.get("log_failure") is not None:
+            seen.append(event)
+
+    globalLogPublisher.addObserver(keep)
+    try:
+        yield seen
+    finally:
+        globalLogPublisher.removeObserver(keep)

@@ -1,0 +1,235 @@
+"""The short way before there is a transport, on real sockets: answered as any other, and bounded."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import socket
+import struct
+import termios
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_twisted
+from support.bare_scraper import PATIENCE, Scraper
+from support.descriptors import no_descriptors
+from support.fake_store import logged
+from support.fastpath_clients import EVENT, ask, held, knock
+from support.fastpath_requests import ODD, QUICK, mutant, post
+from support.ipv6 import needs_ipv6
+from support.memory_site import TWISTEDS_OWN, open_house, reactor, until
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.web.fastpath import listener as quick_port
+from oneshotd.web.fastpath.requests import Shortcut
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_transport_is_made_for_one_event(tmp_path: Path) -> None:
+    """It would cost twice as much."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        with knock(house) as client:
+            await intake.hold(1)
+            assert not house.site._channels
+            intake.stored()
+            assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+
+
+def segments_received(client: Scraper) -> int:
+    """`tcpi_segs_in` of tcp(7)'s `struct tcp_info`, where Linux has it since 4.2."""
+    info = client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+    return int(struct.unpack_from("I", info, 140)[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_answer_is_the_acknowledgement(tmp_path: Path) -> None:
+    """Each segment costs the client as much as the answer's text costs us."""
+    async with open_house(tmp_path) as house:
+        received = []
+        for _ in range(20):
+            with knock(house) as client:
+                assert b" 200 OK" in await client.rest()
+                received.append(segments_received(client))
+        # On a slow machine the kernel's time for it is over before the answer is here.
+        assert min(received) == 2  # of the handshake, and the answer with the end
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_sends_in_pieces_need_not_wait_for_the_acknowledgement(tmp_path: Path) -> None:
+    """The kernel keeps the second piece back until the first is acknowledged (Nagle): for 40 ms."""
+    async with open_house(tmp_path) as house:
+        for data in (EVENT[:20], post("a=1"), post("a=2") * 2):
+            with knock(house, data) as client:
+                await until(lambda: len(house.site._channels) == 1, lambda: "nobody is here")
+                assert fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)) == bytes(4)
+            await until(lambda: not house.site._channels, lambda: "it is still here")
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path) -> None:
+    """Ordinary ones, odd ones, and hundreds with something wrong in them; and all has the same effect."""
+    rng = random.Random(20261123)
+    closing = [each.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1) for each in (*QUICK, *ODD)]
+    requests = [*QUICK, *ODD, *closing, *(mutant(rng, EVENT, *QUICK) for _ in range(500))]
+    (tmp_path / "plain").mkdir()
+    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", TWISTEDS_OWN) as plain:
+        plain.site.shortcut = None
+        for data in requests:
+            assert await ask(quick, data) == await ask(plain, data), data
+        stored = [await house.store.events(0, {}, 10_000) for house in (quick, plain)]
+        first, second = ([event.series for event in events] for events in stored)
+        assert first == second and len(first) > 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_store_refuses_is_asked_again_on_the_long_way(tmp_path: Path) -> None:
+    """Nothing of the request may have been used up."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        with knock(house) as client:
+            await intake.hold(1)
+            intake.room = 0
+            intake.takers.pop().not_stored()
+            assert b" 200 OK" in await client.rest()
+        assert (await house.store.census()).events == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_there_are_only_so_many_without_a_transport(tmp_path: Path) -> None:
+    """While the disk hangs, clients that have long given up would take all descriptors."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        crowd = [knock(house) for _ in range(quick_port.MAX_BARE + 3)]
+        await intake.hold(len(crowd))
+        assert len(house.site._channels) == 3
+        intake.stored()
+        for client in crowd:
+            assert b" 200 OK" in await client.rest()
+            client.close()
+        with knock(house):
+            await intake.hold(1)
+            assert not house.site._channels
+            intake.stored()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
+    """With FIN or with RST, before the answer or before it is accepted at all."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        for reset in (False, True):
+            for wait in (False, True):
+                client = knock(house)
+                if wait:
+                    await intake.hold(1)
+                client.reset() if reset else client.close()
+                await deferLater(reactor, 0.05)
+                intake.stored()
+        with knock(house) as client:
+            await intake.hold(1)
+            intake.stored()
+            assert b" 200 OK" in await client.rest()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_not_emit_is_told_so(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as house:
+        networks = Networks.parse(["192.0.2.0/24"])
+        house.site.shortcut = Shortcut(house.site.shortcut.intake, Rules(), networks)
+        house.doors.allow_emit = networks
+        assert b" 403 " in await ask(house, EVENT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_waits_for_those_without_a_transport(tmp_path: Path) -> None:
+    """Their events are on disk, and they would not hear of it."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        with knock(house) as client:
+            await intake.hold(1)
+            finished = house.site.finish()
+            assert not finished.called
+            intake.stored()
+            assert finished.called
+            assert b" 200 OK" in await client.rest()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_was_connected_at_the_end_is_still_answered(tmp_path: Path) -> None:
+    """A restart would refuse events that have been sent already."""
+    async with open_house(tmp_path) as house:
+        requests = [EVENT, post("a=2")] * quick_port.TURN_ACCEPTS
+        crowd = [knock(house, data) for data in requests]
+        house.port.stopListening()
+        finished = house.site.finish()
+        for client in crowd:
+            assert b" 200 OK" in await client.rest()
+            client.close()
+        await finished
+        assert (await house.store.census()).events == len(crowd)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bug_shuts_out_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reactor never asks again who raises."""
+    async with open_house(tmp_path) as house:
+        recognize = house.site.shortcut.recognize
+        bug = [RuntimeError("a bug")]
+
+        def stumble(data: bytes) -> Any:
+            if bug:
+                raise bug.pop()
+            return recognize(data)
+
+        monkeypatch.setattr(house.site.shortcut, "recognize", stumble)
+        with logged() as events, knock(house) as first, knock(house) as second:
+            for client in (first, second):
+                assert b" 200 OK" in await client.rest()
+        assert not bug
+        assert [event["log_failure"].value.args for event in events if "log_failure" in event] == [("a bug",)]
+
+
+@needs_ipv6
+@pytest_twisted.ensureDeferred
+async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> None:
+    """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
+    async with open_house(tmp_path, "0") as house:
+        allowed = Networks.parse(["127.0.0.0/8"])
+        house.site.shortcut = Shortcut(house.site.shortcut.intake, Rules(), allowed)
+        house.doors.allow_emit = allowed
+        port = cast(Any, house.port.getHost()).port
+        for host, status in (("127.0.0.1", b" 200 OK"), ("::1", b" 403 ")):
+            for data in (EVENT, post("a=2")):
+                with socket.create_connection((host, port), timeout=PATIENCE) as sock:
+                    sock.sendall(data)
+                    sock.shutdown(socket.SHUT_WR)
+                    assert status in await deferToThread(sock.recv, 4096)
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_descriptors_it_waits_and_says_so(tmp_path: Path) -> None:
+    """The reactor would spin, or the door would stay shut for ever."""
+    async with open_house(tmp_path) as house:
+        with knock(house) as client, knock(house, post("a=2")) as other, logged() as events:
+            with no_descriptors():
+                await deferLater(reactor, 3.5 * quick_port.RESPITE)
+            other.finish_sending()
+            for each in (client, other):
+                assert b" 200 OK" in await each.rest()
+            house.port.stopListening()  # what was counted is said
+        said = [event["count"] for event in events if event.get("text") == "Too many open files"]
+        assert sum(said) in (3, 4)  # times that it tried
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_last_descriptor_is_enough(tmp_path: Path) -> None:
+    """A scraper would be reset again and again: for a moment its connection has two of them."""
+    async with open_house(tmp_path) as house:
+        for _ in range(3):
+            with knock(house, post("a=2")) as client, no_descriptors(spare=1):
+                assert (await client.answer("POST")).status == 200

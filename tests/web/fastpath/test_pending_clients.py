@@ -1,0 +1,183 @@
+"""Connections for one event each that come together: recognized together, answered one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from support.bare_scraper import Scraper
+from support.fastpath_clients import EVENT, ask, heard, held, knock
+from support.fastpath_requests import TakingIntake, mutant, post
+from support.memory_site import TWISTEDS_OWN, House, open_house, reactor, until
+
+from oneshotd.core.events import Group
+from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.web.fastpath.requests import Shortcut
+
+CLOSE = "Connection: close"
+
+
+def shortcut() -> Shortcut:
+    return Shortcut(TakingIntake(clock=reactor), Rules(), Networks.parse([]))
+
+
+def alone(data: bytes) -> str | None:
+    """What a request is to a shortcut that has seen no other."""
+    series, end, closes = shortcut().recognize(data)
+    return series[0] if closes and len(series) == 1 and end == len(data) else None
+
+
+def usual(rng: random.Random) -> bytes:
+    """A request like most; sometimes with something wrong in its query."""
+    request = post(f"type=deploy&n={rng.randrange(10**6)}", CLOSE)
+    if rng.random() < 0.05:
+        at = rng.randrange(12, request.index(b" HTTP/1.1"))
+        wrong = [b"\n", b" ", b"\r\n", b"%31", b"\xff", b"&", b"\ntype=deploy&n=1", b" HTTP/1.1\r\n"]
+        request = request[:at] + rng.choice(wrong) + request[at:]
+    return request
+
+
+def other(rng: random.Random) -> bytes:
+    """A request that is not like the one before."""
+    queries = ["a=1", "type=deploy", "n=1&type=deploy", "type=deploy&n=" + 4097 * "x", "type=&n=1"]
+    request = post(rng.choice(queries), *rng.choice([(CLOSE,), (CLOSE, "Accept: */*"), ()]))
+    return rng.choice([request, mutant(rng, request), request + request, request[:-2], b""])
+
+
+def test_together_they_are_what_each_is_alone() -> None:
+    """One that is not ordinary must not go along with those that are."""
+    rng = random.Random(20261124)
+    known = shortcut()
+    together = 0
+    for _ in range(3000):
+        requests = [usual(rng) if rng.random() < 0.97 else other(rng) for _ in range(rng.randrange(1, 9))]
+        wanted = [alone(data) for data in requests]
+        assert list(known.recognize_each(requests)) == wanted, requests
+        together += None not in wanted and len(wanted) > 1
+    assert together > 1000
+
+
+def crowd(house: House, *requests: bytes) -> list[Scraper]:
+    """Clients that are all there before the reactor sees the first."""
+    clients = [knock(house, data) for data in requests]
+    for client in clients:
+        client.finish_sending()
+    return clients
+
+
+async def answers(clients: list[Scraper]) -> list[bytes]:
+    try:
+        return [await heard(client) for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_those_that_come_together_are_answered_as_by_twisteds_own_port(tmp_path: Path) -> None:
+    """Each gets its own answer, and every event is stored that would be."""
+    rng = random.Random(20261125)
+    (tmp_path / "plain").mkdir()
+    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", TWISTEDS_OWN) as plain:
+        plain.site.shortcut = None
+        for _ in range(20):
+            requests = [usual(rng) if rng.random() < 0.9 else post("a=1 b", CLOSE) for _ in range(30)]
+            wanted = [await ask(plain, data) for data in requests]
+            assert await answers(crowd(quick, *requests)) == wanted
+        stored = [await house.store.events(0, {}, 10_000) for house in (quick, plain)]
+        first, second = (sorted(event.series for event in events) for events in stored)
+        assert first == second and len(first) > 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_of_them_is_answered_while_the_reactor_is_not_awake_yet(tmp_path: Path) -> None:
+    """By the store's thread; the client wakes up meanwhile. The others follow, each with one answer."""
+    early: list[bytes] = []
+    async with open_house(tmp_path) as house:
+        clients = crowd(house, *[EVENT] * 5)
+        append = house.store.append
+
+        def append_and_wait(groups: Sequence[Group], at_once: Any = None) -> Any:
+            stored = append(groups, at_once)
+            if not early:
+                early.append(clients[0].sock.recv(4096))
+            return stored
+
+        house.store.append = append_and_wait  # type: ignore[method-assign]  # the reactor is in here
+        await until(lambda: early, lambda: "nobody was answered")
+        assert await clients[0].rest() == b""
+        assert early[0].startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+        assert early[0].endswith(b"\r\n\r\nok\n")
+        others = await answers(clients[1:])
+        assert all(b" 200 OK" in answer and answer.count(b"HTTP/1.1") == 1 for answer in others)
+        clients[0].close()
+        await until(lambda: not house.site.shortcut.intake.load.events, lambda: "some wait")
+        assert (await house.store.census()).events == 5
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_was_answered_early_is_not_asked_again(tmp_path: Path) -> None:
+    """The store's thread fails between the first answer and the others."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        clients = crowd(house, *[EVENT] * 4)
+        await intake.hold(4)
+        intake.room = 0
+        takers, intake.takers = intake.takers, []
+        takers[0].begin()
+        for taker in takers:
+            taker.not_stored()
+        assert all(answer.count(b" 200 OK") == 1 for answer in await answers(clients))
+        assert (await house.store.census()).events == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_odd_one_among_them_goes_its_own_way(tmp_path: Path) -> None:
+    """The others are not handed to a channel because of it."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        odd = post("a=1&value=3", CLOSE)
+        clients = crowd(house, EVENT, EVENT, odd, EVENT)
+        await intake.hold(3)
+        intake.stored()
+        assert all(b" 200 OK" in answer for answer in await answers(clients))
+        assert [event.value for event in await house.store.events(0, {}, 10)] == ["3"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_there_is_no_room_for_all_it_is_for_some(tmp_path: Path) -> None:
+    """The rest is refused, or stored, on the long way."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        intake.room = 3
+        clients = crowd(house, *[EVENT] * 8)
+        await intake.hold(3)  # half of half of them, and one that a channel took
+        intake.stored()
+        assert all(b" 200 OK" in answer for answer in await answers(clients))
+        assert (await house.store.census()).events == 5
+
+
+# Twisted leaves its duplicate of a socket that has gone to the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest_twisted.ensureDeferred
+async def test_one_that_goes_takes_no_other_along(tmp_path: Path) -> None:
+    """Nor do all when the store refuses them."""
+    async with open_house(tmp_path) as house:
+        intake = held(house)
+        for refused in (False, True):
+            clients = crowd(house, *[EVENT] * 5)
+            await intake.hold(5)
+            assert len(intake.takers) <= 2  # the first shows what the others are like
+            clients.pop(2).reset()
+            if refused:
+                intake.room = 0
+                for taker in intake.takers:
+                    taker.not_stored()
+            else:
+                intake.stored()
+            assert all(b" 200 OK" in answer for answer in await answers(clients))

@@ -1,0 +1,90 @@
+"""The door for backups: what is answered there, and that it is nowhere else."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from attrs import define
+from support.web_fakes import Connection, FakeTelemetry, House, failures_logged
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from oneshotd.backups import Backup
+from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.web.routes.backup import BackupDoor
+from oneshotd.web.transport.request import OneshotRequest
+from oneshotd.web.transport.site import Site
+
+MADE = Backup(file="/backups/oneshotd-é.sqlite", size=65_536, seconds=0.25)
+
+
+@define
+class FakeBackups:
+    outcome: Backup | Exception = MADE
+
+    def make(self) -> Deferred[Backup]:
+        return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(self.outcome)
+
+
+def connect(outcome: Backup | Exception = MADE) -> Connection:
+    telemetry, clock = FakeTelemetry(), cast(Any, Clock())
+    door = BackupDoor(backups=FakeBackups(outcome), telemetry=telemetry)
+    request = partial(OneshotRequest, refused=telemetry.refused)
+    return Connection(Site(door.resource(), requestFactory=request, reactor=clock), UNIXAddress(None))
+
+
+def test_a_copy_is_answered_with_its_file() -> None:
+    answer = connect().ask("POST /api/v1/backup")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+    assert json.loads(answer.body) == {"file": MADE.file, "bytes": 65_536, "seconds": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        (Refused("a backup is being made already", reason="busy", status=409), 409),
+        (Refused("no room: cannot write it", reason="store", status=507), 507),
+        (Refused("cannot write the backup", reason="store", status=503), 503),
+        (StoreUnavailable("the store is closed"), 503),
+        (ZeroDivisionError("a bug"), 500),
+    ],
+)
+def test_what_stands_against_it_is_said(trouble: Exception, status: int) -> None:
+    """A nightly job would take half a copy for a good one, or try for ever."""
+    with failures_logged() as failures:
+        answer = connect(trouble).ask("POST /api/v1/backup")
+    assert answer.status == status and answer.phrase
+    assert (str(trouble) in answer.text) == (status != 500)
+    assert len(failures) == (status == 500)
+    assert (answer.headers["Retry-After"] is not None) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/backup", 405),
+        ("HEAD", "/api/v1/backup", 405),
+        ("PUT", "/api/v1/backup", 405),
+        ("POST", "/api/v1/backup/", 404),
+        ("POST", "/api/v1/backups", 404),
+        ("POST", "/event?type=x", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/", 404),
+    ],
+)
+def test_there_is_nothing_else_at_that_socket(method: str, path: str, status: int) -> None:
+    """Whoever may make a copy could take a scraper's events."""
+    assert connect().ask(f"{method} {path}").status == status
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("address", ["192.0.2.7", "127.0.0.1"])
+def test_the_door_is_not_among_those_for_everyone(method: str, address: str) -> None:
+    """Anybody could fill the disk with copies, through a proxy on this host even from afar."""
+    house = House(trusted=["192.0.2.0/24"])
+    answer = house.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}")
+    assert answer.status == 404

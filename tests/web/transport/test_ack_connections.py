@@ -1,0 +1,343 @@
+"""The receipt and how a connection is used: several requests at once, closing, half closing."""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import termios
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from support.memory_site import MANY, House, open_house, until
+from twisted.internet.defer import Deferred
+
+NOTHING: Counter[int] = Counter()
+
+SIZES = pytest.mark.parametrize("count", [1, MANY], ids=["small", "large"])
+
+#: Requests after whose answer the daemon closes.
+CLOSING = pytest.mark.parametrize(
+    "request_",
+    [{"headers": ("Connection: close",)}, {"version": "HTTP/1.0"}],
+    ids=["Connection: close", "HTTP/1.0"],
+)
+
+
+def ask_to_close(scraper: Any, request_: dict[str, Any]) -> None:
+    scraper.ask("one", *request_.get("headers", ()), version=request_.get("version", "HTTP/1.1"))
+
+
+# Pipelined requests
+
+
+@SIZES
+@pytest.mark.parametrize("times", [2, 3])
+@pytest_twisted.ensureDeferred
+async def test_of_requests_in_one_segment_the_first_gets_the_events(
+    tmp_path: Path, count: int, times: int
+) -> None:
+    """A client that sends ahead would get events twice, or not at all."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            scraper.ask(times=times)
+            answers = [(await scraper.answer()).events for _ in range(times)]
+            assert answers == [events] + [NOTHING] * (times - 1)
+            assert house.fates == [["delivered"]]
+        await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING
+
+
+@SIZES
+@pytest.mark.parametrize("times", [2, 3])
+@pytest_twisted.ensureDeferred
+async def test_a_request_sent_ahead_is_no_proof_that_the_answer_before_was_read(
+    tmp_path: Path, count: int, times: int
+) -> None:
+    """The events of the first answer would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        scraper = house.scraper()
+        scraper.ask(times=times)
+        if count == 1:
+            await house.fate("delivered")
+        else:
+            await house.shipped()
+        scraper.reset()
+        await house.fate(*(("delivered", "revoked") if count == 1 else ("returned",)))
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_scraper_of_requests_in_one_segment_has_its_own_receipt(tmp_path: Path) -> None:
+    """What one of two scrapers behind one connection throws away would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        ahead = [b"GET /metrics?scraper=%s HTTP/1.1\r\nHost: a\r\n\r\n" % name for name in (b"one", b"two")]
+        scraper.send(b"".join(ahead))
+        await until(lambda: house.fates == [["delivered"]] * 2, lambda: str(house.fates))
+        scraper.reset()
+        await until(lambda: house.fates == [["delivered", "revoked"]] * 2, lambda: str(house.fates))
+        assert await house.scrape("one") == events
+        assert await house.scrape("two") == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_sent_ahead_in_two_parts_is_no_proof_either(tmp_path: Path) -> None:
+    """Its rest comes after the answer, but its first byte came before."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        scraper.send(b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\nGET /heal")
+        await house.fate("delivered")
+        scraper.send(b"thz HTTP/1.1\r\nHost: a\r\n")
+        await until(lambda: not unread(house), lambda: "bytes are not read")
+        assert house.last == ["delivered"]
+        scraper.reset()
+        await house.fate("delivered", "revoked?")
+        assert await house.scrape() == events
+
+
+def unread(house: House) -> int:
+    """Bytes that the daemon has yet to read from its only connection."""
+    (channel,) = house.site._channels
+    answer = fcntl.ioctl(channel.transport.getHandle(), termios.FIONREAD, b"\0\0\0\0")
+    return int(struct.unpack("i", answer)[0])
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_a_look_sent_ahead_moves_nothing(tmp_path: Path, count: int) -> None:
+    """Whoever looks would take the scraper's events."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            scraper.ask("one", method="HEAD")
+            assert (await scraper.answer("HEAD")).headers["Oneshotd-Look"] == "1"
+            scraper.ask("one", "Accept: application/xhtml+xml")
+            assert (await scraper.answer()).events == events
+            assert house.fates == []
+            scraper.ask()
+            assert (await scraper.answer()).events == events
+            scraper.ask("one", method="HEAD")
+            await scraper.answer("HEAD")
+        assert house.fates == [["delivered", "final"]]
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["one by one", "in one segment"])
+@pytest_twisted.ensureDeferred
+async def test_who_sends_events_and_scrapes_on_one_connection_gets_each_once(
+    tmp_path: Path, ahead: bool
+) -> None:
+    """An event on the way to the disk would be taken for a proof, or cut the response before it."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as scraper:
+            for number in range(20):
+                post = b"POST /event?number=%d&text=x HTTP/1.1\r\nHost: a\r\n\r\n" % number
+                scraper.send(post)
+                if not ahead:
+                    assert (await scraper.answer()).body == b"ok\n"
+                scraper.ask()
+                if ahead:
+                    assert (await scraper.answer()).body == b"ok\n"
+                assert (await scraper.answer()).events == Counter([number])
+        await house.fate("delivered", "final")
+        assert house.fates == [["delivered", "final"]] * 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_sent_behind_a_scrape_are_no_proof_that_it_was_read(tmp_path: Path) -> None:
+    """A client that resets after them would lose what it was sent before."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen()
+        scraper = house.scraper()
+        scrape = b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\n"
+        scraper.send(scrape + b"POST /event?number=7&text=x HTTP/1.1\r\nHost: a\r\n\r\n")
+        await house.fate("delivered")
+        scraper.reset()
+        await house.fate("delivered", "revoked")
+        again = await house.scrape()
+        assert again - Counter([7]) == events
+
+
+# Closing by us
+
+
+@SIZES
+@CLOSING
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_we_close_brings_all_of_it(
+    tmp_path: Path, count: int, request_: dict[str, Any]
+) -> None:
+    """curl -0, or a proxy without keep-alive, would get half a response, or everything twice."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            ask_to_close(scraper, request_)
+            assert (await scraper.answer()).events == events
+            assert await scraper.rest() == b""
+        await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING
+
+
+@CLOSING
+@pytest_twisted.ensureDeferred
+async def test_what_is_thrown_away_after_we_have_closed_comes_again(
+    tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    """The daemon closes at the last acknowledgement, the scraper crashes before it reads."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        ask_to_close(scraper, request_)
+        await house.fate("delivered")
+        await until(lambda: not house.site._channels, lambda: "the connection is still open")
+        assert house.last == ["delivered"]
+        scraper.close()
+        await house.fate("delivered", "revoked")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@CLOSING
+@pytest_twisted.ensureDeferred
+async def test_we_do_not_close_before_all_is_acknowledged(tmp_path: Path, request_: dict[str, Any]) -> None:
+    """What is in the kernel when we close could be lost without a sign."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(300)
+        with house.scraper(window=1) as scraper:
+            ask_to_close(scraper, request_)
+            await house.shipped()
+            await scraper.read(1000)
+            assert (house.last, len(house.site._channels)) == ([], 1)
+            await scraper.rest()
+            await house.fate("delivered")
+        await house.fate("delivered", "final")
+        assert events
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_bytes_after_we_have_closed_are_no_reset(tmp_path: Path) -> None:
+    """Our own kernel answers them with a reset: the events would be counted twice."""
+    async with open_house(tmp_path) as house:
+        await house.happen(1)
+        with house.scraper() as scraper:
+            scraper.ask("one", "Connection: close")
+            await house.fate("delivered")
+            await until(lambda: not house.site._channels, lambda: "the connection is still open")
+            scraper.send(b"\r\n")
+            await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_scraper_that_has_us_close_gets_each_event_at_once(tmp_path: Path) -> None:
+    """A scrape right after the last one would come back without the event that is pending."""
+    async with open_house(tmp_path) as house:
+        for _ in range(20):
+            event = await house.happen()
+            with house.scraper() as scraper:
+                scraper.ask("one", "Connection: close")
+                assert (await scraper.answer()).events == event
+                await scraper.rest()
+            await house.fate("delivered", "final")
+
+
+# Half closed
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_who_says_that_no_request_will_follow_still_gets_the_answer(tmp_path: Path, count: int) -> None:
+    """`nc -N` would get nothing, and the events would be lost or held back."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            scraper.ask()
+            scraper.finish_sending()
+            assert (await scraper.answer()).events == events
+            assert await scraper.rest() == b""
+        await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING
+
+
+@pytest.mark.parametrize("count", [300, MANY])
+@pytest_twisted.ensureDeferred
+async def test_who_half_closes_and_goes_away_gets_it_again_at_once(tmp_path: Path, count: int) -> None:
+    """The scraper would be shut out of its events until the deadline."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        scraper = house.scraper(window=1)
+        scraper.ask()
+        scraper.finish_sending()
+        await house.shipped()
+        await scraper.read(1)
+        scraper.close()
+        await house.fate("returned")
+        assert await house.scrape() == events
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_who_hangs_up_while_the_store_works_gets_it_with_the_next_scrape(
+    tmp_path: Path, count: int
+) -> None:
+    """A FIN first, and a reset only when the response comes: nobody listens for it any more."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        gate: Deferred[None] = Deferred()
+        house.store.gate = gate
+        scraper = house.scraper()
+        scraper.ask()
+        await until(lambda: house.reserved == 1, lambda: "nothing is reserved")
+        scraper.close()
+        await until(lambda: all(c.peer_finished for c in house.site._channels), lambda: "no FIN")
+        house.store.gate = None
+        gate.callback(None)
+        await house.fate("returned")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_resets_while_the_store_works_gets_it_with_the_next_scrape(tmp_path: Path) -> None:
+    """The reservation of a cancelled request would shut the scraper out until its lease ends."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        gate: Deferred[None] = Deferred()
+        house.store.gate = gate
+        scraper = house.scraper()
+        scraper.ask()
+        await until(lambda: house.reserved == 1, lambda: "nothing is reserved")
+        scraper.reset()
+        await until(lambda: not house.site._channels, lambda: "the connection is still open")
+        house.store.gate = None
+        gate.callback(None)
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+# A second connection
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_a_second_scrape_of_the_same_scraper_is_answered_at_once(tmp_path: Path, count: int) -> None:
+    """A reloaded Prometheus would wait for its own last scrape, or get events twice."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            scraper.ask()
+            await house.shipped()
+            if count == 1:
+                await house.fate("delivered")
+            assert await house.scrape() == NOTHING
+            assert house.fates == [["delivered"] if count == 1 else []]
+            assert (await scraper.answer()).events == events
+        await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING

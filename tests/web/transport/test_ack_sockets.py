@@ -1,0 +1,195 @@
+"""The receipt over TCP, one response at a time: what a scraper does with it, and what comes again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from support.memory_site import MANY, everything, open_house, reactor, until
+
+from oneshotd.web.transport.ack_tracker import RESET_GRACE, State
+
+NOTHING: Counter[int] = Counter()
+
+#: A response within one segment, one that fills every buffer, and that with the smallest window.
+SIZES = pytest.mark.parametrize(
+    ("count", "window"), [(1, None), (MANY, None), (MANY, 1)], ids=["small", "large", "narrow"]
+)
+LARGE = pytest.mark.parametrize("window", [None, 1], ids=["large", "narrow"])
+
+#: The shortest time that a scraper can give.
+BRIEF = "X-Prometheus-Scrape-Timeout-Seconds: 1"
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_what_was_read_does_not_come_again(tmp_path: Path, count: int, window: int | None) -> None:
+    """Every event would be counted twice, or not at all."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper(window=window) as scraper:
+            assert await everything(scraper) == events
+            scraper.ask()
+            assert (await scraper.answer()).events == NOTHING
+        assert house.fates == [["delivered", "final"]]
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_read_by_one_comes_to_the_other(tmp_path: Path) -> None:
+    """One of two Prometheus servers would miss what the other has read."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(2)
+        assert [await house.scrape(name) for name in ("one", "other")] == [events, events]
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+@pytest_twisted.ensureDeferred
+async def test_who_reads_all_and_closes_has_it(tmp_path: Path, count: int) -> None:
+    """A scraper that opens a connection for each scrape would get everything twice."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            assert await everything(scraper) == events
+        await house.fate("delivered", "final")
+        assert await house.scrape() == NOTHING
+
+
+@pytest.mark.parametrize("read", [0, 1, 2_000_000])
+@pytest_twisted.ensureDeferred
+async def test_a_response_read_in_part_comes_again(tmp_path: Path, read: int) -> None:
+    """A scrape that is given up in the middle would lose everything in it."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(MANY)
+        scraper = house.scraper()
+        scraper.ask()
+        await scraper.read(read)
+        await house.shipped()
+        scraper.reset()
+        await house.fate("returned")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize("linger", [False, True], ids=["close", "reset"])
+@pytest_twisted.ensureDeferred
+async def test_a_response_thrown_away_after_its_arrival_comes_again(
+    tmp_path: Path, read: int, linger: bool
+) -> None:
+    """All bytes are acknowledged before the scraper gives up: its events would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        scraper.ask()
+        await scraper.read(read)
+        await house.fate("delivered")
+        scraper.reset() if linger else scraper.close()
+        await house.fate("delivered", "revoked")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@LARGE
+@pytest_twisted.ensureDeferred
+async def test_who_stops_reading_is_waited_for_until_its_deadline(tmp_path: Path, window: int | None) -> None:
+    """A scraper that hangs would be shut out of its events for ever, or they would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(MANY)
+        with house.scraper(window=window) as scraper:
+            asked = reactor.seconds()
+            scraper.ask("one", BRIEF)
+            await house.fate("returned")
+            assert 0.9 < reactor.seconds() - asked < 5
+            with pytest.raises(ConnectionResetError):
+                await scraper.rest()
+        with house.scraper(window=window) as scraper:
+            assert await everything(scraper) == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_at_the_deadline_what_the_kernel_holds_is_uncertain(tmp_path: Path) -> None:
+    """The operator would not learn that events may have been counted twice."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(300)
+        with house.scraper(window=1) as scraper:
+            scraper.ask("one", BRIEF)
+            await house.fate("uncertain")
+        assert await house.scrape() == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_moment_after_the_deadline_a_delivery_cannot_be_thrown_away(tmp_path: Path) -> None:
+    """The scraper would be shut out as long as it keeps the connection and says nothing."""
+    async with open_house(tmp_path) as house:
+        await house.happen(1)
+        with house.scraper() as scraper:
+            asked = reactor.seconds()
+            scraper.ask("one", BRIEF)
+            await house.fate("delivered", "final")
+            assert 1.0 + RESET_GRACE <= reactor.seconds() - asked < 4 + RESET_GRACE
+            more = await house.happen(1)
+            with house.scraper() as another:
+                another.ask("one", BRIEF)
+                assert (await another.answer()).events == more
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_thrown_away_a_moment_after_the_deadline_comes_again(tmp_path: Path) -> None:
+    """A scraper whose timeout is over closes a moment after ours: its events would be lost."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(1)
+        scraper = house.scraper()
+        scraper.ask("one", BRIEF)
+        await house.fate("delivered")
+        (receipt,) = next(iter(house.site._channels))._receipts
+        await until(lambda: receipt.state is State.OVERDUE, lambda: str(receipt.state))
+        assert house.last == ["delivered"]
+        scraper.close()
+        await house.fate("delivered", "revoked")
+        with house.scraper() as another:
+            another.ask("one", BRIEF)
+            assert (await another.answer()).events == events
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_was_stopped_finds_a_request_and_a_reset_at_once(
+    tmp_path: Path, speaks: bool
+) -> None:
+    """The last acknowledgement, the next request and a reset come before the daemon looks: the
+    response was read, so it comes twice, and nobody would be told."""
+    async with open_house(tmp_path) as house:
+        events = await house.happen(300)
+        scraper = house.scraper(window=1)
+        scraper.ask()
+        await house.shipped()
+        (receipt,) = next(iter(house.site._channels))._receipts
+        await until(lambda: receipt.state is State.SENT, lambda: str(receipt.state))
+        # This holds the reactor up, which is the daemon's.
+        unread = len(house.shipments[-1].body)
+        while unread > 0:
+            unread -= len(scraper.sock.recv(1 << 16))  # the headers are in there, too
+        if speaks:
+            scraper.ask()
+        scraper.reset()
+        assert receipt.state is State.SENT
+        await house.fate("uncertain" if speaks else "returned")
+        assert house.last == ["uncertain" if speaks else "returned"]
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_hundred_scrapes_at_once_one_after_the_other(tmp_path: Path) -> None:
+    """An answer without the event that is pending: the last delivery was not settled in time."""
+    async with open_house(tmp_path) as house:
+        with house.scraper() as scraper:
+            for _ in range(200):
+                event = await house.happen()
+                scraper.ask()
+                assert (await scraper.answer()).events == event
+        await house.fate("delivered", "final")
+        assert house.fates == [["delivered", "final"]] * 200

@@ -1,0 +1,172 @@
+"""The receipt over Unix sockets and TLS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from support.memory_site import MANY, everything, open_house, until
+
+from oneshotd.web.transport.channel import Channel
+
+#: Twisted hands pyOpenSSL its own kind of certificates still.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+
+NOTHING: Counter[int] = Counter()
+SIZES = pytest.mark.parametrize("count", [1, MANY], ids=["small", "large"])
+
+
+# Unix sockets
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_what_was_read_does_not_come_again(tmp_path: Path, count: int) -> None:
+    """Behind a proxy on the same machine every event would be counted twice, or not at all."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            assert await everything(scraper) == events
+            await house.fate("delivered", "final")
+            scraper.ask()
+            assert (await scraper.answer()).events == NOTHING
+
+
+@SIZES
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("read", [0, 1])
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_what_was_thrown_away_comes_again(
+    tmp_path: Path, count: int, half_closed: bool, read: int
+) -> None:
+    """The kernel empties the queue of a peer that closes: as if it had read everything."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen(count)
+        scraper = house.scraper()
+        scraper.ask()
+        if half_closed:
+            scraper.finish_sending()
+        await scraper.read(read)
+        await house.shipped()
+        assert house.last == []
+        scraper.close()
+        await house.fate("returned")
+        assert await house.scrape() == events
+        assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_a_unix_socket_who_closes_first_gets_it_again(tmp_path: Path) -> None:
+    """A scraper that gives up while the store works would lose its events."""
+    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
+        events = await house.happen()
+        scraper = house.scraper()
+        scraper.ask()
+        scraper.close()
+        await until(lambda: house.last == ["returned"], lambda: str(house.last))
+        assert await house.scrape() == events
+
+
+# TLS
+
+
+@SIZES
+@pytest_twisted.ensureDeferred
+async def test_over_tls_what_was_read_does_not_come_again(tmp_path: Path, tls: str, count: int) -> None:
+    """Every event would be counted twice, or not at all."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            for expected in (events, NOTHING):
+                scraper.ask()
+                assert (await scraper.answer()).events == expected
+        assert house.fates == [["delivered", "final"]]
+
+
+@SIZES
+@pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_reads_all_and_says_no_goodbye_has_it(
+    tmp_path: Path, tls: str, count: int, header: str
+) -> None:
+    """A client that drops the connection without close_notify, as many do, would be served twice."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(count)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask("one", header)
+            assert (await scraper.answer()).events == events
+        await house.fate("delivered", "final")
+        await until(lambda: not house.site._channels, lambda: "the connection is still open")
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            assert (await scraper.answer()).events == NOTHING
+
+
+@pytest.mark.parametrize("goodbye", [False, True], ids=["reset", "close_notify"])
+@pytest.mark.parametrize("read", [1, 2_000_000])
+@pytest_twisted.ensureDeferred
+async def test_over_tls_a_response_read_in_part_comes_again(
+    tmp_path: Path, tls: str, goodbye: bool, read: int
+) -> None:
+    """A scrape that is given up in the middle would lose everything in it."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(MANY)
+        scraper = house.scraper()
+        await scraper.handshake()
+        scraper.ask()
+        await scraper.read(read)
+        assert house.last == []
+        if goodbye:
+            scraper.say_goodbye()
+            scraper.close()
+        else:
+            scraper.reset()
+        await house.fate("returned")
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            assert await everything(scraper) == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Path, tls: str) -> None:
+    """TLS drops what is written after close_notify: without a sign, the events would be lost."""
+    async with open_house(tmp_path, tls) as house:
+        events = await house.happen(MANY)
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask()
+            await scraper.read(1)
+            scraper.say_goodbye()
+            with pytest.raises(ConnectionResetError):
+                await scraper.rest_raw()
+            assert house.last == ["returned"]
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            assert await everything(scraper) == events
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_tls_who_does_not_answer_our_goodbye_is_cut(
+    tmp_path: Path, tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS waits for the other side's: such a client would hold its connection for ever."""
+    monkeypatch.setattr(Channel, "abortTimeout", 0.2)
+    async with open_house(tmp_path, tls, idle_timeout=0.2) as house:
+        with house.scraper() as scraper:
+            await scraper.handshake()
+            scraper.ask("one", "Connection: close")
+            assert (await scraper.answer()).status == 200
+            await until(lambda: not house.site._channels, lambda: "the connection is still open")
+
+
+@pytest_twisted.ensureDeferred
+async def test_http_2_is_not_offered(tmp_path: Path, tls: str) -> None:
+    """A request would no longer be bound to a connection, and the receipt means nothing."""
+    async with open_house(tmp_path, tls) as house:
+        with house.scraper() as scraper:
+            assert await scraper.handshake("h2", "http/1.1") == "http/1.1"
