@@ -43,9 +43,7 @@ class Pace:
         if step is None:
             return self._caps
         share = self._caps.bytes * step.samples // self._caps.samples
-        return evolve(
-            self._caps, samples=step.samples, bytes=min(self._caps.bytes, max(LEAST_BYTES, share))
-        )
+        return evolve(self._caps, samples=step.samples, bytes=min(self._caps.bytes, max(LEAST_BYTES, share)))
 
     def failed(self, scraper: str, samples: Sequence[Sample]) -> None:
         """A response with these samples came back."""

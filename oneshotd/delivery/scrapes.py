@@ -151,9 +151,7 @@ class Delivery:
             self._hand_back(reservation)
             raise
 
-    async def look(
-        self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER
-    ) -> Shipment:
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER) -> Shipment:
         """What `scrape` would answer; nothing moves, nobody is registered.
 
         :param reason: why it is a look.

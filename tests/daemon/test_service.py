@@ -25,12 +25,6 @@ from oneshotd.store.interface import Loss
 Sent = list[NewEvent]
 
 
-
-
-
-
-
-
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
     houses = []
@@ -53,8 +47,6 @@ def house(make: Callable[..., House]) -> House:
     made.start()
     made.quiet()
     return made
-
-
 
 
 # ---- the start -------------------------------------------------------------------------------

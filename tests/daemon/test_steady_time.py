@@ -108,9 +108,7 @@ def ask(house: House, *lines: str) -> str:
 
 
 @pytest.fixture(params=[False, True], ids=["fast path", "access log"])
-def house(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[House]:
+def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     made = House(tmp_path, monkeypatch, access_log=request.param)
     made.reactor.rightNow = 5.0
     made.start()

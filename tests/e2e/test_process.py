@@ -212,9 +212,7 @@ def test_a_scraper_that_does_not_read_keeps_nobody_from_ending(tmp_path: Path) -
 def failed_start(folder: Path, *words: str) -> str:
     """What `twistd -n oneshot` says before it ends with status 1."""
     command = [*TWISTD, "oneshot", *words]
-    ended = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60
-    )
+    ended = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 1, said
     assert "Traceback" not in said

@@ -1,6 +1,6 @@
 """Sends datagrams as fast as it can; run as a program, so that nothing else of a test slows it down.
 
-    python flood.py PORT SECONDS < DATAGRAM     (prints how many it has sent)
+python flood.py PORT SECONDS < DATAGRAM     (prints how many it has sent)
 """
 
 from __future__ import annotations

@@ -243,9 +243,7 @@ def _read_run(connection: sqlite3.Connection, start: int, last: tuple[int, int, 
 
 def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
     """The segments behind which an `at` is later than this time (Unix ms), ascending."""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM segment WHERE latest_at > ? ORDER BY first", (after,)
-    )
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM segment WHERE latest_at > ? ORDER BY first", (after,))
     return (_decode(row) for row in rows)
 
 

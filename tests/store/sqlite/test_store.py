@@ -54,9 +54,6 @@ __all__ = [
 ]
 
 
-
-
-
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
     backend = SQLiteBackend(tmp_path)

@@ -23,8 +23,6 @@ from oneshotd.web.fastpath.requests import MAX_AHEAD, MAX_BLOCKS, MAX_TOGETHER, 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
-
-
 class Line:
     """One connection, with the short way or without it."""
 
@@ -85,17 +83,9 @@ def same(*pieces: bytes) -> Line:
     return quick
 
 
-
-
-
-
-
-
 @pytest.mark.parametrize("request_", QUICK)
 def test_ordinary_requests_take_the_short_way(request_: bytes) -> None:
     assert same(request_).short == 1
-
-
 
 
 @pytest.mark.parametrize("request_", ODD)
@@ -122,8 +112,6 @@ _PARTS = st.sampled_from(
 def test_whatever_comes_is_answered_the_same(data: bytes, size: int) -> None:
     same(data)
     same(*(data[at : at + size] for at in range(0, len(data), size)))
-
-
 
 
 def test_thousands_of_requests_are_answered_the_same() -> None:

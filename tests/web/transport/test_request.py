@@ -218,9 +218,7 @@ def test_a_client_that_closes_after_each_request_is_served(version: str) -> None
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "path: expected a /"),
     ],
 )
-def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(
-    data: bytes, says: str
-) -> None:
+def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(data: bytes, says: str) -> None:
     house = House()
     connection = house.connect()
     with failures_logged() as logged:
@@ -237,7 +235,10 @@ def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(
     "host",
     [
         *("a..b", "x" * 64, "xn--a", "[::1]:8090", "[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]:8090"),
-        "192.0.2.7:8090", "my_service:8090", "localhost.", ""
+        "192.0.2.7:8090",
+        "my_service:8090",
+        "localhost.",
+        "",
     ],
 )
 def test_a_strange_host_is_no_error_of_ours(host: str) -> None:
