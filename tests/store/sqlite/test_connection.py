@@ -133,7 +133,7 @@ class TestRefusing:
     def test_a_store_that_another_daemon_works_on(self, filled: Path) -> None:
         """Two daemons on one file would deliver everything twice."""
         code = (
-            "import sys; from oneshotd.store.sqlite.store.connection import open_database;"
+            "import sys; from oneshotd.store.sqlite.connection import open_database;"
             "kept = open_database(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
         )
         with subprocess.Popen(
