@@ -17,16 +17,16 @@ from oneshotd.errors import Refused
 
 #: How many may be in it. With the largest responses at some 0.3 s each, who comes last still has
 #: its turn within the 5 s that a scrape waits at most.
-PLACES = 16
+MAX_WAITING = 16
 
 
-class SlowLane:
+class AdmissionQueue:
     """One at a time, the others in the order in which they came."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._lock = DeferredLock()
-        self._places = PLACES
+        self._places = MAX_WAITING
 
     @asynccontextmanager
     async def turn(self, until: float) -> AsyncIterator[bool]:

@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from oneshotd.admission import SlowLane
+from oneshotd.admission import AdmissionQueue
 from oneshotd.core.events import Event, labels_of, metric_of
 from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreUnavailable
@@ -114,7 +114,7 @@ class ScraperSeen:
 
 
 @frozen(kw_only=True)
-class Survey:
+class ScraperOverview:
     """Who reads, as of one look.
 
     :param scrapers: everyone who is known, by name.
@@ -129,14 +129,14 @@ class Survey:
     clock: ClockCorrected | None = None
 
 
-class Reading:
+class EventQueries:
     """What can be seen from outside."""
 
     def __init__(self, store: IStore, telemetry: Telemetry, clock: IReactorTime) -> None:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
-        self._lane = SlowLane(clock)
+        self._lane = AdmissionQueue(clock)
 
     async def events(
         self,
@@ -185,7 +185,7 @@ class Reading:
         """
         return (await self.survey()).scrapers
 
-    async def survey(self) -> Survey:
+    async def survey(self) -> ScraperOverview:
         """Everyone who is known, and what was missed.
 
         :raises StoreUnavailable: the store has no answer.
@@ -196,7 +196,7 @@ class Reading:
         lost: dict[str, dict[str, int]] = {}
         for (scraper, reason), events in census.lost.items():
             lost.setdefault(scraper, {})[reason] = events
-        return Survey(
+        return ScraperOverview(
             scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
             lost=lost,
             only_looks=self._telemetry.looks.only(now),

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from oneshotd.admission import PLACES, SlowLane
+from oneshotd.admission import MAX_WAITING, AdmissionQueue
 
 
 class Visitor:
@@ -18,13 +18,13 @@ class Visitor:
     :ivar turn: whether it was given; None while it waits.
     """
 
-    def __init__(self, lane: SlowLane, until: float) -> None:
+    def __init__(self, lane: AdmissionQueue, until: float) -> None:
         self.turn: bool | None = None
         self._leave: Deferred[None] = Deferred()
         self._visit = Deferred.fromCoroutine(self._pass(lane, until))
         self._visit.addErrback(lambda failure: failure.trap(CancelledError))
 
-    async def _pass(self, lane: SlowLane, until: float) -> None:
+    async def _pass(self, lane: AdmissionQueue, until: float) -> None:
         async with lane.turn(until) as self.turn:
             if self.turn:
                 await self._leave
@@ -47,7 +47,7 @@ def clock() -> Iterator[Clock]:
 
 def test_one_at_a_time_in_order(clock: Clock) -> None:
     """A crowd of newcomers costs the known scrapers one newcomer's time at most."""
-    lane = SlowLane(clock)
+    lane = AdmissionQueue(clock)
     visitors = [Visitor(lane, 5.0) for _ in range(3)]
     for index, visitor in enumerate(visitors):
         assert [other.turn for other in visitors[index:]] == [True] + [None] * (2 - index)
@@ -56,8 +56,8 @@ def test_one_at_a_time_in_order(clock: Clock) -> None:
 
 def test_where_all_places_are_taken_nobody_waits(clock: Clock) -> None:
     """A scrape that gets nothing is told so at once."""
-    lane = SlowLane(clock)
-    visitors = [Visitor(lane, 5.0) for _ in range(PLACES)]
+    lane = AdmissionQueue(clock)
+    visitors = [Visitor(lane, 5.0) for _ in range(MAX_WAITING)]
     assert Visitor(lane, 5.0).turn is False
     visitors[0].leave()
     late = Visitor(lane, 5.0)
@@ -69,7 +69,7 @@ def test_where_all_places_are_taken_nobody_waits(clock: Clock) -> None:
 
 def test_who_has_waited_too_long_does_without(clock: Clock) -> None:
     """Beyond a scrape's timeout nobody hears the answer."""
-    lane = SlowLane(clock)
+    lane = AdmissionQueue(clock)
     first, second, third = Visitor(lane, 9.0), Visitor(lane, 5.0), Visitor(lane, 9.0)
     clock.advance(5.0)
     assert (second.turn, third.turn) == (False, None)
@@ -81,8 +81,8 @@ def test_who_has_waited_too_long_does_without(clock: Clock) -> None:
 @pytest.mark.parametrize("whose", [0, 1], ids=["in its turn", "waiting"])
 def test_who_hangs_up_makes_room(clock: Clock, whose: int) -> None:
     """Clients that go away must not close the lane, one after the other."""
-    lane = SlowLane(clock)
-    for _ in range(2 * PLACES):
+    lane = AdmissionQueue(clock)
+    for _ in range(2 * MAX_WAITING):
         visitors = [Visitor(lane, 5.0), Visitor(lane, 5.0)]
         with suppress(CancelledError):
             visitors[whose].hang_up()

@@ -14,10 +14,10 @@ from support.delivery_driver import Rig, with_events
 from twisted.internet.defer import CancelledError, Deferred
 
 from oneshotd import query as module
-from oneshotd.admission import PLACES
+from oneshotd.admission import MAX_WAITING
 from oneshotd.core.events import labels_of, metric_of
 from oneshotd.errors import Refused, StoreUnavailable
-from oneshotd.query import MAX_PAGE, PATIENCE, EventSeen, EventsPage, Reading, ScraperSeen
+from oneshotd.query import MAX_PAGE, PATIENCE, EventQueries, EventSeen, EventsPage, ScraperSeen
 from oneshotd.store.sqlite import lookback as recent_module
 
 
@@ -28,15 +28,17 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.stop()
 
 
-def reading_of(rig: Rig) -> Reading:
-    return Reading(rig.store, rig.telemetry, rig.clock)
+def reading_of(rig: Rig) -> EventQueries:
+    return EventQueries(rig.store, rig.telemetry, rig.clock)
 
 
-def asked(reading: Reading, filters: dict[str, str] | None = None, **more: Any) -> Deferred[EventsPage]:
+def asked(reading: EventQueries, filters: dict[str, str] | None = None, **more: Any) -> Deferred[EventsPage]:
     return Deferred.fromCoroutine(reading.events(filters or {}, **more))
 
 
-def page_of(rig: Rig, reading: Reading, filters: dict[str, str] | None = None, **more: Any) -> EventsPage:
+def page_of(
+    rig: Rig, reading: EventQueries, filters: dict[str, str] | None = None, **more: Any
+) -> EventsPage:
     return rig.pump.get(asked(reading, filters, **more))
 
 
@@ -171,7 +173,7 @@ def test_a_page_has_a_size(rig: Rig, limit: int) -> None:
 def test_a_crowd_of_readers_takes_turns_and_the_last_are_refused(rig: Rig) -> None:
     rig.append("a")
     reading = reading_of(rig)
-    crowd = [asked(reading) for _ in range(PLACES)]
+    crowd = [asked(reading) for _ in range(MAX_WAITING)]
     with pytest.raises(Refused, match="too many") as refused:
         page_of(rig, reading)
     assert refused.value.status == 503

@@ -96,7 +96,7 @@ class _Columns(Sequence[_Row]):
     __hash__ = None  # type: ignore[assignment]  # a list has none, either
 
 
-class Plain(_Columns[NewEvent]):
+class SeriesBatch(_Columns[NewEvent]):
     """Events that are a series and nothing else, as most are, by that column."""
 
     _row = NewEvent
@@ -169,7 +169,7 @@ class Sample(NamedTuple):
     at: int | None = None
 
 
-class Counts(_Columns[Sample]):
+class CountSamples(_Columns[Sample]):
     """Samples of one metric without a time of their own, by columns."""
 
     _row = Sample

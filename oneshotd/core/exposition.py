@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oneshotd.core.events import Counts, Sample, metric_of
+from oneshotd.core.events import CountSamples, Sample, metric_of
 
 CONTENT_TYPE_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,7 +43,7 @@ def text(samples: Iterable[Sample]) -> bytes:
 
     An explicit timestamp is written in milliseconds, as this format has it.
     """
-    if isinstance(samples, Counts):
+    if isinstance(samples, CountSamples):
         return _counts(samples)
     families: dict[str, list[str]] = {}
     prefix, lines = "\n", [""]  # of no series
@@ -63,7 +63,7 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
 
     :param samples: the samples of a series stand together and ascend, as the format demands.
     """
-    if isinstance(samples, Counts):
+    if isinstance(samples, CountSamples):
         return _counts(samples)
     families: dict[str, list[str]] = {}
     prefix, lines = "\n", [""]
@@ -77,7 +77,7 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
     return "".join(["".join(lines) for lines in families.values()]).encode()
 
 
-def _counts(samples: Counts) -> bytes:
+def _counts(samples: CountSamples) -> bytes:
     """The same in both formats."""
     if not samples:
         return b""

@@ -21,16 +21,16 @@ from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
-from oneshotd.ingest.pipeline import Intake
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.query import Reading
+from oneshotd.query import EventQueries
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
 from oneshotd.store.limits import Limits
 from oneshotd.udp.datagrams import Datagrams, UDPDoor
-from oneshotd.web.app import Doors
-from oneshotd.web.fastpath.listener import QuickPort
-from oneshotd.web.fastpath.requests import QuickChannel, Shortcut
+from oneshotd.web.app import HTTPApi
+from oneshotd.web.fastpath.listener import Listener
+from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.routes.backup import BackupDoor
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
@@ -67,7 +67,7 @@ class OneshotService(Service):
         self._telemetry = Telemetry()
         self._site = self._make_site(affordable(config.max_connections))
         self._backup_site = self._make_site(BACKUP_CONNECTIONS)
-        self._site.protocol = QuickChannel
+        self._site.protocol = FastPathChannel
 
     def _make_site(self, max_connections: int) -> Site:
         return Site(
@@ -94,7 +94,7 @@ class OneshotService(Service):
             raise ConfigError(str(error)) from error
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
         # With an access log there is no short way, and nothing to look at in advance.
-        make = adopt if self._config.access_log else QuickPort
+        make = adopt if self._config.access_log else Listener
         self._ports = [
             port for where in self._config.http for port in http_ports(self._reactor, where, self._site, make)
         ]
@@ -119,13 +119,13 @@ class OneshotService(Service):
             clock=Clock(),
             committed=telemetry.commit,
         )
-        self._intake = Intake(self._store, telemetry, reactor)
+        self._intake = Ingest(self._store, telemetry, reactor)
         self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
-        self._site.resource = Doors(
+        self._site.resource = HTTPApi(
             intake=self._intake,
             delivery=self._delivery,
             store=self._store,
-            reading=Reading(self._store, telemetry, reactor),
+            reading=EventQueries(self._store, telemetry, reactor),
             telemetry=telemetry,
             send=send,
             ready=lambda: self._trouble,
@@ -142,7 +142,7 @@ class OneshotService(Service):
             backups = Backups(self._store, config.backup_dir, time.time, time.monotonic)
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
         if not config.access_log:
-            self._site.shortcut = Shortcut(self._intake, self._rules, config.allow_emit)
+            self._site.shortcut = RequestMatcher(self._intake, self._rules, config.allow_emit)
         self._datagrams = Datagrams(
             intake=self._intake,
             telemetry=telemetry,

@@ -8,14 +8,14 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred, succeed
 
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.scrape_time import Plan
 from oneshotd.store.interface import IStore, Settled
 
 T = TypeVar("T")
 
 
-class Books(Protocol):
+class DeliveryOwner(Protocol):
     """Who keeps the books of all shipments; see `oneshotd.delivery.scrapes.Delivery`."""
 
     store: IStore
@@ -36,10 +36,10 @@ class Books(Protocol):
 
     def track(self, work: Deferred[None]) -> Deferred[None]: ...
 
-    def ended(self, visit: Visit, shipment: Shipment) -> None: ...
+    def ended(self, visit: Visit, shipment: InFlightDelivery) -> None: ...
 
 
-class Shipment:
+class InFlightDelivery:
     """One response to a scraper, and what is to happen with it.
 
     :ivar body: the response.
@@ -53,7 +53,7 @@ class Shipment:
     :ivar is_stuck: the store refuses to take down how it ended.
     """
 
-    def __init__(self, delivery: Books, visit: Visit, body: bytes, content_type: str) -> None:
+    def __init__(self, delivery: DeliveryOwner, visit: Visit, body: bytes, content_type: str) -> None:
         self.body = body
         self.content_type = content_type
         self.is_final = False
@@ -62,10 +62,10 @@ class Shipment:
         self._visit = visit
         self._token = 0
         self._plan: Plan | None = None
-        self._past: Past | None = None
+        self._past: TimestampHistory | None = None
         self._settled: Deferred[None] | None = None
 
-    def carries(self, token: int, planned: Plan, past: Past) -> None:
+    def carries(self, token: int, planned: Plan, past: TimestampHistory) -> None:
         """There are events in it, reserved under this token.
 
         :param past: what the scraper has been shown once it is delivered.

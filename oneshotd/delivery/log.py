@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from oneshotd.core.identity import MAX_SCRAPERS
 from oneshotd.core.look import LookReason
 from oneshotd.core.sampling.scrape_time import Plan
-from oneshotd.logs.throttle import RateLimited
+from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.store.interface import Settled
 
 #: Seconds of silence after a throttled line.
@@ -22,19 +22,19 @@ class DeliveryLog:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._crowd = RateLimited(
+        self._crowd = ThrottledLog(
             clock,
             self._log,
             "{count} scrapes got no events, one of them of {scraper}: {most} scrapers are known already",
             interval=INTERVAL,
         )
-        self._only_looks = RateLimited(
+        self._only_looks = ThrottledLog(
             clock,
             self._log,
             "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
             interval=INTERVAL,
         )
-        self._passed_over = RateLimited(
+        self._passed_over = ThrottledLog(
             clock,
             self._log,
             "{scraper} will never get {count} events, one of them of the series {series}: {why}",

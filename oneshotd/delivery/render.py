@@ -11,14 +11,14 @@ from attrs import evolve, frozen
 
 from oneshotd.core import exposition
 from oneshotd.core.negotiation import Format
-from oneshotd.core.sampling.mode import Past, plan_next
+from oneshotd.core.sampling.mode import TimestampHistory, plan_next
 from oneshotd.core.sampling.scrape_time import Caps, Plan
 from oneshotd.core.sampling.suspects import Search, Turn
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census, Reservation
+from oneshotd.store.interface import Reservation, StoreStats
 
 
 @frozen(kw_only=True)
@@ -32,7 +32,7 @@ class Response:
 
     body: bytes
     plan: Plan
-    past: Past
+    past: TimestampHistory
     turn: Turn
     own_beyond: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ def respond(
     wanted: Wanted,
     *,
     telemetry: Telemetry,
-    census: Census,
+    census: StoreStats,
     caps: Caps,
     default: Timestamps,
     now_ms: int,
@@ -63,7 +63,7 @@ def respond(
     alone = limits.less(0, len(metrics.end))
     mode = wanted.timestamps or default
 
-    def plan_within(room: ScrapeLimits) -> tuple[Plan, Past, Turn]:
+    def plan_within(room: ScrapeLimits) -> tuple[Plan, TimestampHistory, Turn]:
         turn = (search or Search()).choose(
             reservation.pending,
             _within(caps, room),

@@ -21,7 +21,7 @@ LEAST_SAMPLES, LEAST_BYTES = LARGEST, 2**20
 
 #: Deliveries after which the next response may be twice as large: where that is too much again,
 #: one scrape in so many fails while there is a backlog.
-ENOUGH = 8
+DELIVERIES_BEFORE_GROWTH = 8
 
 
 @define
@@ -30,7 +30,7 @@ class _Step:
     arrived: int = 0
 
 
-class Pace:
+class ResponseSizeController:
     """The caps of each scraper, from how its last responses ended; in memory only."""
 
     def __init__(self, caps: Caps) -> None:
@@ -58,7 +58,7 @@ class Pace:
         if step is None:
             return
         step.arrived += 1
-        if step.arrived >= ENOUGH:
+        if step.arrived >= DELIVERIES_BEFORE_GROWTH:
             step.samples, step.arrived = 2 * step.samples, 0
         if step.samples >= self._caps.samples:
             del self._steps[scraper]

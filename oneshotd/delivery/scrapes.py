@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.admission import SlowLane
+from oneshotd.admission import AdmissionQueue
 from oneshotd.core.events import Pending
 from oneshotd.core.identity import MAX_PENDING, Visit
 from oneshotd.core.look import LookReason
@@ -26,14 +26,14 @@ from oneshotd.core.sampling.suspects import Search
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.log import DeliveryLog
 from oneshotd.delivery.render import Response, respond
-from oneshotd.delivery.response_size import Pace
+from oneshotd.delivery.response_size import ResponseSizeController
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.looks import TimeoutHabits
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census, IStore, Reservation, Settled
+from oneshotd.store.interface import IStore, Reservation, Settled, StoreStats
 
 T = TypeVar("T")
 
@@ -80,10 +80,10 @@ class Delivery:
         self._telemetry = telemetry
         self._clock = clock
         self._now_ms = now_ms
-        self._pace = Pace(caps or Caps())
-        self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
+        self._pace = ResponseSizeController(caps or Caps())
+        self._census = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
         #: Who has a delivery that has not ended, or whose end is not on disk.
-        self._last: dict[str, Shipment] = {}
+        self._last: dict[str, InFlightDelivery] = {}
         self._timeouts = TimeoutHabits()
         self._timestamps = timestamps
         #: See `event_time.shown_after`; memory only, and for few scrapers.
@@ -92,12 +92,12 @@ class Delivery:
         self._searches: dict[str, Search] = {}
         self._under_way: set[Deferred[None]] = set()
         self._idle: list[Deferred[None]] = []
-        self._slow_lane = SlowLane(clock)
+        self._slow_lane = AdmissionQueue(clock)
         self.log = DeliveryLog(clock)
         #: The last response without events, and when it was made.
         self._own: dict[tuple[Format, ScrapeLimits], tuple[float, bytes]] = {}
 
-    def learn(self, census: Census) -> None:
+    def learn(self, census: StoreStats) -> None:
         """Take over what the store knows of the scrapers: at the start, and now and then."""
         self._census = census
         known = {scraper.name for scraper in census.scrapers}
@@ -114,7 +114,7 @@ class Delivery:
         interval = self._telemetry.tally(name).interval
         return self._timeouts.expects_header(name, interval, self._clock.seconds())
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
         """Answer a scrape; without events if there are none or none may go now.
 
         :param timeout: seconds until the scraper gives up.
@@ -132,7 +132,7 @@ class Delivery:
                 return await self._scrape(visit, wanted, timeout, until)
         return self._dispatch(visit, _BUSY, wanted)
 
-    async def _scrape(self, visit: Visit, wanted: Wanted, timeout: float, until: float) -> Shipment:
+    async def _scrape(self, visit: Visit, wanted: Wanted, timeout: float, until: float) -> InFlightDelivery:
         last = self._last.get(visit.name)
         if last is not None and last.is_final and not last.is_stuck:
             await self._within(until, last.settlement(), lambda _: None)
@@ -151,7 +151,9 @@ class Delivery:
             self._hand_back(reservation)
             raise
 
-    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER) -> Shipment:
+    async def look(
+        self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER
+    ) -> InFlightDelivery:
         """What `scrape` would answer; nothing moves, nobody is registered.
 
         :param reason: why it is a look.
@@ -252,7 +254,7 @@ class Delivery:
             await deferLater(self._clock, pause)
             pause = min(2 * pause, LAST_RETRY)
 
-    def ended(self, visit: Visit, shipment: Shipment) -> None:
+    def ended(self, visit: Visit, shipment: InFlightDelivery) -> None:
         """A delivery is over and done with."""
         if self._last.get(visit.name) is shipment:
             del self._last[visit.name]
@@ -278,12 +280,14 @@ class Delivery:
 
     # -- parts of a response
 
-    def _dispatch(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> Shipment:
+    def _dispatch(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> InFlightDelivery:
         if reservation.busy == "too many":
             self.log.too_many(visit.name)
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
-            return Shipment(self, visit, self._without_events(visit, wanted), wanted.format.content_type)
+            return InFlightDelivery(
+                self, visit, self._without_events(visit, wanted), wanted.format.content_type
+            )
         search = self._searches.get(visit.name)
         if search is not None:
             search.forget(reservation.pending)
@@ -328,8 +332,8 @@ class Delivery:
             search=self._searches.get(visit.name),
         )
 
-    def _shipment(self, visit: Visit, wanted: Wanted, response: Response) -> Shipment:
-        return Shipment(self, visit, response.body, wanted.format.content_type)
+    def _shipment(self, visit: Visit, wanted: Wanted, response: Response) -> InFlightDelivery:
+        return InFlightDelivery(self, visit, response.body, wanted.format.content_type)
 
     def _note_shown(self, visit: Visit, planned: Plan, *, delivered: bool) -> None:
         shown = self._shown.pop(visit.name, {})
@@ -350,7 +354,7 @@ class Delivery:
     def _count(self) -> Deferred[None]:
         """Bring the figures up to date; where the store cannot say, those from before stand."""
 
-        def counted(census: Census | None) -> None:
+        def counted(census: StoreStats | None) -> None:
             self._census = census or self._census
 
         return self._or_none(self.store.census()).addCallback(counted)

@@ -19,9 +19,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.core.events import Group, NewEvent, Plain
+from oneshotd.core.events import Group, NewEvent, SeriesBatch
 from oneshotd.errors import Refused, StoreUnavailable
-from oneshotd.logs.throttle import RateLimited
+from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Conflict, IStore, Stored
 
@@ -62,7 +62,7 @@ PATIENCE = 1.0
 _OVERHEAD = 200
 
 
-class Taker(Protocol):
+class SubmitCallback(Protocol):
     """Who waits for events without a Deferred; is told how it ended once, and does not raise."""
 
     def begin(self) -> None:
@@ -85,7 +85,7 @@ class _Waiting:
     size: int
     door: str
     done: Deferred[Stored] | None
-    takers: Sequence[Taker] = ()
+    takers: Sequence[SubmitCallback] = ()
 
 
 @define
@@ -97,13 +97,13 @@ class Load:
 
 
 def _size(events: Sequence[NewEvent]) -> int:
-    series = events.series if isinstance(events, Plain) else [event.series for event in events]
+    series = events.series if isinstance(events, SeriesBatch) else [event.series for event in events]
     return _OVERHEAD * len(series) + sum(map(len, series))
 
 
 def _apart(events: Sequence[NewEvent]) -> list[Group]:
     """Groups of events that stand alone: one for each that has a key, and one for each run that has none."""
-    if isinstance(events, Plain):
+    if isinstance(events, SeriesBatch):
         return [Group(events=events)]
     groups: list[Group] = []
     for keyed, run in groupby(events, lambda event: event.key is not None):
@@ -112,7 +112,7 @@ def _apart(events: Sequence[NewEvent]) -> list[Group]:
     return groups
 
 
-class Intake:
+class Ingest:
     """Takes groups of events and answers when they are on disk."""
 
     _log = Logger()
@@ -124,7 +124,7 @@ class Intake:
         self._queue: list[_Waiting] = []
         self._crowd: list[str] = []  # events that are plain series; go with the queue, as one group
         self._crowd_size = 0
-        self._takers: list[Taker] = []  # whose events they are
+        self._takers: list[SubmitCallback] = []  # whose events they are
         self._arrivals = 0
         self._listeners = 0  # who wait for an answer, and are not in a batch yet
         self._expected = 0  # listeners
@@ -136,7 +136,7 @@ class Intake:
         self._at_store: list[float] = []  # batches: when the first event of each came
         self._pause = 0.0  # before the next batch goes, seconds
         self._idle: list[Deferred[None]] = []
-        self._unheard = RateLimited(
+        self._unheard = ThrottledLog(
             clock, self._log, "{count} events refused ({reason}), whose senders do not hear of it: {text}"
         )
         self.load = Load()
@@ -169,13 +169,13 @@ class Intake:
                 events = events[room:]
             self._note(refused, len(events))
 
-    def take(self, series: Sequence[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
         """Store events that are a series and nothing else, with as little ado as may be.
 
         :param taker: waits for all of them, and counts as so many.
         :returns: whether there is room for them; if not, nothing has happened.
         """
-        size = _size(Plain(series))
+        size = _size(SeriesBatch(series))
         if not self._has_room(len(series), size):
             return False
         self.load.events += len(series)
@@ -277,7 +277,7 @@ class Intake:
             crowd, self._crowd = self._crowd, []
             size, self._crowd_size = self._crowd_size, 0
             takers, self._takers = self._takers, []
-            batch.append(_Waiting(Group(events=Plain(crowd)), size, "http", None, takers))
+            batch.append(_Waiting(Group(events=SeriesBatch(crowd)), size, "http", None, takers))
             at_once = partial(self._begin, takers[0], listeners)
         asked = self._clock.seconds()
         came, self._first_came = asked if self._first_came is None else self._first_came, None
@@ -286,7 +286,7 @@ class Intake:
         overdue = self._clock.callLater(PATIENCE, self._next)
         stored.addBoth(self._answer, batch, listeners, came, asked, overdue)
 
-    def _begin(self, taker: Taker, listeners: int) -> None:
+    def _begin(self, taker: SubmitCallback, listeners: int) -> None:
         """In the store's thread: the batch is on disk, and so many wait for it."""
         # Before anybody is answered, who may be here again before the reactor is awake.
         self._expected, self._is_counted = self._listeners + listeners, True
@@ -325,13 +325,13 @@ class Intake:
             self._refuse(batch, result)
         else:
             for item, outcome in zip(batch, result, strict=True):
-                self._tell(item, outcome)
+                self._complete(item, outcome)
         if not self._storing and not self._at_store:
             idle, self._idle = self._idle, []
             for done in idle:
                 done.callback(None)
 
-    def _tell(self, item: _Waiting, outcome: Stored | Conflict) -> None:
+    def _complete(self, item: _Waiting, outcome: Stored | Conflict) -> None:
         if isinstance(outcome, Conflict):
             refused = Refused(
                 f"key {outcome.key!r} was seen before with other content", reason="conflict", status=422

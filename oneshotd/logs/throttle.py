@@ -24,7 +24,7 @@ class _Silence:
     example: dict[str, Any] | None = None
 
 
-class RateLimited:
+class ThrottledLog:
     """A log line per reason and interval; what comes in between is counted, never forgotten.
 
     The first occurrence is logged at once. Those of the following interval come out together

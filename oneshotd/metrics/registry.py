@@ -31,7 +31,7 @@ from oneshotd.errors import REASONS
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
-from oneshotd.store.interface import Census, ScraperStatus
+from oneshotd.store.interface import ScraperStatus, StoreStats
 
 #: Through which an event comes in.
 DOORS = ("http", "http_bulk", "udp")
@@ -40,7 +40,7 @@ DOORS = ("http", "http_bulk", "udp")
 #: delivery to this scraper was under way; a look; without, as there are too many scrapers.
 SCRAPES = ("events", "empty", "busy", "look", "too_many")
 
-#: Why a scraper missed an event (`store.interface.Census.lost`).
+#: Why a scraper missed an event (`store.interface.StoreStats.lost`).
 LOSSES = ("away", "log full", "clock")
 
 #: Upper bounds in seconds: scrape intervals and the default hold lie between them.
@@ -150,7 +150,7 @@ class Telemetry:
         self._delivery = Histogram(DELIVERY_BOUNDS)
         self._commit = Histogram(COMMIT_BOUNDS)
         self._tallies: dict[str, Tally] = {}
-        self._census = Census(events=0, size=0, head=0, scrapers=(), lost={})
+        self._census = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
 
     # What comes in
 
@@ -242,7 +242,7 @@ class Telemetry:
 
     # What is shown
 
-    def own_metrics(self, census: Census, format: Format = Format.TEXT) -> OwnMetrics:
+    def own_metrics(self, census: StoreStats, format: Format = Format.TEXT) -> OwnMetrics:
         """The own metrics in a format, as of this census.
 
         Their order: what is of the daemon as a whole, then histograms, then what is per scraper.
@@ -254,7 +254,7 @@ class Telemetry:
         return OwnMetrics(self.registry, format)
 
     def render(
-        self, census: Census, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
+        self, census: StoreStats, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
     ) -> tuple[bytes, int]:
         """The own metrics within limits, and how many samples they are (`OwnMetrics.within`)."""
         return self.own_metrics(census, format).within(limits)

@@ -26,7 +26,7 @@ from oneshotd.core.events import Event, Group, Pending
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import NOT_AHEAD, Ahead
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 
 
 @frozen(kw_only=True)
@@ -80,7 +80,7 @@ class Reservation:
     pending: Pending
     remaining: int = 0
     busy: str | None = None
-    past: Past = NOTHING_SHOWN
+    past: TimestampHistory = NO_HISTORY
     ahead: Ahead = NOT_AHEAD
 
 
@@ -122,7 +122,7 @@ class ScraperStatus:
 
 
 @frozen(kw_only=True)
-class Census:
+class StoreStats:
     """The store's figures for the metrics and the page.
 
     :param size: bytes of the held events' text.
@@ -140,7 +140,7 @@ class Census:
 
 
 @frozen(kw_only=True)
-class Stretch:
+class LogPage:
     """A part of the log that was looked at, from its newer end.
 
     :param events: those that were wanted, newest first.
@@ -193,7 +193,7 @@ class IStore(Interface):
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: Past | None = None,
+        past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         """End a reservation. What follows `delivered` counts only if it is.
@@ -203,7 +203,7 @@ class IStore(Interface):
         :param went_out: owed seqs that did.
         :param past: what the scraper has been shown now; None: as before.
         :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones
-            up to `cursor`, in none of the other lists. They are counted in `Census.lost` in the
+            up to `cursor`, in none of the other lists. They are counted in `StoreStats.lost` in the
             same transaction. `prune` does not report them: the caller knows them.
         """
 
@@ -216,17 +216,17 @@ class IStore(Interface):
     def release(token: int) -> None:
         """The delivery is final: the next scrape may reserve."""
 
-    def census() -> Deferred[Census]:
+    def census() -> Deferred[StoreStats]:
         """Figures of the log and of every scraper."""
 
     def events(after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         """Held events beyond seq `after` whose labels match, ascending; never consumes."""
 
-    def recent(selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+    def recent(selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         """Look back through the held events, newest first; never consumes.
 
         A call looks at a bounded part of the log, so that nobody else waits long; it may find
-        nothing in it and have more to look at all the same (`Stretch.next`).
+        nothing in it and have more to look at all the same (`LogPage.next`).
 
         :param before: only events below this seq; None: from the newest.
         :param limit: events that are given at most, from 1.

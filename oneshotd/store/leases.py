@@ -12,7 +12,7 @@ from types import MappingProxyType
 from attrs import evolve, frozen
 
 from oneshotd.core.events import Event, Pending
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 
 #: Ended tokens remembered, to tell "already" from "superseded".
 ENDED_TOKENS = 1000
@@ -37,7 +37,7 @@ class Lease:
     until: float
     cursor: int
     timed: bool
-    past: Past = NOTHING_SHOWN
+    past: TimestampHistory = NO_HISTORY
     answered: int = 0
     pending: Pending = Pending()
     delivered: bool = False
@@ -109,7 +109,7 @@ class Leases:
         until: float,
         pending: Pending,
         timed: bool,
-        past: Past = NOTHING_SHOWN,
+        past: TimestampHistory = NO_HISTORY,
         answered: int = 0,
     ) -> Lease:
         """A new lease; the caller has made sure that the scraper has none."""

@@ -29,9 +29,9 @@ from oneshotd.core.parsing.formats import (
     parse_plain_datagrams,
 )
 from oneshotd.core.parsing.grammar import quoted
-from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
-from oneshotd.logs.throttle import RateLimited
+from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.udp.blocks import Blocks
 
@@ -59,7 +59,7 @@ _SK_MEMINFO_DROPS = 8
 _MEMINFO = struct.Struct("=9I")
 
 
-class Intake(Protocol):
+class Ingest(Protocol):
     """What this door needs of `oneshotd.ingest.pipeline`."""
 
     def offer(self, events: Sequence[NewEvent], door: str) -> None:
@@ -77,7 +77,7 @@ class Datagrams:
     def __init__(
         self,
         *,
-        intake: Intake,
+        intake: Ingest,
         telemetry: Telemetry,
         rules: Rules,
         allowed: Networks,
@@ -86,15 +86,15 @@ class Datagrams:
         self._intake = intake
         self._telemetry = telemetry
         self._rules = rules
-        self._ordinary = Ordinary(rules)
+        self._ordinary = TemplateParser(rules)
         self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
         self._unread_bytes = 0
         self._allowed = allowed
         self._blocks = Blocks(clock.seconds)
-        self._refusals = RateLimited(
+        self._refusals = ThrottledLog(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
         )
-        self._faults = RateLimited(
+        self._faults = ThrottledLog(
             clock, self.log, "UDP: {count} times the {reason} failed on a datagram", level=LogLevel.critical
         )
 
@@ -227,10 +227,10 @@ class UDPDoor:
         # From zero, not from what the socket has dropped so far: one that systemd kept for us
         # may have overflowed while nobody read it.
         self._drops: int | None = None if _drop_counter(sock) is None else 0
-        self._overflows = RateLimited(
+        self._overflows = ThrottledLog(
             clock, self.log, "UDP: the kernel dropped {count} datagrams, the receive buffer was full"
         )
-        self._errors = RateLimited(clock, self.log, "UDP: {count} errors of the socket: {reason}")
+        self._errors = ThrottledLog(clock, self.log, "UDP: {count} errors of the socket: {reason}")
         telemetry.watch_drops(self.kernel_drops)
 
     @property

@@ -1,6 +1,6 @@
 """The doors: which request goes where, and what it is answered.
 
-`Doors` knows its collaborators by what it needs of them only. Nothing that must be finished
+`HTTPApi` knows its collaborators by what it needs of them only. Nothing that must be finished
 lives in a coroutine here: Klein cancels it when the client hangs up (klein#840).
 """
 
@@ -34,7 +34,7 @@ from oneshotd.core.parsing.formats import (
 )
 from oneshotd.core.scrape_request import PARAMETERS, Wanted, read_scrape_request
 from oneshotd.errors import Refused
-from oneshotd.query import Reading
+from oneshotd.query import EventQueries
 from oneshotd.store.interface import Stored
 from oneshotd.web import error_responses as problems
 from oneshotd.web.compression import WORTH_IT, compressed
@@ -42,7 +42,7 @@ from oneshotd.web.error_responses import JSON, answer
 from oneshotd.web.routes import api
 from oneshotd.web.status import page
 from oneshotd.web.status.assets import ASSETS, FOR_EVER
-from oneshotd.web.status.cache import Board, Status
+from oneshotd.web.status.cache import Status, StatusCache
 from oneshotd.web.status.readiness import StoreProbe
 from oneshotd.web.transport import ack_tracker as receipt
 from oneshotd.web.transport.request import OneshotRequest, parameters
@@ -82,11 +82,11 @@ class Shown(Protocol):
         """The format, with its version."""
 
 
-class Shipment(receipt.Shipment, Shown, Protocol):
+class InFlightDelivery(receipt.InFlightDelivery, Shown, Protocol):
     """One answer whose arrival matters."""
 
 
-class Intake(Protocol):
+class Ingest(Protocol):
     """What the doors need of `oneshotd.ingest.pipeline`."""
 
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
@@ -99,7 +99,7 @@ class Intake(Protocol):
 class Delivery(Protocol):
     """What the doors need of `oneshotd.delivery.scrapes`."""
 
-    def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Awaitable[Shipment]:
+    def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Awaitable[InFlightDelivery]:
         """Set aside what the scraper has to come; cancelled, it returns it."""
 
     def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Awaitable[Shown]:
@@ -119,7 +119,9 @@ class Store(Protocol):
 class Send(Protocol):
     """How a shipment goes out (`web/transport/channel.py`)."""
 
-    def __call__(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> Awaitable[None]:
+    def __call__(
+        self, request: OneshotRequest, shipment: InFlightDelivery, *, deadline: float
+    ) -> Awaitable[None]:
         """Send the body; status and headers are set. Done when the request may be finished.
 
         :param deadline: seconds from `request.arrived`.
@@ -127,7 +129,7 @@ class Send(Protocol):
 
 
 @define(kw_only=True, eq=False, slots=False)
-class Doors:
+class HTTPApi:
     """The HTTP side of the daemon; `resource` is all that a site gets to see.
 
     :param ready: why the daemon cannot work now ("starting", "stopping"), or None.
@@ -139,10 +141,10 @@ class Doors:
     :param udp_port: where datagrams are taken, or None.
     """
 
-    intake: Intake
+    intake: Ingest
     delivery: Delivery
     store: Store
-    reading: Reading
+    reading: EventQueries
     telemetry: problems.Refusals
     send: Send
     ready: Callable[[], str | None]
@@ -154,7 +156,7 @@ class Doors:
     now_ms: Callable[[], int]
     hold: float
     udp_port: int | None
-    _board: Board = field(init=False)
+    _board: StatusCache = field(init=False)
     _store_probe: StoreProbe = field(init=False)
 
     app = Klein()
@@ -163,7 +165,7 @@ class Doors:
 
     def __attrs_post_init__(self) -> None:
         self._store_probe = StoreProbe(lambda: self.store.check(), self.clock)
-        self._board = Board(
+        self._board = StatusCache(
             reading=self.reading,
             problem=self._problem,
             clock=self.clock,

@@ -8,11 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.strategies import labels, metric_names
 
 from oneshotd.core.events import (
-    Counts,
+    CountSamples,
     NewEvent,
     Pending,
-    Plain,
     Sample,
+    SeriesBatch,
     escape,
     labels_of,
     metric_of,
@@ -66,7 +66,7 @@ def test_the_length_of_pending_is_its_number_of_events() -> None:
 
 
 def test_plain_events_are_a_sequence_of_events() -> None:
-    plain = Plain(["a", "b"])
+    plain = SeriesBatch(["a", "b"])
     events = [NewEvent("a"), NewEvent("b")]
     assert plain == events == list(plain)
     assert (plain[1], plain[1:], len(plain)) == (events[1], events[1:], 2)
@@ -74,7 +74,7 @@ def test_plain_events_are_a_sequence_of_events() -> None:
 
 
 def test_samples_by_columns_are_a_sequence_of_samples() -> None:
-    counts = Counts(["a", "b"], ["1", "2"])
+    counts = CountSamples(["a", "b"], ["1", "2"])
     samples = [Sample("a", "1"), Sample("b", "2")]
     assert counts == samples == list(counts)
     assert (counts[1], counts[1:], len(counts)) == (samples[1], samples[1:], 2)

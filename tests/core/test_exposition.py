@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.strategies import metric_names, sample_values, series
 
-from oneshotd.core.events import Counts, Sample, labels_of, metric_of, series_text
+from oneshotd.core.events import CountSamples, Sample, labels_of, metric_of, series_text
 from oneshotd.core.exposition import (
     CONTENT_TYPE_OPENMETRICS,
     CONTENT_TYPE_TEXT,
@@ -188,6 +188,6 @@ def test_sizes_are_exact_for_text(samples: tuple[Sample, ...]) -> None:
 @given(st.dictionaries(st.sampled_from(["e", 'e{a="1"}', 'e{a="2"}', 'e{b="ü"}']), st.integers(1, 3)))
 def test_columns_are_written_as_samples_are(counts: dict[str, int]) -> None:
     """Which way a response was made must not be seen."""
-    columns = Counts(list(counts), list(map(str, counts.values())))
+    columns = CountSamples(list(counts), list(map(str, counts.values())))
     for write in (text, openmetrics):
         assert write(columns) == write(list(columns))

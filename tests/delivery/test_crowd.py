@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
-from oneshotd.admission import PLACES
+from oneshotd.admission import MAX_WAITING
 from oneshotd.core.identity import MAX_SCRAPERS, Visit
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import MAX_STRANGERS, OWN_AGE
 from oneshotd.errors import Refused
 
@@ -32,9 +32,9 @@ def test_the_known_do_not_queue_behind_newcomers(rig: Rig) -> None:
     rig.take("known")
     rig.append("a")
     rig.store.silent.add("reserve")
-    crowd = [came(rig.ask(f"invented-{n}")) for n in range(PLACES + 5)]
+    crowd = [came(rig.ask(f"invented-{n}")) for n in range(MAX_WAITING + 5)]
     rig.quiet()
-    assert [len(answer) for answer in crowd] == [0] * PLACES + [1] * 5  # these have no place
+    assert [len(answer) for answer in crowd] == [0] * MAX_WAITING + [1] * 5  # these have no place
     rig.store.silent.clear()
     assert rig.take("known") == {"a": 1}
     rig.store.resume()
@@ -57,8 +57,8 @@ def test_newcomers_that_do_not_read_are_so_many_at_most(rig: Rig) -> None:
 def test_too_many_lookers_are_refused(rig: Rig) -> None:
     """An empty page would say that there is nothing to come."""
     rig.store.silent.add("look")
-    looks: list[list[Shipment | Failure]] = []
-    for _ in range(PLACES + 1):
+    looks: list[list[InFlightDelivery | Failure]] = []
+    for _ in range(MAX_WAITING + 1):
         visit = Visit(name="somebody", named=True)
         looks.append(came(Deferred.fromCoroutine(rig.delivery.look(visit, Wanted()))))
     [refused] = looks.pop()
@@ -66,9 +66,9 @@ def test_too_many_lookers_are_refused(rig: Rig) -> None:
     assert isinstance(refused.value, Refused)
     assert (refused.value.reason, refused.value.status) == ("busy", 503)
     rig.store.resume()
-    for _ in range(3 * PLACES):
+    for _ in range(3 * MAX_WAITING):
         rig.quiet()
-    assert [isinstance(answer, Shipment) for [answer] in looks] == [True] * PLACES
+    assert [isinstance(answer, InFlightDelivery) for [answer] in looks] == [True] * MAX_WAITING
 
 
 def test_answers_without_events_show_the_figures_of_a_moment_ago(rig: Rig) -> None:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.core.sampling.suspects import REFUSED, RESETS
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import LEASE_MARGIN
 
 NAMES = st.sampled_from(["ann", "bob", "192.0.2.7 curl"])
@@ -35,9 +35,9 @@ class Deliveries(RuleBasedStateMachine):
         self.sent: Sums = Counter()
         self.got: dict[str, Sums] = {"ann": Counter(), "bob": Counter(), "192.0.2.7 curl": Counter()}
         self.values: dict[str, list[float]] = {name: [] for name in self.got}
-        self.under_way: dict[str, Shipment] = {}  # neither delivered nor returned
-        self.revocable: dict[str, Shipment] = {}
-        self.asked: list[tuple[str, Deferred[Shipment], list[Shipment | Failure]]] = []
+        self.under_way: dict[str, InFlightDelivery] = {}  # neither delivered nor returned
+        self.revocable: dict[str, InFlightDelivery] = {}
+        self.asked: list[tuple[str, Deferred[InFlightDelivery], list[InFlightDelivery | Failure]]] = []
         self.next_value = 1
         self.refusing: set[str] = set()
         self.resets: Counter[str] = Counter()  # in a row
@@ -107,7 +107,7 @@ class Deliveries(RuleBasedStateMachine):
                 waiting.append((name, asked, answers))
                 continue
             [shipment] = answers
-            assert isinstance(shipment, Shipment), shipment
+            assert isinstance(shipment, InFlightDelivery), shipment
             if shipment.awaits_receipt:
                 assert name not in self.under_way and name not in self.revocable, "two at a time"
                 self.under_way[name] = shipment

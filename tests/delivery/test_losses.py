@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 from support.delivery_driver import Rig
 
-from oneshotd.core.sampling.mode import Past, plan_next
+from oneshotd.core.sampling.mode import TimestampHistory, plan_next
 from oneshotd.core.sampling.scrape_time import Plan
 from oneshotd.delivery import render as response
 
@@ -19,7 +19,7 @@ from oneshotd.delivery import render as response
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A daemon that passes over every event of the series `no`."""
 
-    def without_no(pending: object, caps: object, **how: object) -> tuple[Plan, Past]:
+    def without_no(pending: object, caps: object, **how: object) -> tuple[Plan, TimestampHistory]:
         planned, past = plan_next(pending, caps, **how)  # type: ignore[arg-type]
         seqs = pending.seqs  # type: ignore[attr-defined]
         lost = [seq for seq, series in zip(seqs, pending.series, strict=True) if series == "no"]  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from support.delivery_driver import Rig, events_in, sums
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from oneshotd.core.sampling.suspects import REFUSED, RESETS
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 
 GOOD = [f"s{number}" for number in range(40)]
 
@@ -25,7 +25,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     made.stop()
 
 
-def end(rig: Rig, shipment: Shipment, how: str) -> None:
+def end(rig: Rig, shipment: InFlightDelivery, how: str) -> None:
     if how == "revoked":
         shipment.delivered()
         shipment.revoked()

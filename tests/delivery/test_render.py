@@ -12,19 +12,19 @@ from support.response_reader import Response as Read
 
 from oneshotd.core.events import Pending
 from oneshotd.core.negotiation import Format
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
 from oneshotd.delivery.render import Response, respond
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census, Reservation, ScraperStatus
+from oneshotd.store.interface import Reservation, ScraperStatus, StoreStats
 
 NOW = 1_700_000_000_000
 SCRAPE, EVENT = Timestamps.SCRAPE, Timestamps.EVENT
-EMPTY = Census(events=0, size=0, head=0, scrapers=(), lost={})
-CROWD = Census(
+EMPTY = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
+CROWD = StoreStats(
     events=9,
     size=99,
     head=9,
@@ -50,7 +50,12 @@ def pending(*series: str, value: str | None = None) -> Pending:
 
 
 def response(
-    rows: Pending, wanted: Wanted, *, past: Past = NOTHING_SHOWN, census: Census = EMPTY, **facts: Any
+    rows: Pending,
+    wanted: Wanted,
+    *,
+    past: TimestampHistory = NO_HISTORY,
+    census: StoreStats = EMPTY,
+    **facts: Any,
 ) -> Response:
     given: dict[str, Any] = {"caps": Caps(), "default": SCRAPE, "shown": {}} | facts
     reservation = Reservation(token=1, pending=rows, past=past)
@@ -104,10 +109,10 @@ def test_the_mode_is_what_was_asked_for_else_the_default(
     late, now = (NOW - 1) / 1000, NOW / 1000
     if mode is EVENT:
         assert events(made, wanted) == [("a", 1, late), ("a", 1, now)]
-        assert made.past == Past(event_time=True, latest=NOW)
+        assert made.past == TimestampHistory(event_time=True, latest=NOW)
     else:
         assert events(made, wanted) == [("a", 2, None)]
-        assert made.past == Past(latest=NOW)
+        assert made.past == TimestampHistory(latest=NOW)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +129,9 @@ def test_what_a_scraper_takes_and_was_shown_decides_on_its_samples(
 
 def test_a_change_of_modes_begins_where_the_past_ends() -> None:
     wanted = Wanted(timestamps=EVENT, several=True)
-    made = response(pending("a", "a"), wanted, past=Past(latest=NOW - 10))
+    made = response(pending("a", "a"), wanted, past=TimestampHistory(latest=NOW - 10))
     assert [at for _, _, at in events(made, wanted)] == [NOW / 1000, (NOW + 1) / 1000]
-    assert made.past == Past(event_time=True, floor=NOW + 2, latest=NOW + 1, moved={"a": NOW + 1})
+    assert made.past == TimestampHistory(event_time=True, floor=NOW + 2, latest=NOW + 1, moved={"a": NOW + 1})
 
 
 @given(

@@ -9,7 +9,12 @@ from support.delivery_driver import Rig, sums
 
 from oneshotd.core.events import Sample
 from oneshotd.core.sampling.scrape_time import Caps
-from oneshotd.delivery.response_size import ENOUGH, LEAST_BYTES, LEAST_SAMPLES, Pace
+from oneshotd.delivery.response_size import (
+    DELIVERIES_BEFORE_GROWTH,
+    LEAST_BYTES,
+    LEAST_SAMPLES,
+    ResponseSizeController,
+)
 
 CAPS = Caps()
 
@@ -53,12 +58,12 @@ def test_who_cannot_take_a_full_response_gets_all_the_same(
 
 def test_it_comes_back_to_the_full_size() -> None:
     """What a line could not take for a minute it can take again afterwards."""
-    pace = Pace(CAPS)
+    pace = ResponseSizeController(CAPS)
     pace.failed("a", samples(CAPS.samples))
     assert pace.caps("a").samples == CAPS.samples // 2
     assert pace.caps("a").bytes == CAPS.bytes // 2
     assert pace.caps("b") == CAPS
-    for _ in range(ENOUGH):
+    for _ in range(DELIVERIES_BEFORE_GROWTH):
         assert pace.caps("a") != CAPS
         pace.arrived("a")
     assert pace.caps("a") == CAPS
@@ -66,21 +71,21 @@ def test_it_comes_back_to_the_full_size() -> None:
 
 def test_a_small_response_that_fails_says_nothing_of_large_ones() -> None:
     """Connections are cut for many reasons."""
-    pace = Pace(CAPS)
+    pace = ResponseSizeController(CAPS)
     pace.failed("a", samples(LEAST_SAMPLES))
     assert pace.caps("a") == CAPS
 
 
 def test_a_few_large_samples_become_fewer() -> None:
     """A `body_size_limit` is one of bytes."""
-    pace = Pace(CAPS)
+    pace = ResponseSizeController(CAPS)
     pace.failed("a", samples(33, size=250_000))
     assert pace.caps("a").bytes == LEAST_BYTES
 
 
 def test_there_is_a_least() -> None:
     """One event at a time would never be through, and the largest must fit."""
-    pace = Pace(CAPS)
+    pace = ResponseSizeController(CAPS)
     for _ in range(20):
         pace.failed("a", samples(pace.caps("a").samples))
     assert pace.caps("a").samples == LEAST_SAMPLES
@@ -90,14 +95,14 @@ def test_there_is_a_least() -> None:
 def test_caps_below_the_least_are_kept() -> None:
     """Nobody gets more than usual for having failed."""
     caps = Caps(samples=10, bytes=600)
-    pace = Pace(caps)
+    pace = ResponseSizeController(caps)
     pace.failed("a", samples(10))
     assert pace.caps("a") == caps
 
 
 def test_only_those_who_are_known_are_remembered() -> None:
     """Invented names would take memory for ever."""
-    pace = Pace(CAPS)
+    pace = ResponseSizeController(CAPS)
     pace.failed("a", samples(CAPS.samples))
     pace.failed("b", samples(CAPS.samples))
     pace.keep({"b"})

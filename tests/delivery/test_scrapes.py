@@ -14,7 +14,7 @@ from support.fake_store import logged
 
 from oneshotd.core.identity import MAX_SCRAPERS, Visit
 from oneshotd.core.sampling.scrape_time import Caps
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import MAX_STORE_WAIT
 
 
@@ -167,7 +167,7 @@ def test_a_scrape_right_after_the_last_one_waits_for_its_settlement(rig: Rig) ->
     rig.store.resume()
     rig.quiet()
     [answer] = answers
-    assert isinstance(answer, Shipment) and sums(answer.body) == Counter(b=1)
+    assert isinstance(answer, InFlightDelivery) and sums(answer.body) == Counter(b=1)
 
 
 def test_a_scrape_right_after_an_empty_one_is_not_busy(rig: Rig) -> None:

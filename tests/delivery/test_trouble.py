@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.identity import Visit
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import MAX_STORE_WAIT
 
 
@@ -40,7 +40,7 @@ def test_a_store_that_hangs_costs_events_but_no_scrape(rig: Rig, timeout: float,
     assert answers == []
     rig.clock.advance(0.01)
     [answer] = answers
-    assert isinstance(answer, Shipment) and not answer.awaits_receipt
+    assert isinstance(answer, InFlightDelivery) and not answer.awaits_receipt
     assert sums(answer.body) == Counter() and parsed(answer.body)
     rig.store.resume()
     rig.quiet()
@@ -72,7 +72,7 @@ def test_without_figures_the_events_come_all_the_same(rig: Rig) -> None:
     rig.quiet()
     rig.clock.advance(2.0)
     [answer] = answers
-    assert isinstance(answer, Shipment) and sums(answer.body) == Counter(a=1)
+    assert isinstance(answer, InFlightDelivery) and sums(answer.body) == Counter(a=1)
 
 
 def test_where_the_store_cannot_count_the_last_figures_stand(rig: Rig) -> None:
@@ -91,25 +91,25 @@ def test_a_look_at_a_store_that_hangs_ends(rig: Rig) -> None:
     visit = Visit(name="ann", named=True)
     Deferred.fromCoroutine(rig.delivery.look(visit, Wanted())).addBoth(done.append)
     rig.clock.advance(MAX_STORE_WAIT)
-    assert len(done) == 1 and isinstance(done[0], Shipment)
+    assert len(done) == 1 and isinstance(done[0], InFlightDelivery)
 
 
 # ---- a store that refuses --------------------------------------------------------------------
 
 
-def end(shipment: Shipment) -> None:
+def end(shipment: InFlightDelivery) -> None:
     shipment.delivered()
     shipment.final()
 
 
-def throw_away(shipment: Shipment) -> None:
+def throw_away(shipment: InFlightDelivery) -> None:
     shipment.delivered()
     shipment.revoked()
 
 
 @pytest.mark.parametrize(("how", "left"), [(end, Counter()), (throw_away, Counter(a=1))])
 def test_a_settlement_is_retried_and_no_event_comes_meanwhile(
-    rig: Rig, how: Callable[[Shipment], None], left: Counter[str]
+    rig: Rig, how: Callable[[InFlightDelivery], None], left: Counter[str]
 ) -> None:
     """With a full disk events would come again with every scrape."""
     shipment = with_events(rig)

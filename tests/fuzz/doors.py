@@ -26,9 +26,9 @@ from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.ingest.pipeline import Taker
-from oneshotd.web.app import Doors, Shipment
-from oneshotd.web.fastpath.requests import QuickChannel, Shortcut
+from oneshotd.ingest.pipeline import SubmitCallback
+from oneshotd.web.app import HTTPApi, InFlightDelivery
+from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
@@ -66,7 +66,7 @@ class Deliveries(FakeDelivery):
         super().__init__()
         self.shipments: list[Settled] = []
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
         self.shipments.append(Settled())
         return self.shipments[-1]
 
@@ -90,14 +90,14 @@ class Transport(StringTransport):
         """The client does not mind."""
 
 
-class Intake(FakeIntake):
+class Ingest(FakeIntake):
     """Stores what takes the short way, too, in the next turn of the reactor."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
 
-    def take(self, series: Sequence[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
         def stored() -> None:
             self.groups.extend((Group(events=[NewEvent(each)]), "http") for each in series)
             taker.stored(self._clock.seconds())
@@ -135,9 +135,9 @@ def serve(data: bytes) -> int:
 
 def _serve(data: bytes, short_way: bool) -> Outcome:
     clock = Clock()
-    intake, deliveries, telemetry = Intake(clock), Deliveries(), FakeTelemetry()
+    intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
     everyone = Networks.parse([])
-    doors = Doors(
+    doors = HTTPApi(
         intake=intake,
         delivery=deliveries,
         store=FakeStore(),
@@ -159,9 +159,9 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         return OneshotRequest(*args, refused=telemetry.refused)
 
     site = Site(doors.resource(), requestFactory=cast(Any, request), reactor=clock)
-    site.protocol = QuickChannel
+    site.protocol = FastPathChannel
     if short_way:
-        site.shortcut = Shortcut(intake, RULES, everyone)
+        site.shortcut = RequestMatcher(intake, RULES, everyone)
     transport = Transport(hostAddress=_SERVER, peerAddress=_CLIENT)
     channel = cast(Any, site.buildProtocol(_CLIENT))
     with failures_logged() as failures:

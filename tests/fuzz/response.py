@@ -23,7 +23,7 @@ from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.sampling.event_time import plan_event_time
 from oneshotd.core.sampling.scrape_time import Caps, plan
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census
+from oneshotd.store.interface import StoreStats
 
 _telemetry = Telemetry()
 
@@ -113,4 +113,4 @@ def _bits(value: float) -> bytes:
 
 @functools.cache
 def _own(format: Format) -> tuple[bytes, int]:
-    return _telemetry.render(Census(events=1, size=2, head=3, scrapers=(), lost={}), format)
+    return _telemetry.render(StoreStats(events=1, size=2, head=3, scrapers=(), lost={}), format)

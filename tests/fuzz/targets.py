@@ -24,7 +24,7 @@ from oneshotd.core.parsing.formats import (
     parse_query,
 )
 from oneshotd.core.parsing.numbers import canonical
-from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.emit.encoding import fault
 from oneshotd.emit.encoding import line as emit_line
 from oneshotd.errors import REASONS, Refused
@@ -82,7 +82,7 @@ def datagram(data: bytes) -> int:
     kept = (line.rstrip(b" \t\r\0") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     assert len(events) + len(refusals) == sum(1 for line in kept if line and not line.isspace())
     assert line_count(data) == len(events) + len(refusals)
-    for ordinary in (_quick, Ordinary(RULES)):
+    for ordinary in (_quick, TemplateParser(RULES)):
         same, refused_too = parse_datagram(data, rules=RULES, ordinary=ordinary)
         assert list(same) == list(events)
         assert [each.text for each in refused_too] == [each.text for each in refusals]
@@ -92,7 +92,7 @@ def datagram(data: bytes) -> int:
     return len(events)
 
 
-_quick = Ordinary(RULES)
+_quick = TemplateParser(RULES)
 
 
 def emitted(data: bytes) -> int:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from oneshotd.core.events import Group
 from oneshotd.ingest import pipeline as module
-from oneshotd.ingest.pipeline import Intake
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.store.interface import Conflict, Stored
 
 
@@ -38,7 +38,7 @@ class Turns(Clock):
 def turning(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Turns:
     """The clock of an intake in front of the rig's store."""
     clock = Turns()
-    rig.intake = Intake(rig.store, rig.telemetry, clock)
+    rig.intake = Ingest(rig.store, rig.telemetry, clock)
     rig.store.silent.add("append")
     return clock
 

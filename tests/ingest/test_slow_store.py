@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused
-from oneshotd.ingest.pipeline import MAX_PAUSE, PATIENCE, PAUSE_PART, Intake
+from oneshotd.ingest.pipeline import MAX_PAUSE, PATIENCE, PAUSE_PART, Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Stored
 from oneshotd.store.sqlite.store import SQLiteStore
@@ -27,7 +27,7 @@ class Rig:
         self.clock, self.pump = Clock(), Pump()
         self.real = SQLiteStore(str(path), self.pump)
         self.store, self.telemetry = TroubledStore(self.real), Telemetry()
-        self.intake = Intake(self.store, self.telemetry, self.clock)
+        self.intake = Ingest(self.store, self.telemetry, self.clock)
         self.answered: list[str] = []
 
     def submit(self, *names: str) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 from zope.interface import implementer
 
-from oneshotd.logs.throttle import RateLimited
+from oneshotd.logs.throttle import ThrottledLog
 
 
 @implementer(ILogObserver)
@@ -21,7 +21,7 @@ class Lines:
     def __init__(self, text: str = "{count} {reason}") -> None:
         self.clock = Clock()
         self.lines: list[tuple[float, str]] = []
-        self.quiet = RateLimited(self.clock, Logger(observer=self), text)
+        self.quiet = ThrottledLog(self.clock, Logger(observer=self), text)
 
     def __call__(self, event: LogEvent) -> None:
         self.lines.append((self.clock.seconds(), formatEvent(event)))

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.errors import REASONS
 from oneshotd.metrics.registry import COMMIT_BOUNDS, DOORS, LOSSES, MAX_TALLIES, SCRAPES, Telemetry
-from oneshotd.store.interface import Census, ScraperStatus
+from oneshotd.store.interface import ScraperStatus, StoreStats
 
 
 def scraper(
@@ -43,14 +43,14 @@ def scraper(
     )
 
 
-def census(*scrapers: ScraperStatus, lost: dict[tuple[str, str], int] | None = None) -> Census:
-    return Census(events=7, size=700, head=9, scrapers=scrapers, lost=lost or {})
+def census(*scrapers: ScraperStatus, lost: dict[tuple[str, str], int] | None = None) -> StoreStats:
+    return StoreStats(events=7, size=700, head=9, scrapers=scrapers, lost=lost or {})
 
 
 class Shown:
     """What a scraper gets: figures by sample name and labels."""
 
-    def __init__(self, telemetry: Telemetry, now: Census, most: int | None = None) -> None:
+    def __init__(self, telemetry: Telemetry, now: StoreStats, most: int | None = None) -> None:
         limits = NO_LIMITS if most is None else ScrapeLimits(samples=most)
         self.text, self.count = telemetry.render(now, limits=limits)
         self.families: list[Metric] = list(parse_text(self.text.decode()))
@@ -238,14 +238,14 @@ def test_a_label_value_outside_the_closed_set_is_a_mistake(telemetry: Telemetry,
 # The forms that scrapers read
 
 
-def openmetrics_of(telemetry: Telemetry, now: Census) -> str:
+def openmetrics_of(telemetry: Telemetry, now: StoreStats) -> str:
     telemetry.render(now)
     text: bytes = openmetrics.generate_latest(telemetry.registry)
     return text.decode()
 
 
 @pytest.mark.parametrize("now", [census(), BUSY])
-def test_the_strict_openmetrics_parser_takes_it(now: Census) -> None:
+def test_the_strict_openmetrics_parser_takes_it(now: StoreStats) -> None:
     """Prometheus discards the whole response for one bad line, events included."""
     families = list(parse_openmetrics(openmetrics_of(busy_telemetry(), now)))
     assert {"process_cpu_seconds", "oneshotd_build"} <= {family.name for family in families}

@@ -8,7 +8,7 @@ from soak.ledger import KEYED, UDP, Books, Outage
 from soak.marks import Reading
 
 DELIVERY = "oneshotd.delivery.log.DeliveryLog#debug"
-RECEIPT = "oneshotd.web.transport.ack_tracker.Receipt#debug"
+RECEIPT = "oneshotd.web.transport.ack_tracker.AckTracker#debug"
 
 LOG = "".join(
     f"2026-11-28T05:43:22+0000 [{system}] {text}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.store_backends import Backend, group
 
-from oneshotd.core.events import Group, Plain
+from oneshotd.core.events import Group, SeriesBatch
 from oneshotd.store.interface import Stored
 
 AWKWARD = [
@@ -54,7 +54,7 @@ class TestAppend:
         """Each at a time of its own, whether or not its series came before, or twice."""
         backend.append("a")
         for series in (["b", "c"], ["a", "d"], ["e", "e"]):
-            plain = Group(events=Plain(series), key=None if key is None else key + series[0])
+            plain = Group(events=SeriesBatch(series), key=None if key is None else key + series[0])
             [answer] = backend.get(backend.store.append([plain]))
             assert isinstance(answer, Stored) and answer.stored == 2
         backend.crash()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.store_backends import Backend
 
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.store.interface import Settled
 
@@ -22,7 +22,9 @@ def ats(backend: Backend, series: str) -> list[int]:
 def take_all(backend: Backend, name: str, floor: int = 0, moved: dict[str, int] | None = None) -> None:
     """A scrape in event-time mode that takes all there is."""
     got = backend.reserve(name)
-    past = Past(event_time=True, floor=floor, latest=max([*got.pending.ats, floor]), moved=moved or {})
+    past = TimestampHistory(
+        event_time=True, floor=floor, latest=max([*got.pending.ats, floor]), moved=moved or {}
+    )
     assert got.token is not None
     settled = backend.get(backend.store.settle(got.token, True, got.pending.end, [], [], past))
     assert settled is Settled.SETTLED
@@ -101,7 +103,7 @@ class TestClock:
         later = now(backend)
         got = backend.reserve("p")
         backend.time.wall -= 2 * HOURS
-        past = Past(event_time=True, floor=later, latest=later)
+        past = TimestampHistory(event_time=True, floor=later, latest=later)
         assert got.token is not None
         assert backend.get(backend.store.settle(got.token, True, 3, [3], [], past)) is Settled.SETTLED
         backend.release(got)

@@ -27,10 +27,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support.failing_connection import FrailBackend, FrailSQLite, Trouble
-from support.store_driver import Rig, Shipment
+from support.store_driver import InFlightDelivery, Rig
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.store.sqlite import segments
 from oneshotd.store.sqlite.ledger import Limits
@@ -73,7 +73,7 @@ CAPS = st.builds(Caps, owed=st.sampled_from([2, 9])) | st.builds(
 )
 #: The mode of a response and its times: what the store keeps of them is the same as was settled.
 PASTS = st.none() | st.builds(
-    Past, event_time=st.booleans(), floor=st.integers(0, 2), latest=st.integers(0, 2)
+    TimestampHistory, event_time=st.booleans(), floor=st.integers(0, 2), latest=st.integers(0, 2)
 )
 READ = st.sampled_from([1, 2, 100])
 #: Rows of a scrape's pending events that the scraper cannot take.
@@ -118,7 +118,13 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES, past=PASTS, lose=LOSE)
     def a_scrape_begins(
-        self, name: str, limit: int, caps: Caps, seconds: float, past: Past | None, lose: tuple[int, ...]
+        self,
+        name: str,
+        limit: int,
+        caps: Caps,
+        seconds: float,
+        past: TimestampHistory | None,
+        lose: tuple[int, ...],
     ) -> None:
         self.rig.do(self.rig.reserve(name, limit, caps, seconds, past, lose))
 
@@ -126,7 +132,7 @@ class Ledger(RuleBasedStateMachine):
     def somebody_looks(self, name: str, limit: int) -> None:
         self.rig.do(self.rig.look(name, limit))
 
-    def among(self, delivered: bool, told: bool = False) -> list[Shipment]:
+    def among(self, delivered: bool, told: bool = False) -> list[InFlightDelivery]:
         """The responses of which the scraper has every byte, or not; and whose end was told in vain."""
         # What has lapsed may be settled late or not, as the store likes; but it need not know what
         # it likes while the disk fails, so that is left out.
@@ -157,7 +163,7 @@ class Ledger(RuleBasedStateMachine):
     def a_delivery_is_final(self, which: int) -> None:
         self.rig.do(self.rig.release(pick(which, self.among(delivered=True))))
 
-    def told_in_vain(self) -> list[Shipment]:
+    def told_in_vain(self) -> list[InFlightDelivery]:
         """Whose end is to be told again; not while the answer may still come."""
         return [] if self.rig.unanswered else [*self.among(False, told=True), *self.among(True, told=True)]
 
@@ -175,14 +181,22 @@ class Ledger(RuleBasedStateMachine):
         lose=LOSE,
     )
     def a_scraper_comes_regularly(
-        self, name: str, caps: Caps, before: int, end: str, past: Past | None, lose: tuple[int, ...]
+        self,
+        name: str,
+        caps: Caps,
+        before: int,
+        end: str,
+        past: TimestampHistory | None,
+        lose: tuple[int, ...],
     ) -> None:
         """Some scrapes that end well, and one that may not."""
         for _ in range(before):
             self.scrape(name, caps, "final", None)
         self.scrape(name, caps, end, past, lose)
 
-    def scrape(self, name: str, caps: Caps, end: str, past: Past | None, lose: tuple[int, ...] = ()) -> None:
+    def scrape(
+        self, name: str, caps: Caps, end: str, past: TimestampHistory | None, lose: tuple[int, ...] = ()
+    ) -> None:
         before = len(self.rig.shipments)
         self.rig.do(self.rig.reserve(name, 100, caps, past=past, lose=lose))
         if len(self.rig.shipments) == before:

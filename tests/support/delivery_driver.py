@@ -20,10 +20,10 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.scrape_time import Caps
 from oneshotd.core.scrape_limits import scrape_limits
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.delivery.in_flight import Shipment
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census
+from oneshotd.store.interface import StoreStats
 from oneshotd.store.sqlite.ledger import Limits
 from oneshotd.store.sqlite.store import SQLiteStore
 
@@ -104,7 +104,7 @@ class Rig:
         timeout: float = TIMEOUT,
         timed: bool = False,
         limits: Mapping[str, str] | None = None,
-    ) -> Deferred[Shipment]:
+    ) -> Deferred[InFlightDelivery]:
         """A scrape comes in.
 
         :param limits: as parameters of ``/metrics``.
@@ -130,7 +130,7 @@ class Rig:
         timeout: float = TIMEOUT,
         timed: bool = False,
         limits: Mapping[str, str] | None = None,
-    ) -> Shipment:
+    ) -> InFlightDelivery:
         """A scrape, answered."""
         return self.pump.get(self.ask(name, limit=limit, timeout=timeout, timed=timed, limits=limits))
 
@@ -157,7 +157,7 @@ class Rig:
             total += now
         return total
 
-    def census(self) -> Census:
+    def census(self) -> StoreStats:
         """The store's figures."""
         return self.pump.get(self.real.census())
 
@@ -178,14 +178,14 @@ def _wanted(limit: int | None, limits: Mapping[str, str] | None) -> Wanted:
     return Wanted(limits=scrape_limits(asked))
 
 
-def came(asked: Deferred[Shipment]) -> list[Shipment | Failure]:
+def came(asked: Deferred[InFlightDelivery]) -> list[InFlightDelivery | Failure]:
     """What is answered is in the list as soon as it is."""
-    got: list[Shipment | Failure] = []
+    got: list[InFlightDelivery | Failure] = []
     asked.addBoth(got.append)
     return got
 
 
-def with_events(rig: Rig, *series: str, name: str = "ann", timed: bool = False) -> Shipment:
+def with_events(rig: Rig, *series: str, name: str = "ann", timed: bool = False) -> InFlightDelivery:
     """A response with these events in it, on its way."""
     rig.append(*(series or ("a",)))
     shipment = rig.scrape(name, timed=timed)

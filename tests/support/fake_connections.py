@@ -12,8 +12,9 @@ from twisted.internet.interfaces import IPullProducer, IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, Line, Receipt, Shipment, State
-from oneshotd.web.transport.socket_state import KernelQueue, PeerState
+from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, InFlightDelivery, State
+from oneshotd.web.transport.ack_tracker import Connection as TrackedConnection
+from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
 #: Seconds from a bench's beginning to its receipt's deadline.
 DEADLINE = 10.0
@@ -135,8 +136,8 @@ class FakeLine:
         assert self.producer is not None
         self.producer = None
 
-    def queue(self) -> KernelQueue | None:
-        return cast("KernelQueue | None", self._queue)
+    def queue(self) -> SendQueue | None:
+        return cast("SendQueue | None", self._queue)
 
     def abort(self) -> None:
         self.aborted += 1
@@ -190,9 +191,9 @@ class Bench:
         self.kernel = queue
         self.line = FakeLine(self.clock, queue, is_tls)
         self.shipment = FakeShipment(b"x" * size)
-        line: Line = self.line  # mypy holds both fakes against what the receipt needs
-        shipment: Shipment = self.shipment
-        self.receipt = Receipt(line, shipment, self.line.write, DEADLINE)
+        line: TrackedConnection = self.line  # mypy holds both fakes against what the receipt needs
+        shipment: InFlightDelivery = self.shipment
+        self.receipt = AckTracker(line, shipment, self.line.write, DEADLINE)
         self.receipt.start()
 
     @property

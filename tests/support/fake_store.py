@@ -17,9 +17,9 @@ from zope.interface import implementer
 from oneshotd.core.events import Event, Group
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
+from oneshotd.store.interface import Conflict, IStore, LogPage, Loss, Reservation, Settled, Stored, StoreStats
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class TroubledStore:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: Past | None = None,
+        past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         self._keep(token)
@@ -128,13 +128,13 @@ class TroubledStore:
         self.calls.append("release")
         self.store.release(token)
 
-    def census(self) -> Deferred[Census]:
+    def census(self) -> Deferred[StoreStats]:
         return self._ask("census", self.store.census)
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         return self._ask("events", partial(self.store.events, after, where, limit))
 
-    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._ask("recent", partial(self.store.recent, selection, before, limit))
 
     def changed(self, after: int) -> Deferred[int]:

@@ -10,7 +10,7 @@ from support.bare_scraper import Scraper
 from support.fastpath_requests import post
 from support.memory_site import House, reactor, until
 
-from oneshotd.ingest.pipeline import Taker
+from oneshotd.ingest.pipeline import SubmitCallback
 
 EVENT = post("a=1", "Connection: close")
 
@@ -21,9 +21,9 @@ class HeldIntake:
 
     room: int = 1000
     events: list[str] = field(factory=list)
-    takers: list[Taker] = field(factory=list)
+    takers: list[SubmitCallback] = field(factory=list)
 
-    def take(self, series: Sequence[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
         if len(self.events) + len(series) > self.room:
             return False
         self.events += series

@@ -10,7 +10,7 @@ from support.web_fakes import FakeIntake
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.ingest.pipeline import Taker
+from oneshotd.ingest.pipeline import SubmitCallback
 
 
 @define(kw_only=True)
@@ -19,9 +19,9 @@ class TakingIntake(FakeIntake):
 
     clock: IReactorTime
     room: bool = True
-    taken: list[tuple[list[str], Taker]] = field(factory=list)
+    taken: list[tuple[list[str], SubmitCallback]] = field(factory=list)
 
-    def take(self, series: Sequence[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
         if self.room:
             self.taken.append((list(series), taker))
         return self.room

@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from oneshotd.core.events import Event, Group, NewEvent
-from oneshotd.ingest.pipeline import Intake
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census, Stored
+from oneshotd.store.interface import Stored, StoreStats
 from oneshotd.store.sqlite.store import SQLiteStore
 
-NOTHING = Census(events=0, size=0, head=0, scrapers=(), lost={})
+NOTHING = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
 
 
 def group(*series: str, key: str | None = None) -> Group:
@@ -30,7 +30,7 @@ class Rig:
         self.real = SQLiteStore(path, self.pump, connect=self.disk.connect)
         self.store = TroubledStore(self.real)
         self.telemetry = Telemetry()
-        self.intake = Intake(self.store, self.telemetry, self.clock)
+        self.intake = Ingest(self.store, self.telemetry, self.clock)
 
     def submit(self, *series: str, key: str | None = None) -> list[Stored | Failure]:
         """What is answered is in the list as soon as it is."""

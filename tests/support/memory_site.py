@@ -26,14 +26,14 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.sockets import http_ports
 from oneshotd.delivery.scrapes import Delivery
-from oneshotd.ingest.pipeline import Intake
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.query import Reading
+from oneshotd.query import EventQueries
 from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite.store import SQLiteStore
-from oneshotd.web.app import Doors, Shipment
-from oneshotd.web.fastpath.listener import QuickPort
-from oneshotd.web.fastpath.requests import QuickChannel, Shortcut
+from oneshotd.web.app import HTTPApi, InFlightDelivery
+from oneshotd.web.fastpath.listener import Listener
+from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
@@ -50,7 +50,7 @@ MANY = 20_000
 class Watched:
     """A shipment that keeps what is said of it."""
 
-    def __init__(self, shipment: Shipment) -> None:
+    def __init__(self, shipment: InFlightDelivery) -> None:
         self._shipment = shipment
         self.body = shipment.body
         self.content_type = shipment.content_type
@@ -114,13 +114,13 @@ class House:
         self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
         everyone = Networks.parse(())
-        intake = Intake(self.store, self.telemetry, reactor)
+        intake = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
-        self.doors = Doors(
+        self.doors = HTTPApi(
             intake=intake,
             delivery=self.delivery,
             store=self.store,
-            reading=Reading(self.store, self.telemetry, reactor),
+            reading=EventQueries(self.store, self.telemetry, reactor),
             telemetry=self.telemetry,
             send=self._send,
             ready=lambda: None,
@@ -139,12 +139,12 @@ class House:
             reactor=reactor,
             **limits,
         )
-        self.site.protocol = QuickChannel
-        self.site.shortcut = Shortcut(intake, rules, everyone)
-        self._ports = http_ports(reactor, where, self.site, QuickPort)
+        self.site.protocol = FastPathChannel
+        self.site.shortcut = RequestMatcher(intake, rules, everyone)
+        self._ports = http_ports(reactor, where, self.site, Listener)
         self.port = self._ports[0]
 
-    async def _send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
+    async def _send(self, request: OneshotRequest, shipment: InFlightDelivery, *, deadline: float) -> None:
         watched = Watched(shipment)
         if watched.awaits_receipt:
             self.shipments.append(watched)

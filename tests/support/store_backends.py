@@ -13,7 +13,6 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.scrape_time import Caps, Plan, plan
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
-    Census,
     Conflict,
     IStore,
     Loss,
@@ -21,6 +20,7 @@ from oneshotd.store.interface import (
     ScraperStatus,
     Settled,
     Stored,
+    StoreStats,
 )
 from oneshotd.store.sqlite.ledger import Limits
 
@@ -217,7 +217,7 @@ class Backend(ABC):
         self.release(reservation)
         return planned
 
-    def census(self) -> Census:
+    def census(self) -> StoreStats:
         """The figures."""
         return self.get(self.store.census())
 

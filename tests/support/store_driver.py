@@ -17,11 +17,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from oneshotd.core.events import Event, Group, Pending
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 from oneshotd.core.sampling.scrape_time import Caps, Plan, plan
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import MAX_CLOCK_AHEAD
-from oneshotd.store.interface import Census, Conflict, Loss, Reservation, Settled, Stored
+from oneshotd.store.interface import Conflict, Loss, Reservation, Settled, Stored, StoreStats
 from oneshotd.store.sqlite.ledger import Limits
 
 #: Why the events with even and with odd seqs are lost where a settlement loses them.
@@ -57,7 +57,7 @@ class Step:
 
 
 @define(eq=False)
-class Shipment:
+class InFlightDelivery:
     """A response that is on its way, as `oneshotd.delivery.scrapes` has them.
 
     :ivar says: what is to be told the store of its end, and is told until it could be stored.
@@ -68,7 +68,7 @@ class Shipment:
     lease: Lease
     planned: Plan
     went: set[int]
-    past: Past | None
+    past: TimestampHistory | None
     delivered: bool = False
     says: str | None = None
 
@@ -87,7 +87,7 @@ class Rig:
         backend.limits = limits
         self.model = Model(limits)
         self.unanswered: list[tuple[Step, Deferred[Any]]] = []
-        self.shipments: list[Shipment] = []
+        self.shipments: list[InFlightDelivery] = []
         self._told: list[Loss] | None = None
         assert backend.store, "opened"
         self.time_is()
@@ -192,7 +192,7 @@ class Rig:
         limit: int,
         caps: Caps,
         seconds: float = 30.0,
-        past: Past | None = None,
+        past: TimestampHistory | None = None,
         lose: Collection[int] = (),
     ) -> Step:
         """A scraper comes; what it gets is then among the shipments.
@@ -224,7 +224,7 @@ class Rig:
         assert answer.remaining == len(to_come) - len(pending)
         scraper = self.model.scrapers.get(name)
         owed = len(scraper.owed) if scraper is not None else 0
-        assert answer.past == (scraper.past if scraper is not None else NOTHING_SHOWN)
+        assert answer.past == (scraper.past if scraper is not None else NO_HISTORY)
         assert (pending.owed, pending.owed_total) == (min(owed, limit), owed)
         for row in zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True):
             self.model.see(Event(*row))
@@ -236,9 +236,9 @@ class Rig:
         lease: Lease,
         pending: Pending,
         caps: Caps,
-        past: Past | None,
+        past: TimestampHistory | None,
         lose: Collection[int],
-    ) -> Shipment:
+    ) -> InFlightDelivery:
         lost = {seq for row, seq in enumerate(pending.seqs) if row in lose}
         owed, pending = set(pending.seqs[: pending.owed]), without(pending, lost)
         planned = plan(pending, caps)
@@ -260,7 +260,7 @@ class Rig:
         assert {sample.series: sample.value for sample in planned.samples} == shown
         assert planned.events == len(went)
         lease.lost = reasons
-        return Shipment(name, token, lease, planned, went, past)
+        return InFlightDelivery(name, token, lease, planned, went, past)
 
     def look(self, name: str, limit: int) -> Step:
         """Somebody looks at what would come."""
@@ -271,7 +271,7 @@ class Rig:
 
         return Step(lambda: self.backend.store.look(self.backend.visit(name), limit), done)
 
-    def tell(self, shipment: Shipment) -> Step:
+    def tell(self, shipment: InFlightDelivery) -> Step:
         """Tell the store what the shipment says of its end."""
         model, lease, name, planned = self.model, shipment.lease, shipment.name, shipment.planned
         lapsed = lease.lapsed(model.now)
@@ -314,7 +314,7 @@ class Rig:
 
         return Step(ask, done)
 
-    def release(self, shipment: Shipment) -> Step:
+    def release(self, shipment: InFlightDelivery) -> Step:
         """A delivery is final."""
 
         def ask() -> Deferred[None]:
@@ -349,7 +349,7 @@ class Rig:
                 break
         self.sound = True
 
-    def _read(self) -> tuple[list[Event], Census] | None:
+    def _read(self) -> tuple[list[Event], StoreStats] | None:
         """The log and the figures, None if the store cannot say."""
         found: list[Any] = []
         # In this order: the first one cuts the log where a lease has lapsed, the second one counts.
@@ -365,7 +365,7 @@ class Rig:
                 return None
         return (found[0], found[1]) if len(found) == 2 else None
 
-    def _hold_against(self, events: list[Event], census: Census) -> None:
+    def _hold_against(self, events: list[Event], census: StoreStats) -> None:
         """Compare with the model."""
         model = self.model
         cut_before = model.cut

@@ -23,8 +23,8 @@ from attrs import define, field, frozen
 
 from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.core.identity import LIVE_AFTER, Visit
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
-from oneshotd.store.interface import Census, Conflict, Stored
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
+from oneshotd.store.interface import Conflict, Stored, StoreStats
 from oneshotd.store.sqlite.ledger import Limits
 
 AWAY, LOG_FULL = "away", "log full"
@@ -65,7 +65,7 @@ class Lease:
     lost: Mapping[str, frozenset[int]] = field(factory=dict)
     was_owed: frozenset[int] = frozenset()
     was_ahead: frozenset[int] = frozenset()
-    was_past: Past = NOTHING_SHOWN
+    was_past: TimestampHistory = NO_HISTORY
 
     def lapsed(self, now: float) -> bool:
         """Whether the scraper may be served anew although nobody has ended this."""
@@ -94,7 +94,7 @@ class Scraper:
     delivered: set[int] = field(factory=set)
     lost: set[int] = field(factory=set)
     answered: int = 0
-    past: Past = NOTHING_SHOWN
+    past: TimestampHistory = NO_HISTORY
     lease: Lease | None = None
 
     @property
@@ -249,7 +249,13 @@ class Model:
         return name in self.scrapers and self.scrapers[name].lease is lease
 
     def deliver(
-        self, name: str, lease: Lease, went: set[int], cursor: int, newly_owed: set[int], past: Past | None
+        self,
+        name: str,
+        lease: Lease,
+        went: set[int],
+        cursor: int,
+        newly_owed: set[int],
+        past: TimestampHistory | None,
     ) -> None:
         """A delivery is settled: these went out, and those in `Lease.lost` never will."""
         scraper, got = self.scrapers[name], self.got.setdefault(name, set())
@@ -325,7 +331,7 @@ class Model:
             record.at = event.at
         assert event.at == record.at, event
 
-    def follow(self, census: Census) -> None:
+    def follow(self, census: StoreStats) -> None:
         """Take over whom the store retired and how far it cut its log, if it had the right to."""
         self._follow_retirement({status.name for status in census.scrapers})
         self._follow_cut(self.head - census.events, census.size)

@@ -17,11 +17,11 @@ from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import Census
+from oneshotd.store.interface import StoreStats
 from oneshotd.udp import datagrams as udp
 from oneshotd.udp.datagrams import Datagrams, UDPDoor
 
-NOBODY = Census(events=0, size=0, head=0, scrapers=(), lost={})
+NOBODY = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
 
 
 class Offered:

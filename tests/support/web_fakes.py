@@ -30,9 +30,9 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.errors import REASONS
-from oneshotd.query import EventsPage, ScraperSeen, Survey
-from oneshotd.store.interface import Census, ScraperStatus, Stored
-from oneshotd.web.app import Doors, Shipment, Shown
+from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
+from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
+from oneshotd.web.app import HTTPApi, InFlightDelivery, Shown
 from oneshotd.web.status.assets import FOR_EVER
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
@@ -106,7 +106,7 @@ class FakeDelivery:
     timed: set[str] = field(factory=set)
     fault: Exception | None = None
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
         self.asked.append(("scrape", visit, wanted.limits.samples, timeout))
         if self.fault is not None:
             raise self.fault
@@ -133,8 +133,8 @@ class FakeStore:
         self.checks += 1
         return self._answer(None)
 
-    def census(self) -> Deferred[Census]:
-        return self._answer(Census(events=1234, size=98765, head=2000, scrapers=self.scrapers, lost={}))
+    def census(self) -> Deferred[StoreStats]:
+        return self._answer(StoreStats(events=1234, size=98765, head=2000, scrapers=self.scrapers, lost={}))
 
     def _answer(self, result: Any) -> Deferred[Any]:
         if self.silent:
@@ -170,8 +170,8 @@ class FakeReading:
             raise self.fault
         return self.known
 
-    async def survey(self) -> Survey:
-        return Survey(scrapers=await self.scrapers(), lost=self.lost)
+    async def survey(self) -> ScraperOverview:
+        return ScraperOverview(scrapers=await self.scrapers(), lost=self.lost)
 
 
 @define
@@ -198,7 +198,7 @@ class House:
     store: FakeStore = Factory(FakeStore)
     reading: FakeReading = Factory(FakeReading)
     telemetry: FakeTelemetry = Factory(FakeTelemetry)
-    sent: list[tuple[Shipment, float]] = Factory(list)
+    sent: list[tuple[InFlightDelivery, float]] = Factory(list)
     send_fault: Exception | None = None
     now: int = 1_700_000_000_000
     udp_port: int | None = 8091
@@ -206,7 +206,7 @@ class House:
 
     def site(self, reactor: Any = None) -> Site:
         clock = reactor or self.clock
-        doors = Doors(
+        doors = HTTPApi(
             intake=self.intake,
             delivery=self.delivery,
             store=self.store,
@@ -230,7 +230,7 @@ class House:
         self.requests.append(made)
         return made
 
-    async def send(self, request: OneshotRequest, shipment: Shipment, *, deadline: float) -> None:
+    async def send(self, request: OneshotRequest, shipment: InFlightDelivery, *, deadline: float) -> None:
         self.sent.append((shipment, deadline))
         request.write(shipment.body[:5])
         if self.send_fault is not None:

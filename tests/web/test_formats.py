@@ -19,7 +19,7 @@ from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
-from oneshotd.web.app import Shipment, Shown
+from oneshotd.web.app import InFlightDelivery, Shown
 from oneshotd.web.compression import LARGE, WORTH_IT
 
 TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
@@ -50,7 +50,7 @@ class Deliveries(FakeDelivery):
     wanted: list[Wanted] = Factory(list)
     shipments: list[Delivered] = Factory(list)
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> Shipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
         return self._shipment(wanted)
 
     async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:

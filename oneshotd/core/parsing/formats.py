@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from oneshotd.core.events import NewEvent, Plain
+from oneshotd.core.events import NewEvent, SeriesBatch
 from oneshotd.core.parsing import foreign
 from oneshotd.core.parsing import json_format as wire_json
 from oneshotd.core.parsing.grammar import (
@@ -32,7 +32,7 @@ from oneshotd.core.parsing.grammar import (
     event,
     quoted,
 )
-from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
 
 __all__ = [
@@ -194,7 +194,7 @@ def parse_lines(body: bytes, *, rules: Rules) -> Sequence[NewEvent]:
 
 
 #: What bodies have taught it serves the next ones.
-_ordinary = lru_cache(maxsize=4)(Ordinary)
+_ordinary = lru_cache(maxsize=4)(TemplateParser)
 
 
 def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
@@ -226,7 +226,7 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
 
 def parse_datagram(
-    data: bytes, *, rules: Rules, ordinary: Ordinary | None = None
+    data: bytes, *, rules: Rules, ordinary: TemplateParser | None = None
 ) -> tuple[Sequence[NewEvent], list[Refused]]:
     """The good lines of a datagram as events, and why the others are none.
 
@@ -251,7 +251,7 @@ def parse_datagram(
     return events, refusals
 
 
-def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: Ordinary) -> Plain | None:
+def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: TemplateParser) -> SeriesBatch | None:
     """The events of several datagrams in order, if all lines are plain and alike; else None, and soon."""
     if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
         return None  # it may have too many lines
@@ -264,7 +264,7 @@ def line_count(data: bytes) -> int:
     return sum(1 for _ in _split(data))
 
 
-def _event(line: bytes, rules: Rules, ordinary: Ordinary | None) -> NewEvent:
+def _event(line: bytes, rules: Rules, ordinary: TemplateParser | None) -> NewEvent:
     series = None if ordinary is None else ordinary.series(line)
     if series is not None:
         return NewEvent(series)
@@ -276,7 +276,7 @@ def _event(line: bytes, rules: Rules, ordinary: Ordinary | None) -> NewEvent:
     raise foreign.explained(refused, line)
 
 
-def _plain(text: bytes, ordinary: Ordinary) -> Plain | None:
+def _plain(text: bytes, ordinary: TemplateParser) -> SeriesBatch | None:
     """The events of plain lines; None where one is not, or has blanks at its end."""
     return None if b" \n" in text else ordinary.all(text)
 

@@ -2,7 +2,7 @@
 
 Nearly every line has the same few labels as the one before, and values with nothing in them to
 decode or to escape. The series text of such a line is its values put into a template, which
-the grammar makes once for each sequence of names. What `Ordinary` answers is what the grammar
+the grammar makes once for each sequence of names. What `TemplateParser` answers is what the grammar
 would have answered; all else it leaves to the grammar.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from operator import itemgetter
 
-from oneshotd.core.events import Plain, labels_of, metric_of, series_text
+from oneshotd.core.events import SeriesBatch, labels_of, metric_of, series_text
 from oneshotd.core.parsing.grammar import MAX_VALUE_BYTES, Rules, event
 from oneshotd.errors import Refused
 
@@ -78,7 +78,7 @@ class _Shape:
         return self._text % (self._sorted(found.groups()) if self._sorted else found.groups())
 
 
-class Ordinary:
+class TemplateParser:
     """Knows the plain lines for certain."""
 
     def __init__(self, rules: Rules) -> None:
@@ -93,7 +93,7 @@ class Ordinary:
         found = None if self._last is None else self._last.one(line.decode("latin-1"))
         return self._other(line) if found is None else found
 
-    def all(self, text: bytes) -> Plain | None:
+    def all(self, text: bytes) -> SeriesBatch | None:
         """The events of plain lines; None where the grammar is to judge one of them.
 
         :param text: with a line end between two lines, and nowhere else.
@@ -107,12 +107,12 @@ class Ordinary:
             if series is None:
                 return None
             found.append(series)
-        return Plain(found)
+        return SeriesBatch(found)
 
-    def alike(self, text: bytes) -> Plain | None:
+    def alike(self, text: bytes) -> SeriesBatch | None:
         """The events of plain lines that all have the names of the line before; else None, and soon."""
         found = None if self._last is None else self._last.all(text.decode("latin-1"))
-        return None if found is None else Plain(found)
+        return None if found is None else SeriesBatch(found)
 
     def _other(self, line: bytes) -> str | None:
         shape = self._shape_of(line)

@@ -25,7 +25,7 @@ from attrs import evolve
 
 from oneshotd.core.events import Pending, Sample
 from oneshotd.core.exposition import STAMP_SIZE, line_size
-from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, Room, Sieve, readable, settled
+from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, ResponseBudget, Sieve, build_plan, readable
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 #: Milliseconds after which an event is shown later than it was. Prometheus drops a sample more
@@ -64,7 +64,9 @@ def plan_event_time(
         was ahead has given that (`core/sampling/ahead.py`): the next one is later, and waits until the
         clock is.
     """
-    walk = _Walk(several, max(now_ms - SAFE_AGE, floor), now_ms + MAX_AHEAD, Room(caps), shown, ahead)
+    walk = _Walk(
+        several, max(now_ms - SAFE_AGE, floor), now_ms + MAX_AHEAD, ResponseBudget(caps), shown, ahead
+    )
     walk.closed.update(series for series, at in ahead.items() if at >= now_ms)
     owed = pending.owed
     rows = walked = readable(pending)
@@ -82,7 +84,7 @@ def plan_event_time(
         walk.closed.add(series)
         waiting.append(row)
     return evolve(
-        settled(pending, walked, waiting, walk.samples(), sieve),
+        build_plan(pending, walked, waiting, walk.samples(), sieve),
         floor=max(floor, walk.moved + 1),
         latest=max(walk.times.values(), default=0),
         counted=walk.counted,
@@ -124,7 +126,7 @@ class _Walk:
         several: bool,
         bottom: int,
         horizon: int,
-        room: Room,
+        room: ResponseBudget,
         shown: Mapping[str, int],
         ahead: Mapping[str, int],
     ) -> None:

@@ -23,7 +23,7 @@ from oneshotd.core.scraper_features import Timestamps
 
 
 @frozen(kw_only=True)
-class Past:
+class TimestampHistory:
     """What a scraper has been shown so far; kept with its cursor, and undone with it.
 
     :param event_time: its last response carried the events' own times.
@@ -41,7 +41,7 @@ class Past:
 
 
 #: Of a newcomer.
-NOTHING_SHOWN = Past()
+NO_HISTORY = TimestampHistory()
 
 
 def plan_next(
@@ -50,12 +50,12 @@ def plan_next(
     *,
     wanted: Timestamps,
     several: bool,
-    past: Past,
+    past: TimestampHistory,
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead = NOT_AHEAD,
     limits: ScrapeLimits = NO_LIMITS,
-) -> tuple[Plan, Past]:
+) -> tuple[Plan, TimestampHistory]:
     """Plan a response in the mode that is wanted, as soon as that may be.
 
     :param several: see `abilities.takes_several`.
@@ -77,16 +77,16 @@ def _plan_next(
     caps: Caps,
     wanted: Timestamps,
     several: bool,
-    past: Past,
+    past: TimestampHistory,
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead,
     limits: ScrapeLimits,
-) -> tuple[Plan, Past]:
+) -> tuple[Plan, TimestampHistory]:
     if wanted is Timestamps.SCRAPE and not (past.event_time and now_ms <= past.latest):
         planned = plan(pending, caps, limits, ahead.blocked(now_ms))
         latest = max(past.latest, now_ms) if planned.samples else past.latest
-        return planned, Past(event_time=False, floor=past.floor, latest=latest)
+        return planned, TimestampHistory(event_time=False, floor=past.floor, latest=latest)
     changes = not past.event_time and past.latest > 0
     floor = max(past.floor, past.latest + 1, now_ms) if changes else past.floor
     planned = plan_event_time(
@@ -102,7 +102,7 @@ def _plan_next(
     if changes:
         # The markers of this very response are at its time, or a little before.
         planned = evolve(planned, floor=max(planned.floor, now_ms + 1))
-    return planned, Past(
+    return planned, TimestampHistory(
         event_time=True,
         floor=planned.floor,
         latest=max(past.latest, planned.latest),

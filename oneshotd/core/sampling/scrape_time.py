@@ -27,7 +27,7 @@ from itertools import chain, compress
 
 from attrs import field, frozen, validators
 
-from oneshotd.core.events import Counts, Pending, Sample, metric_of
+from oneshotd.core.events import CountSamples, Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
@@ -97,7 +97,7 @@ class Plan:
         return len(self.ats)
 
 
-class Room:
+class ResponseBudget:
     """What is left of a response's caps while it is filled."""
 
     def __init__(self, caps: Caps) -> None:
@@ -197,7 +197,7 @@ def plan(
 def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[str] = ()) -> Plan:
     owed = pending.owed
     rows = walked = readable(pending)
-    room = Room(caps)
+    room = ResponseBudget(caps)
     counts: dict[str, int] = {}  # every series that has a sample, in order of appearance
     valued: dict[str, str] = {}
     closed: set[str] = set()
@@ -225,7 +225,7 @@ def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[
             waiting.append(row)
     shown: dict[str, int | str] = {**counts, **valued}
     samples = list(map(Sample, shown, map(str, shown.values())))
-    return settled(pending, walked, waiting, samples, sieve)
+    return build_plan(pending, walked, waiting, samples, sieve)
 
 
 def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | None:
@@ -254,7 +254,7 @@ def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | N
     if size + sum(map(head_size, names)) > caps.bytes:
         return None
     return Plan(
-        samples=Counts(shown, values) if len(names) == 1 else list(map(Sample, shown, values)),
+        samples=CountSamples(shown, values) if len(names) == 1 else list(map(Sample, shown, values)),
         ats=pending.ats[:rows],
         cursor=_cursor(pending, rows),
         newly_owed=[],
@@ -274,7 +274,7 @@ def _names(lines: str, series: Collection[str]) -> set[str]:
     return set(map(metric_of, series))
 
 
-def settled(
+def build_plan(
     pending: Pending,
     walked: int,
     waiting: Sequence[int],

@@ -43,7 +43,7 @@ from attrs import define, evolve, field, frozen
 
 from oneshotd.core.events import Pending
 from oneshotd.core.exposition import STAMP_SIZE, line_size
-from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, Room, readable
+from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, ResponseBudget, readable
 
 #: Why the events of a refused sample are lost.
 REFUSED = "refused by scraper"
@@ -284,7 +284,7 @@ class Search:
         They may leave more events owed than the caps allow: they cannot be shown in part.
         """
         row_of = {pending.seqs[row]: row for row in range(readable(pending))}
-        room = Room(caps)
+        room = ResponseBudget(caps)
         rows: list[int] = []
         for series, seqs in self._next(row_of, several):
             value = pending.values[row_of[seqs[0]]]

@@ -21,7 +21,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from oneshotd.core.events import Event
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.clock import MAX_CLOCK_AHEAD, Times
 from oneshotd.store.interface import ClockCorrected
 from oneshotd.store.leases import Lease, Leases
@@ -103,12 +103,12 @@ class ClockCorrections:
             return list(events)
         return [event._replace(at=last.ats.get(event.seq, event.at)) for event in events]
 
-    def past(self, token: int, past: Past) -> Past:
+    def past(self, token: int, past: TimestampHistory) -> TimestampHistory:
         """What a reservation carries as the scraper's past, as it is to be kept."""
         last = self._since(token)
         return past if last is None else _lowered(past, last.at)
 
-    def show(self, scraper: Scraper, past: Past) -> Past:
+    def show(self, scraper: Scraper, past: TimestampHistory) -> TimestampHistory:
         """Keep the times to which a delivery has moved samples; gives the past without them."""
         if not past.moved:
             return past
@@ -172,7 +172,7 @@ class ClockCorrections:
         return ats
 
 
-def _lowered(past: Past, now: int) -> Past:
+def _lowered(past: TimestampHistory, now: int) -> TimestampHistory:
     """What a scraper has been shown, as far as it binds the next response.
 
     :param now: Unix ms.

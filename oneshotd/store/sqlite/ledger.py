@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from types import MappingProxyType
 
-from oneshotd.core.events import Event, Group, Pending, Plain, labels_of
+from oneshotd.core.events import Event, Group, Pending, SeriesBatch, labels_of
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import Ahead
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.clock import Clock, Times
 from oneshotd.store.interface import (
-    Census,
     Conflict,
     Reservation,
     ScraperStatus,
     Settled,
     Stored,
+    StoreStats,
 )
 from oneshotd.store.leases import Leases
 from oneshotd.store.limits import Limits
@@ -67,7 +67,7 @@ class Ledger:
         self.scrapers.load(connection)
         self.keys.load(connection)
 
-    def go_on_after(self, head: int) -> None:
+    def resume_sequence_after(self, head: int) -> None:
         """This file took another's place: seqs go on after that one's, reservations are void."""
         self.connection.execute("UPDATE state SET pruned = ?", (head,))
         self.leases.clear()
@@ -103,7 +103,7 @@ class Ledger:
             "UPDATE state SET now_up = ?, clock_at = max(clock_at, ?)", (self.times.up(), self.times.at())
         )
 
-    def last_words(self) -> None:
+    def write_final_state(self) -> None:
         """What is to be on disk at the end."""
         self.scrapers.write_seen()
         self.write_time()
@@ -134,7 +134,7 @@ class Ledger:
         return [self._append(group) for group in groups]
 
     def _append(self, group: Group) -> Stored | Conflict:
-        if group.key is None and isinstance(group.events, Plain):
+        if group.key is None and isinstance(group.events, SeriesBatch):
             first = self.log.next
             self.log.add_all(group.events.series, self._now_at)
             return Stored(stored=len(group.events), first=first)
@@ -221,7 +221,7 @@ class Ledger:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: Past | None = None,
+        past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Settled:
         """End a reservation; see `IStore.settle`."""
@@ -283,7 +283,7 @@ class Ledger:
 
     # -- looking
 
-    def census(self) -> Census:
+    def census(self) -> StoreStats:
         """Figures of everything; see `IStore.census`."""
         self.flush()
         rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
@@ -291,7 +291,7 @@ class Ledger:
         of_each: dict[str, dict[str, int]] = {}
         for scraper, reason, events in rows:
             of_each.setdefault(scraper, {})[reason] = events
-        return Census(
+        return StoreStats(
             events=self.held_events,
             size=self.held_bytes,
             head=self.head,

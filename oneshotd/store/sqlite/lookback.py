@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from oneshotd.core.events import Event
 from oneshotd.core.filters import Selection
-from oneshotd.store.interface import Stretch
+from oneshotd.store.interface import LogPage
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.segments import read_back, seq_before
 
@@ -18,7 +18,7 @@ STRETCH_EVENTS = 2000
 STRETCH_TEXT = 1 << 20
 
 
-def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int) -> Stretch:
+def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int) -> LogPage:
     """One stretch of the log; see `IStore.recent`."""
     ledger.flush()
     wanted = selection.series_test()
@@ -44,8 +44,8 @@ def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int)
                     return _stretch(ledger, found, looked, segment.first + index)
         if looked >= STRETCH_EVENTS or size >= STRETCH_TEXT:
             return _stretch(ledger, found, looked, segment.first)
-    return Stretch(events=found, looked=looked, next=None)
+    return LogPage(events=found, looked=looked, next=None)
 
 
-def _stretch(ledger: Ledger, found: list[Event], looked: int, reached: int) -> Stretch:
-    return Stretch(events=found, looked=looked, next=reached if reached - 1 > ledger.pruned else None)
+def _stretch(ledger: Ledger, found: list[Event], looked: int, reached: int) -> LogPage:
+    return LogPage(events=found, looked=looked, next=reached if reached - 1 > ledger.pruned else None)

@@ -35,7 +35,7 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     connection, edge = ledger.connection, ledger.edge(ledger.limits.hold)
     more = ledger.keys.forget(edge, ledger.limits.max_keys, KEYS_A_TURN)
     more = _drop_held_long_enough(ledger, edge) or more
-    ledger.last_words()
+    ledger.write_final_state()
     ledger.scrapers.forget_shown(edge, ledger.times.at() - int(ledger.limits.hold * 1000))
     connection.execute(
         "DELETE FROM loss WHERE up < ? AND scraper NOT IN (SELECT name FROM scraper)",

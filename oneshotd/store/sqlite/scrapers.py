@@ -12,7 +12,7 @@ from attrs import define, field
 
 from oneshotd.core.events import Event
 from oneshotd.core.identity import LIVE_AFTER, MAX_SCRAPERS, Visit
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 from oneshotd.store.soundness import fault_in
 from oneshotd.store.sqlite.connection import corrupt
 
@@ -32,7 +32,7 @@ class Scraper:
     cursor: int
     seen_up: int
     seen_at: int
-    past: Past = NOTHING_SHOWN
+    past: TimestampHistory = NO_HISTORY
     owed: int = 0
     ahead: Mapping[str, int] = field(factory=dict)
 
@@ -74,7 +74,7 @@ class ScraperTable:
                 cursor=cursor,
                 seen_up=seen_up,
                 seen_at=seen_at,
-                past=Past(event_time=bool(event_time), floor=floor, latest=latest),
+                past=TimestampHistory(event_time=bool(event_time), floor=floor, latest=latest),
                 owed=owed.get(number, 0),
             )
             for (

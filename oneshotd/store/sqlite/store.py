@@ -15,10 +15,10 @@ from zope.interface import implementer
 from oneshotd.core.events import Event, Group
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.mode import Past
+from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
-from oneshotd.store.interface import Census, Conflict, IStore, Loss, Reservation, Settled, Stored, Stretch
+from oneshotd.store.interface import Conflict, IStore, LogPage, Loss, Reservation, Settled, Stored, StoreStats
 from oneshotd.store.sqlite.backup import aside, copy_pages, put_in_place
 from oneshotd.store.sqlite.connection import Connect, plain_connect
 from oneshotd.store.sqlite.ledger import Ledger, Limits
@@ -85,7 +85,7 @@ class SQLiteStore:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: Past | None = None,
+        past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
         return self._end(
@@ -113,13 +113,13 @@ class SQLiteStore:
     def release(self, token: int) -> None:
         self._worker.post(lambda: self._ledger.release(token))
 
-    def census(self) -> Deferred[Census]:
+    def census(self) -> Deferred[StoreStats]:
         return self._worker.ask(self._ledger.census)
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
         return self._worker.ask(lambda: self._ledger.events(after, where, limit))
 
-    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[Stretch]:
+    def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._worker.ask(lambda: recent(self._ledger, selection, before, limit))
 
     def changed(self, after: int) -> Deferred[int]:
@@ -151,7 +151,7 @@ class SQLiteStore:
     def backup(self, path: str) -> Deferred[None]:
         result: Deferred[None] = Deferred()  # cancelled, it leaves the copy to be finished
         copied = self._worker.ask(
-            lambda: copy_pages(self._ledger.connection, path, self._worker.let_others), lone=True
+            lambda: copy_pages(self._ledger.connection, path, self._worker.run_pending), lone=True
         )
         copied.addCallback(lambda _: aside(self._reactor, lambda: put_in_place(path)))
         copied.chainDeferred(result)

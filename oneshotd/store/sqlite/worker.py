@@ -131,7 +131,7 @@ class GroupCommit:
         """Have work done that nobody waits for and that needs no disk."""
         self._jobs.put(_Job(work, in_memory=True))
 
-    def let_others(self) -> None:
+    def run_pending(self) -> None:
         """Do what waits, between two steps of a long lone job that calls this in the thread.
 
         :raises StoreUnavailable: the job has to end, since the store is being closed or its file
@@ -192,7 +192,7 @@ class GroupCommit:
             except Empty:
                 pass
             self._attempt(batch)
-        self._attempt([_Job(self._ledger.last_words)])
+        self._attempt([_Job(self._ledger.write_final_state)])
         self._shut()
         if self._doubt is not None:
             self._refuse([job for job, _ in self._doubt.outcomes])
@@ -224,7 +224,7 @@ class GroupCommit:
         if together:
             self._transaction(together)
         for job in lone:
-            self._tell([(job, _result_of(job))])
+            self._complete([(job, _result_of(job))])
 
     def _transaction(self, jobs: list[_Job]) -> None:
         """Run jobs in one transaction; each gets its result after the commit, or the failure."""
@@ -262,7 +262,7 @@ class GroupCommit:
             ledger.leases.restore(leases)
             self._roll_back()
             if len(jobs) == 1:
-                self._tell([(jobs[0], error)])
+                self._complete([(jobs[0], error)])
             else:
                 for job in jobs:
                     self._transaction([job])
@@ -273,7 +273,7 @@ class GroupCommit:
             if wrote and self._trouble is not None:
                 self._log.info("the store can be written again")
                 self._trouble = None
-            self._tell(outcomes, ledger.monotonic() - started if wrote else None, losses)
+            self._complete(outcomes, ledger.monotonic() - started if wrote else None, losses)
 
     def _say_at_once(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -312,7 +312,7 @@ class GroupCommit:
         try:
             self._ledger.load(connection)
             if self._ledger.head < self._head:
-                self._ledger.go_on_after(self._head)
+                self._ledger.resume_sequence_after(self._head)
                 if self._doubt is not None:
                     self._doubt = evolve(self._doubt, leases=self._ledger.leases.snapshot())
         except BaseException:
@@ -346,7 +346,7 @@ class GroupCommit:
             return
         if came_through:
             self._ledger.corrections.committed()
-            self._tell(doubt.outcomes, losses=doubt.losses)
+            self._complete(doubt.outcomes, losses=doubt.losses)
         else:
             self._ledger.leases.restore(doubt.leases)
             self._refuse([job for job, _ in doubt.outcomes])
@@ -371,9 +371,9 @@ class GroupCommit:
             if job.in_memory:
                 job.work()
         error = StoreUnavailable(self._trouble or "the store is closed")
-        self._tell([(job, error) for job in jobs])
+        self._complete([(job, error) for job in jobs])
 
-    def _tell(
+    def _complete(
         self, outcomes: list[_Outcome], seconds: float | None = None, losses: Sequence[Loss] = ()
     ) -> None:
         committed = Committed(head=self._head, seconds=seconds, losses=losses)

@@ -22,8 +22,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oneshotd.logs.throttle import RateLimited
-from oneshotd.web.fastpath.requests import MAX_REQUEST, MORE, Shortcut
+from oneshotd.logs.throttle import ThrottledLog
+from oneshotd.web.fastpath.requests import MAX_REQUEST, MORE, RequestMatcher
 from oneshotd.web.transport.site import Site
 
 #: Connections accepted in one turn of the reactor, and at the end as many times that.
@@ -66,12 +66,12 @@ def _finish(sock: socket.socket, answer: bytes) -> None:
     sock.close()
 
 
-class _Bunch:
+class PendingClients:
     """Connections whose one request each has its event on the way to the disk."""
 
     __slots__ = ("_answer", "_port", "_size", "_sockets")
 
-    def __init__(self, port: QuickPort, sockets: Sequence[socket.socket], answer: bytes) -> None:
+    def __init__(self, port: Listener, sockets: Sequence[socket.socket], answer: bytes) -> None:
         self._port = port
         self._sockets = list(sockets)  # that wait; nobody else has them
         self._size = len(sockets)
@@ -96,7 +96,7 @@ class _Bunch:
 
 
 @implementer(IListeningPort, IReadDescriptor)
-class QuickPort:
+class Listener:
     """A listening TCP socket.
 
     :param sock: bound, listening and non-blocking; closed by `stopListening`.
@@ -111,7 +111,7 @@ class QuickPort:
         self._site = site
         self._bare = 0
         self._spare = os.open(os.devnull, os.O_RDONLY)
-        self._troubles = RateLimited(
+        self._troubles = ThrottledLog(
             reactor,
             self._log,
             "HTTP: {count} times nobody could be accepted: {text}",
@@ -194,7 +194,7 @@ class QuickPort:
 
     def _look(self, sock: socket.socket, host: str) -> bytes:
         """What the client has sent; nothing if the short way is not for it."""
-        shortcut: Shortcut | None = self._site.shortcut
+        shortcut: RequestMatcher | None = self._site.shortcut
         if shortcut is None or not shortcut.admits_host(host):
             return b""
         try:
@@ -217,12 +217,12 @@ class QuickPort:
 
     def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> set[socket.socket]:
         """Whose events are on their way to the disk: of all that can be, if there is room for them."""
-        shortcut: Shortcut = self._site.shortcut
+        shortcut: RequestMatcher = self._site.shortcut
         found = zip(sockets, shortcut.recognize_each(requests), strict=True)
         ordinary = [(sock, series) for sock, series in found if series is not None]
         while ordinary:
             takers, series = zip(*ordinary, strict=True)
-            if shortcut.intake.take(series, _Bunch(self, takers, self.answer())):
+            if shortcut.intake.take(series, PendingClients(self, takers, self.answer())):
                 self._bare += len(takers)
                 self._site.enter()
                 return set(takers)

@@ -24,8 +24,8 @@ from twisted.web.http import datetimeToString
 
 from oneshotd.core.networks import UNIX, Networks, client_address
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.core.parsing.templates import Ordinary
-from oneshotd.ingest.pipeline import Taker
+from oneshotd.core.parsing.templates import TemplateParser
+from oneshotd.ingest.pipeline import SubmitCallback
 from oneshotd.web import error_responses as problems
 from oneshotd.web.transport.channel import Channel
 from oneshotd.web.transport.request import is_host
@@ -68,14 +68,14 @@ _HARMLESS = frozenset(
 )
 
 
-class Intake(Protocol):
+class Ingest(Protocol):
     """What the shortcut needs of `oneshotd.ingest.pipeline`."""
 
-    def take(self, series: Sequence[str], taker: Taker) -> bool:
+    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
         """Store events of these series and tell the taker; False if there is no room for them now."""
 
 
-class Shortcut:
+class RequestMatcher:
     """What all connections of a site share.
 
     :param emitters: who may send events.
@@ -83,12 +83,12 @@ class Shortcut:
     """
 
     def __init__(
-        self, intake: Intake, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
+        self, intake: Ingest, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
     ) -> None:
         self.intake = intake
         self._wall = wall
         self._emitters = emitters
-        self._ordinary = Ordinary(rules)
+        self._ordinary = TemplateParser(rules)
         self._blocks: dict[bytes, _Block] = {}
         self._tail = _LINE_END + bytes(MAX_REQUEST)  # of the last request; of none yet, so no other's
         self._tail_closes = False
@@ -215,7 +215,7 @@ def _judge(block: bytes) -> _Block:
     return _Block.CLOSE if closes else _Block.KEEP
 
 
-class QuickChannel(Channel):
+class FastPathChannel(Channel):
     """A channel that tries the shortcut first."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class QuickChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._shortcut: Shortcut | None = self.site.shortcut
+        self._shortcut: RequestMatcher | None = self.site.shortcut
         if isinstance(self._socket_transport(), ProtocolWrapper):
             # Of an endpoint such as haproxy:, which learns later who the client is.
             self._shortcut = None

@@ -17,7 +17,7 @@ from oneshotd.core.filters import METRIC
 from oneshotd.core.parsing.formats import query_pairs
 from oneshotd.core.parsing.grammar import MAX_LABELS, Pair, label_name, one_line_end, quoted
 from oneshotd.errors import Refused
-from oneshotd.query import MAX_PAGE, EventSeen, Reading, ScraperSeen
+from oneshotd.query import MAX_PAGE, EventQueries, EventSeen, ScraperSeen
 from oneshotd.web.error_responses import JSON, answer
 from oneshotd.web.timestamps import moment, rfc3339
 from oneshotd.web.transport.request import OneshotRequest
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class Question:
-    """Which events are asked for; see `oneshotd.query.Reading.events`."""
+    """Which events are asked for; see `oneshotd.query.EventQueries.events`."""
 
     filters: Mapping[str, str] = field(factory=dict)
     since: int | None = None
@@ -44,11 +44,11 @@ class Question:
     before: int | None = None
 
 
-class Doors(Protocol):
+class HTTPApi(Protocol):
     """What a Klein application's instance has so that these doors can be in it."""
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> EventQueries:
         """Where is looked."""
 
     def check_reader(self, request: OneshotRequest) -> str:
@@ -59,7 +59,7 @@ def register(app: Klein) -> None:
     """Put the reading doors into `app`; Klein knows a route by its function's name, so these are new ones."""
 
     @app.route("/api/v1/events", methods=["GET"])
-    async def held_events(self: Doors, request: OneshotRequest) -> bytes:
+    async def held_events(self: HTTPApi, request: OneshotRequest) -> bytes:
         self.check_reader(request)
         asked = question(query_pairs(request.query))
         page = await self.reading.events(
@@ -68,7 +68,7 @@ def register(app: Klein) -> None:
         return _json(request, {"events": [_event(event) for event in page.events], "next": page.next})
 
     @app.route("/api/v1/scrapers", methods=["GET"])
-    async def known_scrapers(self: Doors, request: OneshotRequest) -> bytes:
+    async def known_scrapers(self: HTTPApi, request: OneshotRequest) -> bytes:
         self.check_reader(request)
         for name, _ in query_pairs(request.query):
             raise Refused(f"{quoted(name)}: this door takes no parameters", reason="query")

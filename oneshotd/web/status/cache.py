@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.metrics.looks import OnlyLooks
-from oneshotd.query import EventSeen, Reading, ScraperSeen
+from oneshotd.query import EventQueries, EventSeen, ScraperSeen
 from oneshotd.web.status.hour import MINUTE, Hour, LastHour
 from oneshotd.web.status.wording import Concern, warnings
 
@@ -63,7 +63,7 @@ class Status:
 
 
 @define(kw_only=True, eq=False)
-class Board:
+class StatusCache:
     """Gives the status of at most a second ago.
 
     :param problem: says why the daemon cannot work now, or None.
@@ -72,7 +72,7 @@ class Board:
     :param render: writes a status as HTML; asked once for each, at most.
     """
 
-    reading: Reading
+    reading: EventQueries
     problem: Callable[[], Awaitable[str | None]]
     clock: IReactorTime
     now_ms: Callable[[], int]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
-from oneshotd.query import EventSeen, Reading
+from oneshotd.query import EventQueries, EventSeen
 
 MINUTE = 60_000  # ms
 MINUTES = 60
@@ -54,7 +54,7 @@ class Hour:
 class LastHour:
     """Follows the log; `latest` are its newest events as of the last look."""
 
-    _reading: Reading
+    _reading: EventQueries
     _keep: int
     latest: Sequence[EventSeen] = ()
     _minutes: dict[int, Counter[str]] = field(factory=dict, init=False)

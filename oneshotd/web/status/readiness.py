@@ -58,7 +58,7 @@ class StoreProbe:
     def _probe(self) -> None:
         self._probing, self._known_at = True, None
         overdue = self._clock.callLater(
-            STORE_PATIENCE, self._tell, f"store: no answer in {STORE_PATIENCE:g} s"
+            STORE_PATIENCE, self._complete, f"store: no answer in {STORE_PATIENCE:g} s"
         )
 
         def answered(result: Failure | None) -> None:
@@ -66,16 +66,16 @@ class StoreProbe:
             if overdue.active():
                 overdue.cancel()
             if not isinstance(result, Failure):
-                self._tell(None)
+                self._complete(None)
             elif isinstance(result.value, OneshotError):
-                self._tell(f"store: {result.value}")
+                self._complete(f"store: {result.value}")
             else:
                 self._known_at = None
                 self._share(result)
 
         self._check().addBoth(answered)
 
-    def _tell(self, result: str | None) -> None:
+    def _complete(self, result: str | None) -> None:
         self._result, self._known_at = result, self._clock.seconds()
         self._share(result)
 

@@ -14,7 +14,7 @@ deadline passes. They come in any order, and late: a process that was stopped se
 one turn of the reactor, timers before sockets. So each handler asks the kernel first and acts on
 the answer; what Twisted reports is only the occasion.
 
-The kernel's answer is the first row that fits (`KernelQueue`):
+The kernel's answer is the first row that fits (`SendQueue`):
 
 ============  ==================================================================================
 reset         an error waits in the socket; or the socket is closed (TCP_CLOSE) and we have not
@@ -83,7 +83,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oneshotd.web.transport.socket_state import KernelQueue, PeerState
+from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
 #: Bytes handed to the transport at a time.
 PIECE = 256 * 1024
@@ -97,8 +97,8 @@ FIRST_LOOK, LAST_LOOK = 0.001, 0.25
 RESET_GRACE = 1.0
 
 
-class Shipment(Protocol):
-    """What is told how its delivery went; see `oneshotd.delivery.scrapes.Shipment`."""
+class InFlightDelivery(Protocol):
+    """What is told how its delivery went; see `oneshotd.delivery.scrapes.InFlightDelivery`."""
 
     body: bytes
 
@@ -114,7 +114,7 @@ class Shipment(Protocol):
     def final(self) -> None: ...
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """The connection as the receipt sees it; see `oneshotd.web.transport.channel.Channel`."""
 
     @property
@@ -130,7 +130,7 @@ class Line(Protocol):
 
     def pull_no_more(self) -> None: ...
 
-    def queue(self) -> KernelQueue | None: ...
+    def queue(self) -> SendQueue | None: ...
 
     def abort(self) -> None: ...
 
@@ -146,7 +146,7 @@ class State(Enum):
 
 
 @implementer(IPullProducer)
-class Receipt:
+class AckTracker:
     """Sends one body over one connection and finds out whether it arrived.
 
     :param write: puts bytes of the body on the line.
@@ -158,7 +158,7 @@ class Receipt:
     _log = Logger()
 
     def __init__(
-        self, line: Line, shipment: Shipment, write: Callable[[bytes], object], deadline: float
+        self, line: Connection, shipment: InFlightDelivery, write: Callable[[bytes], object], deadline: float
     ) -> None:
         self.done: Deferred[None] = Deferred()
         self.state = State.SENDING
@@ -166,7 +166,7 @@ class Receipt:
         self._write = write
         self._shipment = shipment
         self._rest = memoryview(shipment.body)
-        self._queue: KernelQueue | None = None
+        self._queue: SendQueue | None = None
         self._gone = False
         self._heard_at_start: int | None = 0
         self._heard_when_delivered: int | None = 0

@@ -18,15 +18,15 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from oneshotd.web.transport.ack_tracker import Receipt, Shipment, State
+from oneshotd.web.transport.ack_tracker import AckTracker, InFlightDelivery, State
 from oneshotd.web.transport.head_channel import HeadChannel, pass_half_closes_on
 from oneshotd.web.transport.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
-from oneshotd.web.transport.socket_state import KernelQueue
+from oneshotd.web.transport.socket_state import SendQueue
 
 #: Seconds that a request gets at the daemon's end to be complete, and a new connection to send one:
 #: between its opening and its first byte there is a moment for every client. (`quick_port.py` has no
 #: such connections: they are shown when their first byte is here, and end with the listening socket.)
-LAST_WORD = 1.0
+SHUTDOWN_GRACE = 1.0
 
 
 @implementer(IHalfCloseableProtocol)
@@ -46,7 +46,7 @@ class Channel(HeadChannel):
         super().__init__()
         self.began = 0.0
         self.since = 0.0
-        self._receipts: list[Receipt] = []  # several where requests come ahead
+        self._receipts: list[AckTracker] = []  # several where requests come ahead
         self._waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
         self._early = False  # bytes came while one was handled
@@ -75,7 +75,7 @@ class Channel(HeadChannel):
         """Whether it is in the middle of a request, or so new that there was none yet."""
         if self.handling or self.peer_finished:
             return False
-        return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < LAST_WORD)
+        return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < SHUTDOWN_GRACE)
 
     @property
     def is_receiving(self) -> bool:
@@ -207,7 +207,7 @@ class Channel(HeadChannel):
 
     # What the receipt needs
 
-    def watch(self, receipt: Receipt) -> None:
+    def watch(self, receipt: AckTracker) -> None:
         """Tell this receipt what happens here, as long as the connection lives."""
         self._receipts = [other for other in self._receipts if other.state is not State.ENDED]
         self._receipts.append(receipt)
@@ -228,10 +228,10 @@ class Channel(HeadChannel):
         self._socket_transport().unregisterProducer()
         self.transport.registerProducer(self, True)
 
-    def queue(self) -> KernelQueue | None:
+    def queue(self) -> SendQueue | None:
         """The kernel's send queue of this connection, if it can be seen."""
         get_handle = getattr(self._socket_transport(), "getHandle", None)
-        return None if get_handle is None else KernelQueue.of(get_handle())
+        return None if get_handle is None else SendQueue.of(get_handle())
 
     def abort(self) -> None:
         """Reset the connection."""
@@ -241,7 +241,7 @@ class Channel(HeadChannel):
         return self.transport.transport if self.is_tls else self.transport
 
 
-async def send(request: Any, shipment: Shipment, *, deadline: float) -> None:
+async def send(request: Any, shipment: InFlightDelivery, *, deadline: float) -> None:
     """Send a response and wait until its request may be finished.
 
     Status and headers are set. What becomes of the delivery goes to the shipment, also when
@@ -256,6 +256,6 @@ async def send(request: Any, shipment: Shipment, *, deadline: float) -> None:
         shipment.returned(uncertain=False)
     else:
         request.write(b"")  # the headers
-        receipt = Receipt(channel, shipment, request.write, request.arrived + deadline)
+        receipt = AckTracker(channel, shipment, request.write, request.arrived + deadline)
         channel.watch(receipt)
         await receipt.done

@@ -16,7 +16,7 @@ from twisted.web import http
 from zope.interface import alsoProvides
 
 from oneshotd.errors import Refused
-from oneshotd.logs.throttle import RateLimited
+from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.web.transport.request_head import (
     BROKEN_CHUNK,
     HEAD_TOO_LONG,
@@ -157,9 +157,9 @@ class HeadChannel(http.HTTPChannel):
             self.transport.abortConnection()
 
 
-def refusal_log(clock: IReactorTime) -> RateLimited:
+def refusal_log(clock: IReactorTime) -> ThrottledLog:
     """Throttled logging of requests that no route sees."""
-    return RateLimited(
+    return ThrottledLog(
         clock, Logger(), "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}"
     )
 

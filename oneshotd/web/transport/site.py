@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
 from oneshotd.errors import Refused
-from oneshotd.web.transport.channel import LAST_WORD, Channel
+from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel
 from oneshotd.web.transport.head_channel import refusal_log
 
 #: Seconds for a request to be complete, from its first byte on, and between two requests.
@@ -40,7 +40,7 @@ class Site(server.Site):
     :param wall: Unix time in seconds, for the access log; the reactor's time is another.
     :ivar finishing: nothing further is taken; each connection closes after its answer.
     :ivar unread: the connections whose answer waits for the client to read, and since when.
-    :ivar shortcut: what `shortcut.QuickChannel` goes by.
+    :ivar shortcut: what `shortcut.FastPathChannel` goes by.
     """
 
     shortcut: Any = None
@@ -129,7 +129,7 @@ class Site(server.Site):
         self._empty = Deferred()
         for channel in list(self._channels):
             if channel.is_awaited:
-                channel.setTimeout(LAST_WORD)
+                channel.setTimeout(SHUTDOWN_GRACE)
             elif not channel.handling:
                 channel.loseConnection()
         self._end()

@@ -37,7 +37,7 @@ class PeerState(Enum):
     RESET = "reset"
 
 
-class KernelQueue:
+class SendQueue:
     """The send queue of one connection.
 
     Close it: it holds a descriptor of its own.
@@ -55,7 +55,7 @@ class KernelQueue:
             self._sock, self._borrowed = sock, True
 
     @classmethod
-    def of(cls, handle: object) -> KernelQueue | None:
+    def of(cls, handle: object) -> SendQueue | None:
         """For the handle of a transport; None where the platform does not show the queue."""
         if not sys.platform.startswith("linux") or not isinstance(handle, socket.socket):
             return None

@@ -26,7 +26,7 @@ from oneshotd.core.parsing.formats import (
     parse_ndjson,
     parse_query,
 )
-from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
 
 A = NewEvent('events_to_metrics{a="1"}')
@@ -76,7 +76,7 @@ def test_no_door_lets_a_line_end_through_that_spoils_a_response(end: str) -> Non
         *parse_ndjson(item, rules=RULES),
         *parse_json(b"[" + item + b"]", rules=RULES),
         *parse_datagram(escaped, rules=RULES)[0],
-        *parse_datagram(escaped, rules=RULES, ordinary=Ordinary(RULES))[0],
+        *parse_datagram(escaped, rules=RULES, ordinary=TemplateParser(RULES))[0],
     ]
     if "\n" not in end:
         for event in (parse_line(raw, rules=RULES), *parse_lines(raw, rules=RULES)):

@@ -22,7 +22,7 @@ from oneshotd.core.parsing.formats import (
     parse_plain_datagrams,
     parse_query,
 )
-from oneshotd.core.parsing.templates import Ordinary
+from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
 
 #: Every door that takes lines, the query escaped as a client must.
@@ -34,7 +34,7 @@ DOORS: dict[str, Callable[[bytes], Sequence[NewEvent]]] = {
     "lines": lambda line: parse_lines(line, rules=RULES),
     "datagram": lambda line: raised(*parse_datagram(line, rules=RULES)),
     "datagram, quickly": lambda line: raised(
-        *parse_datagram(b"a=1\n" + line, rules=RULES, ordinary=Ordinary(RULES))
+        *parse_datagram(b"a=1\n" + line, rules=RULES, ordinary=TemplateParser(RULES))
     ),
 }
 
@@ -75,7 +75,7 @@ def test_the_names_in_json_are_the_same(line: bytes, what: str) -> None:
 def test_good_lines_do_not_suffer_from_foreign_ones(line: bytes, what: str) -> None:
     """A StatsD client on the same port must not cost other senders their events."""
     data = b"type=a\n" + line.replace(b"\n", b"") + b"\ntype=b"
-    quick = Ordinary(RULES)
+    quick = TemplateParser(RULES)
     for ordinary in (None, quick, quick):
         events, refusals = parse_datagram(data, rules=RULES, ordinary=ordinary)
         assert [event.series for event in events] == [

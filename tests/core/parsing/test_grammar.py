@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oneshotd.core.parsing.formats import parse_datagram, parse_json, parse_lines, parse_query
 from oneshotd.core.parsing.grammar import MAX_NAME_BYTES, MAX_QUOTED, Rules, quoted
-from oneshotd.core.parsing.templates import OFTEN, Ordinary
+from oneshotd.core.parsing.templates import OFTEN, TemplateParser
 from oneshotd.errors import Refused
 
 
@@ -74,7 +74,7 @@ BOUNDED = Rules(max_labels=2, max_value=8)
 )
 def test_the_operators_bounds_hold_at_every_door(line: bytes, refusal: str | None) -> None:
     """Series that a scraper behind it drops in silence are refused with a reason instead."""
-    ordinary = Ordinary(BOUNDED)
+    ordinary = TemplateParser(BOUNDED)
     if line.startswith(b"["):
         with pytest.raises(Refused) as caught:
             parse_json(line, rules=BOUNDED)
@@ -96,7 +96,7 @@ def test_the_operators_bounds_hold_at_every_door(line: bytes, refusal: str | Non
 
 
 def test_a_long_value_is_found_by_the_quick_way_of_a_known_line() -> None:
-    ordinary = Ordinary(BOUNDED)
+    ordinary = TemplateParser(BOUNDED)
     for _ in range(OFTEN + 5):
         assert ordinary.series(b"a=1&b=2") is not None
     assert ordinary.series(b"a=1&b=123456789") is None

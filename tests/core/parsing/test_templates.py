@@ -21,7 +21,7 @@ from oneshotd.core.parsing.formats import (
     parse_lines,
     parse_plain_datagrams,
 )
-from oneshotd.core.parsing.templates import MAX_NAMES, MAX_SHAPES, OFTEN, Ordinary
+from oneshotd.core.parsing.templates import MAX_NAMES, MAX_SHAPES, OFTEN, TemplateParser
 from oneshotd.errors import Refused
 
 RULES = Rules(metric="happened", taken=frozenset({"taken"}))
@@ -64,7 +64,7 @@ def grammar(line: bytes) -> NewEvent | None:
     ],
 )
 def test_only_plain_lines_are_known(line: bytes, series: str | None) -> None:
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     for _ in range(OFTEN + 5):
         assert ordinary.series(line) == series
 
@@ -88,7 +88,7 @@ def test_what_it_knows_the_grammar_says_too(lines: list[bytes]) -> None:
     """An event must not depend on which way it took."""
     for often in (1, 2, 100):
         with patch.object(templates, "OFTEN", often):
-            ordinary = Ordinary(RULES)
+            ordinary = TemplateParser(RULES)
             for line in [*lines, *lines, *lines]:
                 series = ordinary.series(line)
                 if series is not None:
@@ -107,7 +107,7 @@ def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
     labels.pop("value", None)
     line = "&".join(f"{name}={text}" for name, text in labels.items()).encode()
     if labels:
-        assert Ordinary(RULES).series(line) == parse_line(line, rules=RULES).series
+        assert TemplateParser(RULES).series(line) == parse_line(line, rules=RULES).series
 
 
 _DATA = st.builds(
@@ -120,7 +120,7 @@ _DATA = st.builds(
 
 @given(st.lists(_DATA, max_size=3))
 def test_a_datagram_is_the_same_on_both_ways(datagrams: list[bytes]) -> None:
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     for data in datagrams * 2:
         events, refusals = parse_datagram(data, rules=RULES, ordinary=ordinary)
         expected, refused = parse_datagram(data, rules=RULES)
@@ -130,7 +130,7 @@ def test_a_datagram_is_the_same_on_both_ways(datagrams: list[bytes]) -> None:
 
 @pytest.mark.parametrize("names", ["a", "a b", "b a", "c a b"])
 def test_lines_that_come_often_are_known_together(names: str) -> None:
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     lines = ["&".join(f"{name}={name}{number}" for name in names.split()).encode() for number in range(OFTEN)]
     expected = [grammar(line) for line in lines]
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_lines_that_come_often_are_known_together(names: str) -> None:
 @given(_DATA)
 def test_a_line_means_the_same_wherever_it_stands(data: bytes) -> None:
     """Blanks at its end would make another series of the last line of a batch, or of all the others."""
-    events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))
+    events, refusals = parse_datagram(data, rules=RULES, ordinary=TemplateParser(RULES))
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     # A line without the byte order mark that only a beginning may have.
     alone = [parse_datagram(b"\n" + line, rules=RULES) for line in lines]
@@ -158,7 +158,7 @@ ALIKE = {b"b=2&a=1", b"b=3&a=x y"}
 
 @given(st.lists(st.lists(st.sampled_from([*sorted(ALIKE), b"a=1&b=2", b"c=%"]) | _LINES, max_size=4)))
 def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[bytes]]) -> None:
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     with patch.object(templates, "OFTEN", 1):
         ordinary.series(b"b=2&a=1")
     ends = (b"", b"\n", b" \0\n")
@@ -174,19 +174,19 @@ def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[byte
 
 def test_a_datagram_has_no_more_lines_on_the_short_way() -> None:
     """The turn of the reactor is bounded by it."""
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     ordinary.all(b"\n".join([b"a=1"] * OFTEN))
     assert len(parse_plain_datagrams([b"a=1\n" * (MAX_DATAGRAM_LINES - 1)], ordinary) or ()) > 2000
     assert parse_plain_datagrams([b"a=1", b"a=1\n" * MAX_DATAGRAM_LINES], ordinary) is None
     for extra in range(3):
         data = b"a=1\n" * (MAX_DATAGRAM_LINES + extra)
-        events, refusals = parse_datagram(data, rules=RULES, ordinary=Ordinary(RULES))
+        events, refusals = parse_datagram(data, rules=RULES, ordinary=TemplateParser(RULES))
         assert (len(events), len(refusals)) == (MAX_DATAGRAM_LINES, extra)
 
 
 def test_an_expression_is_made_only_for_what_comes_often() -> None:
     """Ten thousand lines with as many names would hold the reactor for seconds."""
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     with patch.object(re, "compile", wraps=re.compile) as compiles:
         for number in range(1000):
             assert ordinary.series(b"n%d=1&type=deploy" % number)
@@ -199,12 +199,12 @@ def test_an_expression_is_made_only_for_what_comes_often() -> None:
 def test_lines_of_many_names_are_left_to_the_grammar() -> None:
     """They would be remembered for nothing."""
     line = b"&".join(b"n%d=1" % number for number in range(MAX_NAMES + 1))
-    assert Ordinary(RULES).series(line) is None
-    assert Ordinary(RULES).series(line.rpartition(b"&")[0]) is not None
+    assert TemplateParser(RULES).series(line) is None
+    assert TemplateParser(RULES).series(line.rpartition(b"&")[0]) is not None
 
 
 def test_invented_names_take_no_memory() -> None:
-    ordinary = Ordinary(RULES)
+    ordinary = TemplateParser(RULES)
     for number in range(3 * MAX_SHAPES):
         assert ordinary.series(b"n%d=1" % number) is not None
     assert len(ordinary._shapes) <= MAX_SHAPES

@@ -8,14 +8,14 @@ import pytest
 
 from oneshotd.core.events import Pending, Sample
 from oneshotd.core.sampling.ahead import CLOCK, Ahead
-from oneshotd.core.sampling.mode import Past, plan_next
+from oneshotd.core.sampling.mode import TimestampHistory, plan_next
 from oneshotd.core.sampling.scrape_time import Caps, Plan
 from oneshotd.core.scraper_features import Timestamps
 
 A, B = 'e{x="a"}', 'e{x="b"}'
 NOW = 1_700_000_000_000
 HOLD = 3_600_000
-EVENT_TIME = Past(event_time=True)
+EVENT_TIME = TimestampHistory(event_time=True)
 
 
 def pending(*series: str, owed: int = 0) -> Pending:
@@ -80,7 +80,7 @@ def test_beyond_the_end_of_the_walk_nothing_is_lost_yet() -> None:
 
 
 def test_without_timestamps_they_wait_as_well() -> None:
-    how = {"wanted": Timestamps.SCRAPE, "past": Past(latest=NOW - 1)}
+    how = {"wanted": Timestamps.SCRAPE, "past": TimestampHistory(latest=NOW - 1)}
     plan = planned(pending(A, B, A), {A: NOW + 10_000}, **how)
     assert (plan.samples, plan.newly_owed) == ([Sample(B, "1")], [1, 3])
     plan = planned(pending(A, B, A), {A: NOW - 1}, **how)

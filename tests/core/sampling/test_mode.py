@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from oneshotd.core.events import Pending
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, Past, plan_next
+from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory, plan_next
 from oneshotd.core.sampling.scrape_time import Caps, Plan
 from oneshotd.core.scraper_features import Timestamps
 
 NOW = 1_700_000_000_000
 
 
-def respond(wanted: Timestamps, past: Past, *ats: int, now: int = NOW) -> tuple[Plan, Past]:
+def respond(
+    wanted: Timestamps, past: TimestampHistory, *ats: int, now: int = NOW
+) -> tuple[Plan, TimestampHistory]:
     count = len(ats)
     pending = Pending(
         seqs=range(1, count + 1), series=["a"] * count, values=[None] * count, ats=ats, end=count
@@ -19,29 +21,29 @@ def respond(wanted: Timestamps, past: Past, *ats: int, now: int = NOW) -> tuple[
 
 
 def test_the_time_of_the_scrape_is_remembered() -> None:
-    planned, past = respond(Timestamps.SCRAPE, NOTHING_SHOWN, NOW - 5)
+    planned, past = respond(Timestamps.SCRAPE, NO_HISTORY, NOW - 5)
     assert planned.samples[0].at is None
-    assert past == Past(event_time=False, latest=NOW)
+    assert past == TimestampHistory(event_time=False, latest=NOW)
 
 
 def test_an_empty_response_shows_no_time() -> None:
-    assert respond(Timestamps.SCRAPE, NOTHING_SHOWN)[1] == NOTHING_SHOWN
+    assert respond(Timestamps.SCRAPE, NO_HISTORY)[1] == NO_HISTORY
 
 
 def test_a_newcomer_gets_the_events_own_times() -> None:
-    planned, past = respond(Timestamps.EVENT, NOTHING_SHOWN, NOW - 5)
+    planned, past = respond(Timestamps.EVENT, NO_HISTORY, NOW - 5)
     assert planned.samples[0].at == NOW - 5
     assert past.event_time
     assert past.latest == NOW - 5
 
 
 def test_the_first_event_times_come_after_the_last_scrape() -> None:
-    planned, past = respond(Timestamps.EVENT, Past(latest=NOW - 1000), NOW - 2000)
+    planned, past = respond(Timestamps.EVENT, TimestampHistory(latest=NOW - 1000), NOW - 2000)
     assert planned.samples[0].at == NOW
     assert past.floor > NOW
 
 
 def test_scrape_time_waits_until_all_event_times_have_passed() -> None:
-    ahead = Past(event_time=True, latest=NOW + 10)
+    ahead = TimestampHistory(event_time=True, latest=NOW + 10)
     assert respond(Timestamps.SCRAPE, ahead, NOW)[1].event_time
     assert not respond(Timestamps.SCRAPE, ahead, NOW, now=NOW + 11)[1].event_time

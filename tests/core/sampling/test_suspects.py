@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from oneshotd.core.events import Event, Pending, Sample
-from oneshotd.core.sampling.mode import NOTHING_SHOWN, plan_next
+from oneshotd.core.sampling.mode import NO_HISTORY, plan_next
 from oneshotd.core.sampling.scrape_time import Caps, Plan
 from oneshotd.core.sampling.suspects import LARGEST, REFUSED, RESETS, STRIKES, Search
 from oneshotd.core.scraper_features import Timestamps
@@ -77,7 +77,7 @@ class Scraper:
             turn.caps,
             wanted=self._mode,
             several=several,
-            past=NOTHING_SHOWN,
+            past=NO_HISTORY,
             now_ms=NOW + len(self.log),
             shown={},
         )

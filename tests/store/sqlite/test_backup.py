@@ -36,13 +36,13 @@ def between_steps(
     """Have these called, in the store's thread, before the steps of these numbers."""
     store = backend.store
     assert isinstance(store, SQLiteStore)
-    let_others, taken = store._worker.let_others, list[int]()
+    run_pending, taken = store._worker.run_pending, list[int]()
 
     def let() -> None:
         taken.append(len(taken) + 1)
         if len(taken) in steps:
             steps[len(taken)]()
-        let_others()
+        run_pending()
 
     monkeypatch.setattr(store._worker, "let_others", let)
     return taken

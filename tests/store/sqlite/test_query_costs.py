@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.store_backends import SettableClock
 
-from oneshotd.core.events import Group, NewEvent, Plain
+from oneshotd.core.events import Group, NewEvent, SeriesBatch
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.sqlite.connection import open_database
@@ -83,7 +83,7 @@ WORK: dict[str, Callable[[Log], object]] = {
     "scrape": Log.scrape,
     "first scrape": Log.first_scrape,
     "look": lambda log: log.ledger.look(visit(0), 20),
-    "append": lambda log: log.ledger.append([Group(events=Plain(['s{n="new"}']))]),
+    "append": lambda log: log.ledger.append([Group(events=SeriesBatch(['s{n="new"}']))]),
     "append with keys": lambda log: log.ledger.append([Group(events=[NewEvent("s", None, "a new key")])]),
     "check": lambda log: log.ledger.write_time(),
     "prune": lambda log: prune(log.ledger),

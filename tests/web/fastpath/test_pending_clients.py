@@ -17,13 +17,13 @@ from support.memory_site import TWISTEDS_OWN, House, open_house, reactor, until
 from oneshotd.core.events import Group
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.web.fastpath.requests import Shortcut
+from oneshotd.web.fastpath.requests import RequestMatcher
 
 CLOSE = "Connection: close"
 
 
-def shortcut() -> Shortcut:
-    return Shortcut(TakingIntake(clock=reactor), Rules(), Networks.parse([]))
+def shortcut() -> RequestMatcher:
+    return RequestMatcher(TakingIntake(clock=reactor), Rules(), Networks.parse([]))
 
 
 def alone(data: bytes) -> str | None:

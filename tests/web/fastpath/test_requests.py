@@ -18,7 +18,13 @@ from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.errors import Refused
-from oneshotd.web.fastpath.requests import MAX_AHEAD, MAX_BLOCKS, MAX_TOGETHER, QuickChannel, Shortcut
+from oneshotd.web.fastpath.requests import (
+    MAX_AHEAD,
+    MAX_BLOCKS,
+    MAX_TOGETHER,
+    FastPathChannel,
+    RequestMatcher,
+)
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
@@ -32,9 +38,9 @@ class Line:
         self.house.intake = self.intake
         site = self.house.site()
         if quick:
-            site.protocol = cast(Any, QuickChannel)
-            site.shortcut = Shortcut(self.intake, Rules(), Networks.parse(self.house.allow_emit))
-        self.shortcut: Shortcut = site.shortcut
+            site.protocol = cast(Any, FastPathChannel)
+            site.shortcut = RequestMatcher(self.intake, Rules(), Networks.parse(self.house.allow_emit))
+        self.shortcut: RequestMatcher = site.shortcut
         self.site = site
         self.short = 0
         self.transport = StringTransport(peerAddress=PEER)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.status_examples import NOW, seen
 from twisted.internet.defer import Deferred
 
-from oneshotd.query import EventSeen, EventsPage, Reading, ScraperSeen
+from oneshotd.query import EventQueries, EventSeen, EventsPage, ScraperSeen
 from oneshotd.web.status import hour as status_hour
 from oneshotd.web.status.hour import MINUTE, MINUTES, OTHER, Hour, LastHour, type_of
 
@@ -68,7 +68,7 @@ def test_an_event_stands_in_its_minute_under_its_type() -> None:
     log.happen(59 * 60, "first")
     log.happen(65, "backup", times=2)
     log.happen(1, "backup")
-    hour = now(LastHour(cast(Reading, log), 20).look(NOW))
+    hour = now(LastHour(cast(EventQueries, log), 20).look(NOW))
     assert totals(hour) == {"backup": 3, "first": 1}
     assert dict(hour.counts)["backup"] == (0,) * 58 + (2, 1)
     assert dict(hour.counts)["first"] == (1,) + (0,) * 59
@@ -82,7 +82,7 @@ def test_an_event_without_a_type_stands_under_its_metric() -> None:
 def test_what_is_known_is_not_read_again_and_what_is_past_goes() -> None:
     log = Log()
     log.happen(30)
-    hour = LastHour(cast(Reading, log), 20)
+    hour = LastHour(cast(EventQueries, log), 20)
     now(hour.look(NOW))
     log.happen(0)
     assert totals(now(hour.look(NOW))) == {"deploy": 2}
@@ -97,7 +97,7 @@ def test_a_long_hour_is_counted_bit_by_bit_and_says_from_when_on() -> None:
     log = Log()
     for minute in range(50, 0, -1):
         log.happen(minute * 60, times=100)
-    hour = LastHour(cast(Reading, log), 20)
+    hour = LastHour(cast(EventQueries, log), 20)
     first = now(hour.look(NOW))
     assert log.pages <= 2
     assert 1000 <= first.events < 5000
@@ -112,7 +112,7 @@ def test_a_long_hour_is_counted_bit_by_bit_and_says_from_when_on() -> None:
 def test_a_flood_between_two_looks_costs_a_bounded_reading() -> None:
     log = Log()
     log.happen(600, "before")
-    hour = LastHour(cast(Reading, log), 20)
+    hour = LastHour(cast(EventQueries, log), 20)
     now(hour.look(NOW))
     log.happen(2, "flood", times=10_000)
     before = log.pages
@@ -130,7 +130,7 @@ def test_types_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatc
     log = Log()
     for n in range(40):
         log.happen(5, f"type {n}")
-    found = now(LastHour(cast(Reading, log), 20).look(NOW))
+    found = now(LastHour(cast(EventQueries, log), 20).look(NOW))
     assert len(found.counts) <= 6
     assert totals(found)[OTHER] == 35
 
@@ -144,7 +144,7 @@ def test_types_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatc
 def test_in_the_end_every_event_is_counted_once(batches: list[list[tuple[int, str]]], page: int) -> None:
     """Whatever comes between two looks, and however the log is cut into pages."""
     log = Log(page=page)
-    hour = LastHour(cast(Reading, log), 5)
+    hour = LastHour(cast(EventQueries, log), 5)
     ages = sorted((age for batch in batches for age, _ in batch), reverse=True)
     for batch in batches:
         for _, kind in batch:

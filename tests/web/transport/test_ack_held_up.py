@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.fake_connections import DEADLINE, FakeLine, FakeQueue, FakeShipment, after
 from twisted.internet.task import Clock
 
-from oneshotd.web.transport.ack_tracker import Receipt
+from oneshotd.web.transport.ack_tracker import AckTracker
 
 
 def test_a_reset_that_the_reactor_takes_for_a_fin_is_a_reset() -> None:
@@ -24,6 +24,6 @@ def test_nothing_is_sent_when_nobody_waits_for_it_any_more() -> None:
     clock = Clock()
     clock.advance(DEADLINE)
     line, shipment = FakeLine(clock, FakeQueue()), FakeShipment(b"x" * 1000)
-    Receipt(line, shipment, line.write, DEADLINE).start()
+    AckTracker(line, shipment, line.write, DEADLINE).start()
     assert line.user_space == 0
     assert (shipment.fate, line.aborted) == (["returned"], 1)

@@ -14,7 +14,7 @@ from support.memory_site import MANY, TWISTEDS_OWN, open_house, reactor, until
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from oneshotd.web.transport.channel import LAST_WORD, Channel
+from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel
 from oneshotd.web.transport.request import LINGER
 
 #: Seconds of the time limits here, and how much later a loaded machine may be.
@@ -337,6 +337,6 @@ async def test_at_the_end_nobody_waits_for_those_who_say_nothing(tmp_path: Path)
             since = reactor.seconds()
             gone = house.site.finish()
             await resting.rest()
-            assert reactor.seconds() - since < LAST_WORD
-            await ended(silent, since, LAST_WORD)
+            assert reactor.seconds() - since < SHUTDOWN_GRACE
+            await ended(silent, since, SHUTDOWN_GRACE)
             await gone

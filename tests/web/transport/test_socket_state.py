@@ -14,7 +14,7 @@ import pytest
 from support.descriptors import no_descriptors
 from support.fake_connections import FakeQueue
 
-from oneshotd.web.transport.socket_state import KernelQueue, PeerState
+from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
 SIZE = 1000
 
@@ -30,7 +30,7 @@ class Pair:
             with socket.create_server((host, 0), family=family) as listener:
                 self.theirs = socket.create_connection(listener.getsockname()[:2])
                 self.ours, _ = listener.accept()
-        self.queue = KernelQueue(self.ours)
+        self.queue = SendQueue(self.ours)
         self.fake = FakeQueue(is_tcp=family != socket.AF_UNIX)
 
     def __enter__(self) -> Pair:
@@ -82,7 +82,7 @@ class Pair:
         self.fake.we_finish()
 
 
-def said(queue: KernelQueue | FakeQueue) -> tuple[bool, PeerState, int | None]:
+def said(queue: SendQueue | FakeQueue) -> tuple[bool, PeerState, int | None]:
     return queue.unacknowledged() == 0, queue.state(), queue.heard()
 
 
@@ -205,7 +205,7 @@ def test_a_queue_gives_its_descriptor_back() -> None:
     """The daemon would run out of descriptors, one scrape at a time."""
     with Pair(socket.AF_INET) as pair:
         before = os.listdir("/proc/self/fd")
-        queue = KernelQueue.of(pair.ours)
+        queue = SendQueue.of(pair.ours)
         assert queue is not None
         assert len(os.listdir("/proc/self/fd")) == len(before) + 1
         queue.close()
@@ -216,7 +216,7 @@ def test_without_descriptors_it_asks_with_twisteds_own() -> None:
     """A daemon with many connections would take every response for delivered."""
     with Pair(socket.AF_UNIX) as pair:
         with no_descriptors():
-            queue = KernelQueue.of(pair.ours)
+            queue = SendQueue.of(pair.ours)
         assert queue is not None
         assert queue.unacknowledged() == 0
         pair.written()
@@ -231,17 +231,17 @@ def test_without_descriptors_it_asks_with_twisteds_own() -> None:
 @pytest.mark.parametrize("handle", [None, "no socket", 3])
 def test_where_there_is_no_socket_there_is_no_queue(handle: object) -> None:
     """An in-memory transport, or another reactor's handle, would break every scrape."""
-    assert KernelQueue.of(handle) is None
+    assert SendQueue.of(handle) is None
 
 
 def test_where_this_is_no_linux_there_is_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of the request means something else there."""
     monkeypatch.setattr("sys.platform", "freebsd14")
     with Pair(socket.AF_INET) as pair:
-        assert KernelQueue.of(pair.ours) is None
+        assert SendQueue.of(pair.ours) is None
 
 
 def test_a_closed_socket_has_no_queue() -> None:
     with Pair(socket.AF_INET) as pair:
         pair.ours.close()
-        assert KernelQueue.of(pair.ours) is None
+        assert SendQueue.of(pair.ours) is None
