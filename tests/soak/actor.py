@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Sequence
 from random import Random
+
+
+class Bag:
+    """Draws without putting back until it is empty, so that no kind is left out by chance."""
+
+    def __init__(self, dice: Random, kinds: Sequence[str]) -> None:
+        self._dice = dice
+        self._kinds = kinds
+        self._rest: list[str] = []
+
+    def draw(self) -> str:
+        """The next one."""
+        if not self._rest:
+            self._rest = self._dice.sample(self._kinds, len(self._kinds))
+        return self._rest.pop()
 
 
 class Actor(threading.Thread):

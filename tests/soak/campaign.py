@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from attrs import frozen
-from soak.actor import Actor
+from soak.actor import Actor, Bag
 from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books, Outage
 from soak.scraper import SCRAPERS, Scraper
 from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
@@ -91,21 +91,6 @@ class Settings:
     seed: int
     senders: tuple[str, ...] = ALL_SENDERS
     clock: bool = False
-
-
-class Bag:
-    """Draws without putting back until it is empty, so that no kind is left out by chance."""
-
-    def __init__(self, dice: Random, kinds: tuple[str, ...]) -> None:
-        self._dice = dice
-        self._kinds = kinds
-        self._rest: list[str] = []
-
-    def draw(self) -> str:
-        """The next one."""
-        if not self._rest:
-            self._rest = self._dice.sample(self._kinds, len(self._kinds))
-        return self._rest.pop()
 
 
 class Campaign:

@@ -6,7 +6,7 @@ import time
 
 from attrs import evolve, frozen
 from soak import marks
-from soak.actor import Actor
+from soak.actor import Actor, Bag
 from soak.exchange import Exchange
 from soak.ledger import ASKED, FIRST, Books
 from soak.line import CutShort, Line, WrongAnswer, body_of
@@ -27,7 +27,7 @@ DEATH = "a scraper is gone after reading, before its next scrape"
 CUTS = (BEFORE, UNREAD, HALF_READ, LATE, AHEAD, STALL, DEATH)
 
 #: How often each comes among those that are drawn for a scrape.
-DRAWN = (BEFORE,) * 2 + (UNREAD,) * 4 + (HALF_READ,) * 4 + (LATE, AHEAD, AHEAD)
+DRAWN = (BEFORE, *(UNREAD,) * 3, *(HALF_READ,) * 3, LATE, AHEAD, AHEAD)
 
 #: Seconds beyond its own timeout for which a scraper that has stalled goes on reading.
 PATIENCE = 5.0
@@ -66,7 +66,7 @@ class Habit:
 
 STEADY = Habit(timeout=2.0, dies=0.2)
 CUTTING = Habit(timeout=1.0, cuts=0.4, dies=0.1)
-SLOW = Habit(timeout=2.0, stalls=20, piece=1 << 14, pause=0.03, window=8192)
+SLOW = Habit(timeout=2.0, stalls=10, piece=1 << 14, pause=0.03, window=8192)
 LIMITED = Habit(timeout=1.5, dies=0.1, limit=400)
 SLOW_AND_CUTTING = Habit(timeout=1.0, cuts=0.3, piece=1 << 13, pause=0.01, window=4096)
 
@@ -84,6 +84,7 @@ class Scraper(Actor):
         self._port = port
         self._line: Line | None = None
         self._scrapes = 0
+        self._cuts = Bag(self.dice, DRAWN)
 
     def calm_down(self) -> None:
         """From now on read everything."""
@@ -165,7 +166,7 @@ class Scraper(Actor):
     # -- breaking off
 
     def _cut(self, line: Line) -> None:
-        where = self.dice.choice(DRAWN)
+        where = self._cuts.draw()
         exchange = self._ask(line)
         if where == AHEAD:
             self._receive(line, exchange)
