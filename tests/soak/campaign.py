@@ -15,9 +15,10 @@ from random import Random
 
 from attrs import frozen
 from soak.actor import Actor, Bag
-from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books, Outage
+from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books
 from soak.scraper import SCRAPERS, Scraper
 from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
+from soak.sendings import Outage
 from support.daemon import Daemon
 from support.faketime import WallClock
 from support.processes import until

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 from soak.exchange import Exchange
-from soak.ledger import ON_ITS_WAY, Books, Sending
+from soak.ledger import ON_ITS_WAY, Books
+from soak.sendings import Sending
 
 #: Exchanges shown of one event, and lines of the daemon's log.
 MOST_EXCHANGES, MOST_LINES = 12, 60

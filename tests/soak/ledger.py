@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import Factory, define, frozen
 from soak.exchange import Exchange
 from soak.marks import Reading
+from soak.sendings import Outage, Sending
 
 KEYED, PLAIN, BULK, UDP = "POST /event with a key", "POST /event without a key", "POST /events", "UDP"
 DOORS = (KEYED, PLAIN, BULK, UDP)
@@ -41,38 +42,6 @@ ASKED, FIRST, READ, CUT = "asked", "first", "read", "cut"
 #: Seconds before the end of a process in which a settlement may not be on disk yet: a commit, on a
 #: machine that has other things to do. Beyond them it is a fault of the daemon's.
 UNSETTLED = 10.0
-
-
-@define(eq=False, kw_only=True)
-class Sending:
-    """One request or datagram; its events are stored together or not at all.
-
-    :param amounts: identity -> how many.
-    :param began: monotonic seconds before its first byte.
-    :ivar gone: monotonic seconds at which a datagram was with the kernel.
-    :ivar answered: monotonic seconds of its 200, None if none came.
-    :ivar refused: the daemon said that it is not stored.
-    """
-
-    door: str
-    amounts: Mapping[str, int]
-    began: float
-    gone: float = 0.0
-    answered: float | None = None
-    refused: bool = False
-
-    @property
-    def events(self) -> int:
-        """How many events it has."""
-        return sum(self.amounts.values())
-
-
-@frozen(kw_only=True)
-class Outage:
-    """The time in which a datagram may get lost: from `began` to `ended`, monotonic seconds."""
-
-    began: float
-    ended: float
 
 
 @define(eq=False)

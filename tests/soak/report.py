@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 from soak import evidence
 from soak.campaign import KILLS, STARTING, Campaign
-from soak.ledger import DOORS, UDP, Books, Sending, Verdict
+from soak.ledger import DOORS, UDP, Books, Verdict
 from soak.marks import Reading
 from soak.scraper import CUTS, SCRAPERS
+from soak.sendings import Sending
 
 Row = tuple[str, str, str]
 

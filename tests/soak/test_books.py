@@ -8,8 +8,9 @@ import pytest
 from attrs import frozen
 from soak import ledger
 from soak.exchange import GRACE, Exchange
-from soak.ledger import KEYED, PLAIN, UDP, Books, Outage
+from soak.ledger import KEYED, PLAIN, UDP, Books
 from soak.marks import Reading
+from soak.sendings import Outage
 
 from oneshotd.web.transport.ack_tracker import RESET_GRACE
 

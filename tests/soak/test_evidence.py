@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from soak import evidence
 from soak.exchange import Exchange
-from soak.ledger import KEYED, UDP, Books, Outage
+from soak.ledger import KEYED, UDP, Books
 from soak.marks import Reading
+from soak.sendings import Outage
 
 DELIVERY = "oneshotd.delivery.log.DeliveryLog#debug"
 RECEIPT = "oneshotd.web.transport.ack_tracker.AckTracker#debug"

@@ -58,7 +58,11 @@ Invariants:
 * The settlement is on its way to the disk from DELIVERED on. What waits for ENDED is the release
   of the lease: until then the scraper gets no further events, so a revocation always finds the
   cursor where the delivery left it.
-* Nothing is final by a timer without a last question to the kernel.
+* Nothing is final by a timer without a last question to the kernel. So a daemon that was stopped beyond
+  the lease (30 s more than the timeout) still revokes: the timer is due before a socket is read.
+* A FIN after DELIVERED is taken for the end of a reader: whoever closes both sides with bytes unread
+  sends a reset instead. A peer that closes its sending side alone, and later the rest unread, loses
+  them (limit (f)); one whose FIN came before DELIVERED does not.
 * A kill between DELIVERED and the commit repeats the delivery; a kill between a reset and the
   commit of its revocation loses it (limits (a) and (e) in docs/semantics.md).
 
@@ -92,8 +96,8 @@ PIECE = 256 * 1024
 FIRST_LOOK, LAST_LOOK = 0.001, 0.25
 
 #: Seconds after the deadline for which a reset still revokes a delivery. The scraper's timeout began
-#: before ours and ends before ours, but on a machine that is short of processors the scraper gets to
-#: close its connection later than that. Go's and Python's clients were seen up to 0.3 s late.
+#: before ours and ends before ours, but on a machine that is short of processors the scraper may close
+#: its connection later than that.
 RESET_GRACE = 1.0
 
 
