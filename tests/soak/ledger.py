@@ -306,8 +306,9 @@ class Books:
         found = []
         for reading in self.accounts[scraper].readings:
             fits = all(over[identity] >= amount for identity, amount in reading.amounts.items())
-            if reading.amounts and fits and said[reading.events]:
-                said[reading.events] -= 1
+            events = reading.events + reading.foreign
+            if reading.amounts and fits and said[events]:
+                said[events] -= 1
                 over.subtract(reading.amounts)
                 found.append(reading)
         return found

@@ -15,6 +15,9 @@ from attrs import frozen
 
 COUNTED, VALUED = "soak", "soak_value"
 
+#: What a line without a metric name becomes, where a daemon takes a foreign one.
+FOREIGN = "events_to_metrics{"
+
 _SAMPLE = re.compile(rf'({COUNTED}|{VALUED})\{{n="([0-9]+)",(?:pad="x+",)?sender="([^"]+)"\}} (\S+)')
 _OWN = re.compile(r"(process_start_time_seconds|oneshotd_udp_kernel_drops_total) (\S+)")
 
@@ -66,6 +69,7 @@ class Reading:
     :param kernel_drops: datagrams dropped so far by the kernel, as that process says.
     :param at: monotonic seconds at which it was read.
     :param samples: lines that are no comments.
+    :param foreign: events in them that nobody of the campaign has sent as such.
     """
 
     process: str
@@ -73,6 +77,7 @@ class Reading:
     kernel_drops: int = 0
     at: float = 0.0
     samples: int = 0
+    foreign: int = 0
 
     @property
     def events(self) -> int:
@@ -99,6 +104,7 @@ def read(body: bytes, at: float) -> Reading:
     """
     amounts: dict[str, int] = {}
     own: dict[str, str] = {}
+    foreign = 0
     if not body.endswith(b"\n"):
         raise Unreadable(f"the last line is cut: {body[-80:]!r}")
     lines = body.decode().splitlines()
@@ -115,6 +121,8 @@ def read(body: bytes, at: float) -> Reading:
             amounts[identity] = amount
         elif found := _OWN.fullmatch(line):
             own[found[1]] = found[2]
+        elif line.startswith(FOREIGN):
+            foreign += int(float(line.rpartition(" ")[2]))
     if "process_start_time_seconds" not in own:
         raise Unreadable("the response does not say which process it is from")
     return Reading(
@@ -122,5 +130,6 @@ def read(body: bytes, at: float) -> Reading:
         amounts=amounts,
         kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
         at=at,
+        foreign=foreign,
         samples=sum(not line.startswith("#") for line in lines),
     )

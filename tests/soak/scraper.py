@@ -200,8 +200,9 @@ class Scraper(Actor):
     def _await(self, line: Line, exchange: Exchange, patience: float) -> None:
         """Wait for the first byte and, with patience (seconds), for the last; read nothing."""
         line.await_answer(time.monotonic() + self._habit.timeout / 4)
-        exchange.first = time.monotonic()
-        self._books.moment(FIRST)
+        if line.peek():
+            exchange.first = time.monotonic()
+            self._books.moment(FIRST)
         until = time.monotonic() + patience
         while body_of(line.peek()) is None and time.monotonic() < until:
             self.over.wait(0.005)

@@ -46,13 +46,14 @@ def test_an_event_is_known_again() -> None:
         b'# TYPE soak gauge\nsoak{n="7",pad="xx",sender="bulk-1"} 3\nsoak_value{n="8",sender="keyed-1"} 5\n'
     )
     marks = [Mark(sender="bulk-1", n=7, pad=2), Mark(sender="keyed-1", n=8, value=5)]
-    own = b"oneshotd_udp_kernel_drops_total 4.0\n"
+    own = b'oneshotd_udp_kernel_drops_total 4.0\nevents_to_metrics{_13_Nov="x"} 2\n'
     assert read(text + OWN + own, at=1.0) == Reading(
         process="1.5e+09",
         amounts={marks[0].identity: 3, marks[1].identity: 1},
         kernel_drops=4,
         at=1.0,
-        samples=4,
+        samples=5,
+        foreign=2,
     )
 
 

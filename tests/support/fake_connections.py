@@ -115,6 +115,7 @@ class FakeLine:
         self._queue = queue
         self.is_tls = is_tls
         self.is_closing = False
+        self.is_waiting = True
         self.aborted = 0
         self.producer: IPullProducer | None = None
         self.user_space = 0
@@ -253,6 +254,7 @@ class Connection:
     def bytes_ahead(self) -> None:
         """A further request comes while this one is answered."""
         if not (self.gone or self.peer_gone or self.deaf):
+            self.bench.line.is_waiting = False
             self.kernel.peer_speaks()
             self.bench.receipt.ask()
 

@@ -39,7 +39,8 @@ SENT       acknowledged                  DELIVERED; the request is finished, not
 SENT       reset                         ENDED: returned; connection aborted
 SENT       reset that contradicts        ENDED: returned as uncertain; connection aborted
 SENT       deadline, or aborted by us    ENDED: returned as uncertain; connection aborted
-DELIVERED  next request, FIN             ENDED: final
+DELIVERED  next request (read or not)    ENDED: final
+DELIVERED  FIN                           ENDED: final
 DELIVERED  aborted by us                 ENDED: final
 DELIVERED  reset                         ENDED: revoked
 DELIVERED  reset that contradicts        ENDED: revoked as uncertain
@@ -129,6 +130,9 @@ class Connection(Protocol):
 
     @property
     def is_closing(self) -> bool: ...
+
+    @property
+    def is_waiting(self) -> bool: ...
 
     def pull_from(self, producer: IPullProducer) -> None: ...
 
@@ -234,7 +238,7 @@ class AckTracker:
         if self._is_revocable and self._is_reset():
             # Twisted's epoll reactor takes one reset in some thousands for a FIN: its look at the
             # socket falls into the middle of the kernel's work.
-            self._revoke()
+            self._reset()
         self._final()
 
     def connection_lost(self, reason: Failure) -> None:
@@ -253,7 +257,7 @@ class AckTracker:
         elif self._is_revocable and aborted:
             self._final()
         elif self._is_revocable:
-            self._revoke()
+            self._reset()
         elif self.state is State.SENT:
             self._return(uncertain=aborted or self._contradicts(), reset=not aborted)
         elif self.state is State.SENDING:
@@ -284,7 +288,7 @@ class AckTracker:
         peer = self._peer()
         if peer is PeerState.OPEN:
             self._look_later()
-        elif peer is PeerState.RESET and not self._has_spoken_since(self._heard_when_delivered):
+        elif peer is PeerState.RESET and not self._has_spoken_since_delivery():
             self._revoke()
         else:
             # Bytes that come after we have closed are answered by our own kernel with a reset; as
@@ -295,6 +299,13 @@ class AckTracker:
         if self._is_revocable:
             self._end()
             self._shipment.final()
+
+    def _reset(self) -> None:
+        """The peer has reset the connection of a delivered response."""
+        if self._line.is_waiting and self._has_spoken_since_delivery():
+            self._final()  # the next request is there, and Twisted has not read it
+        else:
+            self._revoke()
 
     def _revoke(self) -> None:
         uncertain = self._contradicts()
@@ -366,12 +377,13 @@ class AckTracker:
             return False
         # After DELIVERED the queue may hold our FIN.
         acknowledged = self._is_revocable or self._queue.unacknowledged() in (0, None)
-        return acknowledged and self._has_spoken_since(self._heard_at_start)
+        heard = self._queue.heard()
+        return acknowledged and (heard is None or heard != self._heard_at_start)
 
-    def _has_spoken_since(self, then: int | None) -> bool:
-        """Whether the peer has sent data since, or the kernel does not say."""
+    def _has_spoken_since_delivery(self) -> bool:
+        """Whether the peer has certainly sent data since, read or not."""
         heard = None if self._queue is None else self._queue.heard()
-        return heard is None or heard != then
+        return heard is not None and heard != self._heard_when_delivered
 
     def _look_later(self) -> None:
         if self._look is None or not self._look.active():
@@ -382,7 +394,7 @@ class AckTracker:
         """By a timer: ask the kernel, whose answer does not wait for Twisted to read the socket."""
         self.ask()
         if not self._gone and self._is_revocable and self._is_reset():
-            self._revoke()
+            self._reset()
         self._watch()
 
     def _look_now(self) -> None:

@@ -214,6 +214,11 @@ class Channel(HeadChannel):
         receipt.start()
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the next bytes are the first ones of a request."""
+        return self._waiting
+
+    @property
     def is_closing(self) -> bool:
         """Whether what is written from now on may not go out."""
         return bool(self._socket_transport().disconnecting)
