@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -180,6 +181,26 @@ async def test_a_daemon_that_was_stopped_finds_a_request_and_a_reset_at_once(
         assert house.last == ["uncertain" if speaks else "returned"]
         assert await house.scrape() == events
         assert await house.scrape() == NOTHING
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_was_stopped_over_the_deadline_finds_the_next_request(tmp_path: Path) -> None:
+    """The deadline's timer is due before the socket is read, on which a reset follows the request that
+    shows that the response was read: it would come twice."""
+    async with open_house(tmp_path) as house:
+        await house.happen(1)
+        scraper = house.scraper()
+        asked = reactor.seconds()
+        scraper.ask("one", BRIEF)
+        await house.fate("delivered")
+        (receipt,) = next(iter(house.site._channels))._receipts
+        assert scraper.sock.recv(1 << 20)
+        scraper.ask("one", BRIEF)
+        scraper.reset()
+        while reactor.seconds() < asked + 1.1:  # this holds the reactor up, which is the daemon's
+            os.sched_yield()
+        assert receipt.state is State.DELIVERED
+        await house.fate("delivered", "final")
 
 
 @pytest_twisted.ensureDeferred
