@@ -14,14 +14,9 @@ deadline passes. They come in any order, and late: a process that was stopped se
 one turn of the reactor, timers before sockets. So each handler asks the kernel first and acts on
 the answer; what Twisted reports is only the occasion.
 
-The kernel's answer is the first row that fits (`SendQueue`):
-
-============  ==================================================================================
-reset         an error waits in the socket; or the socket is closed (TCP_CLOSE) and we have not
-              closed it, so Twisted has taken the error away
-acknowledged  the queue reads 0 and the socket was not closed when its state was read afterwards
-open          none of these
-============  ==================================================================================
+The kernel's answer (`SendQueue`) is *reset* if an error waits in the socket, or if the socket is
+closed (TCP_CLOSE) and not by us, so that Twisted has taken the error away. Else it is *acknowledged*
+if the queue was at 0 when it was read, before the socket's state.
 
 A reset is never an acknowledgement, whatever the queue reads. A reset *contradicts* itself if
 the peer had acknowledged everything and has sent further bytes since the response began: it may
@@ -33,21 +28,18 @@ state      what happens                  leads to
 =========  ============================  =========================================================
 SENDING    asked for more, some left     SENDING, the next piece is written
 SENDING    asked for more, none left     SENT
-SENDING    connection lost or closing    ENDED: returned; connection aborted
-SENDING    deadline                      ENDED: returned; connection aborted
+SENDING    lost, closing, or deadline    ENDED: returned; connection aborted
 SENT       acknowledged                  DELIVERED; the request is finished, not before
 SENT       reset                         ENDED: returned; connection aborted
 SENT       reset that contradicts        ENDED: returned as uncertain; connection aborted
 SENT       deadline, or aborted by us    ENDED: returned as uncertain; connection aborted
 DELIVERED  next request (read or not)    ENDED: final
-DELIVERED  FIN                           ENDED: final
-DELIVERED  aborted by us                 ENDED: final
+DELIVERED  FIN, or aborted by us         ENDED: final
 DELIVERED  reset                         ENDED: revoked
 DELIVERED  reset that contradicts        ENDED: revoked as uncertain
 DELIVERED  deadline                      OVERDUE
-OVERDUE    next request, FIN, aborted    ENDED: final
-OVERDUE    reset                         ENDED: revoked, as above
 OVERDUE    RESET_GRACE is over           ENDED: final
+OVERDUE    anything else                 as in DELIVERED
 =========  ============================  =========================================================
 
 A reset that does not contradict itself is told as such, returned or revoked: a scraper that resets
@@ -61,7 +53,7 @@ Invariants:
   cursor where the delivery left it.
 * Nothing is final by a timer without a last question to the kernel. So a daemon that was stopped beyond
   the lease (30 s more than the timeout) still revokes: the timer is due before a socket is read.
-* A FIN after DELIVERED is taken for the end of a reader: whoever closes both sides with bytes unread
+* A FIN after DELIVERED is taken for the end of a reader: a peer that closes both sides with bytes unread
   sends a reset instead. A peer that closes its sending side alone, and later the rest unread, loses
   them (limit (f)); one whose FIN came before DELIVERED does not.
 * A kill between DELIVERED and the commit repeats the delivery; a kill between a reset and the
@@ -338,14 +330,11 @@ class AckTracker:
     def _end(self) -> None:
         if self._queue is not None:
             self._log.debug(
-                "a response ends in state {state}, {size} bytes: unacknowledged {left}, peer {peer},"
-                " segments heard {before} then {heard}, connection {gone}",
+                "a response ends in state {state}, {size} bytes: {kernel}, {before} before, connection {gone}",
                 state=self.state.name,
                 size=len(self._shipment.body),
-                left=self._queue.unacknowledged(),
-                peer=self._queue.state().value,
+                kernel=str(self._queue),
                 before=self._heard_at_start,
-                heard=self._queue.heard(),
                 gone="gone" if self._gone else "open",
             )
         self.state = State.ENDED

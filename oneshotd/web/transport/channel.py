@@ -47,7 +47,7 @@ class Channel(HeadChannel):
         self.began = 0.0
         self.since = 0.0
         self._receipts: list[AckTracker] = []  # several where requests come ahead
-        self._waiting = True  # for the first byte of a request
+        self.is_waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
         self._early = False  # bytes came while one was handled
         self.held = 0
@@ -68,14 +68,16 @@ class Channel(HeadChannel):
     @property
     def is_resting(self) -> bool:
         """Whether nothing of a request is here, and nothing is watched over."""
-        return self._waiting and not self._receipts
+        return self.is_waiting and not self._receipts
 
     @property
     def is_awaited(self) -> bool:
         """Whether it is in the middle of a request, or so new that there was none yet."""
         if self.handling or self.peer_finished:
             return False
-        return not self._waiting or (self.began == 0.0 and self.clock.seconds() - self.since < SHUTDOWN_GRACE)
+        return not self.is_waiting or (
+            self.began == 0.0 and self.clock.seconds() - self.since < SHUTDOWN_GRACE
+        )
 
     @property
     def is_receiving(self) -> bool:
@@ -100,8 +102,8 @@ class Channel(HeadChannel):
             return
         for receipt in self._receipts:
             receipt.ask()
-        if self._waiting:
-            self._waiting = False
+        if self.is_waiting:
+            self.is_waiting = False
             self.began = self.clock.seconds()
             self.setTimeout(self.site.request_timeout)
             for receipt in self._receipts:
@@ -139,7 +141,7 @@ class Channel(HeadChannel):
         if rest:  # it came together with a request that was answered at once
             self.rawDataReceived(rest)
         # What came early belongs to a pipelined request, which says nothing of this response.
-        self._waiting, self.handling = not self._early, False
+        self.is_waiting, self.handling = not self._early, False
         self.began = self.clock.seconds()
         if self in self.site.unread:
             self._answered = request
@@ -173,7 +175,7 @@ class Channel(HeadChannel):
             return
         if self._is_last:
             self.loseConnection()
-        if self._waiting or not self.persistent:  # closing may take for ever as well
+        if self.is_waiting or not self.persistent:  # closing may take for ever as well
             self.setTimeout(self.site.idle_timeout)
 
     # The end of a connection
@@ -212,11 +214,6 @@ class Channel(HeadChannel):
         self._receipts = [other for other in self._receipts if other.state is not State.ENDED]
         self._receipts.append(receipt)
         receipt.start()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the next bytes are the first ones of a request."""
-        return self._waiting
 
     @property
     def is_closing(self) -> bool:

@@ -65,6 +65,9 @@ class SendQueue:
             return None
         return queue
 
+    def __str__(self) -> str:
+        return f"left {self.unacknowledged()}, peer {self.state().value}, heard {self.heard()} segments"
+
     def unacknowledged(self) -> int | None:
         """Bytes that the peer has not acknowledged; None if the kernel does not say."""
         try:
