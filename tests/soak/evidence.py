@@ -25,7 +25,7 @@ BEFORE, AFTER = 0.5, 3.0
 _STEP = re.compile(
     r"(?P<scraper>\S+): delivery \d+ (?P<what>.+) at (?P<seconds>[0-9.]+): (?P<events>\d+) events"
 )
-_KERNEL = re.compile(r"a response ends in state ")
+_KERNEL = re.compile(r"a response ends in ")
 
 
 @frozen(kw_only=True)

@@ -17,7 +17,7 @@ LOG = "".join(
         (DELIVERY, "ann: delivery 7 begun at 1002.1000: 3 events, cursor 9"),
         (DELIVERY, "bob: delivery 8 begun at 1002.1500: 3 events, cursor 9"),
         (DELIVERY, "ann: delivery 7 delivered at 1002.2000: 3 events, cursor 9"),
-        (RECEIPT, "a response ends in state OVERDUE, 900 bytes: unacknowledged 0, peer open"),
+        (RECEIPT, "a response ends in OVERDUE, 900 bytes: unacknowledged 0, peer open"),
         (DELIVERY, "ann: delivery 7 final at 1005.2000: 3 events, cursor 9"),
         ("oneshotd.daemon.service.OneshotService#info", "oneshotd is ready"),
         (DELIVERY, "ann: delivery 9 begun at 1090.0000: 1 events, cursor 10"),
@@ -67,7 +67,7 @@ def test_a_lost_event_shows_who_carried_it_and_what_the_daemon_did_of_it() -> No
     assert "without it: port 4711: asked 0.500" in text and "asked 2.500" in text
     assert "asked 80.000" not in text, "far from it"
     assert "daemon 2.200: ann: delivery 7 delivered" in text
-    assert "daemon 5.200: a response ends in state OVERDUE" in text
+    assert "daemon 5.200: a response ends in OVERDUE" in text
     assert "daemon 5.200: ann: delivery 7 final" in text
     assert "bob" not in text and "delivery 9" not in text
     assert "killed at 10.000" in text

@@ -330,7 +330,7 @@ class AckTracker:
     def _end(self) -> None:
         if self._queue is not None:
             self._log.debug(
-                "a response ends in state {state}, {size} bytes: {kernel}, {before} before, connection {gone}",
+                "a response ends in {state}, {size} bytes: {kernel}, {before} before, connection {gone}",
                 state=self.state.name,
                 size=len(self._shipment.body),
                 kernel=str(self._queue),
