@@ -103,6 +103,7 @@ class Line:
             f"{'Connection: close' if close else 'Connection: keep-alive'}\r\n\r\n"
         )
         try:
+            self._sock.settimeout(5.0)
             self._sock.sendall(head.encode())
         except OSError as error:
             raise CutShort(str(error), b"") from error
@@ -124,6 +125,7 @@ class Line:
 
     def peek(self) -> bytes:
         """What has come and is unread; it stays unread."""
+        self._sock.settimeout(0)  # with one, Python waits for bytes in spite of MSG_DONTWAIT
         try:
             return self._sock.recv(PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
