@@ -101,6 +101,10 @@ deb: $(VENV)/.test
 deb-test: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m deb test
 
+# What a program can see of docs/releasing.md; builds into dist/.
+release-check: $(VENV)/.test
+	@$(BIN)/python -m tools.release_check
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find oneshotd tests twisted -name __pycache__ -prune -exec rm -rf {} + -o -name dropin.cache -delete
