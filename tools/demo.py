@@ -92,7 +92,7 @@ class Emitters:
     def _command(self, *words: str) -> None:
         """Run ``oneshot-emit``; the status of a job that it runs is the job's own."""
         environment = {**os.environ, "ONESHOTD_URL": self._http}
-        command = (Path(sys.executable).with_name("oneshot-emit"), *words)
+        command = (str(Path(sys.executable).with_name("oneshot-emit")), *words)
         subprocess.run(command, env=environment, timeout=60, process_group=0, stdin=subprocess.DEVNULL)
 
 
