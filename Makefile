@@ -68,9 +68,10 @@ test: $(VENV)/.test $(VENV)/.installed
 	$(E2E) -m "e2e and timed"
 	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile
 
-# The pictures in docs/img/: of the status page, and of the graph after five minutes of the demo. The browser is Debian's, fetched into .cache/debian/
-# with the libraries that this system lacks (130 MB; nothing is installed) unless there is one; the
-# accessibility checker of the same tests comes by npm.
+# The pictures in docs/img/: of the status page, and of Prometheus' graph after five minutes of the
+# demo. The browser is Debian's, fetched into .cache/debian/ with the libraries that this system lacks
+# (130 MB; nothing is installed) unless there is one; the accessibility checker of the same tests comes
+# by npm.
 screenshots: $(VENV)/.test $(VENV)/.installed
 	ONESHOTD_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet -k screenshots tests/e2e/test_status_page_access.py
 	PYTHONPATH=.:tests $(BIN)/python -m tools.graph_screenshot docs/img/prometheus-graph.png

@@ -67,6 +67,7 @@ def test_every_logger_has_a_name_under_which_its_lines_are_found() -> None:
         ("x = ThrottledLog(clock, log, 'often')", "warn", "often"),
         ("x = ThrottledLog(clock, log, 'often', level=LogLevel.error)", "error", "often"),
         ("x = ThrottledLog(clock, log, text='named')", "warn", "named"),
+        ("x = ThrottledLog(clock, log, TEXT); TEXT = 'a' 'constant'", "warn", "aconstant"),
     ],
 )
 def test_a_line_is_found_however_it_is_written(source: str, level: str, text: str) -> None:

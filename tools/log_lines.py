@@ -8,7 +8,7 @@ docs/operations.md has a row for each; tests/test_operations_page.py compares.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,19 +43,20 @@ def log_lines(package: Path = PACKAGE) -> list[LogLine]:
 
 def lines_in(tree: ast.AST, file: str) -> Iterator[LogLine]:
     """Yield the lines of one module."""
+    texts = _named_texts(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         where = f"{file}:{node.lineno}"
         if isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS and _is_logger(node.func.value):
-            yield LogLine(LEVELS[node.func.attr], _text(node.args[:1], where), where)
+            yield LogLine(LEVELS[node.func.attr], _text(node.args[:1], texts, where), where)
         elif _name(node.func) in THROTTLED:
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             level = given.get("level")
             text = [given["text"]] if "text" in given else node.args[2:3]
             name = level.attr if isinstance(level, ast.Attribute) else "warn"
             if name in LEVELS:
-                yield LogLine(name, _text(text, where), where)
+                yield LogLine(name, _text(text, texts, where), where)
 
 
 def _is_logger(node: ast.expr) -> bool:
@@ -66,15 +67,33 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _text(arguments: Iterable[ast.expr], where: str) -> str:
-    """The format of a log line.
+def _named_texts(tree: ast.AST) -> dict[str, set[str]]:
+    """The texts that are assigned to each name of a module, whether constant or variable."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and (text := _constant(node.value)) is not None:
+            for target in node.targets:
+                found.setdefault(_name(target), set()).add(text)
+    return found
 
-    :raises ValueError: it is none that can be read here, so that nobody could look it up.
+
+def _text(arguments: Sequence[ast.expr], texts: Mapping[str, set[str]], where: str) -> str:
+    """Return the format of a log line, written in the call or assigned to a name once.
+
+    :raises ValueError: it is neither, so that nobody could look it up.
     """
     for argument in arguments:
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            return argument.value
+        text = _constant(argument)
+        named = texts.get(_name(argument), set())
+        if text is None and len(named) == 1:
+            (text,) = named
+        if text is not None:
+            return text
     raise ValueError(f"{where}: the format of a log line has to be a text")
+
+
+def _constant(node: ast.expr) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 if __name__ == "__main__":
