@@ -37,5 +37,5 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_each_page_is_reached_from_the_first_one(page: Path) -> None:
-    """Nobody would find the page."""
+    """A reader would not find the page."""
     assert f"docs/{page.name}" in (ROOT / "README.md").read_text(encoding="utf-8")

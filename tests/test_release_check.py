@@ -105,7 +105,7 @@ def test_a_candidate_has_the_version_that_debian_sorts_before(tree: Path) -> Non
 
 
 def test_a_source_distribution_is_compared_with_the_repository(tree: Path, tmp_path: Path) -> None:
-    """A file would be missing for whoever builds from it, or a private one would be published."""
+    """A build from it would lack a file, or a private file would be published."""
     (tree / "private.txt").write_text("x", encoding="utf-8")
     file = tmp_path / "oneshotd-1.2.3.tar.gz"
     with tarfile.open(file, "w:gz") as archive:

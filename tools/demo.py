@@ -75,7 +75,7 @@ class Emitters:
             emit(type="order", country=self._chance.choice(("de", "fr", "pl")), url=self._http)
 
     def _logins(self) -> None:
-        """Over UDP: nobody waits."""
+        """Over UDP, without an answer."""
         result = self._chance.choice(("ok", "ok", "ok", "denied"))
         emit(type="login", result=result, url=self._udp)
 
@@ -141,7 +141,7 @@ def graph_link(prometheus: Prometheus, minutes: int = 5) -> str:
 
 
 def port_or_free(port: int) -> int:
-    """Return the port where nobody has it, else a free one."""
+    """Return the port if it is free, else another one."""
     sorts = ((socket.AF_INET, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_DGRAM))
     return port if port and all(is_free(port, *sort) for sort in sorts) else free_port()
 
@@ -158,7 +158,7 @@ def demo(folder: Path, stack: ExitStack, ports: tuple[int, int], seed: int | Non
         process.own_group = True
         stack.callback(process.kill)
         start()
-    # Its last words are an orderly stop's; the kill above is for what does not obey.
+    # An orderly stop first; the kill above is for a process that does not end.
     stack.callback(daemon.stop)
     prometheus.await_scrapes(1)
     print(f"status page  {daemon.url}/")

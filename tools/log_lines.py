@@ -80,7 +80,7 @@ def _named_texts(tree: ast.AST) -> dict[str, set[str]]:
 def _text(arguments: Sequence[ast.expr], texts: Mapping[str, set[str]], where: str) -> str:
     """Return the format of a log line, written in the call or assigned to a name once.
 
-    :raises ValueError: it is neither, so that nobody could look it up.
+    :raises ValueError: it is neither, so that the line cannot be looked up.
     """
     for argument in arguments:
         text = _constant(argument)

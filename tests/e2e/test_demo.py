@@ -100,8 +100,19 @@ def test_a_script_of_the_graph_page_can_be_read(demo: subprocess.Popen[str]) -> 
     """The page would be there and draw nothing, since a package of its scripts is missing."""
     url = links(demo)["Prometheus"]
     scripts = re.findall(r'<script src="(/[^"]+)"', fetched(url))
+    assert scripts or "/classic/" not in url
     for script in scripts:
         assert fetched(urllib.parse.urljoin(url, script)), script
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(30) == 0
     assert processes_of(demo.pid) == []
+
+
+def test_it_needs_no_test_tools() -> None:
+    """`make demo` would fail where the tests' tools are not installed, which it does not install."""
+    program = "import sys; sys.modules['pytest'] = None; import tools.demo"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
