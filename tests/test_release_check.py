@@ -86,6 +86,11 @@ def test_a_fault_is_found(
     assert any(words in fault for fault in faults), faults
 
 
+def test_the_changelog_of_this_tree_is_in_form() -> None:
+    """The entries would have to be sorted on the day of a release."""
+    assert [fault for fault in check_changelog(ROOT) if "(unreleased)" not in fault] == []
+
+
 def test_a_tag_elsewhere_is_found(tree: Path) -> None:
     """The tag would name another commit than the files were made of."""
     commit = ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "--allow-empty"]
