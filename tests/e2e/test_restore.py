@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from daemon import REPOSITORY, Daemon
-from processes import free_port
+from support.daemon import REPOSITORY, Daemon
+from support.processes import free_port
 
 pytestmark = pytest.mark.e2e
 
