@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 oneshot = ServiceMaker(
     "oneshotd",
-    "oneshotd.tap",
+    "oneshotd.daemon.tap",
     "Turn events into one-shot metrics, each once to every scraper.",
     "oneshot",
 )
