@@ -39,3 +39,14 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 def test_each_page_is_reached_from_the_first_one(page: Path) -> None:
     """A reader would not find the page."""
     assert f"docs/{page.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_source_file_that_is_named_is_there(page: Path) -> None:
+    """A reader looks for a file that has another name now."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:[\w.-]+/)*\w+\.(?:py|sql|pyi))`", text):
+        folders = (ROOT, ROOT / "oneshotd", ROOT / "tests")
+        # A name without a folder means a neighbour of the one that was named before it.
+        there = any((folder / name).exists() for folder in folders)
+        assert there or ("/" not in name and any(ROOT.glob(f"[obt]*/**/{name}"))), name
