@@ -114,8 +114,10 @@ EXPECTED = {
         {
             'reason="away",scraper="away"': 0,
             'reason="log full",scraper="away"': LOST,
+            'reason="clock",scraper="away"': 0,
             'reason="away",scraper="prometheus"': 0,
             'reason="log full",scraper="prometheus"': 0,
+            'reason="clock",scraper="prometheus"': 0,
         }
     ),
     "Delivered, returned, revoked, uncertain, A": of_both(0, about(EVENTS)),

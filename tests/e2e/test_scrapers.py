@@ -28,6 +28,7 @@ from support.scraper_set import (
 from support.scrapers import KINDS, Kind
 
 from oneshotd.core.negotiation import Format
+from oneshotd.core.parsing.grammar import one_line_end
 
 pytestmark = pytest.mark.e2e
 
@@ -123,7 +124,9 @@ def test_events_with_and_without_a_value_keep_their_order(server: Prometheus, ki
 def test_every_character_arrives_as_it_was_sent(server: Prometheus, mode: str) -> None:
     """One that breaks a parser would cost the scraper the whole response."""
     found = server.query(f'sum_over_time(texts{{job="{mode}"}}{WINDOW})')
-    assert {row["metric"]["text"]: row["value"][1] for row in found} == dict.fromkeys(TEXTS, "1")
+    assert {row["metric"]["text"]: row["value"][1] for row in found} == dict.fromkeys(
+        map(one_line_end, TEXTS), "1"
+    )
 
 
 def test_numbers_that_are_none_and_the_limits_of_those_that_are(
@@ -260,7 +263,9 @@ def test_strict_parsers_take_every_response_and_find_all_events(played: Played, 
             totals[sample.name] += sample.value
     assert totals == {"counted": 12, "burst": BURST, "distinct": SERIES, "valued": sum(VALUES), "mixed": 10}
     assert [sample.value for sample in events if sample.name == "valued"] == list(VALUES)
-    assert [sample.labels["text"] for sample in events if sample.name == "texts"] == list(TEXTS)
+    assert [sample.labels["text"] for sample in events if sample.name == "texts"] == list(
+        map(one_line_end, TEXTS)
+    )
     special = {sample.labels["which"]: sample.value for sample in events if sample.name == "special"}
     assert special == pytest.approx(
         {which: float(text) for which, text in SPECIAL.items()}, rel=0, nan_ok=True

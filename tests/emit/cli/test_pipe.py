@@ -25,7 +25,7 @@ def test_a_stream_ends_with_what_became_of_its_lines() -> None:
     with Server(tally(2), STORED) as server:
         assert emit("-", url=server.url, stdin=b"a=1\n\nb=2\n").returncode == 0
         assert emit("host=x", "-", url=server.url, stdin=b"c=3").returncode == 0
-    assert server.bodies() == [b"a=1\nb=2", b"c=3&host=x"]
+    assert server.bodies() == [b"a=1\nb=2", b"c=3&host=x\n"]
     with Server(answer(400, b"value: 'x' is not a number\n")) as server:
         done = emit("-", url=server.url, stdin=b"\na=1&value=x\n")
     assert done.returncode == 1
@@ -58,7 +58,7 @@ def test_a_line_does_not_wait_for_others() -> None:
             child.stdin.flush()
             until(lambda n=n: len(server.asked) > n, PATIENCE, "the line is sent")  # type: ignore[misc]
         child.communicate(timeout=PATIENCE)
-    assert server.bodies() == [b"n=0", b"n=1", b"n=2"]
+    assert server.bodies() == [b"n=0\n", b"n=1\n", b"n=2\n"]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -75,7 +75,7 @@ def test_what_was_read_goes_out_before_it_ends(name: str) -> None:
         child.send_signal(signal.Signals[name])
         child.communicate(timeout=PATIENCE)
         assert child.returncode == 128 + signal.Signals[name]
-    assert server.bodies() == [b"n=0", b"n=1\nn=2"]
+    assert server.bodies() == [b"n=0\n", b"n=1\nn=2"]
 
 
 def _unread(child: subprocess.Popen[bytes]) -> int:
