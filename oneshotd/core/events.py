@@ -9,14 +9,13 @@ downstream of `core/parsing/formats.py` takes it apart again except to look (`la
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar, overload
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from attrs import field, frozen
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
 _UNESCAPES = {"\\\\": "\\", "\\n": "\n", '\\"': '"'}
-_Row = TypeVar("_Row")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 
@@ -63,47 +62,6 @@ class NewEvent(NamedTuple):
     series: str
     value: str | None = None
     key: str | None = None
-
-
-class _Columns(Sequence[_Row]):
-    """Rows that are not made one by one, unless somebody asks for them; equal to a list of these."""
-
-    _row: Callable[..., _Row]
-
-    def __init__(self, *columns: Sequence[str]) -> None:
-        self._columns = columns
-
-    def __len__(self) -> int:
-        return len(self._columns[0])
-
-    @overload
-    def __getitem__(self, index: int) -> _Row: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_Row]: ...
-
-    def __getitem__(self, index: int | slice) -> _Row | Sequence[_Row]:
-        if isinstance(index, slice):
-            return type(self)(*(column[index] for column in self._columns))
-        return self._row(*(column[index] for column in self._columns))
-
-    def __iter__(self) -> Iterator[_Row]:
-        return map(self._row, *self._columns)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # a list has none, either
-
-
-class SeriesBatch(_Columns[NewEvent]):
-    """Events that are a series and nothing else, as most are, by that column."""
-
-    _row = NewEvent
-
-    def __init__(self, series: Sequence[str]) -> None:
-        super().__init__(series)
-        self.series = series
 
 
 @frozen(kw_only=True)
@@ -167,13 +125,3 @@ class Sample(NamedTuple):
     series: str
     value: str
     at: int | None = None
-
-
-class CountSamples(_Columns[Sample]):
-    """Samples of one metric without a time of their own, by columns."""
-
-    _row = Sample
-
-    def __init__(self, series: Sequence[str], values: Sequence[str]) -> None:
-        super().__init__(series, values)
-        self.series, self.values = series, values

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oneshotd.core.events import CountSamples, Sample, metric_of
+from oneshotd.core.batches import CountSamples
+from oneshotd.core.events import Sample, metric_of
 
 CONTENT_TYPE_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 

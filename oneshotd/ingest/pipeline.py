@@ -19,7 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.core.events import Group, NewEvent, SeriesBatch
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry

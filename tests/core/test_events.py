@@ -8,11 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.strategies import labels, metric_names
 
 from oneshotd.core.events import (
-    CountSamples,
-    NewEvent,
     Pending,
-    Sample,
-    SeriesBatch,
     escape,
     labels_of,
     metric_of,
@@ -63,22 +59,6 @@ def test_two_series_never_share_a_text(first: dict[str, str], second: dict[str, 
 def test_the_length_of_pending_is_its_number_of_events() -> None:
     assert len(Pending(seqs=(4, 7), series=("m", "m"), values=(None, "1"), ats=(1, 2))) == 2
     assert not Pending()
-
-
-def test_plain_events_are_a_sequence_of_events() -> None:
-    plain = SeriesBatch(["a", "b"])
-    events = [NewEvent("a"), NewEvent("b")]
-    assert plain == events == list(plain)
-    assert (plain[1], plain[1:], len(plain)) == (events[1], events[1:], 2)
-    assert plain != events[:1] and plain != "ab" and plain != 2
-
-
-def test_samples_by_columns_are_a_sequence_of_samples() -> None:
-    counts = CountSamples(["a", "b"], ["1", "2"])
-    samples = [Sample("a", "1"), Sample("b", "2")]
-    assert counts == samples == list(counts)
-    assert (counts[1], counts[1:], len(counts)) == (samples[1], samples[1:], 2)
-    assert counts != samples[:1] and counts != "ab" and counts != 2
 
 
 def test_a_text_that_no_daemon_wrote_is_read_all_the_same() -> None:

@@ -12,7 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.strategies import metric_names, sample_values, series
 
-from oneshotd.core.events import CountSamples, Sample, labels_of, metric_of, series_text
+from oneshotd.core.batches import CountSamples
+from oneshotd.core.events import Sample, labels_of, metric_of, series_text
 from oneshotd.core.exposition import (
     CONTENT_TYPE_OPENMETRICS,
     CONTENT_TYPE_TEXT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.store_backends import Backend, group
 
-from oneshotd.core.events import Group, SeriesBatch
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import Group
 from oneshotd.store.interface import Stored
 
 AWKWARD = [

@@ -18,7 +18,8 @@ from itertools import chain, islice
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from oneshotd.core.events import NewEvent, SeriesBatch
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import NewEvent
 from oneshotd.core.parsing import foreign
 from oneshotd.core.parsing import json_format as wire_json
 from oneshotd.core.parsing.grammar import (

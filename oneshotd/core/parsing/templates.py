@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from operator import itemgetter
 
-from oneshotd.core.events import SeriesBatch, labels_of, metric_of, series_text
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import labels_of, metric_of, series_text
 from oneshotd.core.parsing.grammar import MAX_VALUE_BYTES, Rules, event
 from oneshotd.errors import Refused
 

@@ -27,7 +27,8 @@ from itertools import chain, compress
 
 from attrs import field, frozen, validators
 
-from oneshotd.core.events import CountSamples, Pending, Sample, metric_of
+from oneshotd.core.batches import CountSamples
+from oneshotd.core.events import Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 

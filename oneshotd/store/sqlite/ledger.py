@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from types import MappingProxyType
 
-from oneshotd.core.events import Event, Group, Pending, SeriesBatch, labels_of
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import Event, Group, Pending, labels_of
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.core.sampling.mode import TimestampHistory

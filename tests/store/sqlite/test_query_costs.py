@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from support.store_backends import SettableClock
 
-from oneshotd.core.events import Group, NewEvent, SeriesBatch
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.sqlite.connection import open_database
