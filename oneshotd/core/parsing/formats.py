@@ -257,7 +257,7 @@ def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: TemplateParser) 
     if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
         return None  # it may have too many lines
     text = b"\n".join([data.rstrip(_ENDS) for data in datagrams])
-    return None if b" \n" in text else ordinary.alike(text)
+    return None if b" \n" in text else ordinary.parse_uniform(text)
 
 
 def line_count(data: bytes) -> int:
@@ -266,7 +266,7 @@ def line_count(data: bytes) -> int:
 
 
 def _event(line: bytes, rules: Rules, ordinary: TemplateParser | None) -> NewEvent:
-    series = None if ordinary is None else ordinary.series(line)
+    series = None if ordinary is None else ordinary.parse_line(line)
     if series is not None:
         return NewEvent(series)
     try:
@@ -279,7 +279,7 @@ def _event(line: bytes, rules: Rules, ordinary: TemplateParser | None) -> NewEve
 
 def _plain(text: bytes, ordinary: TemplateParser) -> SeriesBatch | None:
     """The events of plain lines; None where one is not, or has blanks at its end."""
-    return None if b" \n" in text else ordinary.all(text)
+    return None if b" \n" in text else ordinary.parse_lines(text)
 
 
 def _trimmed(text: bytes) -> bytes:

@@ -50,7 +50,7 @@ class _Shape:
         self._sorted = None if self._places == sorted(self._places) else itemgetter(*self._places)
         self._seen = 0
 
-    def series(self, line: bytes) -> str | None:
+    def parse_line(self, line: bytes) -> str | None:
         """The series text of a line with these names; None if it is not plain."""
         self._seen += 1
         if self._seen == OFTEN:
@@ -64,14 +64,14 @@ class _Shape:
             return None
         return self._text % tuple(values[place].decode("ascii") for place in self._places)
 
-    def all(self, text: str) -> list[str] | None:
+    def match_lines(self, text: str) -> list[str] | None:
         """The series texts of lines with these names; None if one has others, or is not plain."""
         found = [] if self.lines is None else self.lines.findall(text)
         if len(found) != text.count("\n") + 1:
             return None
         return list(map(self._text.__mod__, map(self._sorted, found) if self._sorted else found))
 
-    def one(self, line: str) -> str | None:
+    def match_line(self, line: str) -> str | None:
         """As `all`, with less ado."""
         found = None if self.lines is None else self.lines.fullmatch(line)
         if found is None:
@@ -87,32 +87,32 @@ class TemplateParser:
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
         self._last: _Shape | None = None
 
-    def series(self, line: bytes) -> str | None:
+    def parse_line(self, line: bytes) -> str | None:
         """The series text of a plain line of labels; None where the grammar is to judge."""
         if len(line) > MAX_VALUE_BYTES:
             return None
-        found = None if self._last is None else self._last.one(line.decode("latin-1"))
+        found = None if self._last is None else self._last.match_line(line.decode("latin-1"))
         return self._other(line) if found is None else found
 
-    def all(self, text: bytes) -> SeriesBatch | None:
+    def parse_lines(self, text: bytes) -> SeriesBatch | None:
         """The events of plain lines; None where the grammar is to judge one of them.
 
         :param text: with a line end between two lines, and nowhere else.
         """
-        alike = self.alike(text)
-        if alike is not None:
-            return alike
+        uniform = self.parse_uniform(text)
+        if uniform is not None:
+            return uniform
         found = []
         for line in text.split(b"\n"):
-            series = self.series(line)
+            series = self.parse_line(line)
             if series is None:
                 return None
             found.append(series)
         return SeriesBatch(found)
 
-    def alike(self, text: bytes) -> SeriesBatch | None:
+    def parse_uniform(self, text: bytes) -> SeriesBatch | None:
         """The events of plain lines that all have the names of the line before; else None, and soon."""
-        found = None if self._last is None else self._last.all(text.decode("latin-1"))
+        found = None if self._last is None else self._last.match_lines(text.decode("latin-1"))
         return None if found is None else SeriesBatch(found)
 
     def _other(self, line: bytes) -> str | None:
@@ -120,7 +120,7 @@ class TemplateParser:
         if shape is None:
             return None
         self._last = shape
-        return shape.series(line)
+        return shape.parse_line(line)
 
     def _shape_of(self, line: bytes) -> _Shape | None:
         """The shape of lines with the names of this one."""

@@ -109,7 +109,7 @@ class RequestMatcher:
         """The series of the ordinary requests at the beginning of the data, the length of these
         requests, and whether the last of them asks for the connection to be closed."""
         query = self._query(data)
-        series = None if query is None else self._ordinary.series(query)
+        series = None if query is None else self._ordinary.parse_line(query)
         if series is not None:
             return [series], len(data), self._tail_closes
         found: list[str] = []
@@ -124,7 +124,7 @@ class RequestMatcher:
             known = self._blocks[block] if block in self._blocks else self._learn(block)
             if known is _Block.ODD or query.translate(None, _PRINTABLE):
                 break
-            series = self._ordinary.series(query)
+            series = self._ordinary.parse_line(query)
             if series is None:
                 break
             found.append(series)
@@ -145,7 +145,7 @@ class RequestMatcher:
         brings; None for another."""
         queries = [query for query in map(self._query, requests) if query is not None]
         if self._tail_closes and len(queries) == len(requests) > 1:
-            alike = self._ordinary.alike(b"\n".join(queries))
+            alike = self._ordinary.parse_uniform(b"\n".join(queries))
             if alike is not None and len(alike) == len(requests):
                 return alike.series
         each: list[str | None] = []

@@ -98,9 +98,9 @@ def test_the_operators_bounds_hold_at_every_door(line: bytes, refusal: str | Non
 def test_a_long_value_is_found_by_the_quick_way_of_a_known_line() -> None:
     ordinary = TemplateParser(BOUNDED)
     for _ in range(OFTEN + 5):
-        assert ordinary.series(b"a=1&b=2") is not None
-    assert ordinary.series(b"a=1&b=123456789") is None
-    assert ordinary.all(b"a=1&b=2\na=1&b=123456789") is None
+        assert ordinary.parse_line(b"a=1&b=2") is not None
+    assert ordinary.parse_line(b"a=1&b=123456789") is None
+    assert ordinary.parse_lines(b"a=1&b=2\na=1&b=123456789") is None
 
 
 @pytest.mark.parametrize(("bound", "most"), [("max_labels", 64), ("max_value", 4096)])

@@ -66,7 +66,7 @@ def grammar(line: bytes) -> NewEvent | None:
 def test_only_plain_lines_are_known(line: bytes, series: str | None) -> None:
     ordinary = TemplateParser(RULES)
     for _ in range(OFTEN + 5):
-        assert ordinary.series(line) == series
+        assert ordinary.parse_line(line) == series
 
 
 _TEXT = st.text("abcdeXYZ019_-./ &=+%\\\"{}<>|#,;'\n\t:äß\x00\ufeff", max_size=8)
@@ -90,7 +90,7 @@ def test_what_it_knows_the_grammar_says_too(lines: list[bytes]) -> None:
         with patch.object(templates, "OFTEN", often):
             ordinary = TemplateParser(RULES)
             for line in [*lines, *lines, *lines]:
-                series = ordinary.series(line)
+                series = ordinary.parse_line(line)
                 if series is not None:
                     assert grammar(line) == NewEvent(series)
 
@@ -107,7 +107,7 @@ def test_it_knows_what_tools_send(labels: dict[str, str]) -> None:
     labels.pop("value", None)
     line = "&".join(f"{name}={text}" for name, text in labels.items()).encode()
     if labels:
-        assert TemplateParser(RULES).series(line) == parse_line(line, rules=RULES).series
+        assert TemplateParser(RULES).parse_line(line) == parse_line(line, rules=RULES).series
 
 
 _DATA = st.builds(
@@ -134,10 +134,10 @@ def test_lines_that_come_often_are_known_together(names: str) -> None:
     lines = ["&".join(f"{name}={name}{number}" for name in names.split()).encode() for number in range(OFTEN)]
     expected = [grammar(line) for line in lines]
     for _ in range(2):
-        assert ordinary.all(b"\n".join(lines)) == expected
+        assert ordinary.parse_lines(b"\n".join(lines)) == expected
     for odd in (b"a=%", b"", b"a=", b"export a=1"):
-        assert ordinary.all(b"\n".join([*lines, odd])) is None
-    assert ordinary.all(b"\n".join([*lines, b"other=1"])) == [*expected, grammar(b"other=1")]
+        assert ordinary.parse_lines(b"\n".join([*lines, odd])) is None
+    assert ordinary.parse_lines(b"\n".join([*lines, b"other=1"])) == [*expected, grammar(b"other=1")]
 
 
 @given(_DATA)
@@ -160,7 +160,7 @@ ALIKE = {b"b=2&a=1", b"b=3&a=x y"}
 def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[bytes]]) -> None:
     ordinary = TemplateParser(RULES)
     with patch.object(templates, "OFTEN", 1):
-        ordinary.series(b"b=2&a=1")
+        ordinary.parse_line(b"b=2&a=1")
     ends = (b"", b"\n", b" \0\n")
     several = [b"\n".join(lines) + end for lines in datagrams for end in ends] or [b"b=2&a=1"]
     found = parse_plain_datagrams(several, ordinary)
@@ -175,7 +175,7 @@ def test_datagrams_together_are_the_same_as_each_alone(datagrams: list[list[byte
 def test_a_datagram_has_no_more_lines_on_the_short_way() -> None:
     """The turn of the reactor is bounded by it."""
     ordinary = TemplateParser(RULES)
-    ordinary.all(b"\n".join([b"a=1"] * OFTEN))
+    ordinary.parse_lines(b"\n".join([b"a=1"] * OFTEN))
     assert len(parse_plain_datagrams([b"a=1\n" * (MAX_DATAGRAM_LINES - 1)], ordinary) or ()) > 2000
     assert parse_plain_datagrams([b"a=1", b"a=1\n" * MAX_DATAGRAM_LINES], ordinary) is None
     for extra in range(3):
@@ -189,22 +189,22 @@ def test_an_expression_is_made_only_for_what_comes_often() -> None:
     ordinary = TemplateParser(RULES)
     with patch.object(re, "compile", wraps=re.compile) as compiles:
         for number in range(1000):
-            assert ordinary.series(b"n%d=1&type=deploy" % number)
+            assert ordinary.parse_line(b"n%d=1&type=deploy" % number)
         assert not compiles.called
         for _ in range(OFTEN):
-            assert ordinary.series(b"often=1&type=deploy")
+            assert ordinary.parse_line(b"often=1&type=deploy")
         assert compiles.call_count == 1
 
 
 def test_lines_of_many_names_are_left_to_the_grammar() -> None:
     """They would be remembered for nothing."""
     line = b"&".join(b"n%d=1" % number for number in range(MAX_NAMES + 1))
-    assert TemplateParser(RULES).series(line) is None
-    assert TemplateParser(RULES).series(line.rpartition(b"&")[0]) is not None
+    assert TemplateParser(RULES).parse_line(line) is None
+    assert TemplateParser(RULES).parse_line(line.rpartition(b"&")[0]) is not None
 
 
 def test_invented_names_take_no_memory() -> None:
     ordinary = TemplateParser(RULES)
     for number in range(3 * MAX_SHAPES):
-        assert ordinary.series(b"n%d=1" % number) is not None
+        assert ordinary.parse_line(b"n%d=1" % number) is not None
     assert len(ordinary._shapes) <= MAX_SHAPES
