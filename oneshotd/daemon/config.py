@@ -16,6 +16,7 @@ from attrs import Attribute, field, fields, frozen
 
 from oneshotd.core.networks import Networks, parse_member, plain_zone
 from oneshotd.core.parsing.formats import MAX_LABELS, MAX_VALUE_BYTES, Rules
+from oneshotd.core.parsing.numbers import duration
 from oneshotd.core.scraper_features import Timestamps
 
 #: As the host of an address: both loopback addresses, whatever /etc/hosts says.
@@ -23,24 +24,10 @@ LOCALHOST = "localhost"
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
-
-
-def duration(text: str) -> float:
-    """Seconds, of ``500ms``, ``90s``, ``5m``, ``1.5h`` or ``1d``.
-
-    :raises ValueError: "expected …, got …"; zero and a number without a unit are refused, too.
-    """
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
-    if not seconds:
-        raise ValueError(f"expected a duration such as 500ms, 90s, 5m, 1h or 1d, got {text!r}")
-    return seconds
 
 
 def size(text: str) -> int:

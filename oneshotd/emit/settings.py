@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from oneshotd.core.parsing.numbers import duration
+
 FILE = "/etc/oneshotd/emit.toml"
 VARIABLE = "ONESHOTD_URL"
 #: The daemon's port where a UDP address does not say one.
@@ -22,8 +24,6 @@ URL = f"http://localhost:{PORT}"
 TIMEOUT = 5.0
 
 _PORTS = {"http": 80, "https": 443, "udp": PORT}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _KEYS = ("url", "timeout", "retry")
 
 
@@ -89,19 +89,6 @@ class Settings(NamedTuple):
     target: Target
     timeout: float
     retry: float
-
-
-def duration(text: str, *, zero: bool = False) -> float:
-    """Seconds, of ``500ms``, ``90s``, ``5m``, ``1.5h`` or ``1d``, as the daemon's options have them.
-
-    :param zero: whether there may be none.
-    :raises ValueError: "expected …, got …".
-    """
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * _SECONDS[found[2]] if found else -1.0
-    if seconds < 0 or not (seconds or zero):
-        raise ValueError(f"expected a duration such as 500ms, 90s, 5m, 1h or 1d, got {text!r}")
-    return seconds
 
 
 def target(url: str) -> Target:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.numbers import duration
 from oneshotd.daemon import config
 from oneshotd.daemon.config import OPTIONS, Config, StoreAddress, UdpAddress
 
@@ -17,12 +18,12 @@ from oneshotd.daemon.config import OPTIONS, Config, StoreAddress, UdpAddress
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (config.duration, "500ms", 0.5),
-        (config.duration, "90s", 90.0),
-        (config.duration, "5m", 300.0),
-        (config.duration, "1h", 3600.0),
-        (config.duration, "1.5h", 5400.0),
-        (config.duration, "1d", 86400.0),
+        (duration, "500ms", 0.5),
+        (duration, "90s", 90.0),
+        (duration, "5m", 300.0),
+        (duration, "1h", 3600.0),
+        (duration, "1.5h", 5400.0),
+        (duration, "1d", 86400.0),
         (config.size, "4096", 4096),
         (config.size, "512K", 512 * 1024),
         (config.size, "64M", 64 * 1024**2),
@@ -54,7 +55,7 @@ def test_values(parse: Callable[[str], Any], text: str, value: object) -> None:
 
 
 WRONG = [
-    (config.duration, ["", "5", "0s", "5 m", "-5m", "5M", "5m30s", "nan", "inf", "1e9s", "٣s", "5m\n"]),
+    (duration, ["", "5", "0s", "5 m", "-5m", "5M", "5m30s", "nan", "inf", "1e9s", "٣s", "5m\n"]),
     (config.size, ["", "0", "64MB", "64m", "-1", "1.5G", "٣", "1" * 20]),
     (config.count, ["", "0", "-1", "1.0", "many", "1" * 20]),
     (config.port, ["", "-1", "65536", "http", "80 "]),
@@ -83,7 +84,7 @@ def test_wrong_values_are_refused(parse: Callable[[str], Any], text: str) -> Non
 @given(st.integers(1, 10**9 - 1), st.sampled_from(["ms", "s", "m", "h", "d"]))
 def test_every_duration_is_finite_and_positive(number: int, unit: str) -> None:
     """A timer would never fire, or always."""
-    seconds = config.duration(f"{number}{unit}")
+    seconds = duration(f"{number}{unit}")
     assert seconds > 0
     assert math.isfinite(seconds)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oneshotd.daemon import config
 from oneshotd.emit import settings as emit_settings
-from oneshotd.emit.settings import Settings, SettingsError, Target, duration, settings, target
+from oneshotd.emit.settings import Settings, SettingsError, Target, settings, target
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 
@@ -177,18 +177,25 @@ def test_a_login_becomes_a_header() -> None:
 def test_durations_are_those_of_the_daemon(text: str) -> None:
     """`5m` would be five minutes there and something else here."""
 
-    def read(parse: object) -> float | None:
+    def emitter() -> float | None:
         try:
-            return parse(text)  # type: ignore[operator, no-any-return]
+            return emit_settings._duration("emit.toml", {"timeout": text}, "timeout", 5.0)
+        except SettingsError:
+            return None
+
+    def daemon() -> object:
+        try:
+            return config.OPTIONS["hold"].parse(text)
         except ValueError:
             return None
 
-    assert read(duration) == read(config.duration)
+    assert emitter() == daemon()
 
 
-def test_no_retry_can_be_said() -> None:
+def test_no_retry_can_be_said(file: Path) -> None:
     """A machine's `retry` could not be taken back."""
-    assert duration("0s", zero=True) == 0.0
+    file.write_text('retry = "0s"\n')
+    assert settings({}).retry == 0.0
 
 
 @pytest.mark.parametrize("percent", ["%", "%25"])

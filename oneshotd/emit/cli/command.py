@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from oneshotd import __version__
+from oneshotd.core.parsing.numbers import duration
 from oneshotd.emit.answers import EmitError, EmitRefused
 from oneshotd.emit.cli.exec import EXEC_TIMEOUT, Ended, execute, report
 from oneshotd.emit.cli.help import HELP, INTERRUPTED, NOT_RUN, OK, REFUSED, UNAVAILABLE, USAGE
 from oneshotd.emit.encoding import line
-from oneshotd.emit.settings import Settings, SettingsError, duration, settings, target
+from oneshotd.emit.settings import Settings, SettingsError, settings, target
 from oneshotd.emit.transport import sender
 
 _WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config")

@@ -1,4 +1,4 @@
-"""Sample values: what is accepted must be a number to every scraper."""
+"""Sample values and durations: an accepted value is a number to every scraper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from oneshotd.core.parsing.numbers import canonical
+from oneshotd.core.parsing.numbers import canonical, duration
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,30 @@ def test_any_text_is_a_number_to_a_scraper_or_refused(text: str) -> None:
     [family] = text_string_to_metric_families(f"m {exposed}\n")
     assert len(family.samples) == 1
     assert not set(exposed) - set("0123456789.e+-NaInf")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("90s", 90.0), ("5m", 300.0), ("1h", 3600.0), ("1.5h", 5400.0), ("1d", 86400.0)],
+)
+def test_durations_have_one_unit(text: str, seconds: float) -> None:
+    """An operator's `90s` would be refused or mean something else."""
+    assert duration(text) == duration(text, zero=True) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "5 m", "-5m", "5M", "5m30s", "nan", "inf", "1e9s", "\u0663s", "5m\n"]
+)
+def test_other_texts_are_no_durations(text: str) -> None:
+    """A typing error would become a duration that nobody meant."""
+    for zero in (False, True):
+        with pytest.raises(ValueError, match=r"^expected a duration such as 500ms"):
+            duration(text, zero=zero)
+
+
+@pytest.mark.parametrize("text", ["0s", "0ms", "0.0h"])
+def test_a_duration_of_zero_is_accepted_only_where_it_has_a_meaning(text: str) -> None:
+    """`--hold 0s` would delete every event; `--retry 0s` turns retries off."""
+    assert duration(text, zero=True) == 0.0
+    with pytest.raises(ValueError, match=r"^expected a duration"):
+        duration(text)

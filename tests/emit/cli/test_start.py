@@ -44,8 +44,9 @@ def test_one_event_imports_nothing_heavy() -> None:
     assert {name for name in imported if name not in sys.stdlib_module_names} <= {"oneshotd"}
     assert {name for name in done.stdout.split() if name.startswith("oneshotd.core")} == {
         "oneshotd.core",
-        "oneshotd.core.names",
-        "oneshotd.core.number",
+        "oneshotd.core.parsing",
+        "oneshotd.core.parsing.names",
+        "oneshotd.core.parsing.numbers",
     }
 
 
