@@ -11,6 +11,8 @@ from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from oneshotd.core.text import escape_unprintable
+
 #: A quoted text is cut here, in characters; enough to find the sender by.
 EXAMPLE_CHARS = 200
 
@@ -93,4 +95,4 @@ def _quoted(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     cut = value if len(value) <= EXAMPLE_CHARS else f"{value[:EXAMPLE_CHARS]}…"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+    return escape_unprintable(cut)

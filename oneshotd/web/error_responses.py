@@ -21,6 +21,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from oneshotd.core.negotiation import names_type
+from oneshotd.core.text import escape_unprintable
 from oneshotd.errors import Refused, StoreUnavailable
 
 TEXT = b"text/plain; charset=utf-8"
@@ -71,7 +72,7 @@ def refusal(request: server.Request, status: int, text: str, *, retry_after: int
 
     :param retry_after: seconds, for the header of that name.
     """
-    line = one_line(text)
+    line = escape_unprintable(text)
     if retry_after is not None:
         request.setHeader(b"Retry-After", b"%d" % retry_after)
     if accepts(request, "application/json"):
@@ -84,13 +85,6 @@ def refuse(request: server.Request, refused: Refused) -> bytes:
     """The answer that a `Refused` asks for; a 503 says when to try again."""
     retry_after = RETRY_AFTER.get(refused.reason, 1) if refused.status == http.SERVICE_UNAVAILABLE else None
     return refusal(request, refused.status, refused.text, retry_after=retry_after)
-
-
-def one_line(text: str) -> str:
-    """The text with everything escaped that could end the line, move a terminal's cursor or not be UTF-8."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
 
 
 def accepts(request: server.Request, media: str) -> bool:

@@ -12,6 +12,7 @@ from attrs import frozen
 from oneshotd.core.identity import MAX_SCRAPERS
 from oneshotd.core.sampling.suspects import REFUSED
 from oneshotd.core.scrape_limits import LIMIT_NAMES
+from oneshotd.core.text import escape_unprintable
 from oneshotd.metrics.looks import OnlyLooks
 from oneshotd.query import ScraperSeen
 from oneshotd.store.interface import ClockCorrected
@@ -70,10 +71,7 @@ def shown(text: str, most: int) -> str:
 
     The direction overrides (``U+202E``) could make a label read as something else.
     """
-    visible = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text[: most + 1]
-    )
+    visible = escape_unprintable(text[: most + 1])
     return visible if len(visible) <= most else visible[: most - 1] + "…"
 
 
