@@ -1,1 +1,1 @@
-"""The daemon put together: options, sockets, start and stop, twistd's plugin."""
+"""The daemon: options, sockets, start and stop, and the options of the twistd plugin."""

@@ -1,7 +1,21 @@
-"""The daemon, put together: what there is, in which order it starts, and how it ends."""
+"""The daemon's service: assembly of its parts, start, upkeep and stop.
+
+States:
+
+| state    | entered                                   | /readyz        | upkeep timer      |
+|----------|-------------------------------------------|----------------|-------------------|
+| STARTING | at construction                           | 503 "starting" | reads the store   |
+| SERVING  | after the first answer of the store       | 200            | prunes the store  |
+| STOPPING | at stopService, after the manager is told | 503 "stopping" | cancelled         |
+
+Order of the start: ports are bound (privileged), the store is opened, HTTP and UDP are served.
+Order of the stop: ports close, requests end, queued events are committed, deliveries are settled,
+the store is closed. Each step has a time limit, so that the stop ends before systemd kills.
+"""
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -36,22 +50,31 @@ from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
 
-#: Seconds between two rounds of upkeep (pruning, retiring); more often where the hold is short.
-UPKEEP = 10.0
+#: Seconds between two rounds of upkeep (pruning the log, removing scrapers); less if the hold is short.
+UPKEEP_INTERVAL = 10.0
 
-#: Connections at the socket for backups at a time.
-BACKUP_CONNECTIONS = 10
+#: Most connections to the backup socket at a time.
+MAX_BACKUP_CONNECTIONS = 10
 
-#: Seconds that what is under way at a shutdown gets: requests and deliveries, then the disk.
-#: Together with the rest well below the 90 s after which systemd kills.
-LAST_REQUESTS, LAST_WRITES = 10.0, 10.0
+#: Seconds that each step of the stop may take: those that wait for clients, and those that wait for
+#: the disk. Their sum is below the 90 s after which systemd kills.
+REQUEST_DRAIN_TIMEOUT, WRITE_DRAIN_TIMEOUT = 10.0, 10.0
+
+
+class State(enum.Enum):
+    """Where the service is in its life; the value is what /readyz says."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
 
 
 class OneshotService(Service):
-    """One daemon. Ports are bound in the privileged part of the start, the store is opened as
-    the service's user, and nothing is served before both are there.
+    """The whole daemon as one Twisted service.
 
-    :param supervision: whom to tell that it serves, lives and ends.
+    The ports are bound in the privileged part of the start; the store is opened as the service's user.
+
+    :param supervision: the service manager that is notified of start, life and stop.
     :raises OneshotError: from the start, with the reason.
     """
 
@@ -61,12 +84,12 @@ class OneshotService(Service):
         self._reactor = reactor
         self._config = config
         self._notifier = Notifier(reactor, supervision or Supervision())
-        self._trouble: str | None = "starting"
+        self._state = State.STARTING
         self._upkeep: IDelayedCall | None = None
         self._ports: list[IListeningPort] = []
         self._telemetry = Telemetry()
         self._site = self._make_site(affordable(config.max_connections))
-        self._backup_site = self._make_site(BACKUP_CONNECTIONS)
+        self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
         self._site.protocol = FastPathChannel
 
     def _make_site(self, max_connections: int) -> Site:
@@ -81,7 +104,7 @@ class OneshotService(Service):
         )
 
     def privilegedStartService(self) -> None:
-        """Bind everything; no connection is looked at before the reactor runs."""
+        """Bind all sockets; the reactor does not run yet, so no connection is accepted."""
         super().privilegedStartService()
         try:
             self._rules = Rules(
@@ -93,7 +116,7 @@ class OneshotService(Service):
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
-        # With an access log there is no short way, and nothing to look at in advance.
+        # The fast path writes no access log.
         make = adopt if self._config.access_log else Listener
         self._ports = [
             port for where in self._config.http for port in http_ports(self._reactor, where, self._site, make)
@@ -102,7 +125,7 @@ class OneshotService(Service):
             self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
 
     def startService(self) -> None:
-        """Open the store and start to serve."""
+        """Open the store, and serve HTTP and UDP."""
         super().startService()
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
@@ -128,7 +151,7 @@ class OneshotService(Service):
             reading=EventQueries(self._store, telemetry, reactor),
             telemetry=telemetry,
             send=send,
-            ready=lambda: self._trouble,
+            ready=self._not_ready_reason,
             clock=reactor,
             rules=self._rules,
             trusted_proxies=config.trusted_proxy,
@@ -153,58 +176,60 @@ class OneshotService(Service):
         self._udp = [
             UDPDoor(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._udp_sockets
         ]
-        for door in self._udp:
-            door.start(reactor)
+        for listener in self._udp:
+            listener.start(reactor)
         self._log.info(
-            "oneshotd {version} serves {http}, takes datagrams on {udp}, keeps its events in {store}",
+            "oneshotd {version} serves HTTP on {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
-            http=", ".join(_where(port.getHost()) for port in self._ports),
+            http=self._http_addresses(),
             udp=", ".join("{}:{}".format(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
-        self._background(self._round)
+        self._background(self._run_upkeep)
 
     def stopService(self) -> Deferred[None]:
-        """Take nothing new, see to the end what is under way, then close the store."""
+        """Close the ports, finish requests and deliveries, then close the store."""
         super().stopService()
         self._notifier.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._trouble = "stopping"
+        self._state = State.STOPPING
         if self._upkeep is not None and self._upkeep.active():
             self._upkeep.cancel()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        for door in self._udp:
-            door.drain()
-            door.stop()
+        for listener in self._udp:
+            listener.drain()
+            listener.stop()
         self._datagrams.flush()
-        await self._at_most(LAST_REQUESTS, self._site.finish(), "requests")
+        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._site.finish(), "requests")
         self._site.abort()
-        await self._at_most(LAST_REQUESTS, self._backup_site.finish(), "a backup")
+        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
         self._backup_site.abort()
-        await self._at_most(LAST_WRITES, self._intake.drain(), "storing events")
-        await self._at_most(LAST_WRITES, self._delivery.drain(), "deliveries")
-        await self._at_most(LAST_WRITES, self._store.close(), "closing the store")
+        await self._at_most(WRITE_DRAIN_TIMEOUT, self._intake.drain(), "commits")
+        await self._at_most(WRITE_DRAIN_TIMEOUT, self._delivery.drain(), "deliveries")
+        await self._at_most(WRITE_DRAIN_TIMEOUT, self._store.close(), "closing the store")
         self._intake.flush()
         self._delivery.log.flush()
-        self._say_what_is_left()
+        self._log_remaining()
         self._notifier.stop()
 
     async def _at_most(self, seconds: float, work: Deferred[None], what: str) -> None:
+        """Wait for one step of the stop, and log if it takes longer than `seconds`."""
         try:
             await work.addTimeout(seconds, self._reactor)
         except TimeoutError:
-            self._log.error("{what}: not done within {seconds} s", what=what, seconds=seconds)
+            self._log.error("stop: {what} did not finish within {seconds} s", what=what, seconds=seconds)
 
-    def _say_what_is_left(self) -> None:
+    def _log_remaining(self) -> None:
+        """Log what the stop could not finish: events without a commit, deliveries without a settlement."""
         events, scrapers = self._intake.load.events, self._delivery.unsettled()
         if events:
-            self._log.error("{events} events that waited for the disk may be lost", events=events)
+            self._log.error("{events} events in the queue were not committed and may be lost", events=events)
         if scrapers:
             self._log.error(
-                "the last delivery to {scrapers} is not settled on disk: it goes out again",
+                "the last delivery to {scrapers} is not settled on disk; its events will be delivered again",
                 scrapers=", ".join(scrapers),
             )
         if not events and not scrapers:
@@ -212,28 +237,36 @@ class OneshotService(Service):
 
     # -- upkeep
 
-    async def _round(self) -> None:
-        """One round of upkeep; whatever fails in it, there is a next one."""
+    async def _run_upkeep(self) -> None:
+        """Run one round of upkeep and schedule the next one, also after an error."""
         try:
-            if self._trouble == "starting":
+            if self._state is State.STARTING:
                 self._delivery.learn(await self._store.census())
-                self._ready()
+                self._become_ready()
             else:
                 await self._prune()
         except StoreUnavailable as error:
             self._telemetry.writable = False
-            if self._trouble != "stopping":
+            if self._state is not State.STOPPING:
                 self._log.warn("upkeep waits for the store: {error}", error=str(error))
         finally:
-            if self._trouble != "stopping":
-                seconds = max(0.5, min(UPKEEP, self._config.hold / 20))
-                self._upkeep = self._reactor.callLater(seconds, self._background, self._round)
+            if self._state is not State.STOPPING:
+                seconds = max(0.5, min(UPKEEP_INTERVAL, self._config.hold / 20))
+                self._upkeep = self._reactor.callLater(seconds, self._background, self._run_upkeep)
 
-    def _ready(self) -> None:
-        if self._trouble == "starting":
-            self._trouble = None
+    def _become_ready(self) -> None:
+        """Leave STARTING, unless the stop has begun while the store was asked."""
+        if self._state is State.STARTING:
+            self._state = State.SERVING
             self._log.info("oneshotd is ready")
-            self._notifier.ready(f"serves {', '.join(_where(port.getHost()) for port in self._ports)}")
+            self._notifier.ready(f"serves {self._http_addresses()}")
+
+    def _not_ready_reason(self) -> str | None:
+        """Return why /readyz is 503 whatever the store says; None while the service runs."""
+        return None if self._state is State.SERVING else self._state.value
+
+    def _http_addresses(self) -> str:
+        return ", ".join(_format_address(port.getHost()) for port in self._ports)
 
     async def _prune(self) -> None:
         for loss in await self._store.prune():
@@ -256,12 +289,12 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _where(address: Any) -> str:
-    """An address for the log: of TCP as ``host:port``, of anything else as it says itself."""
+def _format_address(address: Any) -> str:
+    """Return an address for the log: TCP as ``host:port``, others as their own text."""
     return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
 
 
 def assemble(reactor: Any, config: Config, supervision: Supervision | None = None) -> IService:
-    """The daemon as a service; nothing is opened before it is started."""
+    """Make the daemon's service; it opens nothing before it is started."""
     service: IService = OneshotService(reactor, config, supervision)
     return service

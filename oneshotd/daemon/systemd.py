@@ -1,7 +1,7 @@
-"""What a service manager is told: that the daemon serves, that it is alive, that it ends.
+"""Notify the service manager: ready, alive, stopping.
 
 The protocol is sd_notify(3): datagrams of ``NAME=VALUE`` lines to the socket that $NOTIFY_SOCKET
-names. Where nobody listens there is nothing to tell, and nothing here does anything.
+names. Without that variable the notifier does nothing.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-#: Seconds after which what the manager's full socket did not take is said again.
-AGAIN = 1.0
+#: Seconds until a retry if the manager's socket was full.
+RETRY_SECONDS = 1.0
 
 
 @frozen(kw_only=True)
 class Supervision:
-    """What the service manager wants to hear, and where.
+    """Where the service manager listens, and its watchdog interval.
 
-    :param address: a path, or "@" and an abstract name; None: nobody listens.
-    :param watchdog: seconds within which it wants a sign of life; None: it wants none.
+    :param address: a path, or "@" and an abstract name; None: there is no service manager.
+    :param watchdog: seconds within which it expects a keep-alive; None: it expects none.
     """
 
     address: str | None = None
     watchdog: float | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], pid: int) -> Supervision:
-        """Out of $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID, as sd_notify(3) and
-        sd_watchdog_enabled(3) have them; what cannot be understood counts as absent.
+    def from_environment(cls, environ: Mapping[str, str], pid: int) -> Supervision:
+        """Read $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID; ignore values that are malformed.
 
-        :param pid: of this process: a watchdog may be meant for another.
+        See sd_notify(3) and sd_watchdog_enabled(3).
+
+        :param pid: this process; the watchdog variables may be meant for another one.
         """
         address = environ.get("NOTIFY_SOCKET", "")
         if address[:1] not in ("/", "@") or len(address) < 2:
@@ -47,9 +48,9 @@ class Supervision:
 
 
 class Notifier:
-    """Tells the service manager. Never waits for it and never fails.
+    """Sends notifications to the service manager; never blocks and never raises.
 
-    :param clock: the reactor: signs of life stop when it does.
+    :param clock: the reactor: the keep-alives stop if it hangs.
     """
 
     _log = Logger()
@@ -58,65 +59,65 @@ class Notifier:
         self._clock = clock
         self._supervision = supervision
         self._socket: socket.socket | None = None
-        self._owed: list[str] = []
+        self._unsent: list[str] = []
         self._next: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Give signs of life from now on, where they are wanted."""
+        """Open the socket, and send keep-alives if a watchdog is set."""
         if self._supervision.address is not None and self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self._turn()
+            self._flush()
 
     def ready(self, status: str) -> None:
-        """The store and the listeners are up.
+        """Notify that the store and the listeners are up.
 
         :param status: one line, for ``systemctl status``.
         """
-        self._say("READY=1", f"STATUS={status}")
+        self._notify("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
-        """The end has begun; it may take a while, and signs of life go on."""
-        self._say("STOPPING=1", "STATUS=stopping")
+        """Notify that the stop has begun; keep-alives go on until `stop`."""
+        self._notify("STOPPING=1", "STATUS=stopping")
 
     def stop(self) -> None:
-        """Nothing is said any more."""
+        """Close the socket and end the keep-alives."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         if self._socket is not None:
             self._socket.close()
         self._next = self._socket = None
 
-    def _say(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         if self._socket is not None:
-            self._owed.extend(lines)
-            self._turn()
+            self._unsent.extend(lines)
+            self._flush()
 
-    def _turn(self) -> None:
-        """Say what is to be said, and see to the next time."""
+    def _flush(self) -> None:
+        """Send unsent lines and the keep-alive, and schedule the next call."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         period = self._supervision.watchdog
-        taken = self._send([*self._owed, *(["WATCHDOG=1"] if period is not None else [])])
-        if taken:
-            self._owed.clear()
-        waits = [AGAIN] if not taken else []
+        sent = self._send([*self._unsent, *(["WATCHDOG=1"] if period is not None else [])])
+        if sent:
+            self._unsent.clear()
+        delays = [RETRY_SECONDS] if not sent else []
         # Half of it, as sd_watchdog_enabled(3) recommends.
-        waits += [period / 2] if period is not None else []
-        self._next = self._clock.callLater(min(waits), self._turn) if waits else None
+        delays += [period / 2] if period is not None else []
+        self._next = self._clock.callLater(min(delays), self._flush) if delays else None
 
     def _send(self, lines: list[str]) -> bool:
-        """Whether this needs no further attempt."""
+        """Send one datagram; return False if it has to be sent again, because the socket is full."""
         address = self._supervision.address
         if not lines or self._socket is None or address is None:
             return True
-        where = "\0" + address[1:] if address[0] == "@" else address
+        destination = "\0" + address[1:] if address[0] == "@" else address
         try:
-            self._socket.sendto(os.fsencode("\n".join(lines)), where)
+            self._socket.sendto(os.fsencode("\n".join(lines)), destination)
         except BlockingIOError:
             return False
         except OSError as error:
             self._log.warn(
-                "the service manager at {address} was not told {lines}: {error}",
+                "cannot notify the service manager at {address} of {lines}: {error}",
                 address=address,
                 lines=", ".join(lines),
                 error=error.strerror or str(error),

@@ -1,6 +1,6 @@
-"""``twistd oneshot``: the command line in, a service out.
+"""``twistd oneshot``: make the service from the command line.
 
-Only here are the global reactor, the environment and twistd's own options touched.
+Only this module uses the global reactor, the environment and twistd's own options.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _log = Logger()
 
 
 class Unstartable(SystemExit, Exception):
-    """The daemon cannot start; the log has said why.
+    """The daemon cannot start; the reason is in the log.
 
-    Being both, it lets twistd clean up behind it (the PID file, the waiting parent process), which
-    it does for every `Exception`, and then ends the process without a traceback.
+    twistd removes its PID file and tells the waiting parent process for every `Exception`; a
+    `SystemExit` ends the process without a traceback.
     """
 
 
 class Options(usage.Options):
-    """The command line. `config` is there once it is parsed."""
+    """The command line; `parseOptions` sets `config`."""
 
     synopsis = "[options]"
     longdesc = "Durations are written 500ms, 90s, 5m, 1h, 1d; sizes 512K, 64M, 1G. " + (
@@ -63,8 +63,10 @@ class Options(usage.Options):
         sys.exit(0)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """See `usage.Options`; what is wrong is said in one line, where twistd would first print
-        three screens of help."""
+        """Parse as `usage.Options` does, but report an error in one line.
+
+        twistd would print three screens of help before the error.
+        """
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -78,7 +80,7 @@ class Options(usage.Options):
 
 
 def _method(name: str, option: Option) -> Callable[..., None]:
-    """The `Options` method for one option of the table."""
+    """Return the `Options` method for one option of the table."""
 
     def switch(self: Options) -> None:
         self.given[name] = True
@@ -96,9 +98,9 @@ def _method(name: str, option: Option) -> Callable[..., None]:
 
 def _help(option: Option) -> str:
     default = {False: "off", (): "none"}.get(option.default, option.default)
-    said = ", ".join(default) if isinstance(default, tuple) else default
-    what = "switch" if option.unit is None else option.unit
-    return f"{option.help} ({what}{', repeatable' if option.repeats else ''}) [default: {said}]"
+    text = ", ".join(default) if isinstance(default, tuple) else default
+    unit = "switch" if option.unit is None else option.unit
+    return f"{option.help} ({unit}{', repeatable' if option.repeats else ''}) [default: {text}]"
 
 
 for _name, _option in OPTIONS.items():
@@ -106,17 +108,20 @@ for _name, _option in OPTIONS.items():
 
 
 class Daemon(MultiService):
-    """What twistd starts: the assembled service, with the log level and a plain way to fail."""
+    """The service that twistd starts: the daemon, its log level, and an exit with status 1 on failure."""
 
     def __init__(self, reactor: Any, options: Options) -> None:
         super().__init__()
         self._reactor = reactor
         self._options = options
-        self._before: Any = signal.SIG_DFL  # what SIGHUP did
+        self._previous_handler: Any = signal.SIG_DFL  # of SIGHUP
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join the application; the log level is set here, the one moment between twistd's making
-        the application and its first look for a log observer on it."""
+        """Join the application and set the log level.
+
+        twistd looks for a log observer on the application right after it has made it; this is the
+        only call in between.
+        """
         super().setServiceParent(parent)
         if isinstance(parent, Componentized) and self._options.parent is not None:
             level = self._options.config.log_level
@@ -128,7 +133,7 @@ class Daemon(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        self._before = signal.signal(signal.SIGHUP, self._hung_up)
+        self._previous_handler = signal.signal(signal.SIGHUP, self._on_sighup)
         try:
             with _unstartable():
                 super().startService()
@@ -140,12 +145,12 @@ class Daemon(MultiService):
         return maybeDeferred(super().stopService).addBoth(self._restore)
 
     def _restore(self, result: Any = None) -> Any:
-        signal.signal(signal.SIGHUP, self._before)
+        signal.signal(signal.SIGHUP, self._previous_handler)
         return result
 
-    def _hung_up(self, *_: object) -> None:
-        # A signal may come in the middle of anything, a log line among it.
-        self._reactor.callFromThread(_log.info, "SIGHUP ignored: no file is read again while the daemon runs")
+    def _on_sighup(self, *_: object) -> None:
+        # A signal may interrupt any code, also the writing of a log line.
+        self._reactor.callFromThread(_log.info, "SIGHUP ignored: the configuration is read at the start only")
 
 
 @contextmanager
@@ -160,26 +165,26 @@ def _unstartable() -> Iterator[None]:
 
 
 def use_steady_time(reactor: Any) -> None:
-    """Let the reactor's timers run on the monotonic clock, which nobody sets.
+    """Make the reactor's timers use the monotonic clock.
 
-    Twisted's reactors run on the wall clock (twisted#2424): after a step back, whatever is scheduled
-    waits for the length of the step, and the service manager gets no sign of life.
+    Twisted's reactors use the wall clock (twisted#2424): after a step back, every scheduled call
+    is late by the length of the step, and the service manager gets no keep-alive.
 
-    :raises ConfigError: something is scheduled already, by the other clock.
+    :raises ConfigError: calls are scheduled already, by the wall clock.
     """
     if reactor.seconds is time.monotonic:
         return
-    waiting = reactor.getDelayedCalls()
-    if waiting:
+    scheduled = reactor.getDelayedCalls()
+    if scheduled:
         raise ConfigError(
-            f"the reactor cannot change to the monotonic clock: {len(waiting)} calls are scheduled on it"
-            f" already, the first of them {waiting[0]}"
+            f"the reactor cannot change to the monotonic clock: {len(scheduled)} calls are scheduled on it"
+            f" already, the first of them {scheduled[0]}"
         )
     reactor.seconds = time.monotonic
 
 
 def makeService(options: Options) -> IService:
-    """The daemon for twistd; nothing is opened before it is started."""
+    """Make the daemon for twistd; it opens nothing before it is started."""
     from twisted.internet import reactor
 
     from oneshotd.daemon.service import assemble
@@ -188,11 +193,10 @@ def makeService(options: Options) -> IService:
         use_steady_time(reactor)
     except ConfigError as error:
         sys.exit(f"twistd oneshot: {error}")
-    # A large response makes tens of thousands of small objects, none of them in a cycle: by the
-    # usual threshold of 700 the collector would go through them again and again, for as long as
-    # the making takes.
+    # Rendering a large response makes tens of thousands of small objects without cycles. With the
+    # default threshold of 700 the garbage collector would scan them again and again meanwhile.
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
     daemon = Daemon(reactor, options)
-    supervision = Supervision.of(os.environ, os.getpid())
+    supervision = Supervision.from_environment(os.environ, os.getpid())
     assemble(reactor, options.config, supervision).setServiceParent(daemon)
     return daemon

@@ -1,4 +1,4 @@
-"""SIGHUP: what logrotate and a closing terminal send does not end the daemon."""
+"""SIGHUP, as sent by logrotate or a closing terminal, does not end the daemon."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from oneshotd.daemon.tap import Daemon, Options, Unstartable
 from oneshotd.errors import OneshotError
 
 
-class Turn:
-    """A reactor that keeps what another thread, or a signal, gives it to do."""
+class RecordingReactor:
+    """A reactor that records the calls from threads and signal handlers."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -27,7 +27,7 @@ class Turn:
 
 
 class Slow(Service):
-    """Takes its time to stop."""
+    """A service whose stop takes until `stopped` fires."""
 
     def __init__(self) -> None:
         self.stopped: Deferred[None] = Deferred()
@@ -38,21 +38,21 @@ class Slow(Service):
 
 
 def test_sighup_is_ignored_and_logged_until_the_daemon_has_stopped() -> None:
-    """It ended the daemon like `kill -9`."""
+    """SIGHUP would end the daemon like `kill -9`."""
     before = signal.getsignal(signal.SIGHUP)
-    turn, slow = Turn(), Slow()
-    daemon = Daemon(turn, Options())
+    recorder, slow = RecordingReactor(), Slow()
+    daemon = Daemon(recorder, Options())
     daemon.addService(slow)
     daemon.startService()
     os.kill(os.getpid(), signal.SIGHUP)
     stopping = daemon.stopService()
     os.kill(os.getpid(), signal.SIGHUP)
-    assert len(turn.calls) == 2
+    assert len(recorder.calls) == 2
     seen: list[LogEvent] = []
     observer = implementer(ILogObserver)(lambda event: seen.append(event))
     globalLogPublisher.addObserver(observer)
     try:
-        for function, *arguments in turn.calls:
+        for function, *arguments in recorder.calls:
             function(*arguments)
     finally:
         globalLogPublisher.removeObserver(observer)
@@ -68,7 +68,7 @@ def test_a_start_that_fails_leaves_the_signal_as_it_was() -> None:
             raise OneshotError("no")
 
     before = signal.getsignal(signal.SIGHUP)
-    daemon = Daemon(Turn(), Options())
+    daemon = Daemon(RecordingReactor(), Options())
     daemon.addService(Failing())
     with pytest.raises(Unstartable):
         daemon.startService()

@@ -1,4 +1,4 @@
-"""The assembled daemon with clocks moved by hand: how it starts, looks after itself, and ends."""
+"""The assembled daemon on a test clock: start, upkeep, stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.fake_store import TroubledStore, logged
-from support.service_in_memory import House, lines
+from support.service_in_memory import DaemonInMemory, lines
 from twisted.internet.defer import Deferred, succeed
 
 from oneshotd.core.events import NewEvent
@@ -18,7 +18,7 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.daemon import service as module
 from oneshotd.daemon.config import Config, UdpAddress
-from oneshotd.daemon.service import LAST_REQUESTS, LAST_WRITES, UPKEEP
+from oneshotd.daemon.service import REQUEST_DRAIN_TIMEOUT, UPKEEP_INTERVAL, WRITE_DRAIN_TIMEOUT
 from oneshotd.errors import OneshotError, StoreRefused
 from oneshotd.store.interface import Loss
 
@@ -26,23 +26,23 @@ Sent = list[NewEvent]
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
-    houses = []
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DaemonInMemory]]:
+    daemons = []
 
-    def make_one(**options: Any) -> House:
-        houses.append(House(tmp_path, monkeypatch, **options))
-        return houses[-1]
+    def make_one(**options: Any) -> DaemonInMemory:
+        daemons.append(DaemonInMemory(tmp_path, monkeypatch, **options))
+        return daemons[-1]
 
     yield make_one
-    for house in houses:
-        if hasattr(house, "real"):
-            house.reactor.get(house.real.close())
-        for sock in getattr(house.service, "_udp_sockets", []):
+    for daemon in daemons:
+        if hasattr(daemon, "real"):
+            daemon.reactor.get(daemon.real.close())
+        for sock in getattr(daemon.service, "_udp_sockets", []):
             sock.close()
 
 
 @pytest.fixture
-def house(make: Callable[..., House]) -> House:
+def daemon(make: Callable[..., DaemonInMemory]) -> DaemonInMemory:
     made = make()
     made.start()
     made.quiet()
@@ -52,13 +52,13 @@ def house(make: Callable[..., House]) -> House:
 # ---- the start -------------------------------------------------------------------------------
 
 
-def test_it_is_ready_when_it_knows_its_scrapers(make: Callable[..., House]) -> None:
-    """In the first moments a person's curl would take the events of a scraper known by its timeout."""
+def test_the_daemon_is_ready_when_it_has_read_its_scrapers(make: Callable[..., DaemonInMemory]) -> None:
+    """Right after the start a person's curl would consume the events of a scraper known by its timeout."""
     first = make()
     first.start()
-    assert first.trouble == "starting"
+    assert first.not_ready_reason == "starting"
     first.quiet()
-    assert first.trouble is None
+    assert first.not_ready_reason is None
     visit = Visit(name="ann", named=True, timed=True)
     reservation = first.reactor.get(first.real.reserve(visit, 60.0, 10))
     assert reservation.token is not None
@@ -70,44 +70,44 @@ def test_it_is_ready_when_it_knows_its_scrapers(make: Callable[..., House]) -> N
     assert second.service._delivery.timed_before("ann")
 
 
-def test_a_store_in_trouble_at_the_start_is_asked_again(
-    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+def test_a_store_that_fails_at_the_start_is_retried(
+    make: Callable[..., DaemonInMemory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon would be "starting" until somebody restarts it, and never prune."""
-    house = make()
-    opened = house._open
+    """The daemon would stay in "starting" until a restart, and never prune."""
+    daemon = make()
+    opened = daemon._open
 
-    def in_trouble(*args: Any, **options: Any) -> TroubledStore:
+    def failing(*args: Any, **options: Any) -> TroubledStore:
         store = opened(*args, **options)
         store.refuse("census")
         return store
 
-    monkeypatch.setattr(module, "open_store", in_trouble)
+    monkeypatch.setattr(module, "open_store", failing)
     with logged() as events:
-        house.start()
-        house.pass_time(UPKEEP)
-        assert house.trouble == "starting"
+        daemon.start()
+        daemon.pass_time(UPKEEP_INTERVAL)
+        assert daemon.not_ready_reason == "starting"
         assert any("the disk is full" in line for line in lines(events, "warn"))
-    house.store.resume()
-    house.pass_time(UPKEEP)
-    assert house.trouble is None
-    house.pass_time(UPKEEP)
-    assert "prune" in house.store.calls
+    daemon.store.resume()
+    daemon.pass_time(UPKEEP_INTERVAL)
+    assert daemon.not_ready_reason is None
+    daemon.pass_time(UPKEEP_INTERVAL)
+    assert "prune" in daemon.store.calls
 
 
-def test_a_store_that_is_not_ours_ends_the_start(make: Callable[..., House]) -> None:
-    """Somebody's database would be written into, or the reason would be a traceback."""
-    house = make()
-    with sqlite3.connect(house.config.store.path) as connection:
+def test_a_database_of_another_program_ends_the_start(make: Callable[..., DaemonInMemory]) -> None:
+    """The daemon would write into another program's database, or end with a traceback."""
+    daemon = make()
+    with sqlite3.connect(daemon.config.store.path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
-    house.service.privilegedStartService()
+    daemon.service.privilegedStartService()
     with pytest.raises(StoreRefused, match="not one of oneshotd"):
-        house.service.startService()
+        daemon.service.startService()
 
 
-def test_a_store_in_use_ends_the_start(make: Callable[..., House], house: House) -> None:
-    """Two daemons would give the same events out twice."""
+def test_a_store_in_use_ends_the_start(make: Callable[..., DaemonInMemory], daemon: DaemonInMemory) -> None:
+    """Two daemons would deliver the same events twice."""
     second = make()
     second.service.privilegedStartService()
     with pytest.raises(StoreRefused, match="in use by another process"):
@@ -115,168 +115,170 @@ def test_a_store_in_use_ends_the_start(make: Callable[..., House], house: House)
 
 
 def test_a_busy_port_ends_the_start_before_the_store_is_touched(
-    make: Callable[..., House], tmp_path: Path
+    make: Callable[..., DaemonInMemory], tmp_path: Path
 ) -> None:
-    """It would stay up, taking no datagrams; or a second daemon would write into the first one's file."""
+    """The daemon would run without UDP; or a second daemon would write into the first one's file."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        house = make()
-        house.service._config = Config(udp=(UdpAddress(host="127.0.0.1", port=taken.getsockname()[1]),))
+        daemon = make()
+        daemon.service._config = Config(udp=(UdpAddress(host="127.0.0.1", port=taken.getsockname()[1]),))
         with pytest.raises(OneshotError, match="in use"):
-            house.service.privilegedStartService()
+            daemon.service.privilegedStartService()
     assert list(tmp_path.iterdir()) == []
 
 
 # ---- upkeep ----------------------------------------------------------------------------------
 
 
-def test_upkeep_goes_on_whatever_fails_in_it(house: House) -> None:
-    """The log would grow until the disk is full, because of one bad moment a month ago."""
+def test_upkeep_goes_on_after_errors(daemon: DaemonInMemory) -> None:
+    """After one error the log would grow until the disk is full."""
     for fault in (None, "refuse", ZeroDivisionError("a bug"), None):
         if fault == "refuse":
-            house.store.refuse("prune")
+            daemon.store.refuse("prune")
         elif isinstance(fault, Exception):
-            house.store.faults["prune"] = fault
-        before = house.store.calls.count("prune")
+            daemon.store.faults["prune"] = fault
+        before = daemon.store.calls.count("prune")
         with logged() as events:
-            house.pass_time(UPKEEP)
-        assert house.store.calls.count("prune") == before + 1, fault
+            daemon.pass_time(UPKEEP_INTERVAL)
+        assert daemon.store.calls.count("prune") == before + 1, fault
         assert len(lines(events, "warn", "critical")) == (fault is not None), "silent, or too loud"
-        house.store.resume()
+        daemon.store.resume()
 
 
-def test_with_a_short_hold_upkeep_comes_more_often(make: Callable[..., House]) -> None:
-    """Events would be kept for twice the hold."""
-    house = make(hold=40.0, newcomers=10.0)
-    house.start()
-    house.quiet()
+def test_a_short_hold_shortens_the_upkeep_interval(make: Callable[..., DaemonInMemory]) -> None:
+    """Events would be held for twice the hold."""
+    daemon = make(hold=40.0, newcomers=10.0)
+    daemon.start()
+    daemon.quiet()
     for _ in range(5):
-        house.pass_time(2.0)
-    assert house.store.calls.count("prune") == 5
+        daemon.pass_time(2.0)
+    assert daemon.store.calls.count("prune") == 5
 
 
-def test_whether_the_store_can_be_written_is_shown(house: House) -> None:
-    """No alert would tell that events are refused; or it would never end."""
-    assert house.telemetry.writable
-    house.disk.full = True
-    house.pass_time(UPKEEP)
-    assert not house.telemetry.writable
-    house.disk.full = False
-    house.pass_time(UPKEEP)
-    assert house.telemetry.writable
+def test_the_metric_says_whether_the_store_is_writable(daemon: DaemonInMemory) -> None:
+    """No alert would fire while events are refused; or the alert would never end."""
+    assert daemon.telemetry.writable
+    daemon.disk.full = True
+    daemon.pass_time(UPKEEP_INTERVAL)
+    assert not daemon.telemetry.writable
+    daemon.disk.full = False
+    daemon.pass_time(UPKEEP_INTERVAL)
+    assert daemon.telemetry.writable
 
 
-def test_what_a_scraper_has_missed_is_logged(house: House) -> None:
-    """Events would be lost in silence."""
+def test_events_that_a_scraper_has_missed_are_logged(daemon: DaemonInMemory) -> None:
+    """Events would be lost without a log line."""
     loss = Loss(scraper="ann", reason="away", events=7)
-    house.store.prune = lambda: succeed([loss])  # type: ignore[method-assign]
+    daemon.store.prune = lambda: succeed([loss])  # type: ignore[method-assign]
     with logged() as events:
-        house.pass_time(UPKEEP)
+        daemon.pass_time(UPKEEP_INTERVAL)
     assert lines(events, "warn") == ["ann has missed 7 events: away"]
 
 
-# ---- the end ---------------------------------------------------------------------------------
+# ---- the stop --------------------------------------------------------------------------------
 
 
-def test_what_is_in_the_socket_or_waits_for_the_disk_is_stored(house: House) -> None:
-    """Every restart would lose the events of that moment."""
-    house.store.silent.add("append")
-    house.submit("first")
-    house.pass_time(0)
-    house.submit("second")
-    house.send_datagrams(b"__name__=third", b"__name__=fourth\n__name__=fifth")
+def test_the_stop_stores_received_datagrams_and_queued_events(daemon: DaemonInMemory) -> None:
+    """Every restart would lose the events in the queue."""
+    daemon.store.silent.add("append")
+    daemon.submit("first")
+    daemon.pass_time(0)
+    daemon.submit("second")
+    daemon.send_datagrams(b"__name__=third", b"__name__=fourth\n__name__=fifth")
     with logged() as events:
-        ended = house.stop()
-        assert house.trouble == "stopping"
-        house.pass_time(1)
+        ended = daemon.stop()
+        assert daemon.not_ready_reason == "stopping"
+        daemon.pass_time(1)
         assert not ended.called
-        house.store.resume()
-        house.quiet()
-        house.pass_time(1)
-        house.reactor.get(ended)
-    assert house.closed == ["port"]
-    assert house.stored() == ["first", "second", "third", "fourth", "fifth"]
+        daemon.store.resume()
+        daemon.quiet()
+        daemon.pass_time(1)
+        daemon.reactor.get(ended)
+    assert daemon.closed == ["port"]
+    assert daemon.stored() == ["first", "second", "third", "fourth", "fifth"]
     assert lines(events, "warn", "error", "critical") == []
     assert "all that was accepted is on disk" in lines(events, "info")[-1]
-    assert house.reactor.getDelayedCalls() == []
+    assert daemon.reactor.getDelayedCalls() == []
 
 
-def test_upkeep_ends_with_the_daemon(house: House) -> None:
-    """A round that is under way would go on in a store that is closed."""
-    house.store.silent.add("prune")
-    house.pass_time(UPKEEP)
-    ended = house.stop()
+def test_upkeep_ends_with_the_daemon(daemon: DaemonInMemory) -> None:
+    """A running round of upkeep would use a closed store."""
+    daemon.store.silent.add("prune")
+    daemon.pass_time(UPKEEP_INTERVAL)
+    ended = daemon.stop()
     with logged() as events:
-        house.reactor.get(ended)
-        house.store.resume()
-        house.quiet()
+        daemon.reactor.get(ended)
+        daemon.store.resume()
+        daemon.quiet()
     assert lines(events, "warn", "error", "critical") == []
-    assert house.reactor.getDelayedCalls() == []
+    assert daemon.reactor.getDelayedCalls() == []
 
 
-def test_a_daemon_that_is_ended_while_it_starts_does_not_become_ready(make: Callable[..., House]) -> None:
-    """/readyz would send it clients that find nobody."""
-    house = make()
-    house.start()
-    house.reactor.get(house.stop())
-    assert house.trouble == "stopping"
-    assert house.reactor.getDelayedCalls() == []
+def test_a_daemon_that_is_stopped_while_it_starts_does_not_become_ready(
+    make: Callable[..., DaemonInMemory],
+) -> None:
+    """A load balancer would send clients to a daemon without ports."""
+    daemon = make()
+    daemon.start()
+    daemon.reactor.get(daemon.stop())
+    assert daemon.not_ready_reason == "stopping"
+    assert daemon.reactor.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("silent", [{"append", "close"}, {"append"}])
-def test_with_a_disk_that_hangs_the_end_comes_all_the_same_and_says_what_is_missing(
-    house: House, silent: set[str]
+def test_the_stop_with_a_hanging_disk_ends_in_time_and_logs_what_is_missing(
+    daemon: DaemonInMemory, silent: set[str]
 ) -> None:
-    """systemd would kill it after 90 s; or the log would say that all is well."""
-    house.store.silent |= silent
-    house.submit("first")
-    house.send_datagrams(b"__name__=second", b"__name__=third")
+    """systemd would kill the daemon after 90 s; or the log would claim that no event is lost."""
+    daemon.store.silent |= silent
+    daemon.submit("first")
+    daemon.send_datagrams(b"__name__=second", b"__name__=third")
     with logged() as events:
-        ended = house.stop()
-        for _ in range(int(LAST_REQUESTS + 3 * LAST_WRITES)):
-            house.pass_time(1)
-        house.reactor.get(ended)
-    said = lines(events, "error")
-    assert any("storing events: not done within 10" in line for line in said)
-    assert any("3 events that waited for the disk may be lost" in line for line in said)
+        ended = daemon.stop()
+        for _ in range(int(REQUEST_DRAIN_TIMEOUT + 3 * WRITE_DRAIN_TIMEOUT)):
+            daemon.pass_time(1)
+        daemon.reactor.get(ended)
+    errors = lines(events, "error")
+    assert any("commits did not finish within 10" in line for line in errors)
+    assert any("3 events in the queue were not committed and may be lost" in line for line in errors)
     assert not any("all that was accepted" in line for line in lines(events, "info"))
 
 
-def test_a_settlement_that_a_full_disk_refuses_is_named_at_the_end(house: House) -> None:
-    """After the restart its events come again, and nobody would know why they counted twice."""
-    house.submit("first")
-    house.pass_time(0)
+def test_a_settlement_that_a_full_disk_refuses_is_logged_at_the_stop(daemon: DaemonInMemory) -> None:
+    """After the restart its events are delivered again, and the log would not explain the double count."""
+    daemon.submit("first")
+    daemon.pass_time(0)
     scraping = Deferred.fromCoroutine(
-        house.service._delivery.scrape(Visit(name="ann", named=True), Wanted(), timeout=10.0)
+        daemon.service._delivery.scrape(Visit(name="ann", named=True), Wanted(), timeout=10.0)
     )
-    shipment = house.reactor.get(scraping)
-    assert shipment.awaits_receipt
-    house.disk.full = True
-    shipment.delivered()
-    shipment.final()
-    house.quiet()
+    delivery = daemon.reactor.get(scraping)
+    assert delivery.awaits_receipt
+    daemon.disk.full = True
+    delivery.delivered()
+    delivery.final()
+    daemon.quiet()
     with logged() as events:
-        ended = house.stop()
-        for _ in range(int(LAST_REQUESTS + 2 * LAST_WRITES)):
-            house.pass_time(1)
-        house.reactor.get(ended)
+        ended = daemon.stop()
+        for _ in range(int(REQUEST_DRAIN_TIMEOUT + 2 * WRITE_DRAIN_TIMEOUT)):
+            daemon.pass_time(1)
+        daemon.reactor.get(ended)
     assert any("the last delivery to ann is not settled" in line for line in lines(events, "error"))
     assert not any("all that was accepted" in line for line in lines(events, "info"))
 
 
-def test_a_settlement_that_a_full_disk_refuses_is_made_up_for_at_the_end(house: House) -> None:
-    """Somebody who frees the disk and restarts the daemon would have events counted twice."""
-    house.submit("first")
-    house.pass_time(0)
+def test_a_settlement_that_a_full_disk_refuses_is_retried_at_the_stop(daemon: DaemonInMemory) -> None:
+    """An operator who frees the disk and restarts the daemon would have events counted twice."""
+    daemon.submit("first")
+    daemon.pass_time(0)
     visit = Visit(name="ann", named=True)
-    scraping = Deferred.fromCoroutine(house.service._delivery.scrape(visit, Wanted(), timeout=10.0))
-    shipment = house.reactor.get(scraping)
-    house.disk.full = True
-    shipment.delivered()
-    shipment.final()
-    house.quiet()
-    ended = house.stop()
-    house.disk.full = False
-    house.pass_time(1)
-    house.reactor.get(ended)
-    assert house.service._delivery.unsettled() == []
+    scraping = Deferred.fromCoroutine(daemon.service._delivery.scrape(visit, Wanted(), timeout=10.0))
+    delivery = daemon.reactor.get(scraping)
+    daemon.disk.full = True
+    delivery.delivered()
+    delivery.final()
+    daemon.quiet()
+    ended = daemon.stop()
+    daemon.disk.full = False
+    daemon.pass_time(1)
+    daemon.reactor.get(ended)
+    assert daemon.service._delivery.unsettled() == []

@@ -1,6 +1,6 @@
-"""Two clocks: timers run by one that nobody sets, and people are shown the other.
+"""Timers use the monotonic clock; times that people read use the wall clock.
 
-Here the reactor's time begins at 5 s, so that whoever takes it for Unix time says 1970.
+The reactor's time begins at 5 s here, so that code that takes it for Unix time writes 1970.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 from support.fake_store import logged
-from support.service_in_memory import House
+from support.service_in_memory import DaemonInMemory
 from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import ReactorBase
@@ -45,7 +45,7 @@ def reactor() -> Iterator[SelectReactor]:
 
 
 def test_the_reactors_timers_do_not_run_on_the_wall_clock(reactor: SelectReactor) -> None:
-    """A clock that is set back would stop everything for the length of the step (twisted#2424)."""
+    """A wall clock set back would stop all timers for the length of the step (twisted#2424)."""
     assert reactor.seconds() > 1_600_000_000, "Twisted's own has changed: there is nothing left to do"
     use_steady_time(reactor)
     assert abs(reactor.seconds() - time.monotonic()) < NEAR
@@ -58,8 +58,8 @@ def test_the_reactors_timers_do_not_run_on_the_wall_clock(reactor: SelectReactor
     call.cancel()
 
 
-def test_a_reactor_with_something_scheduled_is_left_alone(reactor: SelectReactor) -> None:
-    """What is scheduled by the wall clock would come at once, or never."""
+def test_a_reactor_with_scheduled_calls_is_refused(reactor: SelectReactor) -> None:
+    """Calls scheduled by the wall clock would run at once, or never."""
     call = reactor.callLater(10, print)
     with pytest.raises(ConfigError, match=r"1 calls are scheduled on it already.*print"):
         use_steady_time(reactor)
@@ -67,8 +67,8 @@ def test_a_reactor_with_something_scheduled_is_left_alone(reactor: SelectReactor
     call.cancel()
 
 
-def test_a_daemon_that_cannot_have_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would run on the wall clock, and nobody would know."""
+def test_a_daemon_without_the_monotonic_clock_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon would run on the wall clock without a sign."""
 
     def refuse(_: object) -> None:
         raise ConfigError("the reactor cannot change")
@@ -88,28 +88,30 @@ def test_the_emitters_user_keeps_the_reactors_time() -> None:
 # ---- the daemon on a reactor whose time begins at 5 s ----------------------------------------
 
 
-def ask(house: House, *lines: str) -> str:
-    """The answer to a request on a connection in memory, as it is on the wire."""
+def ask(daemon: DaemonInMemory, *lines: str) -> str:
+    """Send a request on a connection in memory, and return the bytes of the answer."""
     transport = StringTransport(peerAddress=PEER)
-    channel = cast(Any, house.service._site.buildProtocol(PEER))
+    channel = cast(Any, daemon.service._site.buildProtocol(PEER))
     channel.makeConnection(transport)
     channel.dataReceived("\r\n".join([*lines, "Host: x", "Connection: close", "", ""]).encode())
     for _ in range(1000):
         if "/metrics?scraper" in lines[0] and transport.producer is not None:
-            transport.producer.resumeProducing()  # the socket has taken what there was
-        house.pass_time(0.001)
+            transport.producer.resumeProducing()  # the socket has sent its buffer
+        daemon.pass_time(0.001)
         if transport.disconnecting or transport.disconnected:
             break
     else:
         raise AssertionError(f"no answer to {lines[0]}")
     channel.connectionLost(Failure(ConnectionDone()))
-    house.quiet()
+    daemon.quiet()
     return str(transport.value().decode())
 
 
 @pytest.fixture(params=[False, True], ids=["fast path", "access log"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    made = House(tmp_path, monkeypatch, access_log=request.param)
+def daemon(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DaemonInMemory]:
+    made = DaemonInMemory(tmp_path, monkeypatch, access_log=request.param)
     made.reactor.rightNow = 5.0
     made.start()
     made.quiet()
@@ -126,36 +128,36 @@ def dates(answer: str) -> list[float]:
     return [parsedate_to_datetime(date).timestamp() for date in re.findall(r"^Date: (.*)\r$", answer, re.M)]
 
 
-def test_no_answer_is_of_1970(house: House) -> None:
+def test_no_answer_is_of_1970(daemon: DaemonInMemory) -> None:
     """A client that checks dates, or caches by them, would take the daemon for broken."""
     answers = [
-        ask(house, "POST /event?type=deploy HTTP/1.1"),
-        ask(house, "POST /event?type=de%20ploy&__id__=1 HTTP/1.1"),
-        ask(house, "POST /event?__bad=1 HTTP/1.1"),
-        ask(house, "GET /healthz HTTP/1.1"),
-        ask(house, "GET /metrics?scraper=p HTTP/1.1"),
+        ask(daemon, "POST /event?type=deploy HTTP/1.1"),
+        ask(daemon, "POST /event?type=de%20ploy&__id__=1 HTTP/1.1"),
+        ask(daemon, "POST /event?__bad=1 HTTP/1.1"),
+        ask(daemon, "GET /healthz HTTP/1.1"),
+        ask(daemon, "GET /metrics?scraper=p HTTP/1.1"),
     ]
     for answer in answers:
         [date] = dates(answer)
         assert abs(date - time.time()) < NEAR, answer
-    shortcut = house.service._site.shortcut
-    assert (shortcut is None) == house.config.access_log
+    shortcut = daemon.service._site.shortcut
+    assert (shortcut is None) == daemon.config.access_log
     if shortcut is not None:
         [date] = dates(shortcut.answers(1, True).decode())
         assert abs(date - time.time()) < NEAR
 
 
-def test_no_time_that_people_read_is_of_1970(house: House) -> None:
+def test_no_time_that_people_read_is_of_1970(daemon: DaemonInMemory) -> None:
     """The page would say that a scraper was last seen 56 years ago."""
     with logged() as events:
-        ask(house, "POST /event?type=deploy HTTP/1.1")
-        ask(house, "GET /metrics?scraper=p HTTP/1.1")
+        ask(daemon, "POST /event?type=deploy HTTP/1.1")
+        ask(daemon, "GET /metrics?scraper=p HTTP/1.1")
         answers = [
-            ask(house, "GET / HTTP/1.1", "Accept: text/html"),
-            ask(house, "GET /api/v1/events HTTP/1.1"),
-            ask(house, "GET /api/v1/scrapers HTTP/1.1"),
+            ask(daemon, "GET / HTTP/1.1", "Accept: text/html"),
+            ask(daemon, "GET /api/v1/events HTTP/1.1"),
+            ask(daemon, "GET /api/v1/scrapers HTTP/1.1"),
         ]
-        metrics = ask(house, "GET /metrics?look HTTP/1.1")
+        metrics = ask(daemon, "GET /metrics?look HTTP/1.1")
     for text in [*answers, metrics, *(str(formatEvent(event)) for event in events)]:
         assert "1970" not in text
         for ms in re.findall(r'"(?:at|last_seen_at|oldest_pending_at)": ?(\d+)', text):
@@ -164,5 +166,5 @@ def test_no_time_that_people_read_is_of_1970(house: House) -> None:
     assert len(seen) >= 2, metrics
     assert all(time.time() - float(when) < 24 * 3600 for when in seen)
     access = [text for event in events if '"GET / HTTP/1.1"' in (text := str(formatEvent(event)))]
-    assert len(access) == house.config.access_log
+    assert len(access) == daemon.config.access_log
     assert all(f"/{time.gmtime().tm_year}:" in text for text in access)

@@ -1,4 +1,4 @@
-"""The service manager's view: when the daemon serves, lives and ends, as systemd would hear it."""
+"""Notifications to the service manager: ready, alive, stopping."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from support.fake_store import logged
 from twisted.internet.task import Clock
 
-from oneshotd.daemon.systemd import AGAIN, Notifier, Supervision
+from oneshotd.daemon.systemd import RETRY_SECONDS, Notifier, Supervision
 
 
-class Ear:
-    """A service manager's socket.
+class ManagerSocket:
+    """The socket of a service manager.
 
     :param address: as $NOTIFY_SOCKET has it.
     """
@@ -25,8 +25,8 @@ class Ear:
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.setblocking(False)
 
-    def heard(self) -> list[list[str]]:
-        """The lines of each message since the last time."""
+    def received(self) -> list[list[str]]:
+        """Return the lines of each message since the last call."""
         messages = []
         while True:
             try:
@@ -39,8 +39,8 @@ class Ear:
 
 
 @pytest.fixture(params=["path", "abstract"])
-def ear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ear]:
-    made = Ear(str(tmp_path / "notify") if request.param == "path" else f"@oneshotd{tmp_path}")
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ManagerSocket]:
+    made = ManagerSocket(str(tmp_path / "notify") if request.param == "path" else f"@oneshotd{tmp_path}")
     yield made
     made.close()
 
@@ -67,43 +67,45 @@ def make(clock: Clock) -> Iterator[Make]:
         notifier.stop()
 
 
-def test_the_manager_hears_of_the_start_and_the_end(make: Make, ear: Ear) -> None:
-    """`systemctl start` would wait for ever, or units that need the daemon start too early."""
-    notifier = make(ear.address)
-    assert ear.heard() == []
+def test_the_manager_is_notified_of_the_start_and_the_stop(make: Make, manager: ManagerSocket) -> None:
+    """`systemctl start` would hang, or units that need the daemon would start too early."""
+    notifier = make(manager.address)
+    assert manager.received() == []
     notifier.ready("serves :::8090")
-    assert ear.heard() == [["READY=1", "STATUS=serves :::8090"]]
+    assert manager.received() == [["READY=1", "STATUS=serves :::8090"]]
     notifier.stopping()
-    assert ear.heard() == [["STOPPING=1", "STATUS=stopping"]]
+    assert manager.received() == [["STOPPING=1", "STATUS=stopping"]]
 
 
-def test_signs_of_life_come_at_half_the_time_until_the_end(make: Make, ear: Ear, clock: Clock) -> None:
-    """systemd would kill a daemon in good health, also one that takes its time to end."""
-    notifier = make(ear.address, 10.0)
-    said = ear.heard()
+def test_keep_alives_are_sent_at_half_the_interval_until_the_stop_ends(
+    make: Make, manager: ManagerSocket, clock: Clock
+) -> None:
+    """systemd would kill a healthy daemon, or one that is still stopping."""
+    notifier = make(manager.address, 10.0)
+    messages = manager.received()
     for _ in range(10):
         clock.advance(5.0)
-        said += ear.heard()
+        messages += manager.received()
     notifier.stopping()
-    said += [line for line in ear.heard() if "WATCHDOG=1" not in line]
+    messages += [line for line in manager.received() if "WATCHDOG=1" not in line]
     clock.advance(5.0)
-    said += ear.heard()
-    assert said == [["WATCHDOG=1"]] * 12
+    messages += manager.received()
+    assert messages == [["WATCHDOG=1"]] * 12
     notifier.stop()
     clock.advance(60.0)
-    assert ear.heard() == []
+    assert manager.received() == []
     assert clock.getDelayedCalls() == []
 
 
-def test_no_sign_of_life_comes_from_a_reactor_that_stands(make: Make, ear: Ear) -> None:
-    """The watchdog would never bark."""
-    make(ear.address, 0.02)
-    assert ear.heard() == [["WATCHDOG=1"]]
-    assert ear.heard() == []  # the clock has not moved
+def test_a_reactor_that_hangs_sends_no_keep_alive(make: Make, manager: ManagerSocket) -> None:
+    """The watchdog would never restart a daemon that hangs."""
+    make(manager.address, 0.02)
+    assert manager.received() == [["WATCHDOG=1"]]
+    assert manager.received() == []  # the clock has not moved
 
 
-def test_without_a_manager_nothing_is_said_or_logged(make: Make, clock: Clock) -> None:
-    """Every start from a terminal would bring a warning."""
+def test_without_a_manager_there_is_no_notification_and_no_log_line(make: Make, clock: Clock) -> None:
+    """Every start from a terminal would log a warning."""
     with logged() as events:
         notifier = make(None, 10.0)
         notifier.ready("serves")
@@ -112,14 +114,14 @@ def test_without_a_manager_nothing_is_said_or_logged(make: Make, clock: Clock) -
     assert clock.getDelayedCalls() == []
 
 
-def test_a_manager_that_is_busy_hears_it_later(make: Make, ear: Ear, clock: Clock) -> None:
-    """READY would be lost, and the service killed at the end of its start timeout; or it would wait
-    for the manager and serve nobody meanwhile."""
-    notifier = make(ear.address)
+def test_a_full_manager_socket_is_retried(make: Make, manager: ManagerSocket, clock: Clock) -> None:
+    """READY would be lost, and systemd would kill the service at its start timeout; or the daemon would
+    block until the manager reads."""
+    notifier = make(manager.address)
     flood = 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.setblocking(False)
-        where = "\0" + ear.address[1:] if ear.address.startswith("@") else ear.address
+        where = "\0" + manager.address[1:] if manager.address.startswith("@") else manager.address
         while flood < 1_000_000:
             try:
                 other.sendto(b"FDSTORE=1", where)
@@ -127,14 +129,14 @@ def test_a_manager_that_is_busy_hears_it_later(make: Make, ear: Ear, clock: Cloc
                 break
             flood += 1
     notifier.ready("serves")
-    assert ear.heard() == [["FDSTORE=1"]] * flood
-    clock.advance(AGAIN)
-    assert ear.heard() == [["READY=1", "STATUS=serves"]]
+    assert manager.received() == [["FDSTORE=1"]] * flood
+    clock.advance(RETRY_SECONDS)
+    assert manager.received() == [["READY=1", "STATUS=serves"]]
     assert clock.getDelayedCalls() == []
 
 
-def test_a_manager_that_is_gone_is_said_and_hinders_nobody(make: Make, tmp_path: Path) -> None:
-    """A variable left over in a shell would keep the daemon from starting."""
+def test_a_missing_manager_socket_is_logged_and_does_not_stop_the_start(make: Make, tmp_path: Path) -> None:
+    """A stale $NOTIFY_SOCKET in a shell would prevent the start."""
     notifier = make(str(tmp_path / "nobody"))
     with logged() as events:
         notifier.ready("serves")
@@ -169,6 +171,6 @@ PID = 4711
         ({"NOTIFY_SOCKET": "@n", "WATCHDOG_USEC": "soon"}, Supervision(address="@n")),
     ],
 )
-def test_what_the_environment_says(environ: dict[str, str], expected: Supervision) -> None:
-    """A variable of another process would be taken for ours, or nonsense end the start."""
-    assert Supervision.of(environ, PID) == expected
+def test_supervision_from_the_environment(environ: dict[str, str], expected: Supervision) -> None:
+    """The daemon would use the variable of another process, or a malformed one would end the start."""
+    assert Supervision.from_environment(environ, PID) == expected

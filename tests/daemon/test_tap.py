@@ -1,4 +1,4 @@
-"""`twistd oneshot`: its help, its one-line errors, its log level, and how it fails to start."""
+"""`twistd oneshot`: --help, one-line errors, log level, failures at the start."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_no_option_gives_the_defaults() -> None:
 
 
 def test_options_reach_the_configuration() -> None:
-    """An option would be taken and do nothing."""
+    """An option would be accepted without effect."""
     words = ["--http=1", "--http", "unix:/x", "--hold=10m", "--access-log", "--allow-emit=::1"]
     config = parsed(*words)
     assert config.http == ("1", "unix:/x")
@@ -49,13 +49,13 @@ def test_options_reach_the_configuration() -> None:
     assert "::1" in config.allow_emit
 
 
-def test_options_of_one_command_line_are_not_those_of_the_next() -> None:
+def test_options_are_not_shared_between_command_lines() -> None:
     """A repeated option would pile up in the class."""
     assert parsed("--udp=1").udp != parsed("--udp=2").udp
     assert len(parsed("--udp=2").udp) == 1
 
 
-def test_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under systemd the store would not be in the state directory."""
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/oneshotd")
     monkeypatch.setenv("LOG_LEVEL", "debug")
@@ -64,7 +64,7 @@ def test_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
-    """`--config` would be ignored, or could not be corrected for one run."""
+    """`--config` would be ignored, or the command line could not override it."""
     (tmp_path / "x.toml").write_text('hold = "2h"\nmetric = "a"')
     config = parsed("--metric=b", f"--config={tmp_path / 'x.toml'}")
     assert (config.hold, config.metric) == (7200.0, "b")
@@ -82,7 +82,7 @@ def test_a_file_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
         (["start"], "Wrong number of arguments"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(words: list[str], error: str) -> None:
+def test_a_wrong_command_line_is_an_error_of_one_line(words: list[str], error: str) -> None:
     """The reason would scroll away above three screens of help, or be a traceback."""
     with pytest.raises(SystemExit) as raised:
         parsed(*words)
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_in_one_line(words: list[str], error: str) -> None
 
 
 def test_help_has_every_option_with_its_unit_and_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An option would have to be looked up in the source."""
+    """A user would have to look up the option in the source."""
     monkeypatch.setenv("COLUMNS", "80")
     text = re.sub(r"\s+", "", Options().getUsage())
     for name, option in OPTIONS.items():
@@ -134,15 +134,15 @@ def say(app: Componentized, level: str) -> None:
 
 @pytest.mark.parametrize("least", config.LOG_LEVELS)
 @pytest.mark.parametrize("twistd", [{"nodaemon": True}, {"nodaemon": True, "logfile": "-"}])
-def test_what_is_below_the_level_is_not_logged(
+def test_lines_below_the_level_are_not_logged(
     capsys: pytest.CaptureFixture[str], least: str, twistd: dict[str, Any]
 ) -> None:
-    """A quiet daemon would be chatty, or errors would be missing from the log."""
+    """The log would have lines below its level, or lack errors."""
     app = application(least, twistd)
     for level in config.LOG_LEVELS:
         say(app, level)
-    said = re.findall("<(.*)>", capsys.readouterr().out)
-    assert said == list(config.LOG_LEVELS[config.LOG_LEVELS.index(least) :])
+    written = re.findall("<(.*)>", capsys.readouterr().out)
+    assert written == list(config.LOG_LEVELS[config.LOG_LEVELS.index(least) :])
 
 
 def test_in_the_journal_each_line_has_its_level_and_no_time(
@@ -159,14 +159,14 @@ def test_in_the_journal_each_line_has_its_level_and_no_time(
         observer: ILogObserver = app.getComponent(ILogObserver)
         bug = {"log_level": LogLevel.critical, "log_namespace": "n", "log_format": "bug"}
         observer({**bug, "log_failure": Failure(OSError("x"))})
-    said = capfd.readouterr().out.splitlines()
-    assert said[:5] == ["<7><debug>", "<6><info>", "<4><warn>", "<3><error>", "<2><critical>"]
-    assert said[5] == "<2>bug" and len(said) > 6
-    assert all(line.startswith("<2>") for line in said[5:])
+    written = capfd.readouterr().out.splitlines()
+    assert written[:5] == ["<7><debug>", "<6><info>", "<4><warn>", "<3><error>", "<2><critical>"]
+    assert written[5] == "<2>bug" and len(written) > 6
+    assert all(line.startswith("<2>") for line in written[5:])
 
 
 @pytest.mark.parametrize("stream", ["1:1", "nonsense", ""])
-def test_what_is_not_the_journal_gets_the_time(
+def test_lines_outside_the_journal_have_the_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stream: str
 ) -> None:
     """A daemon started from a service's shell, its output in a file, would log without time."""
@@ -177,7 +177,7 @@ def test_what_is_not_the_journal_gets_the_time(
 
 @pytest.fixture
 def log_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes what was opened, and leaves the process's signals alone."""
+    """Close all log files at the end, and keep the process's signal handlers."""
     opened: list[LogFile] = []
     make = LogFile.fromFullPath
 
@@ -206,7 +206,7 @@ def test_a_log_file_is_filtered_too(
 
 
 def test_a_daemon_cannot_log_to_a_terminal() -> None:
-    """It would log into nothing, as its standard output is gone."""
+    """The log lines would be lost, because a daemon has no standard output."""
     with pytest.raises(SystemExit, match="a daemon cannot log to stdout"):
         application("info", {"logfile": "-"})
 
@@ -215,7 +215,7 @@ def test_a_daemon_cannot_log_to_a_terminal() -> None:
 
 
 class Failing(Service):
-    """Cannot start."""
+    """A service that cannot start."""
 
     def __init__(self, error: Exception, at: str) -> None:
         self.error = error
@@ -240,7 +240,7 @@ def start(error: Exception, at: str) -> None:
 @pytest.mark.parametrize("at", ["privileged", "start"])
 @pytest.mark.parametrize("error", [OneshotError("HTTP: tcp port 8090 is in use"), StoreRefused("not ours")])
 def test_a_start_that_fails_ends_with_status_1(error: Exception, at: str) -> None:
-    """The process would stay up, doing nothing, or end as if all were well."""
+    """The process would run without ports, or end with status 0."""
     with pytest.raises(Unstartable, match=re.escape(str(error))) as raised:
         start(error, at)
     assert raised.value.code == 1
@@ -248,6 +248,6 @@ def test_a_start_that_fails_ends_with_status_1(error: Exception, at: str) -> Non
 
 
 def test_a_bug_at_the_start_keeps_its_traceback() -> None:
-    """Nobody could find it."""
+    """A fault of the program would be logged without its place."""
     with pytest.raises(ZeroDivisionError):
         start(ZeroDivisionError(), "start")

@@ -23,7 +23,7 @@ from oneshotd.store.sqlite.store import SQLiteStore
 
 
 class Reactor(Clock, Pump):
-    """A clock, a queue of calls from the store's thread, and sockets that nobody reads."""
+    """A clock and a queue of calls from the store's thread; its sockets are never read."""
 
     def __init__(self) -> None:
         Clock.__init__(self)
@@ -35,7 +35,7 @@ class Reactor(Clock, Pump):
 
 
 class Port:
-    """An HTTP port to which nobody connects."""
+    """An HTTP port without clients."""
 
     def __init__(self, closed: list[str]) -> None:
         self._closed = closed
@@ -48,8 +48,8 @@ class Port:
         return succeed(None)
 
 
-class House:
-    """A daemon whose store and ports are in our hands."""
+class DaemonInMemory:
+    """A daemon on a clock, with a store that can fail and ports without clients."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.reactor, self.disk = Reactor(), Disk()
@@ -83,31 +83,31 @@ class House:
         self.quiet()
 
     @property
-    def trouble(self) -> str | None:
-        """What /readyz says."""
-        return self.service._trouble
+    def not_ready_reason(self) -> str | None:
+        """Return the reason that /readyz gives; None if the daemon is ready."""
+        return self.service._not_ready_reason()
 
     @property
     def telemetry(self) -> Telemetry:
         return self.service._telemetry
 
     def send_datagrams(self, *lines: bytes) -> None:
-        """To the socket's buffer; nobody has read them."""
+        """Send datagrams to the socket; the daemon has not read them yet."""
         address = self.service._udp_sockets[0].getsockname()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for line in lines:
                 sender.sendto(line, address)
 
     def submit(self, series: str) -> None:
-        """An event comes in over HTTP."""
+        """Submit one event, as a request over HTTP does."""
         self.service._intake.submit(Group(events=[NewEvent(series)]), "http").addErrback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
-        """SIGTERM; fires when the daemon has ended."""
+        """Stop as SIGTERM does; the Deferred fires when the daemon has stopped."""
         return self.service.stopService()
 
     def stored(self) -> list[str]:
-        """What the next daemon finds."""
+        """Return the series in the file, as the next daemon reads them."""
         with sqlite3.connect(self.config.store.path) as connection:
             rows = connection.execute("SELECT series FROM segment ORDER BY first").fetchall()
         connection.close()
