@@ -1,8 +1,8 @@
-"""The configuration: every option with its default, unit and help, said once.
+"""The configuration: one table of all options with default, unit and help.
 
-`Config` is the table. A field's option is its name with ``-`` for ``_``, on the command line
-(``--max-events``) and in the file (``max-events = …``) alike. How the layers come together is in
-`daemon/config_sources.py`; nothing here reads a file or the environment.
+`Config` is the table. The option of a field is its name with ``-`` for ``_``, both on the command line
+(``--max-events``) and in the file (``max-events = …``). `daemon/config_sources.py` merges command line,
+file and environment; this module reads neither files nor the environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oneshotd.core.parsing.formats import MAX_LABELS, MAX_VALUE_BYTES, Rules
 from oneshotd.core.parsing.numbers import duration
 from oneshotd.core.scraper_features import Timestamps
 
-#: As the host of an address: both loopback addresses, whatever /etc/hosts says.
+#: As the host of an address: both loopback addresses, independent of /etc/hosts.
 LOCALHOST = "localhost"
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
@@ -31,9 +31,9 @@ _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
 def size(text: str) -> int:
-    """Bytes, of ``1048576``, ``512K``, ``64M`` or ``1G`` (K is 1024).
+    """Parse ``1048576``, ``512K``, ``64M`` or ``1G`` (K is 1024) to bytes.
 
-    :raises ValueError: "expected …, got …"; zero is refused, too.
+    :raises ValueError: "expected …, got …", also for zero.
     """
     found = _SIZE.fullmatch(text)
     number = int(found[1]) * _BYTES[found[2]] if found else 0
@@ -43,7 +43,7 @@ def size(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A whole number from 1.
+    """Parse a whole number from 1.
 
     :raises ValueError: "expected …, got …".
     """
@@ -54,7 +54,7 @@ def count(text: str) -> int:
 
 
 def _bounded(most: int) -> Callable[[str], int]:
-    """A whole number from 1 to `most`; raises ValueError "expected …, got …"."""
+    """Return a parser of whole numbers from 1 to `most`; it raises ValueError "expected …, got …"."""
 
     def parse(text: str) -> int:
         number = int(text) if _COUNT.fullmatch(text) else 0
@@ -66,7 +66,7 @@ def _bounded(most: int) -> Callable[[str], int]:
 
 
 def port(text: str) -> int:
-    """A port number; 0 stands for a free one.
+    """Parse a port number; 0 stands for a free one.
 
     :raises ValueError: "expected …, got …".
     """
@@ -77,7 +77,7 @@ def port(text: str) -> int:
 
 @frozen(kw_only=True)
 class UdpAddress:
-    """Where datagrams are taken.
+    """An address at which the daemon receives datagrams.
 
     :param host: an IP address, "localhost" for the loopback addresses of both families, or None
         for every address of both.
@@ -88,7 +88,7 @@ class UdpAddress:
 
     @classmethod
     def parse(cls, text: str) -> UdpAddress:
-        """Of ``8090``, ``localhost:8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
+        """Parse ``8090``, ``localhost:8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
 
         :raises ValueError: "expected …, got …".
         """
@@ -109,10 +109,10 @@ class UdpAddress:
 
 @frozen(kw_only=True)
 class StoreAddress:
-    """Which back end keeps the events, and where.
+    """The back end of the store, and its address.
 
     :param kind: "sqlite".
-    :param path: a file; a relative one starts in the directory in which the daemon runs.
+    :param path: a file; a relative path is relative to the daemon's working directory.
     """
 
     kind: str
@@ -120,7 +120,7 @@ class StoreAddress:
 
     @classmethod
     def parse(cls, text: str) -> StoreAddress:
-        """Of ``sqlite:PATH``.
+        """Parse ``sqlite:PATH``.
 
         :raises ValueError: "expected …, got …".
         """
@@ -131,8 +131,9 @@ class StoreAddress:
 
 
 def endpoint(text: str) -> str:
-    """Where HTTP is served: a port number, also of localhost alone, or a Twisted endpoint string,
-    tried when it is used.
+    """Parse an HTTP address: a port, ``localhost:PORT`` or a Twisted endpoint string.
+
+    The endpoint string is not checked here; it fails when the port is opened.
 
     :raises ValueError: "expected …, got …".
     """
@@ -150,7 +151,7 @@ def endpoint(text: str) -> str:
 
 
 def metric_name(text: str) -> str:
-    """A metric name that events may have.
+    """Parse a metric name that events may have.
 
     :raises ValueError: "expected …, got …".
     """
@@ -160,7 +161,7 @@ def metric_name(text: str) -> str:
 
 
 def mode(text: str) -> Timestamps:
-    """Whose time samples have.
+    """Parse the timestamp mode.
 
     :raises ValueError: "expected …, got …".
     """
@@ -171,12 +172,12 @@ def mode(text: str) -> Timestamps:
 
 
 def path_or_none(text: str) -> str | None:
-    """A path; None, of an empty text, for "not wanted"."""
+    """Parse a path; an empty text means that the option is off."""
     return text or None
 
 
 def level_name(text: str) -> str:
-    """One of `LOG_LEVELS`, in any case; "warning" is "warn".
+    """Parse one of `LOG_LEVELS`, in upper or lower case; "warning" is "warn".
 
     :raises ValueError: "expected …, got …".
     """
@@ -188,13 +189,13 @@ def level_name(text: str) -> str:
 
 @frozen(kw_only=True)
 class Option:
-    """How a field of `Config` is given and explained.
+    """The spelling, parser and help text of one field of `Config`.
 
-    :param help: what it is for, in half a sentence.
-    :param unit: what is written as its value; None for a switch.
-    :param default: as it would be written; several for an option that may be repeated.
-    :param parse: the value of one text; raises `ValueError` "expected …, got …".
-    :param gather: the field's value of all the texts' values, where it may be repeated.
+    :param help: the meaning, in half a sentence.
+    :param unit: the form of the value; None for a switch.
+    :param default: the default as text; a tuple for an option that may be repeated.
+    :param parse: parses one text; raises `ValueError` "expected …, got …".
+    :param gather: makes the field's value from the parsed texts, if the option may be repeated.
     """
 
     help: str
@@ -208,7 +209,7 @@ class Option:
         return self.gather is not None
 
     def value(self, given: str | Iterable[str] | bool) -> Any:
-        """The field's value; see `parse` for what it raises."""
+        """Return the field's value; raises as `parse` does."""
         if isinstance(given, bool):
             return given
         if self.gather is not None:
@@ -238,92 +239,99 @@ def _within_hold(config: Config, attribute: Attribute[float], seconds: float) ->
         raise ValueError(f"newcomers: expected at most the hold, {config.hold:g} s, got {seconds:g} s")
 
 
-def _somewhere(config: Config, attribute: Attribute[tuple[str, ...]], http: tuple[str, ...]) -> None:
+def _at_least_one(config: Config, attribute: Attribute[tuple[str, ...]], http: tuple[str, ...]) -> None:
     if not http:
-        raise ValueError("http: expected at least one endpoint, got none: nobody could scrape")
+        raise ValueError("http: expected at least one endpoint, got none")
 
 
-def _with_folder(config: Config, attribute: Attribute[str | None], socket: str | None) -> None:
+def _with_backup_dir(config: Config, attribute: Attribute[str | None], socket: str | None) -> None:
     if (socket is None) is not (config.backup_dir is None):
         raise ValueError("backup-dir and backup-socket: expected both or neither, got one")
 
 
 @frozen(kw_only=True)
 class Config:
-    """What the daemon is told. Durations are in seconds, sizes in bytes."""
+    """All options of the daemon; durations are in seconds, sizes in bytes."""
 
     http: tuple[str, ...] = _option(
         ("8090",),
         endpoint,
         "PORT, localhost:PORT or Twisted endpoint",
-        "where HTTP is served; a port: IPv4 and IPv6",
+        "address of HTTP; a port alone: IPv4 and IPv6",
         tuple,
-        validator=_somewhere,
+        validator=_at_least_one,
     )
     udp: tuple[UdpAddress, ...] = _option(
-        ("8090",), UdpAddress.parse, "[HOST:]PORT", "where datagrams are taken; a port: IPv4 and IPv6", tuple
+        ("8090",), UdpAddress.parse, "[HOST:]PORT", "address of UDP; a port alone: IPv4 and IPv6", tuple
     )
     store: StoreAddress = _option(
         "sqlite:oneshotd.sqlite",
         StoreAddress.parse,
         "sqlite:PATH",
-        "where events are kept; by default in $STATE_DIRECTORY, else in the run directory",
+        "file of the store; by default in $STATE_DIRECTORY, else in the working directory",
     )
-    hold: float = _option("1h", duration, "duration", "how long events are kept, and a scraper may stay away")
+    hold: float = _option(
+        "1h", duration, "duration", "how long events are held, and how long a scraper may be absent"
+    )
     newcomers: float = _option(
         "5m",
         duration,
         "duration",
-        "how far back a new scraper sees, at most the hold",
+        "age of the oldest event that a new scraper gets; at most the hold",
         validator=_within_hold,
     )
-    metric: str = _option("events_to_metrics", metric_name, "name", "metric name of events that bring none")
+    metric: str = _option("events_to_metrics", metric_name, "name", "metric name of events without __name__")
     timestamps: Timestamps = _option(
         "scrape",
         mode,
         "scrape|event",
-        "whose time samples have where a scraper does not say; $USE_EXPLICIT_TIMESTAMPS is asked, too",
+        "timestamp of samples, if the scraper does not choose; see also $USE_EXPLICIT_TIMESTAMPS",
     )
     max_labels: int = _option(
-        str(MAX_LABELS), _bounded(MAX_LABELS), "labels", "most labels of an event; more are refused"
+        str(MAX_LABELS),
+        _bounded(MAX_LABELS),
+        "labels",
+        "most labels of an event; an event with more is refused",
     )
     max_label_value: int = _option(
         str(MAX_VALUE_BYTES),
         _bounded(MAX_VALUE_BYTES),
         "bytes",
-        "longest value of a label; longer ones are refused",
+        "longest value of a label; an event with a longer one is refused",
     )
-    max_events: int = _option("1000000", count, "events", "most events held; beyond, the oldest go")
-    max_bytes: int = _option("1G", size, "size", "most bytes held; beyond, the oldest go")
+    max_events: int = _option("1000000", count, "events", "most events held; the oldest are deleted first")
+    max_bytes: int = _option("1G", size, "size", "most bytes held; the oldest events are deleted first")
     trusted_proxy: Networks = _option(
-        (), parse_member, "CIDR|unix", "proxies whose X-Forwarded-For and X-Real-IP count", _networks
+        (), parse_member, "CIDR|unix", "proxies whose X-Forwarded-For and X-Real-IP are trusted", _networks
     )
     allow_emit: Networks = _option(
-        (), parse_member, "CIDR|unix", "who may send events; none: everyone", _networks
+        (), parse_member, "CIDR|unix", "clients that may send events; none: all clients", _networks
     )
     allow_scrape: Networks = _option(
-        (), parse_member, "CIDR|unix", "who may scrape and look; none: everyone", _networks
+        (), parse_member, "CIDR|unix", "clients that may scrape and look; none: all clients", _networks
     )
     backup_dir: str | None = _option(
-        "", path_or_none, "PATH", "the folder for copies of the store; see backup-socket"
+        "", path_or_none, "PATH", "folder for backups of the store; requires backup-socket"
     )
     backup_socket: str | None = _option(
         "",
         path_or_none,
         "PATH",
-        "the UNIX socket at which POST /api/v1/backup makes a copy; its owner alone may",
-        validator=_with_folder,
+        "UNIX socket, for its owner only, at which POST /api/v1/backup makes a backup",
+        validator=_with_backup_dir,
     )
     max_connections: int = _option("1000", count, "connections", "most HTTP connections at a time")
-    request_timeout: float = _option("30s", duration, "duration", "how long a request may take to arrive")
-    idle_timeout: float = _option("10m", duration, "duration", "how long a connection may rest")
+    request_timeout: float = _option("30s", duration, "duration", "time limit for a request to arrive")
+    idle_timeout: float = _option(
+        "10m", duration, "duration", "time after which an idle connection is closed"
+    )
     log_level: str = _option(
-        "info", level_name, "|".join(LOG_LEVELS), "least level that is logged; $LOG_LEVEL is asked, too"
+        "info", level_name, "|".join(LOG_LEVELS), "lowest level that is logged; see also $LOG_LEVEL"
     )
     access_log: bool = _option(False, str, None, "log every HTTP request")
 
 
-#: Every option by its spelling on the command line and in the file, in the order of the help.
+#: Every option by its name on the command line and in the file, in the order of --help.
 OPTIONS: dict[str, Option] = {
     attribute.name.replace("_", "-"): attribute.metadata[Option] for attribute in fields(Config)
 }

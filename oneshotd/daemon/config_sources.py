@@ -1,6 +1,6 @@
-"""The layers of configuration: command line over file over environment over default.
+"""Merge the sources of configuration: command line over file over environment over default.
 
-`configure` is pure but for reading the one file that it is told to read.
+`configure` reads the one file that it is given; otherwise it is pure.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _Given = str | Sequence[str] | bool
 
 @frozen(kw_only=True)
 class _Layer:
-    """What one source gives.
+    """The options of one source.
 
-    :param names: option -> how this source calls it, for the error.
+    :param names: option -> its name in this source, for errors.
     """
 
     given: Mapping[str, _Given]
     names: Mapping[str, str]
 
 
-#: The variable that sets an option, for errors.
+#: Option -> the environment variable that sets it, for errors.
 _VARIABLES = {
     "log-level": "$LOG_LEVEL",
     "store": "$STATE_DIRECTORY",
@@ -39,12 +39,12 @@ _VARIABLES = {
 
 
 def configure(given: Mapping[str, _Given], environ: Mapping[str, str], file: str | None = None) -> Config:
-    """The configuration out of all its sources.
+    """Merge all sources to one configuration.
 
     :param given: options of the command line, by name without the dashes; True for a switch.
-    :param environ: LOG_LEVEL, STATE_DIRECTORY (systemd.exec(5)) and USE_EXPLICIT_TIMESTAMPS count.
+    :param environ: provides LOG_LEVEL, STATE_DIRECTORY (systemd.exec(5)) and USE_EXPLICIT_TIMESTAMPS.
     :param file: a TOML file, or None.
-    :raises ConfigError: one line that names the source, the option, what was expected and got.
+    :raises ConfigError: one line with the source, the option, the expected and the given value.
     """
     layers = [_Layer(given=given, names={name: f"--{name}" for name in given})]
     if file is not None:
@@ -59,18 +59,18 @@ def configure(given: Mapping[str, _Given], environ: Mapping[str, str], file: str
     return _check(values)
 
 
-def _value(option: Option, given: _Given, called: str) -> Any:
+def _value(option: Option, given: _Given, where: str) -> Any:
     try:
         return option.value(given)
     except ValueError as error:
-        raise ConfigError(f"{called}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _check(values: dict[str, Any]) -> Config:
-    """The rules that hold between options."""
+    """Make the `Config`, which checks the rules between options."""
     defaults = Config()
     hold = values.get("hold", defaults.hold)
-    # Who only shortens the hold means the window as well.
+    # A shorter hold without `newcomers` shortens the window of new scrapers, too.
     values.setdefault("newcomers", min(defaults.newcomers, hold))
     try:
         return Config(**{name.replace("-", "_"): value for name, value in values.items()})
@@ -82,10 +82,10 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
     given: dict[str, _Given] = {}
     if level := environ.get("LOG_LEVEL"):
         given["log-level"] = level
-    # As existing deployments of the Go server say it.
+    # The variable of the Go server, oneShotMetricsServer.
     if environ.get("USE_EXPLICIT_TIMESTAMPS", "").lower() in ("1", "t", "true"):
         given["timestamps"] = "event"
-    # systemd gives all directories of a unit, separated by colons; the first is the main one.
+    # systemd passes all state directories of a unit, separated by colons; the first one is used.
     if state := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         given["store"] = f"sqlite:{PurePath(state) / 'oneshotd.sqlite'}"
     return _Layer(given=given, names=_VARIABLES)
@@ -110,20 +110,20 @@ def _nearest(name: str) -> str:
     return "".join(f"; the nearest is {known!r}" for known in near)
 
 
-def _texts(option: Option, value: object, called: str) -> _Given:
-    """A value of the file as the command line would have it.
+def _texts(option: Option, value: object, where: str) -> _Given:
+    """Convert a value of the file to the texts that the command line would have.
 
-    :raises ConfigError: where its type is not the option's.
+    :raises ConfigError: its type is not that of the option.
     """
     if option.unit is None:
         if isinstance(value, bool):
             return value
-        raise ConfigError(f"{called}: expected true or false, got {value!r}")
+        raise ConfigError(f"{where}: expected true or false, got {value!r}")
     values = value if option.repeats and isinstance(value, list) else [value]
     texts = list(_scalars(values))
     if len(texts) < len(values):
-        what = f"{option.unit}, or a list of such" if option.repeats else option.unit
-        raise ConfigError(f"{called}: expected {what}, got {value!r}")
+        expected = f"{option.unit}, or a list of such" if option.repeats else option.unit
+        raise ConfigError(f"{where}: expected {expected}, got {value!r}")
     return texts if option.repeats else texts[0]
 
 

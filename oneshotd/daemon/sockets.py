@@ -1,9 +1,9 @@
-"""Where the daemon listens: sockets made by us for ports, endpoint strings for the rest.
+"""Open the daemon's sockets: ports are bound here, other addresses are Twisted endpoints.
 
-A bare port means every address, IPv4 and IPv6, through one dual-stack socket: what
-``net.ipv6.bindv6only`` says does not count. A port of localhost means both loopback addresses, so
-that no client depends on which one it tries first. Every failure to bind is raised at once, as
-`OneshotError`: Twisted's own endpoint service would log it and stay up, listening on nothing.
+A bare port is bound for all addresses, IPv4 and IPv6, by one dual-stack socket, whatever
+``net.ipv6.bindv6only`` is. A port of localhost is bound at both loopback addresses, because clients
+differ in which one they try first. A failure to bind raises `OneshotError` at once; Twisted's own
+endpoint service would log it and run without a socket.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from oneshotd.errors import OneshotError
 
 _log = Logger()
 
-#: Connections that wait to be accepted; Linux' own bound (net.core.somaxconn) since 5.4.
+#: Most connections that wait for accept(); the default of net.core.somaxconn since Linux 5.4.
 BACKLOG = 4096
-#: Bytes asked of the kernel for datagrams that wait to be read: tens of thousands of small ones.
-#: Linux gives at most net.core.rmem_max, often 208 KiB.
+#: Receive buffer of a UDP socket, for tens of thousands of small datagrams. Linux limits it to
+#: net.core.rmem_max, often 208 KiB.
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 
-#: File descriptors beside those of connections: two hundred deliveries under way (each keeps one of
-#: its own), connections without a transport (`web/fastpath/listener.py`), what one turn of the reactor
-#: accepts above the limit before it closes it, and the rest.
+#: File descriptors beside those of connections: one for each of 200 deliveries in flight, connections
+#: without a transport (`web/fastpath/listener.py`), connections above the limit that one iteration of
+#: the reactor accepts before it closes them, files and listening sockets.
 SPARE_DESCRIPTORS = 512
 
-# What the kernel says where IPv6 is not built in, or is off by sysctl.
+# Errors of a kernel without IPv6, or with IPv6 disabled by sysctl.
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
 def affordable(connections: int) -> int:
-    """How many connections there can be at a time, at most so many, without running out of file
-    descriptors; the process's own limit (the soft one) is raised for them as far as it may be.
+    """Raise the soft limit of file descriptors, and return how many connections it allows.
 
-    One that runs out can accept nobody, and can neither open its store again nor see a receipt.
+    A process without free descriptors cannot accept connections, reopen its store, or watch for
+    acknowledgements.
+
+    :param connections: the number that is wanted; the result is not larger.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_DESCRIPTORS
@@ -68,9 +70,9 @@ def affordable(connections: int) -> int:
 
 
 def adopt(reactor: Any, sock: socket.socket, factory: Any) -> IListeningPort:
-    """Twisted's own port for a bound, listening, non-blocking socket, which goes to it."""
+    """Return Twisted's port for a bound, listening, non-blocking socket; the port owns the socket."""
     family, where = sock.family, str(sock.getsockname()[1])
-    descriptor = sock.detach()  # the endpoint closes it when the reactor has its duplicate
+    descriptor = sock.detach()  # the endpoint duplicates it for the reactor, and closes this one
     endpoint = AdoptedStreamServerEndpoint(reactor, descriptor, family)
     return _at_once(where, endpoint.listen(factory))
 
@@ -82,9 +84,9 @@ PortMaker = Callable[[Any, socket.socket, Any], IListeningPort]
 def http_ports(
     reactor: Any, where: str, factory: Factory[Any], make: PortMaker = adopt
 ) -> list[IListeningPort]:
-    """As `listen_http`, and at ``localhost:PORT``, which takes two ports where there is IPv6.
+    """Serve as `listen_http` does; ``localhost:PORT`` gives two ports if there is IPv6.
 
-    :raises OneshotError: it cannot listen there; the text says where and why.
+    :raises OneshotError: the address and the reason.
     """
     host, _, port = where.partition(":")
     if host != LOCALHOST:
@@ -97,7 +99,7 @@ def listen_http(reactor: Any, where: str, factory: Factory[Any], make: PortMaker
     """Serve `factory` at a bare port number (0: a free one) or a Twisted endpoint string.
 
     :param make: makes the port of a bare number.
-    :raises OneshotError: it cannot listen there; the text says where and why.
+    :raises OneshotError: the address and the reason.
     """
     if not where.isdecimal():
         return _listen_endpoint(reactor, where, factory)
@@ -105,20 +107,20 @@ def listen_http(reactor: Any, where: str, factory: Factory[Any], make: PortMaker
 
 
 def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningPort:
-    """Serve `factory` at a UNIX socket to which its owner (and root) alone may write.
+    """Serve `factory` at a UNIX socket that only its owner and root can use.
 
-    A socket that a killed daemon has left there is taken over.
+    A stale socket of a killed daemon is replaced.
 
-    :raises OneshotError: it cannot listen there; the text says where and why.
+    :raises OneshotError: the address and the reason.
     """
     endpoint = UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)
     return _at_once(f"unix:{path}", endpoint.listen(factory))
 
 
 def udp_sockets(address: UdpAddress) -> list[socket.socket]:
-    """As `udp_socket`, and for localhost, which takes two sockets where there is IPv6.
+    """Bind as `udp_socket` does; localhost gives two sockets if there is IPv6.
 
-    :raises OneshotError: it cannot listen there; the text says where and why.
+    :raises OneshotError: the address and the reason.
     """
     if address.host != LOCALHOST:
         return [udp_socket(address)]
@@ -129,9 +131,9 @@ def udp_sockets(address: UdpAddress) -> list[socket.socket]:
 
 
 def udp_socket(address: UdpAddress) -> socket.socket:
-    """A bound, non-blocking socket for the datagrams that come to the address; the caller's to close.
+    """Return a bound, non-blocking UDP socket; the caller closes it.
 
-    :raises OneshotError: it cannot listen there; the text says where and why.
+    :raises OneshotError: the address and the reason.
     """
     if address.host is None:
         sock = _every_address("UDP", socket.SOCK_DGRAM, address.port)
@@ -141,40 +143,42 @@ def udp_socket(address: UdpAddress) -> socket.socket:
     return sock
 
 
-def _every_address(door: str, kind: socket.SocketKind, port: int) -> socket.socket:
-    """A bound socket (and listening, if it is a stream) for both families, or IPv4 alone."""
+def _every_address(protocol: str, kind: socket.SocketKind, port: int) -> socket.socket:
+    """Return a bound socket for IPv4 and IPv6, or for IPv4 only; a stream socket listens."""
     try:
         return _bound(socket.AF_INET6, kind, ("::", port), v6only=False)
     except OSError as error:
         if error.errno not in _NO_IPV6:
-            raise _busy(door, kind, port, error) from error
-    _log.info("{door}: no IPv6 here, listening on IPv4 only, port {port}", door=door, port=port)
+            raise _busy(protocol, kind, port, error) from error
+    _log.info("{protocol}: no IPv6, listening on IPv4 only, port {port}", protocol=protocol, port=port)
     try:
         return _bound(socket.AF_INET, kind, ("0.0.0.0", port))
     except OSError as error:
-        raise _busy(door, kind, port, error) from error
+        raise _busy(protocol, kind, port, error) from error
 
 
-def _loopback(door: str, kind: socket.SocketKind, port: int) -> list[socket.socket]:
-    """Bound sockets for 127.0.0.1 and ::1, or the first alone, at the same port."""
+def _loopback(protocol: str, kind: socket.SocketKind, port: int) -> list[socket.socket]:
+    """Return sockets bound to 127.0.0.1 and ::1 at the same port, or to 127.0.0.1 only."""
     try:
         first = _bound(socket.AF_INET, kind, ("127.0.0.1", port))
     except OSError as error:
-        raise _busy(door, kind, port, error, "127.0.0.1") from error
+        raise _busy(protocol, kind, port, error, "127.0.0.1") from error
     port = first.getsockname()[1]
     try:
         return [first, _bound(socket.AF_INET6, kind, ("::1", port))]
     except OSError as error:
         if error.errno in _NO_IPV6:
-            _log.info("{door}: no IPv6 here, listening on 127.0.0.1 only, port {port}", door=door, port=port)
+            _log.info(
+                "{protocol}: no IPv6, listening on 127.0.0.1 only, port {port}", protocol=protocol, port=port
+            )
             return [first]
         first.close()
-        raise _busy(door, kind, port, error, "::1") from error
+        raise _busy(protocol, kind, port, error, "::1") from error
 
 
 def _one_address(host: str, port: int) -> socket.socket:
     try:
-        # Numeric, so nothing is looked up; this knows how a scope (fe80::1%eth0) is given.
+        # Numeric: no DNS. getaddrinfo parses the scope of fe80::1%eth0.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         family, kind, _, _, where = found[0]
         return _bound(family, kind, where)
@@ -191,8 +195,8 @@ def _bound(
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         if kind == socket.SOCK_STREAM:
-            # Connections in TIME_WAIT do not hinder a restart. Not for UDP: there it would let a
-            # second daemon take the datagrams of the first.
+            # Allows a restart while connections are in TIME_WAIT. For UDP it would let a second
+            # daemon receive the datagrams of the first.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(where)
         if kind == socket.SOCK_STREAM:
@@ -205,39 +209,39 @@ def _bound(
 
 def _enlarge(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    # Linux doubles what it gives, for its bookkeeping, and reports that (socket(7)).
+    # Linux reports twice the usable size (socket(7)).
     got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
     if got < RECEIVE_BUFFER_BYTES:
         _log.info(
-            "UDP: receive buffer of {got} bytes, {asked} asked; net.core.rmem_max sets the most",
+            "UDP: receive buffer of {got} bytes instead of {asked}; net.core.rmem_max is the limit",
             got=got,
             asked=RECEIVE_BUFFER_BYTES,
         )
 
 
 def _listen_endpoint(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
-    # Twisted's own backlog is 50; who finds it full knocks again after a second.
+    # Twisted's default backlog is 50; a client that meets a full one retries after a second.
     kind = where.partition(":")[0]
-    more = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6", "ssl") and ":backlog=" not in where else ""
+    suffix = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6", "ssl") and ":backlog=" not in where else ""
     try:
-        listening = serverFromString(reactor, where + more).listen(factory)
+        listening = serverFromString(reactor, where + suffix).listen(factory)
     except Exception as error:
-        # A wrong string raises whatever its parser stumbled over: ValueError, TypeError, KeyError,
-        # OSError for a missing certificate, OpenSSL's own.
+        # The parsers of endpoint strings raise ValueError, TypeError, KeyError, OSError for a missing
+        # certificate, and OpenSSL's own errors.
         if kind == "systemd" and isinstance(error, LookupError):
-            # Nothing was passed, or not under that name: the socket unit is not started.
+            # $LISTEN_FDS is missing or has no such name: the socket unit is not started.
             raise OneshotError(f"HTTP: {where}: systemd has passed no such socket ($LISTEN_FDS)") from error
         raise OneshotError(f"HTTP: {where}: {str(error) or type(error).__name__}") from error
     return _at_once(where, listening)
 
 
 def _at_once(where: str, listening: Any) -> IListeningPort:
-    """The port of an endpoint that is up already; Twisted's own endpoints all are or fail."""
+    """Return the port of a listening endpoint; all of Twisted's endpoints listen or fail at once."""
     results: list[IListeningPort | Failure] = []
     listening.addBoth(results.append)
     if not results:
         listening.cancel()
-        raise OneshotError(f"HTTP: {where}: does not say at once whether it listens")
+        raise OneshotError(f"HTTP: {where}: the endpoint does not listen at once")
     (result,) = results
     if not isinstance(result, Failure):
         return result
@@ -251,10 +255,10 @@ def _at_once(where: str, listening: Any) -> IListeningPort:
 
 
 def _busy(
-    door: str, kind: socket.SocketKind, port: int, error: OSError, host: str | None = None
+    protocol: str, kind: socket.SocketKind, port: int, error: OSError, host: str | None = None
 ) -> OneshotError:
-    what = f"{'tcp' if kind == socket.SOCK_STREAM else 'udp'} port {port}"
+    socket_name = f"{'tcp' if kind == socket.SOCK_STREAM else 'udp'} port {port}"
     if host is not None:
-        what += f" of {host}"
+        socket_name += f" of {host}"
     why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror or error}"
-    return OneshotError(f"{door}: {what} {why}")
+    return OneshotError(f"{protocol}: {socket_name} {why}")

@@ -1,4 +1,4 @@
-"""The option table: what each kind of value means, and what is refused."""
+"""The option table: parsing of each kind of value, and the errors."""
 
 import math
 from collections.abc import Callable
@@ -50,7 +50,7 @@ from oneshotd.daemon.config import OPTIONS, Config, StoreAddress, UdpAddress
     ],
 )
 def test_values(parse: Callable[[str], Any], text: str, value: object) -> None:
-    """An operator's value would mean something else than the documentation says."""
+    """An option would have another meaning than documented."""
     assert parse(text) == value
 
 
@@ -75,7 +75,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("parse", "text"), [(parse, text) for parse, texts in WRONG for text in texts])
 def test_wrong_values_are_refused(parse: Callable[[str], Any], text: str) -> None:
-    """A typing error would become a setting that nobody meant."""
+    """A typing error would become a wrong setting."""
     with pytest.raises(ValueError, match=r"^expected .*, got ") as raised:
         parse(text)
     assert "\n" not in str(raised.value)
@@ -91,14 +91,14 @@ def test_every_duration_is_finite_and_positive(number: int, unit: str) -> None:
 
 @given(st.integers(1, 10**9))
 def test_a_unit_is_1024_of_the_one_before(number: int) -> None:
-    """The log would be cut at another size than the operator set."""
+    """The log would be trimmed at another size than the operator set."""
     assert [config.size(f"{number}{unit}") for unit in ("", "K", "M", "G")] == [
         number * 1024**power for power in range(4)
     ]
 
 
 def test_defaults() -> None:
-    """What the documentation says of a daemon without any option."""
+    """A daemon without options would differ from the documentation."""
     assert Config() == Config(
         http=("8090",),
         udp=(UdpAddress(host=None, port=8090),),
@@ -121,8 +121,8 @@ def test_defaults() -> None:
     )
 
 
-def test_the_newcomer_window_is_at_most_the_hold() -> None:
-    """A newcomer would be promised events that are gone."""
+def test_the_window_of_new_scrapers_is_at_most_the_hold() -> None:
+    """A new scraper would be promised events that are deleted."""
     assert evolve(Config(), hold=60.0, newcomers=60.0).newcomers == 60.0
     with pytest.raises(ValueError, match="newcomers: expected at most the hold, 60 s, got 61 s"):
         evolve(Config(), hold=60.0, newcomers=61.0)
@@ -130,19 +130,20 @@ def test_the_newcomer_window_is_at_most_the_hold() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_each_option_explains_itself(name: str) -> None:
-    """`twistd oneshot --help` would leave a person guessing."""
+    """`twistd oneshot --help` would list an option without its meaning."""
     option = OPTIONS[name]
     assert option.help
     assert (option.unit is None) == isinstance(option.default, bool)
 
 
-def test_a_daemon_that_nobody_could_scrape_is_not_started() -> None:
+def test_a_daemon_without_an_http_endpoint_does_not_start() -> None:
+    """The daemon would run, and no scraper could reach it."""
     with pytest.raises(ValueError, match="http: expected at least one endpoint, got none"):
         Config(http=())
 
 
-def test_copies_need_a_place_and_a_door() -> None:
-    """Backups would seem to be configured, and nobody could make one."""
+def test_backups_need_a_folder_and_a_socket() -> None:
+    """Backups would seem to be configured, and every one would fail."""
     both = Config(backup_dir="/copies", backup_socket="/run/backup")
     assert (both.backup_dir, both.backup_socket) == ("/copies", "/run/backup")
     assert OPTIONS["backup-dir"].value("") is None

@@ -1,4 +1,4 @@
-"""Command line, file, environment and defaults: which one wins, and how each says what is wrong."""
+"""Command line, file, environment and defaults: precedence and errors."""
 
 import re
 import tomllib
@@ -31,10 +31,10 @@ def from_file(folder: Path, text: str, **given: Any) -> Config:
         ({}, "", {}, "info"),
     ],
 )
-def test_who_wins(
+def test_precedence(
     tmp_path: Path, given: Mapping[str, str], file: str, environ: Mapping[str, str], level: str
 ) -> None:
-    """A setting for one run on the command line would not take effect."""
+    """An option on the command line would not override the file."""
     (tmp_path / "file").write_text(file)
     assert configure(given, environ, str(tmp_path / "file")).log_level == level
 
@@ -49,12 +49,12 @@ def test_who_wins(
     ],
 )
 def test_where_the_store_is(given: Mapping[str, str], environ: Mapping[str, str], path: str) -> None:
-    """After a restart the daemon would look for its events in another place."""
+    """After a restart the daemon would open another, empty store."""
     assert configure(given, environ).store == StoreAddress(kind="sqlite", path=path)
 
 
 def test_all_kinds_of_values_in_a_file(tmp_path: Path) -> None:
-    """A file that reads naturally would be refused."""
+    """A file with natural TOML values would be refused."""
     config = from_file(
         tmp_path,
         """
@@ -74,12 +74,12 @@ def test_all_kinds_of_values_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_list_of_the_command_line_replaces_the_file_s(tmp_path: Path) -> None:
-    """A door that was closed on the command line would stay open because of the file."""
+    """A port that the command line removes would stay open because of the file."""
     assert from_file(tmp_path, "http = [1, 2]", http=["3"]).http == ("3",)
 
 
-def test_a_shorter_hold_shortens_the_window_of_newcomers_too() -> None:
-    """`--hold 1m` alone would be refused because of an option that nobody gave."""
+def test_a_shorter_hold_shortens_the_window_of_new_scrapers() -> None:
+    """`--hold 1m` alone would be refused because of an option that was not given."""
     assert configure({"hold": "1m"}, {}).newcomers == 60.0
     with pytest.raises(ConfigError, match="newcomers: expected at most the hold"):
         configure({"hold": "1m", "newcomers": "5m"}, {})
@@ -117,16 +117,16 @@ def test_the_error_names_where_the_value_came_from(
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, error: str) -> None:
-    """A misspelt option would be ignored, or a traceback would greet the operator."""
+    """A misspelt option would be ignored, or the error would be a traceback."""
     with pytest.raises(ConfigError) as raised:
         from_file(tmp_path, text)
-    said = str(raised.value).replace(str(tmp_path / "oneshotd.toml"), "FILE")
-    assert said.startswith(error)
-    assert "\n" not in said
+    message = str(raised.value).replace(str(tmp_path / "oneshotd.toml"), "FILE")
+    assert message.startswith(error)
+    assert "\n" not in message
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """The daemon would start with defaults instead of what it was told."""
+    """The daemon would start with defaults instead of the file's options."""
     with pytest.raises(ConfigError, match="missing: No such file"):
         configure({}, {}, str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="Is a directory"):
@@ -136,22 +136,22 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         configure({}, {}, str(tmp_path / "latin"))
 
 
-def opened(text: str) -> str:
-    """The commented file with its settings switched on."""
+def uncommented(text: str) -> str:
+    """Return the commented file with its settings uncommented."""
     return re.sub(r"(?m)^#(?=[a-z-]+ = )", "", text)
 
 
 def test_the_commented_file_gives_the_defaults(tmp_path: Path) -> None:
-    """Who opens a comment there would change something without meaning to."""
+    """Uncommenting a line would change the behaviour."""
     text = COMMENTED.read_text(encoding="utf-8")
     assert from_file(tmp_path, text) == Config()
-    assert from_file(tmp_path, opened(text)) == Config()
+    assert from_file(tmp_path, uncommented(text)) == Config()
 
 
 def test_the_commented_file_has_every_option_once_and_its_unit() -> None:
-    """An option would be found only by reading the source."""
+    """An option would be documented in the source only."""
     text = COMMENTED.read_text(encoding="utf-8")
-    assert list(tomllib.loads(opened(text))) == list(OPTIONS)
+    assert list(tomllib.loads(uncommented(text))) == list(OPTIONS)
     comments = {}
     for block in text.split("\n\n")[1:]:
         *comment, setting = block.strip().splitlines()

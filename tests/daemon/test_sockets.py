@@ -1,4 +1,4 @@
-"""Listening: both families at one port, and no failure to bind goes unseen."""
+"""Sockets: both address families at one port, and every failure to bind is an error."""
 
 import errno
 import gc
@@ -26,7 +26,7 @@ from oneshotd.daemon.config import UdpAddress
 from oneshotd.daemon.sockets import http_ports, listen_backup, listen_http, udp_socket, udp_sockets
 from oneshotd.errors import OneshotError
 
-#: No client waits longer.
+#: Timeout of a test client.
 SECONDS = 10
 ANY = UdpAddress(host=None, port=0)
 
@@ -37,7 +37,7 @@ def number(port: IListeningPort) -> int:
 
 @contextmanager
 def without_ipv6() -> Iterator[None]:
-    """A kernel that was started with ipv6.disable=1."""
+    """Simulate a kernel that was started with ipv6.disable=1."""
     make = socket.socket
 
     def refuse(family: int = -1, *rest: Any, **more: Any) -> socket.socket:
@@ -60,7 +60,7 @@ def logged() -> Iterator[list[dict[str, Any]]]:
 
 
 def send(datagram: bytes, to: tuple[str, int], sock: socket.socket) -> str:
-    """Send a datagram to the socket; the sender's address as the socket shows it."""
+    """Send a datagram to the socket, and return the sender's address."""
     with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(datagram, to)
     sock.settimeout(SECONDS)
@@ -70,15 +70,15 @@ def send(datagram: bytes, to: tuple[str, int], sock: socket.socket) -> str:
 
 
 class Peers(Factory):
-    """Says who has connected."""
+    """Reports the address of the first client."""
 
     noisy = False
 
     def __init__(self) -> None:
-        self.came: Deferred[str] = Deferred()
+        self.connected: Deferred[str] = Deferred()
 
     def buildProtocol(self, address: Any) -> Protocol:
-        self.came.callback(address.host)
+        self.connected.callback(address.host)
         return Protocol()
 
 
@@ -99,21 +99,21 @@ async def test_a_bare_http_port_takes_both_families(reactor: Any, client: str) -
     peers = Peers()
     port = listen_http(reactor, "0", peers)
     with socket.create_connection((client, number(port))):
-        host = await peers.came.addTimeout(SECONDS, reactor)
+        host = await peers.connected.addTimeout(SECONDS, reactor)
     await maybeDeferred(port.stopListening)
     assert host.removeprefix("::ffff:") == client
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_bare_udp_port_takes_both_families(client: str) -> None:
-    """Datagrams of one family would be lost without a word."""
+    """Datagrams of one address family would be lost without a sign."""
     with udp_socket(ANY) as sock:
         assert send(b"type=test", (client, sock.getsockname()[1]), sock).removeprefix("::ffff:") == client
 
 
 @pytest_twisted.ensureDeferred
 async def test_without_ipv6_ipv4_is_served_and_the_log_says_so(reactor: Any) -> None:
-    """On such a machine the daemon would not start, or nobody would know why IPv6 is missing."""
+    """The daemon would not start on such a machine, or not log why IPv6 is missing."""
     peers = Peers()
     with without_ipv6(), logged() as events:
         port = listen_http(reactor, "0", peers)
@@ -121,22 +121,22 @@ async def test_without_ipv6_ipv4_is_served_and_the_log_says_so(reactor: Any) -> 
     with sock:
         assert send(b"type=test", ("127.0.0.1", sock.getsockname()[1]), sock) == "127.0.0.1"
     with socket.create_connection(("127.0.0.1", number(port))):
-        host = await peers.came.addTimeout(SECONDS, reactor)
+        host = await peers.connected.addTimeout(SECONDS, reactor)
     await maybeDeferred(port.stopListening)
     assert host == "127.0.0.1"
-    doors = [event["door"] for event in events if "no IPv6 here" in (event.get("log_format") or "")]
-    assert doors == ["HTTP", "UDP"]
+    protocols = [event["protocol"] for event in events if "no IPv6" in (event.get("log_format") or "")]
+    assert protocols == ["HTTP", "UDP"]
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest_twisted.ensureDeferred
 async def test_localhost_is_both_loopback_addresses_and_no_other(reactor: Any, client: str) -> None:
-    """What only this machine is to reach would be open to the network, or closed to those of its
-    programs that try the other family first."""
+    """A port for this machine would be open to the network, or closed to local programs that try the
+    other address family first."""
     peers = Peers()
     ports = http_ports(reactor, "localhost:0", peers)
     with socket.create_connection((client, number(ports[0]))):
-        host = await peers.came.addTimeout(SECONDS, reactor)
+        host = await peers.connected.addTimeout(SECONDS, reactor)
     assert {cast(IPv4Address, port.getHost()).host for port in ports} <= {"127.0.0.1", "::1"}
     for port in ports:
         await maybeDeferred(port.stopListening)
@@ -156,12 +156,12 @@ def test_localhost_without_ipv6_is_ipv4(reactor: Any) -> None:
         (sock,) = udp_sockets(UdpAddress(host="localhost", port=0))
     with sock:
         assert sock.getsockname()[0] == "127.0.0.1"
-    assert [event["door"] for event in events if "no IPv6 here" in (event.get("log_format") or "")] == ["UDP"]
+    assert [event["protocol"] for event in events if "no IPv6" in (event.get("log_format") or "")] == ["UDP"]
 
 
 @pytest.mark.parametrize("taken", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_localhost_with_one_of_two_taken_is_refused(reactor: Any, taken: str) -> None:
-    """Another program would get half of what is meant for the daemon."""
+    """Another program would receive half of the daemon's clients."""
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family) as other:
         port = other.getsockname()[1]
@@ -170,8 +170,8 @@ def test_localhost_with_one_of_two_taken_is_refused(reactor: Any, taken: str) ->
     assert str(raised.value) == f"HTTP: tcp port {port} of {taken} is in use"
 
 
-def test_one_udp_address_takes_nothing_from_others() -> None:
-    """A door that was meant for the machine itself would be open to the network."""
+def test_one_udp_address_is_bound_alone() -> None:
+    """A UDP port for this machine would be open to the network."""
     with udp_socket(UdpAddress(host="127.0.0.1", port=0)) as sock:
         assert sock.getsockname()[0] == "127.0.0.1"
 
@@ -186,7 +186,7 @@ def test_both_wildcards_can_be_given_with_one_port() -> None:
 
 
 def test_a_udp_socket_never_blocks() -> None:
-    """The whole daemon would stand still until the next datagram comes."""
+    """The daemon would hang until the next datagram arrives."""
     with udp_socket(ANY) as sock, pytest.raises(BlockingIOError):
         sock.recv(1)
 
@@ -197,8 +197,8 @@ def test_the_receive_buffer_is_as_large_as_the_kernel_allows() -> None:
     with logged() as events, udp_socket(ANY) as sock:
         got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
     assert got == min(most, listen.RECEIVE_BUFFER_BYTES)
-    said = [event["got"] for event in events if "asked" in event]
-    assert said == ([got] if got < listen.RECEIVE_BUFFER_BYTES else [])
+    logged_sizes = [event["got"] for event in events if "asked" in event]
+    assert logged_sizes == ([got] if got < listen.RECEIVE_BUFFER_BYTES else [])
 
 
 @pytest_twisted.ensureDeferred
@@ -221,8 +221,8 @@ async def test_an_endpoint_string_is_listened_at(reactor: Any, tmp_path: Path) -
         ("tcp:{port}:interface=127.0.0.1", "HTTP: tcp port {port} of 127.0.0.1 is in use"),
     ],
 )
-def test_a_busy_http_port_is_said_at_once(reactor: Any, where: str, text: str) -> None:
-    """The daemon would run on, listening on nothing."""
+def test_a_busy_http_port_is_an_error_at_once(reactor: Any, where: str, text: str) -> None:
+    """The daemon would run without a socket."""
     with socket.create_server(("0.0.0.0", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(OneshotError) as raised:
@@ -234,8 +234,8 @@ def test_a_busy_http_port_is_said_at_once(reactor: Any, where: str, text: str) -
     ("host", "text"),
     [(None, "UDP: udp port {} is in use"), ("127.0.0.1", "UDP: udp port {} of 127.0.0.1 is in use")],
 )
-def test_a_busy_udp_port_is_said_at_once(host: str | None, text: str) -> None:
-    """Two daemons would share the datagrams, or one hear none."""
+def test_a_busy_udp_port_is_an_error_at_once(host: str | None, text: str) -> None:
+    """Two daemons would share the datagrams, or one would receive none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("0.0.0.0", 0))
         port = other.getsockname()[1]
@@ -246,8 +246,8 @@ def test_a_busy_udp_port_is_said_at_once(host: str | None, text: str) -> None:
             udp_socket(evolve(ANY, host=host, port=port))
 
 
-def test_an_address_that_is_not_ours_is_said_at_once() -> None:
-    """The daemon would seem to listen on an address of another machine."""
+def test_an_address_of_another_machine_is_an_error_at_once() -> None:
+    """The daemon would seem to listen at an address of another machine."""
     with pytest.raises(OneshotError, match=r"UDP: udp port 0 of 192\.0\.2\.7 cannot be opened: "):
         udp_socket(evolve(ANY, host="192.0.2.7"))
 
@@ -264,7 +264,7 @@ def test_an_address_that_is_not_ours_is_said_at_once() -> None:
         ("ssl:0:privateKey=/nowhere.pem", "HTTP: ssl:0:privateKey=/nowhere.pem: .*nowhere.pem"),
     ],
 )
-def test_an_endpoint_that_cannot_be_used_is_said_in_one_line(reactor: Any, where: str, text: str) -> None:
+def test_an_endpoint_that_cannot_be_used_is_an_error_of_one_line(reactor: Any, where: str, text: str) -> None:
     """A typing error in `--http` would end in a traceback."""
     with pytest.raises(OneshotError, match=f"^{text}") as raised:
         listen_http(reactor, where, Peers())
@@ -283,14 +283,14 @@ def test_a_refused_port_leaves_no_descriptor_behind(reactor: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_socket_for_backups_is_its_owners_and_a_dead_daemons_is_taken_over(tmp_path: Path) -> None:
-    """Anybody with an account could ask; or after a kill the daemon would not start again."""
+async def test_the_backup_socket_is_private_and_replaces_a_stale_one(tmp_path: Path) -> None:
+    """Any local user could make backups; or the daemon would not start after a kill."""
     from twisted.internet import reactor
 
     path = tmp_path / "backup"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    os.symlink("999999999", f"{path}.lock")  # a process that is no more
+    os.symlink("999999999", f"{path}.lock")  # a process that does not exist
     port = listen_backup(reactor, str(path), Factory())
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -303,8 +303,8 @@ async def test_the_socket_for_backups_is_its_owners_and_a_dead_daemons_is_taken_
 
 # Twisted leaves a socket open that it could not bind; the daemon ends then.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_socket_for_backups_that_cannot_be_is_named(tmp_path: Path) -> None:
-    """The daemon would not start, and nobody could tell which of its files it was."""
+def test_a_backup_socket_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """The daemon would not start, and the error would not name the path."""
     from twisted.internet import reactor
 
     for path in (tmp_path / "none" / "backup", tmp_path / ("x" * 200)):
