@@ -1,4 +1,4 @@
-"""The manual pages, out of what the programs say of themselves.
+"""Write the manual pages from the option table, the commented file and --help.
 
 oneshotd(8) has the option table, oneshotd.toml(5) the commented file, oneshot-emit(1) its --help.
 
@@ -22,7 +22,7 @@ from oneshotd.emit.cli.help import HELP  # noqa: E402
 
 DAEMON = r"""
 .SH NAME
-oneshotd \- hand each reported event exactly once to every Prometheus
+oneshotd \- deliver each reported event exactly once to every Prometheus
 .SH SYNOPSIS
 .B twistd3
 .RI [ "OPTIONS OF TWISTD" ]
@@ -40,7 +40,7 @@ As installed by the package it runs as the service
 .BR oneshotd.service ,
 under the user oneshotd, reads
 .IR /etc/oneshotd/oneshotd.toml ,
-and serves this machine alone on port 8090; the file's first lines say who else may report and scrape.
+and serves this machine only, on port 8090; the first lines of the file admit other machines.
 .BR oneshot\-emit (1)
 reports an event from a shell.
 .SH OPTIONS
@@ -56,25 +56,25 @@ DAEMON_END = r"""
 .SH ENVIRONMENT
 .TP
 .B LOG_LEVEL
-the log level, where no option says it
+the log level, if no option sets it
 .TP
 .B STATE_DIRECTORY
-where the store lies, where no option says it; systemd sets it
+the folder of the store, if no option sets it; systemd sets it
 .TP
 .B USE_EXPLICIT_TIMESTAMPS
 "true": as \-\-timestamps event
 .TP
 .BR NOTIFY_SOCKET ", " WATCHDOG_USEC
-whom to tell that the daemon serves, lives and ends, see
+the service manager that is notified of start, life and stop, see
 .BR sd_notify (3)
 .TP
 .BR LISTEN_FDS ", " LISTEN_FDNAMES
-sockets that are handed over, see
+sockets that the service manager passes on, see
 .BR systemd.socket (5);
 \-\-http systemd:domain=INET:name=oneshotd.socket takes one
 .TP
 .B JOURNAL_STREAM
-where standard output is this file, each log line begins with its level, see
+if standard output is this file, each log line begins with its level, see
 .BR sd\-daemon (3)
 .SH FILES
 .TP
@@ -85,18 +85,21 @@ the configuration
 options for the service's command line
 .TP
 .I /var/lib/oneshotd/oneshotd.sqlite
-the events that are held, and how far each scraper has read; beside it are its \-wal and \-shm
+the held events and the cursor of each scraper; \-wal and \-shm are beside it
 .SH SIGNALS
 .TP
 .B SIGTERM
-finish what is under way, then end
+finish requests and deliveries, then end
+.TP
+.B SIGHUP
+ignored, and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),
 .BR oneshotd.toml (5),
 .BR twistd3 (1),
 and the pages in
 .IR /usr/share/doc/oneshotd ,
-of which semantics.md says what is promised and what is not.
+of which semantics.md has the guarantees and their limits.
 """
 
 FILE = r"""
@@ -108,17 +111,17 @@ oneshotd.toml \- configuration of oneshotd
 A file in TOML, read by
 .BR oneshotd (8)
 when it starts; each key is an option of its command line without the dashes, and the command line
-wins. A key that the daemon does not know, or a value that is none, keeps it from starting, and the
-log says which. What may be repeated on the command line is a list here.
+wins. With an unknown key or a malformed value the daemon does not start, and the log names it. An
+option that may be repeated on the command line is a list here.
 .PP
 Durations are written "500ms", "90s", "5m", "1h", "1d"; sizes are bytes, or "512K", "64M", "1G" (K is
-1024). Given below are the defaults; the file that the package installs serves this machine alone.
+1024). The defaults are below; the file that the package installs serves this machine only.
 .SH KEYS
 """
 
 FILE_END = r"""
 .SH EXAMPLE
-Everyone in a network may report, two servers may scrape:
+All clients of a network may send events, two servers may scrape:
 .PP
 .EX
 http = ["8090"]
@@ -142,7 +145,7 @@ in
 
 
 def escape(text: str) -> str:
-    """Plain text for roff."""
+    """Escape plain text for roff."""
     for plain, roff in (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("`", r"\(ga"), ('"', r"\(dq")):
         text = text.replace(plain, roff)
     return re.sub(r"(?m)^(?=[.])", r"\\&", text)
@@ -158,10 +161,10 @@ def daemon() -> Iterator[str]:
     for name, option in OPTIONS.items():
         value = f' " {escape(option.unit)}"' if option.unit else ""
         default = option.default
-        said = "off" if default is False else ", ".join(default) if isinstance(default, tuple) else default
+        text = "off" if default is False else ", ".join(default) if isinstance(default, tuple) else default
         again = "; may be repeated" if option.repeats else ""
         yield f".TP\n.BI {escape('--' + name)}{value}"
-        yield escape(f"{option.help}{again}; default: {said or 'none'}")
+        yield escape(f"{option.help}{again}; default: {text or 'none'}")
     yield DAEMON_END.strip()
 
 
@@ -176,7 +179,7 @@ def file() -> Iterator[str]:
 
 def emit() -> Iterator[str]:
     summary, *blocks = re.split(r"\n\n+", HELP.strip())
-    yield ".SH NAME\noneshot\\-emit \\- tell oneshotd that something happened\n.SH SYNOPSIS"
+    yield ".SH NAME\noneshot\\-emit \\- send events to oneshotd\n.SH SYNOPSIS"
     yield f".EX\n{escape(blocks[0])}\n.EE\n.SH DESCRIPTION\n{escape(summary)}"
     for block in blocks[1:]:
         if re.fullmatch(r"[A-Z][a-z]+( [a-z]+)?", block):

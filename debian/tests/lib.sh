@@ -1,4 +1,4 @@
-# For the tests: the service started, by systemd where it runs, otherwise by its own command line.
+# For the tests: start the service, by systemd if it runs, else by the command line of the unit.
 url=http://localhost:8090
 unit=/usr/lib/systemd/system/oneshotd.service
 
