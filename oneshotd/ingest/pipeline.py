@@ -145,7 +145,7 @@ class Ingest:
     def submit(self, group: Group, door: str) -> Deferred[Stored]:
         """Store a group.
 
-        :param door: one of `telemetry.DOORS`.
+        :param door: one of `metrics.registry.SOURCES`.
         :returns: fires when the group is on disk; fails with `Refused` (422 for a key with
             other content, 503 if the store cannot take it now). Cancelling it changes nothing
             but that nobody hears the answer.

@@ -33,8 +33,8 @@ from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
 from oneshotd.store.interface import ScraperStatus, StoreStats
 
-#: Through which an event comes in.
-DOORS = ("http", "http_bulk", "udp")
+#: The ways by which an event arrives.
+SOURCES = ("http", "http_bulk", "udp")
 
 #: How a read of /metrics ended: with events; without, as there were none; without, as another
 #: delivery to this scraper was under way; a look; without, as there are too many scrapers.
@@ -130,8 +130,8 @@ class Telemetry:
 
     Attributes to set: `writable`, whether the store can be written; `looks` counts by itself.
 
-    :raises KeyError: from the counting methods, for a door, reason or result that is not in
-        `DOORS`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
+    :raises KeyError: from the counting methods, for a source, reason or result that is not in
+        `SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(self)  # last: what may be left out comes last
-        self._accepted = dict.fromkeys(DOORS, 0)
+        self._accepted = dict.fromkeys(SOURCES, 0)
         self._refused = dict.fromkeys(REASONS, 0)
         self._scrapes = dict.fromkeys(SCRAPES, 0)
         self._duplicates = 0
@@ -154,9 +154,9 @@ class Telemetry:
 
     # What comes in
 
-    def accepted(self, door: str, n: int = 1) -> None:
+    def accepted(self, source: str, n: int = 1) -> None:
         """`n` events are on disk."""
-        self._accepted[door] += n
+        self._accepted[source] += n
 
     def refused(self, reason: str, n: int = 1) -> None:
         """`n` events, lines, datagrams or requests were not taken."""
@@ -281,7 +281,7 @@ class Telemetry:
         yield GaugeMetricFamily(
             "oneshotd_store_writable", "1 if events can be stored, 0 if not.", value=int(self.writable)
         )
-        yield _counts("oneshotd_events_accepted", "Events stored, by door.", "door", self._accepted)
+        yield _counts("oneshotd_events_accepted", "Events stored, by source.", "source", self._accepted)
         yield _counts(
             "oneshotd_refused",
             "Events, lines, datagrams and requests that were refused, by reason.",

@@ -90,7 +90,7 @@ def date(daemon: Daemon, method: str, path: str) -> float:
 
 
 def accepted_by_udp(daemon: Daemon) -> float:
-    return figures(daemon)['oneshotd_events_accepted_total{door="udp"}']
+    return figures(daemon)['oneshotd_events_accepted_total{source="udp"}']
 
 
 def logged_refusals(daemon: Daemon) -> int:

@@ -31,7 +31,7 @@ LINES = 5
 #: store, and what a turn and the allocator need besides.
 GROWTH = 150.0
 
-ACCEPTED = 'oneshotd_events_accepted_total{door="udp"}'
+ACCEPTED = 'oneshotd_events_accepted_total{source="udp"}'
 
 
 def drops(now: dict[str, float]) -> int:

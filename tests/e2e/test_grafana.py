@@ -124,7 +124,7 @@ EXPECTED = {
     "Delivered, returned, revoked, uncertain, B": of_both(0, 0),
     "Delivered, returned, revoked, uncertain, C": of_both(0, 0),
     "Delivered, returned, revoked, uncertain, D": of_both(0, 0),
-    "Accepted, A": Rows({'door="http"': 0, 'door="http_bulk"': about(EVENTS), 'door="udp"': 0}),
+    "Accepted, A": Rows({'source="http"': 0, 'source="http_bulk"': about(EVENTS), 'source="udp"': 0}),
     "Accepted, B": Rows({"": 0}),
     "Refused, A": Rows({'reason="value"': about(1)}),
     "Datagrams dropped, A": Rows({"": 0}),

@@ -154,7 +154,7 @@ def send(daemon: Daemon, events: Sequence[Odd]) -> None:
         if some := bulk[TEXT][start : start + 50]:
             post(daemon, "/events", "\n".join(some), TEXT)
     assert datagrams
-    stored = f'oneshotd_events_accepted_total{{door="udp"}} {float(datagrams)}\n'
+    stored = f'oneshotd_events_accepted_total{{source="udp"}} {float(datagrams)}\n'
     until(lambda: stored in daemon.look(), 20, f"{datagrams} datagrams stored")
 
 

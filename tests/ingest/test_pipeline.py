@@ -174,8 +174,8 @@ def test_repeats_are_answered_as_the_first_time_and_counted(rig: Rig) -> None:
     rig.turn()
     assert rig.series() == ["a", "b", "c", "c"]
     assert rig.figure("oneshotd_events_duplicate_total") == 3
-    assert rig.figure("oneshotd_events_accepted_total", door="http") == 2
-    assert rig.figure("oneshotd_events_accepted_total", door="udp") == 2
+    assert rig.figure("oneshotd_events_accepted_total", source="http") == 2
+    assert rig.figure("oneshotd_events_accepted_total", source="udp") == 2
 
 
 def test_a_client_that_hangs_up_changes_nothing_for_its_event(rig: Rig) -> None:
@@ -191,7 +191,7 @@ def test_a_client_that_hangs_up_changes_nothing_for_its_event(rig: Rig) -> None:
     assert [isinstance(answer, Failure) and answer.type for [answer] in gone] == [CancelledError] * 2
     assert others == [Stored(stored=1, first=2)]
     assert rig.series() == ["a", "b", "c"]
-    assert rig.figure("oneshotd_events_accepted_total", door="http") == 3
+    assert rig.figure("oneshotd_events_accepted_total", source="http") == 3
 
 
 # ---- events for which nobody waits -----------------------------------------------------------
@@ -205,7 +205,7 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
     rig.turn()
     assert sorted(rig.series()) == ["a", "b", "c", "d"]
     assert rig.figure("oneshotd_refused_total", reason="conflict") == 1
-    assert rig.figure("oneshotd_events_accepted_total", door="udp") == 3
+    assert rig.figure("oneshotd_events_accepted_total", source="udp") == 3
 
 
 def test_lines_with_and_without_a_key_keep_their_order(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.errors import REASONS
-from oneshotd.metrics.registry import COMMIT_BOUNDS, DOORS, LOSSES, MAX_TALLIES, SCRAPES, Telemetry
+from oneshotd.metrics.registry import COMMIT_BOUNDS, LOSSES, MAX_TALLIES, SCRAPES, SOURCES, Telemetry
 from oneshotd.store.interface import ScraperStatus, StoreStats
 
 
@@ -102,7 +102,8 @@ def test_every_label_value_is_there_from_the_start_at_zero(telemetry: Telemetry)
     """Otherwise `increase()` misses the first refusal, the first loss, the first event."""
     shown = Shown(telemetry, census(scraper("a")))
     assert [shown("oneshotd_refused_total", reason=reason) for reason in REASONS] == [0] * len(REASONS)
-    assert [shown("oneshotd_events_accepted_total", door=door) for door in DOORS] == [0] * len(DOORS)
+    accepted = [shown("oneshotd_events_accepted_total", source=source) for source in SOURCES]
+    assert accepted == [0] * len(SOURCES)
     assert [shown("oneshotd_scrapes_total", result=result) for result in SCRAPES] == [0] * len(SCRAPES)
     for reason in LOSSES:
         assert shown("oneshotd_scraper_lost_events_total", scraper="a", reason=reason) == 0
@@ -126,7 +127,7 @@ def test_the_oldest_event_to_come_is_shown_as_long_as_there_is_one(telemetry: Te
 def test_what_is_counted_is_shown() -> None:
     shown = Shown(busy_telemetry(), BUSY)
     figures = {
-        ("oneshotd_events_accepted_total", ("door", "udp")): 3,
+        ("oneshotd_events_accepted_total", ("source", "udp")): 3,
         ("oneshotd_refused_total", ("reason", "syntax")): 1,
         ("oneshotd_scrapes_total", ("result", "events")): 1,
         ("oneshotd_scraper_pending_events", ("scraper", "a")): 8,
@@ -275,7 +276,7 @@ def test_the_process_and_the_build_are_shown(telemetry: Telemetry) -> None:
 def test_two_in_one_process_and_none_in_the_global_registry(telemetry: Telemetry) -> None:
     """Tests, and whoever embeds the daemon, have their own registries."""
     Telemetry().accepted("http")
-    assert Shown(telemetry, census())("oneshotd_events_accepted_total", door="http") == 0
+    assert Shown(telemetry, census())("oneshotd_events_accepted_total", source="http") == 0
     assert b"oneshotd" not in prometheus_client.generate_latest()
 
 
