@@ -13,7 +13,8 @@ from bench.rig import Measure, Pair, daemon, folder, timed
 from oneshotd.core import exposition
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.scrape_time import Caps, plan
+from oneshotd.core.sampling.plan import Caps
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.store.clock import Clock
 from oneshotd.store.sqlite.connection import open_database
 from oneshotd.store.sqlite.ledger import Ledger, Limits

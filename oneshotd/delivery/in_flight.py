@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.core.sampling.scrape_time import Plan
+from oneshotd.core.sampling.plan import Plan
 from oneshotd.store.interface import IStore, Settled
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from oneshotd.core.identity import MAX_SCRAPERS
 from oneshotd.core.look import LookReason
-from oneshotd.core.sampling.scrape_time import Plan
+from oneshotd.core.sampling.plan import Plan
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.store.interface import Settled
 

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from oneshotd.core import exposition
 from oneshotd.core.negotiation import Format
 from oneshotd.core.sampling.mode import TimestampHistory, plan_next
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.sampling.suspects import Search, Turn
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scrape_request import Wanted

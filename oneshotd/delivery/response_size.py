@@ -12,7 +12,7 @@ from collections.abc import Container, Sequence
 from attrs import define, evolve
 
 from oneshotd.core.events import Sample
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.sampling.suspects import LARGEST
 
 #: Samples that are asked of every scraper: where it fails with those, too, the fault is searched for

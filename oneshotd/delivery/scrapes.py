@@ -21,7 +21,7 @@ from oneshotd.core.identity import MAX_PENDING, Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiation import Format
 from oneshotd.core.sampling.event_time import shown_after
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.sampling.suspects import Search
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 
 
 @frozen(kw_only=True)

@@ -15,7 +15,7 @@ from oneshotd.core.identity import (
     identify,
     scrape_deadline,
 )
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.errors import Refused
 
 PROXIES = {"127.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "unix"}

@@ -16,7 +16,7 @@ from support.delivery_driver import TIMEOUT, Rig, Sums, came, events_in, sums
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.sampling.suspects import REFUSED, RESETS
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import LEASE_MARGIN

@@ -11,7 +11,7 @@ from attrs import evolve
 from support.delivery_driver import Rig
 
 from oneshotd.core.sampling.mode import TimestampHistory, plan_next
-from oneshotd.core.sampling.scrape_time import Plan
+from oneshotd.core.sampling.plan import Plan
 from oneshotd.delivery import render as response
 
 

@@ -13,7 +13,7 @@ from support.response_reader import Response as Read
 from oneshotd.core.events import Pending
 from oneshotd.core.negotiation import Format
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps

@@ -8,7 +8,7 @@ import pytest
 from support.delivery_driver import Rig, sums
 
 from oneshotd.core.events import Sample
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.delivery.response_size import (
     DELIVERIES_BEFORE_GROWTH,
     LEAST_BYTES,

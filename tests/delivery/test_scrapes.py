@@ -13,7 +13,7 @@ from support.delivery_driver import Rig, came, events_in, parsed, sums, with_eve
 from support.fake_store import logged
 
 from oneshotd.core.identity import MAX_SCRAPERS, Visit
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import MAX_STORE_WAIT
 

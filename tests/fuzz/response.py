@@ -21,7 +21,8 @@ from oneshotd.core.exposition import openmetrics, text
 from oneshotd.core.negotiation import Format
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.sampling.event_time import plan_event_time
-from oneshotd.core.sampling.scrape_time import Caps, plan
+from oneshotd.core.sampling.plan import Caps
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import StoreStats
 

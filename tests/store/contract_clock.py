@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.store_backends import Backend
 
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.store.interface import Settled
 
 HOURS = 3600.0

@@ -7,7 +7,7 @@ from attrs import evolve
 from support.store_backends import Backend, group, series_of
 
 from oneshotd.core.identity import MAX_SCRAPERS
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.store.interface import Settled
 
 #: One series with values: one sample a scrape, the rest is owed.

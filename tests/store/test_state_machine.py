@@ -31,7 +31,7 @@ from support.store_driver import InFlightDelivery, Rig
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.store.sqlite import segments
 from oneshotd.store.sqlite.ledger import Limits
 

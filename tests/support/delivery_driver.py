@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.scrape_limits import scrape_limits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 
 from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.scrape_time import Caps, Plan, plan
+from oneshotd.core.sampling.plan import Caps, Plan
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
     Conflict,

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.events import Event, Group, Pending
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
-from oneshotd.core.sampling.scrape_time import Caps, Plan, plan
+from oneshotd.core.sampling.plan import Caps, Plan
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import MAX_CLOCK_AHEAD
 from oneshotd.store.interface import Conflict, Loss, Reservation, Settled, Stored, StoreStats

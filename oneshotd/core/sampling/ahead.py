@@ -14,7 +14,7 @@ from itertools import compress
 from attrs import evolve, field, frozen
 
 from oneshotd.core.events import Pending
-from oneshotd.core.sampling.scrape_time import Plan, readable
+from oneshotd.core.sampling.plan import Plan, readable
 
 #: Why a scraper will never get an event: its series has a sample too far ahead of the clock.
 CLOCK = "clock"

@@ -25,7 +25,7 @@ from attrs import evolve
 
 from oneshotd.core.events import Pending, Sample
 from oneshotd.core.exposition import STAMP_SIZE, line_size
-from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, ResponseBudget, Sieve, build_plan, readable
+from oneshotd.core.sampling.plan import COUNT, Caps, Plan, ResponseBudget, Sieve, build_plan, readable
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 #: Milliseconds after which an event is shown later than it was. Prometheus drops a sample more

@@ -17,7 +17,8 @@ from attrs import evolve, field, frozen
 from oneshotd.core.events import Pending
 from oneshotd.core.sampling.ahead import NOT_AHEAD, Ahead, with_losses, without
 from oneshotd.core.sampling.event_time import plan_event_time
-from oneshotd.core.sampling.scrape_time import Caps, Plan, plan
+from oneshotd.core.sampling.plan import Caps, Plan
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scraper_features import Timestamps
 

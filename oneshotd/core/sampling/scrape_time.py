@@ -1,10 +1,7 @@
 """Pending events -> the samples of one scrape response, in scrape-time mode.
 
-What both modes need (`core/sampling/event_time.py` is the other) is here, too: the caps, the plan, and how
-a walk over the pending events is settled.
-
-The text format and every scraper demand at most one sample per series per response. What
-becomes of an event depends only on what its series has had in this response so far:
+The text format and every scraper demand at most one sample of a series in a response. What happens
+to an event depends only on what its series has had in this response so far:
 
 =================  =======================  =====================
 so far             event without a value    event with a value
@@ -14,168 +11,29 @@ counting sample    is counted in it         waits, closes
 closed             waits                    waits
 =================  =======================  =====================
 
-So no event ever overtakes an earlier one of its series. Who waits is *owed*: the cursor passes
-it, and it comes before the log next time. A response is planned here and settled elsewhere;
-planning changes nothing.
+So no event ever overtakes an earlier one of its series. Where the walk ends, and which events are
+owed or passed over, is in `core/sampling/plan.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
-from itertools import chain, compress
-
-from attrs import field, frozen, validators
+from collections.abc import Collection, Container
 
 from oneshotd.core.batches import CountSamples
 from oneshotd.core.events import Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
+from oneshotd.core.sampling.plan import (
+    COUNT,
+    Caps,
+    Plan,
+    ResponseBudget,
+    Sieve,
+    build_plan,
+    cursor_after,
+    readable,
+)
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
-
-#: Series that `Plan.queueing` names at most: it feeds a warning, not an account.
-MAX_QUEUEING = 100
-
-#: Room kept for a count, whose digits are not known when its sample is opened (bytes).
-COUNT = "0" * 24
-
-
-@frozen(kw_only=True)
-class Caps:
-    """What one response, and what one scraper's debt, may grow to.
-
-    :param samples: lines in a response; ``?limit=`` may ask for fewer.
-    :param bytes: of these lines with their HELP and TYPE, before compression. A sample that is
-        larger than this alone could never be sent: keep it above the largest event's text.
-    :param owed: events that a scraper may be owed; at this many its cursor stops. (A revoked
-        delivery may take it beyond; then nothing new is owed until it is below again.)
-    """
-
-    samples: int = field(default=20_000, validator=validators.ge(1))
-    bytes: int = field(default=8 * 2**20, validator=validators.ge(1))
-    owed: int = field(default=10_000, validator=validators.ge(0))
-
-
-@frozen(kw_only=True)
-class Plan:
-    """One response, and how to settle it once it is delivered.
-
-    :param samples: in order of their series' first appearance; the samples of a series stand
-        together. In scrape-time mode there is one a series.
-    :param ats: the `at` (Unix ms) of each event that goes out, for the latencies.
-    :param cursor: the scraper's new cursor (seq).
-    :param newly_owed: seqs behind the new cursor that do not go out; ascending.
-    :param went_out: owed seqs that do; ascending.
-    :param queueing: series -> how many of its events, among those looked at, wait behind an
-        earlier one; the `MAX_QUEUEING` longest queues.
-    :param lost: reason -> seqs of events that this scraper will never get; they are counted as
-        lost when the response is delivered. They are in none of the other lists.
-    :param lost_series: reason -> the series of the first of these events.
-    :param floor: event-time mode: the earliest time (Unix ms) that a sample of the next response
-        may have.
-    :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
-    :param counted: event-time mode, where a scraper takes one sample a series: series -> `at` of
-        the last event that is counted in its sample.
-    :param moved: event-time mode: series -> time (Unix ms) of its last sample, where that is not the
-        time of its event.
-    """
-
-    samples: Sequence[Sample]
-    ats: Sequence[int]
-    cursor: int
-    newly_owed: Sequence[int]
-    went_out: Sequence[int]
-    queueing: Mapping[str, int]
-    lost: Mapping[str, Sequence[int]] = field(factory=dict)
-    lost_series: Mapping[str, str] = field(factory=dict)
-    floor: int = 0
-    latest: int = 0
-    counted: Mapping[str, int] = field(factory=dict)
-    moved: Mapping[str, int] = field(factory=dict)
-
-    @property
-    def events(self) -> int:
-        """How many events the samples stand for."""
-        return len(self.ats)
-
-
-class ResponseBudget:
-    """What is left of a response's caps while it is filled."""
-
-    def __init__(self, caps: Caps) -> None:
-        self._caps = caps
-        self._samples = caps.samples
-        self._bytes = caps.bytes
-        self._names: set[str] = set()
-
-    def take(self, series: str, line: int) -> bool:
-        """Take the room of one more sample; False if there is none, and then the walk is over.
-
-        :param line: bytes of its line.
-        """
-        self._samples -= 1
-        self._bytes -= line
-        name = metric_of(series)
-        if name not in self._names:
-            self._names.add(name)
-            self._bytes -= head_size(name)
-        return self._samples >= 0 and self._bytes >= 0
-
-    def holds_alone(self, series: str, line: int) -> bool:
-        """Whether a response without any other sample has room for this one."""
-        return self._caps.samples >= 1 and head_size(series) + line <= self._caps.bytes
-
-
-class Sieve:
-    """Finds the events that are beyond a scraper's limits alone: no response could ever hold them.
-
-    :param limits: `body` is what the events of a response may take.
-    :param stamp: bytes of an explicit timestamp.
-    :ivar rows: reason -> rows of the pending events that were found, ascending.
-    """
-
-    def __init__(self, limits: ScrapeLimits, stamp: int = 0) -> None:
-        self.rows: dict[str, list[int]] = {}
-        self._limits = limits
-        self._stamp = stamp
-        self._faults: dict[str, str | None] = {}
-
-    @classmethod
-    def of(cls, limits: ScrapeLimits, stamp: int = 0) -> Sieve | None:
-        """A sieve, where there is a limit that one event alone can be beyond."""
-        return cls(limits, stamp) if set(limits.names) - {"sample_limit"} else None
-
-    def stops(self, row: int, series: str, value: str | None) -> bool:
-        """Whether the event is beyond a limit; then it is noted."""
-        if series not in self._faults:
-            self._faults[series] = self._limits.series_fault(series)
-        reason = self._faults[series] or self._size_fault(series, value)
-        if reason is not None:
-            self.rows.setdefault(reason, []).append(row)
-        return reason is not None
-
-    def _size_fault(self, series: str, value: str | None) -> str | None:
-        most = self._limits.body
-        if most is None or least_size(series, value, self._stamp) <= most:
-            return None
-        return self._limits.body_name
-
-
-def least_size(series: str, value: str | None, stamp: int = 0) -> int:
-    """Bytes of a response with this one event and nothing else.
-
-    :param stamp: bytes of an explicit timestamp.
-    """
-    return head_size(series) + line_size(series, "1" if value is None else value) + stamp
-
-
-def readable(pending: Pending) -> int:
-    """How many rows a walk may look at.
-
-    Where the store did not read all that is owed (``pending.owed < pending.owed_total``), what
-    is missing may be older events of any series. The store then sends no log rows along; if it
-    does, they are not looked at.
-    """
-    return pending.owed if pending.owed < pending.owed_total else len(pending)
 
 
 def plan(
@@ -257,7 +115,7 @@ def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | N
     return Plan(
         samples=CountSamples(shown, values) if len(names) == 1 else list(map(Sample, shown, values)),
         ats=pending.ats[:rows],
-        cursor=_cursor(pending, rows),
+        cursor=cursor_after(pending, rows),
         newly_owed=[],
         went_out=[],
         queueing={},
@@ -273,41 +131,3 @@ def _names(lines: str, series: Collection[str]) -> set[str]:
     if lines.startswith(name + "{") and lines.count(f"\n{name}{{") == len(series) - 1:
         return {name}
     return set(map(metric_of, series))
-
-
-def build_plan(
-    pending: Pending,
-    walked: int,
-    waiting: Sequence[int],
-    samples: Sequence[Sample],
-    sieve: Sieve | None = None,
-) -> Plan:
-    """The plan after a walk.
-
-    :param walked: how many rows were walked past.
-    :param waiting: the rows among them whose events wait for another response; ascending.
-    :param sieve: has those among them whose events this scraper will never get.
-    """
-    passed_over = {} if sieve is None else sieve.rows
-    owed = pending.owed
-    goes = bytearray(b"\1") * walked
-    for row in chain(waiting, *passed_over.values()):
-        goes[row] = 0
-    queueing = Counter(pending.series[row] for row in waiting)
-    return Plan(
-        samples=samples,
-        ats=list(compress(pending.ats, goes)),
-        cursor=_cursor(pending, walked),
-        newly_owed=[pending.seqs[row] for row in waiting if row >= owed],
-        went_out=list(compress(pending.seqs, goes[:owed])),
-        queueing=dict(queueing.most_common(MAX_QUEUEING)),
-        lost={reason: [pending.seqs[row] for row in rows] for reason, rows in passed_over.items()},
-        lost_series={reason: pending.series[rows[0]] for reason, rows in passed_over.items()},
-    )
-
-
-def _cursor(pending: Pending, walked: int) -> int:
-    """Where the cursor stands after this many rows."""
-    if walked == len(pending):
-        return pending.end  # the log may have been read beyond its last row for this scraper
-    return pending.seqs[walked - 1] if walked > pending.owed else pending.cursor

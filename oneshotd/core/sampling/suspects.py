@@ -43,7 +43,7 @@ from attrs import define, evolve, field, frozen
 
 from oneshotd.core.events import Pending
 from oneshotd.core.exposition import STAMP_SIZE, line_size
-from oneshotd.core.sampling.scrape_time import COUNT, Caps, Plan, ResponseBudget, readable
+from oneshotd.core.sampling.plan import COUNT, Caps, Plan, ResponseBudget, readable
 
 #: Why the events of a refused sample are lost.
 REFUSED = "refused by scraper"

@@ -9,7 +9,7 @@ import pytest
 from oneshotd.core.events import Pending, Sample
 from oneshotd.core.sampling.ahead import CLOCK, Ahead
 from oneshotd.core.sampling.mode import TimestampHistory, plan_next
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.scraper_features import Timestamps
 
 A, B = 'e{x="a"}', 'e{x="b"}'

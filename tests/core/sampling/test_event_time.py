@@ -10,7 +10,7 @@ import pytest
 from oneshotd.core.events import Pending, Sample
 from oneshotd.core.exposition import STAMP_SIZE, head_size, line_size, openmetrics, text
 from oneshotd.core.sampling.event_time import MAX_AHEAD, SAFE_AGE, plan_event_time, shown_after
-from oneshotd.core.sampling.scrape_time import Caps
+from oneshotd.core.sampling.plan import Caps
 
 A, B, C = 'e{x="a"}', 'e{x="b"}', "other"
 NOW = 1_700_000_000_000

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from oneshotd.core.events import Event, Pending, Sample
 from oneshotd.core.sampling.event_time import MAX_AHEAD, plan_event_time, shown_after
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 
 A, B, C = 'e{x="a"}', 'e{x="b"}', "other"
 NOW = 1_700_000_000_000

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from oneshotd.core.events import Pending, Sample, labels_of, metric_of, series_text
 from oneshotd.core.exposition import STAMP_SIZE, openmetrics, text
 from oneshotd.core.sampling.event_time import plan_event_time
-from oneshotd.core.sampling.scrape_time import Caps, Plan, least_size, plan
+from oneshotd.core.sampling.plan import Caps, Plan, least_size
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.core.scrape_limits import ScrapeLimits
 
 NOW = 1_700_000_000_000

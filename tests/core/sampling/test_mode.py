@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oneshotd.core.events import Pending
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory, plan_next
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.scraper_features import Timestamps
 
 NOW = 1_700_000_000_000

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from oneshotd.core.events import Event, Pending, Sample
 from oneshotd.core.exposition import head_size, line_size, text
 from oneshotd.core.sampling import scrape_time as sampling
-from oneshotd.core.sampling.scrape_time import MAX_QUEUEING, Caps, Plan, plan
+from oneshotd.core.sampling.plan import MAX_QUEUEING, Caps, Plan, Sieve
+from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 A, B, C = 'e{x="a"}', 'e{x="b"}', "other"
@@ -232,7 +233,7 @@ def test_the_quick_plan_is_that_of_the_walk(
     was_pending = pending([(text, None) for text in series])
     caps = Caps(samples=samples, bytes=byte_cap)
     quick = sampling._all_counted(was_pending, caps, limits)
-    assert quick in (None, sampling._walk(was_pending, caps, sampling.Sieve.of(limits)))
+    assert quick in (None, sampling._walk(was_pending, caps, Sieve.of(limits)))
     if limits is not NO_LIMITS:
         return
     if byte_cap == 10 * BIG_ENOUGH and len(set(series[: samples + 1])) in (len(series), samples + 1):

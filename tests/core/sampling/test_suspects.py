@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from oneshotd.core.events import Event, Pending, Sample
 from oneshotd.core.sampling.mode import NO_HISTORY, plan_next
-from oneshotd.core.sampling.scrape_time import Caps, Plan
+from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.sampling.suspects import LARGEST, REFUSED, RESETS, STRIKES, Search
 from oneshotd.core.scraper_features import Timestamps
 
