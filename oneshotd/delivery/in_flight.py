@@ -1,56 +1,131 @@
-"""One response on its way to a scraper, and the settling of how it ended."""
+"""Deliveries in flight: one response to a scraper, and the record of how it ended.
+
+The states of a delivery are in `oneshotd.delivery.scrapes`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.plan import Plan
-from oneshotd.store.interface import IStore, Settled
+from oneshotd.delivery.outcomes import Outcomes
+from oneshotd.errors import StoreUnavailable
+from oneshotd.store.interface import IStore
 
 T = TypeVar("T")
 
+#: Seconds between attempts to store a settlement; they double from the first to the last.
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 
-class DeliveryOwner(Protocol):
-    """Who keeps the books of all shipments; see `oneshotd.delivery.scrapes.Delivery`."""
 
-    store: IStore
+class DeliveryOwner:
+    """Keeps the deliveries that have not ended, and repeats their settlements until the store has them.
 
-    def count_delivered(self, visit: Visit, planned: Plan) -> None: ...
+    :param unavailable: called for each attempt that the store could not carry out.
+    """
 
-    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool) -> None: ...
+    _log = Logger()
 
-    def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None: ...
+    def __init__(
+        self, store: IStore, outcomes: Outcomes, clock: IReactorTime, unavailable: Callable[[], object]
+    ) -> None:
+        self.store = store
+        self.outcomes = outcomes
+        self._clock = clock
+        self._unavailable = unavailable
+        #: Scraper -> its newest delivery, until that has ended and its end is on disk.
+        self._latest: dict[str, InFlightDelivery] = {}
+        self._settling: set[Deferred[None]] = set()
+        self._drained: list[Deferred[None]] = []
 
-    def note_taken(self, visit: Visit) -> None: ...
+    def latest(self, scraper: str) -> InFlightDelivery | None:
+        """Return the delivery to this scraper that has not ended, or whose end is not on disk."""
+        return self._latest.get(scraper)
 
-    def note_settled(self, visit: Visit, settled: Settled) -> None: ...
+    def started(self, visit: Visit, delivery: InFlightDelivery) -> None:
+        """Keep a delivery until it has ended and its end is on disk."""
+        self._latest[visit.name] = delivery
 
-    def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None: ...
+    def ended(self, visit: Visit, delivery: InFlightDelivery) -> None:
+        """Forget a delivery that has ended and whose end is on disk."""
+        if self._latest.get(visit.name) is delivery:
+            del self._latest[visit.name]
+        self._fire_drained()
 
-    async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T: ...
+    def count_others(self, known: set[str]) -> int:
+        """Return how many scrapers outside `known` have a delivery in flight."""
+        return len(self._latest.keys() - known)
 
-    def track(self, work: Deferred[None]) -> Deferred[None]: ...
+    def unsettled(self) -> list[str]:
+        """Return the scrapers whose newest delivery would go out again if the daemon died now."""
+        return sorted(name for name, delivery in self._latest.items() if not delivery.is_settled)
 
-    def ended(self, visit: Visit, shipment: InFlightDelivery) -> None: ...
+    def drain(self) -> Deferred[None]:
+        """Fire when every delivery has ended and its end is on disk."""
+        done: Deferred[None] = Deferred()
+        self._drained.append(done)
+        self._fire_drained()
+        return done
+
+    async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T:
+        """Repeat a settlement until the store has it; the scraper gets no further events meanwhile.
+
+        :param stuck: told whether the last attempt has failed.
+        """
+        pause = FIRST_RETRY
+        while True:
+            try:
+                result = await attempt()
+                stuck(False)
+                return result
+            except StoreUnavailable as error:
+                self._unavailable()
+                if pause == FIRST_RETRY:
+                    self._log.warn("a settlement waits for the store: {error}", error=str(error))
+            except Exception:  # if the loop ended, the settlement would be lost and the scraper stay busy
+                self._log.failure("settling a delivery")
+            stuck(True)
+            await deferLater(self._clock, pause)
+            pause = min(2 * pause, LAST_RETRY)
+
+    def track(self, work: Deferred[None]) -> Deferred[None]:
+        """Let `drain` wait for this settlement; log its failure, so that later ones go on."""
+        self._settling.add(work)
+
+        def done(result: object) -> None:
+            self._settling.discard(work)
+            if isinstance(result, Failure):
+                self._log.failure("settling a delivery", failure=result)
+            self._fire_drained()
+
+        return work.addBoth(done)
+
+    def _fire_drained(self) -> None:
+        if not self._settling and not self._latest:
+            drained, self._drained = self._drained, []
+            for waiting in drained:
+                waiting.callback(None)
 
 
 class InFlightDelivery:
-    """One response to a scraper, and what is to happen with it.
+    """One response to a scraper, from its rendering to the record of how it ended.
+
+    The tracker of the acknowledgement calls `delivered` or `returned` once; after `delivered` either
+    `revoked` or `final` once.
 
     :ivar body: the response.
     :ivar content_type: its Content-Type.
-    :ivar awaits_receipt: whether events are in it, so that its arrival is to be proven.
-
-    The receipt calls `delivered` or `returned` once; after `delivered` either `revoked` or
-    `final`.
-
-    :ivar is_final: nothing further will be said of it.
-    :ivar is_stuck: the store refuses to take down how it ended.
+    :ivar is_final: the tracker has reported the end; no further call follows.
+    :ivar is_stuck: the last attempt to store a settlement of this delivery has failed.
     """
 
     def __init__(self, delivery: DeliveryOwner, visit: Visit, body: bytes, content_type: str) -> None:
@@ -62,73 +137,73 @@ class InFlightDelivery:
         self._visit = visit
         self._token = 0
         self._plan: Plan | None = None
-        self._past: TimestampHistory | None = None
+        self._history: TimestampHistory | None = None
         self._settled: Deferred[None] | None = None
 
-    def carries(self, token: int, planned: Plan, past: TimestampHistory) -> None:
-        """There are events in it, reserved under this token.
+    def carries(self, token: int, planned: Plan, history: TimestampHistory) -> None:
+        """Add the reservation that the response carries.
 
-        :param past: what the scraper has been shown once it is delivered.
+        :param history: what the scraper has been shown once the response is delivered.
         """
-        self._token, self._plan, self._past = token, planned, past
+        self._token, self._plan, self._history = token, planned, history
         self._trace("begun")
 
     @property
     def awaits_receipt(self) -> bool:
-        """Whether anybody needs to know that it has arrived."""
+        """Whether the response carries a reservation, so that its arrival must be acknowledged."""
         return self._plan is not None
 
     @property
     def is_settled(self) -> bool:
-        """Whether all that was said of its end so far is on disk, and something was."""
+        """Whether an end was reported, and every settlement of it so far is on disk."""
         return self._settled is not None and bool(self._settled.called)
 
     def delivered(self) -> None:
-        """The scraper's side has acknowledged every byte."""
+        """Record that the scraper's kernel has acknowledged every byte."""
         self._trace("delivered")
-        self._delivery.count_delivered(self._visit, self._events)
+        self._delivery.outcomes.delivered(self._visit, self._reserved)
         self._then(lambda: self._settle(True))
 
     def returned(self, uncertain: bool, reset: bool = False) -> None:
-        """It did not arrive.
+        """Record that the response did not arrive.
 
-        :param uncertain: it may have been read all the same: the acknowledgement is missing, or
-            came together with a reset.
-        :param reset: the scraper has reset the connection with bytes unread.
+        :param uncertain: the scraper may have read the response: the acknowledgement is missing, or
+            arrived together with a reset.
+        :param reset: the scraper reset the connection with bytes unread.
         """
         self.is_final = True
         self._trace("returned as uncertain" if uncertain else "returned")
-        self._delivery.count_returned(self._visit, self._events, uncertain, reset)
+        self._delivery.outcomes.returned(self._visit, self._reserved, uncertain, reset)
         self._then(lambda: self._settle(False))
 
     def revoked(self, uncertain: bool = False) -> None:
-        """It arrived, and the scraper has thrown it away unread.
+        """Record that the response arrived, and that the scraper reset the connection before reading it.
 
-        :param uncertain: it may have been read all the same: the signs contradict each other.
+        :param uncertain: the scraper may have read the response: the signs contradict each other.
         """
         self.is_final = True
         self._trace("revoked as uncertain" if uncertain else "revoked")
-        self._delivery.count_revoked(self._visit, self._events, uncertain)
+        self._delivery.outcomes.revoked(self._visit, self._reserved, uncertain)
         self._then(self._revoke)
 
     def final(self) -> None:
-        """It can be revoked no more."""
+        """Record that the delivery cannot be revoked any more."""
         self.is_final = True
         self._trace("final")
-        self._delivery.note_taken(self._visit)
+        self._delivery.outcomes.final(self._visit)
         self._then(self._release)
 
     def settlement(self) -> Deferred[None]:
-        """Fires when all that was said of its end is on disk."""
+        """Fire when every settlement of this delivery so far is on disk."""
         return succeed(None) if self._settled is None else self._settled
 
     @property
-    def _events(self) -> Plan:
+    def _reserved(self) -> Plan:
         assert self._plan is not None
         return self._plan
 
     async def _settle(self, delivered: bool) -> None:
-        planned = self._events
+        planned = self._reserved
         settled = await self._delivery.persist(
             lambda: self._delivery.store.settle(
                 self._token,
@@ -136,21 +211,21 @@ class InFlightDelivery:
                 planned.cursor,
                 planned.newly_owed,
                 planned.went_out,
-                self._past,
+                self._history,
                 planned.lost,
             ),
             self._stuck,
         )
         self._trace(f"{'delivered' if delivered else 'returned'}, on disk: {settled.value}")
-        self._delivery.note_settled(self._visit, settled)
+        self._delivery.outcomes.settled(self._visit, settled)
 
     async def _revoke(self) -> None:
         revoked = await self._delivery.persist(lambda: self._delivery.store.revoke(self._token), self._stuck)
         self._trace(f"revoked, on disk: {revoked.value}")
-        self._delivery.note_settled(self._visit, revoked)
+        self._delivery.outcomes.settled(self._visit, revoked)
 
     def _trace(self, what: str) -> None:
-        self._delivery.trace(self._visit, self._token, self._events, what)
+        self._delivery.outcomes.log.trace(self._visit.name, self._token, self._reserved, what)
 
     def _stuck(self, stuck: bool) -> None:
         self.is_stuck = stuck

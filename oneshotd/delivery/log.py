@@ -1,4 +1,4 @@
-"""The log lines of scrapes and deliveries; those that a client can cause at will are throttled."""
+"""Log lines of scrapes and deliveries; lines that a client can cause at will are throttled."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ INTERVAL = 60.0
 
 
 class DeliveryLog:
-    """Writes what happens to deliveries."""
+    """Logs how scrapes and deliveries ended."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._crowd = ThrottledLog(
+        self._too_many = ThrottledLog(
             clock,
             self._log,
             "{count} scrapes got no events, one of them of {scraper}: {most} scrapers are known already",
@@ -34,7 +34,7 @@ class DeliveryLog:
             "{scraper} gets only looks and no events: its requests {why} ({count} with this reason)",
             interval=INTERVAL,
         )
-        self._passed_over = ThrottledLog(
+        self._lost = ThrottledLog(
             clock,
             self._log,
             "{scraper} will never get {count} events, one of them of the series {series}: {why}",
@@ -42,22 +42,22 @@ class DeliveryLog:
         )
 
     def flush(self) -> None:
-        """Write the counts of suppressed lines; for the end of the daemon."""
-        for throttled in (self._crowd, self._only_looks, self._passed_over):
+        """Write the counts of suppressed lines; called at shutdown."""
+        for throttled in (self._too_many, self._only_looks, self._lost):
             throttled.flush()
 
     def too_many(self, scraper: str) -> None:
-        """A scrape got no events, since no further scraper can be known."""
-        self._crowd.note("too many", scraper=scraper, most=MAX_SCRAPERS)
+        """Log a scrape without events because `MAX_SCRAPERS` are known."""
+        self._too_many.note("too many", scraper=scraper, most=MAX_SCRAPERS)
 
     def only_looks(self, scraper: str, reason: LookReason) -> None:
-        """A scraper's requests have been looks for a while."""
+        """Log a scraper whose requests have all been looks for some time."""
         self._only_looks.note(reason.value, scraper=scraper, why=reason.text)
 
     def lost(self, scraper: str, planned: Plan) -> None:
-        """A delivery has settled with events that its scraper will never get."""
+        """Log the events of a delivery that its scraper will never get."""
         for reason, seqs in planned.lost.items():
-            self._passed_over.note(
+            self._lost.note(
                 f"{scraper} {reason}",
                 len(seqs),
                 scraper=scraper,
@@ -66,7 +66,7 @@ class DeliveryLog:
             )
 
     def uncertain(self, scraper: str, planned: Plan) -> None:
-        """A delivery may have arrived, and its events go out again."""
+        """Log a delivery that may have arrived and whose events go out again."""
         self._log.warn(
             "{scraper}: no certain acknowledgement for {events} events in time; they go out again and may"
             " be counted twice",
@@ -75,22 +75,22 @@ class DeliveryLog:
         )
 
     def revoked(self, scraper: str, planned: Plan) -> None:
-        """A scraper has reset the connection with a delivery unread."""
+        """Log a delivery after which the scraper reset the connection before reading it."""
         self._log.info(
-            "{scraper} threw {events} events away unread; they go out again",
+            "{scraper} reset the connection before reading {events} events; they go out again",
             scraper=scraper,
             events=planned.events,
         )
 
     def settled(self, scraper: str, settled: Settled) -> None:
-        """Write what must not happen: a settlement that found its delivery settled already."""
+        """Log a settlement that found its delivery settled already: a fault of the program."""
         if settled is not Settled.SETTLED:
             self._log.error(
                 "{scraper}: a delivery was {how} when it was settled", scraper=scraper, how=settled
             )
 
     def trace(self, scraper: str, token: int, planned: Plan, what: str) -> None:
-        """Write each step of a delivery with events, with the reactor's seconds."""
+        """Log one step of a delivery, with the reactor's seconds; the soak test reads these lines."""
         if not planned.events:
             return
         self._log.debug(

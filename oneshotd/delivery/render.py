@@ -1,7 +1,4 @@
-"""One response to a scrape: which events are in it, in which mode and format.
-
-A response is the events, then the daemon's own metrics, within one limit for both.
-"""
+"""Render one response to a scrape: the events, then the daemon's own metrics, within one limit for both."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ from oneshotd.store.interface import Reservation, StoreStats
 class Response:
     """A response, and how to settle it.
 
-    :param past: what the scraper has been shown once this is delivered.
-    :param turn: what it was planned from.
-    :param own_beyond: the limits that the daemon's own metrics are beyond, even without events.
+    :param history: what the scraper has been shown once this response is delivered.
+    :param turn: the events from which the response was planned.
+    :param own_beyond: the limits that the daemon's own metrics exceed, even without events.
     """
 
     body: bytes
     plan: Plan
-    past: TimestampHistory
+    history: TimestampHistory
     turn: Turn
     own_beyond: tuple[str, ...] = ()
 
@@ -42,61 +39,64 @@ def respond(
     wanted: Wanted,
     *,
     telemetry: Telemetry,
-    census: StoreStats,
+    stats: StoreStats,
     caps: Caps,
     default: Timestamps,
     now_ms: int,
     shown: Mapping[str, int],
     search: Search | None = None,
 ) -> Response:
-    """Make a response; nothing moves.
+    """Plan and render a response; the reservation and the search stay as they are.
 
-    The own metrics get at most half of what the scraper's limits allow. Where not even one event
-    has room beside them, the event goes first, and they get what is left.
+    The own metrics get at most half of what the scraper's limits allow. If not even one event has
+    room beside them, the events are planned first, and the own metrics get the rest.
 
     :param now_ms: Unix ms.
     :param shown: see `event_time.shown_after`.
-    :param search: for a sample that the scraper refuses; it decides which events may be shown. None: all.
+    :param search: the search for a sample that the scraper refuses, which decides which events may be
+        shown. None: all.
     """
     limits = wanted.limits
-    metrics = telemetry.own_metrics(census, wanted.format)
+    metrics = telemetry.own_metrics(stats, wanted.format)
     alone = limits.less(0, len(metrics.end))
     mode = wanted.timestamps or default
 
-    def plan_within(room: ScrapeLimits) -> tuple[Plan, TimestampHistory, Turn]:
+    def plan_within(budget: ScrapeLimits) -> tuple[Plan, TimestampHistory, Turn]:
         turn = (search or Search()).choose(
             reservation.pending,
-            _within(caps, room),
+            _within(caps, budget),
             several=wanted.several and mode is Timestamps.EVENT,
         )
-        planned, past = plan_next(
+        planned, history = plan_next(
             turn.pending,
             turn.caps,
             wanted=mode,
             several=wanted.several,
-            past=reservation.past,
+            history=reservation.past,
             now_ms=now_ms,
             shown=shown,
             ahead=reservation.ahead,
             limits=alone,
         )
-        return turn.complete(planned), past, turn
+        return turn.complete(planned), history, turn
 
     own, samples = metrics.within(limits.half())
-    planned, past, turn = plan_within(limits.less(samples, len(own)))
+    planned, history, turn = plan_within(limits.less(samples, len(own)))
     if not planned.samples and samples and len(reservation.pending) and limits is not NO_LIMITS:
         without_own = plan_within(alone)
         if without_own[0].samples:
-            (planned, past, turn), samples = without_own, 0
+            (planned, history, turn), samples = without_own, 0
     write = exposition.openmetrics if wanted.format is Format.OPENMETRICS else exposition.text
     events = write(planned.samples)
     if not samples:
         own, _ = metrics.within(limits.less(len(planned.samples), len(events)))
-    return Response(body=events + own, plan=planned, past=past, turn=turn, own_beyond=metrics.beyond(limits))
+    return Response(
+        body=events + own, plan=planned, history=history, turn=turn, own_beyond=metrics.beyond(limits)
+    )
 
 
 def _within(caps: Caps, limits: ScrapeLimits) -> Caps:
-    """What events may take of a response; at least one sample, so that there is a plan."""
+    """Return the caps of the events' part of a response: at least one sample and one byte."""
     return evolve(
         caps,
         samples=max(1, caps.samples if limits.samples is None else min(caps.samples, limits.samples)),

@@ -1,8 +1,8 @@
-"""How much goes to a scraper at a time: less than usual, if it did not take the last response.
+"""Make a scraper's responses smaller after one that did not arrive, and larger again after some that did.
 
-A scraper on a slow line, or one with a `body_size_limit`, that cannot take a full response would
-get the same one with each scrape, and never an event. So what follows a response that did not
-arrive is half as large, and grows again once some have.
+A scraper on a slow connection, or one with a `body_size_limit`, that cannot take a full response would
+get the same response at each scrape, and never an event. So the response after a failed one is half as
+large; after `DELIVERIES_BEFORE_GROWTH` deliveries the size doubles.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from oneshotd.core.events import Sample
 from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.sampling.suspects import LARGEST
 
-#: Samples that are asked of every scraper: where it fails with those, too, the fault is searched for
-#: in them; and bytes, twice the largest event.
+#: Lower bounds of a response: samples, below which the fault is searched for in the samples themselves
+#: (`core/sampling/suspects.py`), and bytes, twice the largest event.
 LEAST_SAMPLES, LEAST_BYTES = LARGEST, 2**20
 
-#: Deliveries after which the next response may be twice as large: where that is too much again,
-#: one scrape in so many fails while there is a backlog.
+#: Deliveries before the size doubles. If the doubled size is too large again, one scrape in so many
+#: fails while there is a backlog.
 DELIVERIES_BEFORE_GROWTH = 8
 
 
@@ -31,14 +31,14 @@ class _Step:
 
 
 class ResponseSizeController:
-    """The caps of each scraper, from how its last responses ended; in memory only."""
+    """Keeps the size limits of each scraper, from how its last responses ended; in memory only."""
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
         self._steps: dict[str, _Step] = {}
 
     def caps(self, scraper: str) -> Caps:
-        """Those of its next response."""
+        """Return the size limits for this scraper's next response."""
         step = self._steps.get(scraper)
         if step is None:
             return self._caps
@@ -46,14 +46,14 @@ class ResponseSizeController:
         return evolve(self._caps, samples=step.samples, bytes=min(self._caps.bytes, max(LEAST_BYTES, share)))
 
     def failed(self, scraper: str, samples: Sequence[Sample]) -> None:
-        """A response with these samples came back."""
+        """Halve the next response after one with these samples that did not arrive."""
         if len(samples) > LEAST_SAMPLES:
             self._steps[scraper] = _Step(max(LEAST_SAMPLES, len(samples) // 2))
-        elif sum(len(sample.series) for sample in samples) > LEAST_BYTES:  # a few large ones
+        elif sum(len(sample.series) for sample in samples) > LEAST_BYTES:  # few samples, some of them large
             self._steps[scraper] = _Step(LEAST_SAMPLES)
 
     def arrived(self, scraper: str) -> None:
-        """A response was delivered."""
+        """Count a delivery; double the size after `DELIVERIES_BEFORE_GROWTH`."""
         step = self._steps.get(scraper)
         if step is None:
             return
@@ -64,5 +64,5 @@ class ResponseSizeController:
             del self._steps[scraper]
 
     def keep(self, scrapers: Container[str]) -> None:
-        """Forget all others."""
+        """Forget all scrapers but these."""
         self._steps = {name: step for name, step in self._steps.items() if name in scrapers}

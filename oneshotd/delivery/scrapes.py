@@ -1,17 +1,57 @@
-"""The one way out: reserve, plan, answer, and settle by what the receipt says.
+"""Answer scrapes: reserve events, render a response, settle how it ended.
 
-A delivery outlives the request that carries it (klein#840: a handler is cancelled when its
-client goes away), so nothing here runs in the handler's coroutine alone.
+Theory of operation
+===================
+
+A scrape reserves the scraper's pending events in the store, under a token and with a lease. `respond`
+plans and renders them. The tracker of the acknowledgement (`web/transport/ack_tracker.py`) reports how
+the response ended; each report becomes a settlement in the store. A delivery outlives the request that
+carries it: Twisted and klein cancel a handler when its client disconnects (klein#840), so settlements
+run in coroutines of their own.
+
+=========  =================================  =======================================================
+state      what happens                       leads to
+=========  =================================  =======================================================
+IDLE       scrape; the store reserves         RESERVED
+IDLE       scrape; the store is busy, knows   IDLE; the response has no events
+           too many scrapers, is too late or
+           unavailable
+RESERVED   request cancelled, or rendering    IDLE, once the reservation is returned in the store
+           raised
+RESERVED   the plan changes nothing           ENDED: delivered and final at once; the response needs
+                                              no acknowledgement
+RESERVED   the plan has events or losses, or  IN FLIGHT
+           a search for a refused sample runs
+IN FLIGHT  delivered                          DELIVERED; the settlement is stored
+IN FLIGHT  returned                           ENDED; the settlement is stored: events pending again
+DELIVERED  revoked                            ENDED; the revocation is stored: events pending again
+DELIVERED  final                              ENDED; the lease is released
+ENDED      all settlements are on disk        IDLE
+=========  =================================  =======================================================
+
+A settlement that the store refuses is repeated (backoff from `FIRST_RETRY` to `LAST_RETRY` seconds). The
+delivery is *stuck* meanwhile: scrapes of this scraper get no events, and do not wait for it.
+
+Invariants:
+
+* A scraper has one open reservation in the store at most. A delivery whose lease has expired may be
+  replaced by a newer one; its late settlement then changes nothing, and is logged as an error.
+* The settlements of one delivery reach the store one after the other, in the order of the reports.
+* A scrape gets no events while an earlier delivery to its scraper has ended and is not on disk.
+* A scrape waits for the store for half of its timeout at most, and never longer than `MAX_STORE_WAIT`.
+  Requests to the store are not cancelled: a reservation that arrives later is returned.
+* A look changes nothing, in the store or in a delivery.
+* Responses to unknown scrapers and looks are made one at a time (`AdmissionQueue`), and at most
+  `MAX_UNKNOWN` unknown scrapers have a delivery in flight; known scrapers do not wait for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,49 +60,41 @@ from oneshotd.core.events import Pending
 from oneshotd.core.identity import MAX_PENDING, Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiation import Format
-from oneshotd.core.sampling.event_time import shown_after
-from oneshotd.core.sampling.plan import Caps, Plan
-from oneshotd.core.sampling.suspects import Search
+from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
-from oneshotd.delivery.in_flight import InFlightDelivery
-from oneshotd.delivery.log import DeliveryLog
+from oneshotd.delivery.in_flight import DeliveryOwner, InFlightDelivery
+from oneshotd.delivery.outcomes import Outcomes
 from oneshotd.delivery.render import Response, respond
-from oneshotd.delivery.response_size import ResponseSizeController
 from oneshotd.errors import StoreUnavailable
-from oneshotd.metrics.looks import TimeoutHabits
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import IStore, Reservation, Settled, StoreStats
+from oneshotd.store.interface import IStore, Reservation, StoreStats
 
 T = TypeVar("T")
 
-#: Seconds that a reservation outlives its deadline, for the settlement to be stored.
+#: Seconds that a reservation outlives its deadline, so that the settlement can be stored.
 LEASE_MARGIN = 30.0
 
-#: Longest wait for the store before a scrape is answered without events, seconds; and at most
-#: half of the scraper's own timeout.
+#: Seconds that a scrape waits for the store at most before it is answered without events.
 MAX_STORE_WAIT = 5.0
 
-#: Seconds between attempts to store a settlement that the disk refuses.
-FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+#: Deliveries in flight to scrapers that have had none yet. Each holds its events and its response in
+#: memory, 10 to 30 MiB where the log is full, and a client that invents names need not read them.
+MAX_UNKNOWN = 16
 
-#: Deliveries under way to scrapers that have not had one yet. Each holds its events and its response
-#: in memory, some 10 to 30 MiB where the log is full, and whoever invents names need not read them.
-MAX_STRANGERS = 16
-
-#: Seconds for which a response without events is good. With 200 scrapers it has 2000 samples of our
-#: own metrics and takes 25 ms.
+#: Seconds for which a response without events is reused. With 200 scrapers it has 2000 samples of the
+#: daemon's own metrics and takes 25 ms to render.
 OWN_AGE = 1.0
 
 _BUSY = Reservation(token=None, pending=Pending(), busy="in flight")
 
 
 class Delivery:
-    """Answers scrapes and sees each delivery to its end.
+    """Answers scrapes and follows each delivery to its end.
 
     :param now_ms: Unix ms.
-    :param timestamps: the mode of those who ask for none.
+    :param timestamps: the mode of scrapers that ask for none.
     """
 
     _log = Logger()
@@ -80,64 +112,50 @@ class Delivery:
         self._telemetry = telemetry
         self._clock = clock
         self._now_ms = now_ms
-        self._pace = ResponseSizeController(caps or Caps())
-        self._census = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
-        #: Who has a delivery that has not ended, or whose end is not on disk.
-        self._last: dict[str, InFlightDelivery] = {}
-        self._timeouts = TimeoutHabits()
         self._timestamps = timestamps
-        #: See `event_time.shown_after`; memory only, and for few scrapers.
-        self._shown: dict[str, Mapping[str, int]] = {}
-        #: For the sample that makes a scraper reset its responses; only where it has reset one.
-        self._searches: dict[str, Search] = {}
-        self._under_way: set[Deferred[None]] = set()
-        self._idle: list[Deferred[None]] = []
-        self._slow_lane = AdmissionQueue(clock)
-        self.log = DeliveryLog(clock)
-        #: The last response without events, and when it was made.
+        self._stats = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
+        self._outcomes = Outcomes(telemetry, clock, now_ms, caps or Caps())
+        self.log = self._outcomes.log
+        self._owner = DeliveryOwner(store, self._outcomes, clock, self._store_unavailable)
+        self._admission = AdmissionQueue(clock)
+        #: The last response without events, and when it was rendered.
         self._own: dict[tuple[Format, ScrapeLimits], tuple[float, bytes]] = {}
 
-    def learn(self, census: StoreStats) -> None:
-        """Take over what the store knows of the scrapers: at the start, and now and then."""
-        self._census = census
-        known = {scraper.name for scraper in census.scrapers}
-        self._pace.keep(known)
-        now = self._clock.seconds()
-        self._timeouts.learn(known, (scraper.name for scraper in census.scrapers if scraper.timed), now)
-        self._telemetry.looks.expire(now)
-        for gone in self._shown.keys() - known:
-            del self._shown[gone]
-        self._searches = {name: search for name, search in self._searches.items() if name in known}
+    def learn(self, stats: StoreStats) -> None:
+        """Take over what the store knows of the scrapers; called at the start and at intervals."""
+        self._stats = stats
+        self._outcomes.keep_known(stats)
+        self._telemetry.looks.expire(self._clock.seconds())
 
     def timed_before(self, name: str) -> bool:
         """Whether this identity's scrapes carry X-Prometheus-Scrape-Timeout-Seconds; see `TimeoutHabits`."""
         interval = self._telemetry.tally(name).interval
-        return self._timeouts.expects_header(name, interval, self._clock.seconds())
+        return self._outcomes.timeouts.expects_header(name, interval, self._clock.seconds())
 
     async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
-        """Answer a scrape; without events if there are none or none may go now.
+        """Answer a scrape; without events if none are pending, or if none may go out now.
 
         :param timeout: seconds until the scraper gives up.
         """
-        came = self._clock.seconds()
-        self._timeouts.came(visit, came)
+        arrived = self._clock.seconds()
+        self._outcomes.timeouts.arrived(visit, arrived)
         self._telemetry.looks.scraped(visit.name)
-        until = came + min(timeout / 2, MAX_STORE_WAIT)
-        known = {status.name for status in self._census.scrapers if status.answered}
+        until = arrived + min(timeout / 2, MAX_STORE_WAIT)
+        known = {status.name for status in self._stats.scrapers if status.answered}
         if visit.name in known:
-            self._telemetry.visited(visit.name, came)
+            self._telemetry.visited(visit.name, arrived)
             return await self._scrape(visit, wanted, timeout, until)
-        async with self._slow_lane.turn(until) as mine:
-            if mine and len(self._last.keys() - known) < MAX_STRANGERS:
+        async with self._admission.turn(until) as admitted:
+            if admitted and self._owner.count_others(known) < MAX_UNKNOWN:
                 return await self._scrape(visit, wanted, timeout, until)
         return self._dispatch(visit, _BUSY, wanted)
 
     async def _scrape(self, visit: Visit, wanted: Wanted, timeout: float, until: float) -> InFlightDelivery:
-        last = self._last.get(visit.name)
+        last = self._owner.latest(visit.name)
         if last is not None and last.is_final and not last.is_stuck:
             await self._within(until, last.settlement(), lambda _: None)
         if last is not None and last.is_final and not last.is_settled:
-            asked = succeed(_BUSY)  # whatever the store thinks of the lease
+            asked = succeed(_BUSY)  # the lease may have expired in the store: its events may not go out yet
         else:
             asked = self.store.reserve(visit, timeout + LEASE_MARGIN, MAX_PENDING)
         counted = self._count()
@@ -147,136 +165,36 @@ class Delivery:
         try:
             await self._within(until, counted, lambda _: None)
             return self._dispatch(visit, reservation, wanted)
-        except BaseException:  # the client hung up meanwhile, or something of ours is wrong
+        except BaseException:  # the client disconnected and the request is cancelled, or rendering raised
             self._hand_back(reservation)
             raise
 
     async def look(
         self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER
     ) -> InFlightDelivery:
-        """What `scrape` would answer; nothing moves, nobody is registered.
+        """Answer what `scrape` would, without a reservation and without registering the scraper.
 
         :param reason: why it is a look.
-        :raises Refused: too many look at the same time (503).
+        :raises Refused: too many looks are waiting (503).
         """
         now = self._clock.seconds()
         if self._telemetry.looks.looked(visit, reason, now) is not None:
             self.log.only_looks(visit.name, reason)
         until = now + MAX_STORE_WAIT
-        async with self._slow_lane.look(until):
+        async with self._admission.look(until):
             asked, counted = self.store.look(visit, MAX_PENDING), self._count()
             reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
             await self._within(until, counted, lambda _: None)
             self._telemetry.scraped("look")
-            return self._shipment(visit, wanted, self._respond(visit, reservation, wanted))
+            return self._in_flight(visit, wanted, self._respond(visit, reservation, wanted).body)
 
     def drain(self) -> Deferred[None]:
-        """Fires when every delivery has ended, and its end is on disk."""
-        done: Deferred[None] = Deferred()
-        self._idle.append(done)
-        self._rest()
-        return done
+        """Fire when every delivery has ended and its end is on disk."""
+        return self._owner.drain()
 
     def unsettled(self) -> list[str]:
-        """The scrapers whose last delivery would go out again if the daemon died now."""
-        return sorted(name for name, shipment in self._last.items() if not shipment.is_settled)
-
-    # -- for Shipment
-
-    def count_delivered(self, visit: Visit, planned: Plan) -> None:
-        """Count what has arrived."""
-        self._timeouts.delivered(visit, self._clock.seconds())
-        self._pace.arrived(visit.name)
-        self._note_shown(visit, planned, delivered=True)
-        self.log.lost(visit.name, planned)
-        if planned.events:
-            self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
-
-    def count_returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool) -> None:
-        """Count what has not."""
-        self._pace.failed(visit.name, planned.samples)
-        self._note_shown(visit, planned, delivered=False)
-        self._telemetry.returned(visit.name, planned.events)
-        if uncertain:
-            self._count_uncertain(visit, planned)
-        elif reset:
-            self._searches.setdefault(visit.name, Search()).was_reset()
-
-    def _count_uncertain(self, visit: Visit, planned: Plan) -> None:
-        self._telemetry.uncertain(visit.name, planned.events)
-        self.log.uncertain(visit.name, planned)
-
-    def count_revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
-        """Count what was thrown away."""
-        self._pace.failed(visit.name, planned.samples)
-        self._note_shown(visit, planned, delivered=False)
-        self._telemetry.revoked(visit.name, planned.events)
-        if uncertain:
-            self._count_uncertain(visit, planned)
-            return
-        self.log.revoked(visit.name, planned)
-        self._searches.setdefault(visit.name, Search()).was_reset()
-
-    def note_taken(self, visit: Visit) -> None:
-        """Count a delivery that is final as a sign that the scraper can take its samples."""
-        search = self._searches.get(visit.name)
-        if search is not None:
-            search.was_taken()
-            if search.is_over:
-                del self._searches[visit.name]
-
-    def note_settled(self, visit: Visit, settled: Settled) -> None:
-        """Say loudly what must not happen."""
-        self.log.settled(visit.name, settled)
-
-    def trace(self, visit: Visit, token: int, planned: Plan, what: str) -> None:
-        """Write each step of a delivery with events to the log, with the reactor's seconds."""
-        self.log.trace(visit.name, token, planned, what)
-
-    async def persist(self, attempt: Callable[[], Deferred[T]], stuck: Callable[[bool], object]) -> T:
-        """Try until the store can: meanwhile the scraper gets no further events.
-
-        :param stuck: told whether the last attempt has failed.
-        """
-        pause = FIRST_RETRY
-        while True:
-            try:
-                result = await attempt()
-                stuck(False)
-                return result
-            except StoreUnavailable as error:
-                self._telemetry.writable = False
-                if pause == FIRST_RETRY:
-                    self._log.warn("a settlement waits for the store: {error}", error=str(error))
-            except Exception:  # given up, it would be lost, or leave the scraper without events
-                self._log.failure("settling a delivery")
-            stuck(True)
-            await deferLater(self._clock, pause)
-            pause = min(2 * pause, LAST_RETRY)
-
-    def ended(self, visit: Visit, shipment: InFlightDelivery) -> None:
-        """A delivery is over and done with."""
-        if self._last.get(visit.name) is shipment:
-            del self._last[visit.name]
-        self._rest()
-
-    def track(self, work: Deferred[None]) -> Deferred[None]:
-        """Remember work until it is done; its failure is logged, and stops nobody else."""
-        self._under_way.add(work)
-
-        def done(result: object) -> None:
-            self._under_way.discard(work)
-            if isinstance(result, Failure):
-                self._log.failure("settling a delivery", failure=result)
-            self._rest()
-
-        return work.addBoth(done)
-
-    def _rest(self) -> None:
-        if not self._under_way and not self._last:
-            idle, self._idle = self._idle, []
-            for waiting in idle:
-                waiting.callback(None)
+        """Return the scrapers whose newest delivery would go out again if the daemon died now."""
+        return self._owner.unsettled()
 
     # -- parts of a response
 
@@ -285,34 +203,32 @@ class Delivery:
             self.log.too_many(visit.name)
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
-            return InFlightDelivery(
-                self, visit, self._without_events(visit, wanted), wanted.format.content_type
-            )
-        search = self._searches.get(visit.name)
+            return self._in_flight(visit, wanted, self._without_events(visit, wanted))
+        search = self._outcomes.search(visit.name)
         if search is not None:
             search.forget(reservation.pending)
         response = self._respond(visit, reservation, wanted)
-        self._own = {}  # no counter may be less than what has just been shown
-        shipment = self._shipment(visit, wanted, response)
+        self._own = {}  # a later response must not show lower counters than this one
+        delivery = self._in_flight(visit, wanted, response.body)
         planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))
         self._telemetry.limited(visit.name, wanted.limits.names, response.own_beyond)
-        shipment.carries(reservation.token, planned, response.past)
-        self._last[visit.name] = shipment
+        delivery.carries(reservation.token, planned, response.history)
+        self._owner.started(visit, delivery)
         if search is not None:
             search.sent(response.turn, planned)
         changes = planned.events or planned.lost or planned.cursor != reservation.pending.cursor
-        if changes or search is not None:  # the search wants to know whether the scraper takes anything
+        if changes or search is not None:  # a search needs to know whether the scraper takes responses
             self._telemetry.scraped("events" if changes else "empty")
-            return shipment
-        # Nothing in it that could be lost.
+            return delivery
+        # Nothing would be lost with this response: settle it now instead of waiting for the tracker.
         self._telemetry.scraped("empty")
-        shipment.delivered()
-        shipment.final()
-        return self._shipment(visit, wanted, response)
+        delivery.delivered()
+        delivery.final()
+        return self._in_flight(visit, wanted, response.body)
 
     def _without_events(self, visit: Visit, wanted: Wanted) -> bytes:
-        """The own metrics alone; of a moment ago, because this is what crowds ask for."""
+        """Render the own metrics alone; reuse them for `OWN_AGE`, so that many busy scrapers cost little."""
         now = self._clock.seconds()
         asked = (wanted.format, wanted.limits)
         if self._own.keys() != {asked} or now - self._own[asked][0] > OWN_AGE:
@@ -324,40 +240,36 @@ class Delivery:
             reservation,
             wanted,
             telemetry=self._telemetry,
-            census=self._census,
-            caps=self._pace.caps(visit.name),
+            stats=self._stats,
+            caps=self._outcomes.caps(visit.name),
             default=self._timestamps,
             now_ms=self._now_ms(),
-            shown=self._shown.get(visit.name, {}),
-            search=self._searches.get(visit.name),
+            shown=self._outcomes.shown(visit.name),
+            search=self._outcomes.search(visit.name),
         )
 
-    def _shipment(self, visit: Visit, wanted: Wanted, response: Response) -> InFlightDelivery:
-        return InFlightDelivery(self, visit, response.body, wanted.format.content_type)
-
-    def _note_shown(self, visit: Visit, planned: Plan, *, delivered: bool) -> None:
-        shown = self._shown.pop(visit.name, {})
-        if shown or planned.counted:
-            shown = shown_after(shown, planned, delivered=delivered, now_ms=self._now_ms())
-        if shown:
-            self._shown[visit.name] = shown
+    def _in_flight(self, visit: Visit, wanted: Wanted, body: bytes) -> InFlightDelivery:
+        return InFlightDelivery(self._owner, visit, body, wanted.format.content_type)
 
     def _hand_back(self, reservation: Reservation | None) -> None:
-        """A reservation that came too late for its response."""
+        """Return a reservation that no response carries."""
         token = None if reservation is None else reservation.token
         if token is not None:
-            self.track(Deferred.fromCoroutine(self._return(token)))
+            self._owner.track(Deferred.fromCoroutine(self._return(token)))
 
     async def _return(self, token: int) -> None:
-        await self.persist(lambda: self.store.settle(token, False, 0, (), ()), lambda _: None)
+        await self._owner.persist(lambda: self.store.settle(token, False, 0, (), ()), lambda _: None)
 
     def _count(self) -> Deferred[None]:
-        """Bring the figures up to date; where the store cannot say, those from before stand."""
+        """Update the store's figures; keep the earlier ones if the store is unavailable."""
 
-        def counted(census: StoreStats | None) -> None:
-            self._census = census or self._census
+        def counted(stats: StoreStats | None) -> None:
+            self._stats = stats or self._stats
 
         return self._or_none(self.store.census()).addCallback(counted)
+
+    def _store_unavailable(self) -> None:
+        self._telemetry.writable = False
 
     def _or_none(self, asked: Deferred[T]) -> Deferred[T | None]:
         def failed(failure: Failure) -> None:
@@ -367,10 +279,9 @@ class Delivery:
         return asked.addErrback(failed)
 
     def _within(self, until: float, asked: Deferred[T], late: Callable[[T], object]) -> Deferred[T | None]:
-        """The answer, or None if it does not come in time.
+        """Fire with the store's answer, or with None at the time limit.
 
-        The question itself is never cancelled; an answer that nobody waits for any more goes
-        to `late`.
+        The request to the store is not cancelled; an answer after the time limit goes to `late`.
 
         :param until: reactor time (seconds).
         """

@@ -51,8 +51,8 @@ class TimeoutHabits:
         for name in timed:
             self._last.setdefault(name, now)
 
-    def came(self, visit: Visit, now: float) -> None:
-        """Note that a scrape has come."""
+    def arrived(self, visit: Visit, now: float) -> None:
+        """Note that a scrape request has arrived."""
         if visit.timed and visit.name in self._last:
             self._last[visit.name] = now
 

@@ -16,7 +16,7 @@ from oneshotd.admission import MAX_WAITING
 from oneshotd.core.identity import MAX_SCRAPERS, Visit
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
-from oneshotd.delivery.scrapes import MAX_STRANGERS, OWN_AGE
+from oneshotd.delivery.scrapes import MAX_UNKNOWN, OWN_AGE
 from oneshotd.errors import Refused
 
 
@@ -44,7 +44,7 @@ def test_the_known_do_not_queue_behind_newcomers(rig: Rig) -> None:
 def test_newcomers_that_do_not_read_are_so_many_at_most(rig: Rig) -> None:
     """Each response that waits to be read takes memory; whoever invents names takes no more."""
     rig.append("a")
-    unread = [rig.scrape(f"invented-{n}") for n in range(MAX_STRANGERS)]
+    unread = [rig.scrape(f"invented-{n}") for n in range(MAX_UNKNOWN)]
     assert all(shipment.awaits_receipt for shipment in unread)
     one_more = rig.scrape("one-more")
     assert not one_more.awaits_receipt

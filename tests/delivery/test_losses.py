@@ -20,12 +20,12 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A daemon that passes over every event of the series `no`."""
 
     def without_no(pending: object, caps: object, **how: object) -> tuple[Plan, TimestampHistory]:
-        planned, past = plan_next(pending, caps, **how)  # type: ignore[arg-type]
+        planned, history = plan_next(pending, caps, **how)  # type: ignore[arg-type]
         seqs = pending.seqs  # type: ignore[attr-defined]
         lost = [seq for seq, series in zip(seqs, pending.series, strict=True) if series == "no"]  # type: ignore[attr-defined]
         samples = [sample for sample in planned.samples if sample.series != "no"]
         ats = planned.ats[: len(planned.ats) - len(lost)]
-        return evolve(planned, samples=samples, ats=ats, lost={"label_limit": lost} if lost else {}), past
+        return evolve(planned, samples=samples, ats=ats, lost={"label_limit": lost} if lost else {}), history
 
     monkeypatch.setattr(response, "plan_next", without_no)
     made = Rig(tmp_path / "store")

@@ -94,7 +94,7 @@ def test_it_is_set_aside_in_the_transaction_of_its_loss(rig: Rig) -> None:
     while not rig.disk.full:
         rig.append("new")
         scrape(rig)
-        rig.disk.full = any(search._refused for search in rig.delivery._searches.values())
+        rig.disk.full = any(search._refused for search in rig.delivery._outcomes._searches.values())
     scrape(rig)
     assert lost(rig) == 0
     rig.disk.full = False
@@ -138,10 +138,10 @@ def test_a_scraper_without_trouble_has_no_search(rig: Rig) -> None:
     end(rig, rig.scrape(), "revoked")
     assert sums(rig.scrape().body) == Counter(a=1)
     rig.quiet()
-    assert rig.delivery._searches
+    assert rig.delivery._outcomes._searches
     rig.restart()
     assert rig.take() == Counter(a=1)
-    assert not rig.delivery._searches
+    assert not rig.delivery._outcomes._searches
 
 
 def test_upkeep_takes_no_event_from_the_search(rig: Rig) -> None:

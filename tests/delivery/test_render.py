@@ -53,13 +53,13 @@ def response(
     rows: Pending,
     wanted: Wanted,
     *,
-    past: TimestampHistory = NO_HISTORY,
-    census: StoreStats = EMPTY,
+    history: TimestampHistory = NO_HISTORY,
+    stats: StoreStats = EMPTY,
     **facts: Any,
 ) -> Response:
     given: dict[str, Any] = {"caps": Caps(), "default": SCRAPE, "shown": {}} | facts
-    reservation = Reservation(token=1, pending=rows, past=past)
-    return respond(reservation, wanted, telemetry=Telemetry(), census=census, now_ms=NOW, **given)
+    reservation = Reservation(token=1, pending=rows, past=history)
+    return respond(reservation, wanted, telemetry=Telemetry(), stats=stats, now_ms=NOW, **given)
 
 
 def read(made: Response, wanted: Wanted) -> list[Sample]:
@@ -109,10 +109,10 @@ def test_the_mode_is_what_was_asked_for_else_the_default(
     late, now = (NOW - 1) / 1000, NOW / 1000
     if mode is EVENT:
         assert events(made, wanted) == [("a", 1, late), ("a", 1, now)]
-        assert made.past == TimestampHistory(event_time=True, latest=NOW)
+        assert made.history == TimestampHistory(event_time=True, latest=NOW)
     else:
         assert events(made, wanted) == [("a", 2, None)]
-        assert made.past == TimestampHistory(latest=NOW)
+        assert made.history == TimestampHistory(latest=NOW)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,13 @@ def test_what_a_scraper_takes_and_was_shown_decides_on_its_samples(
     assert [value for _, value, _ in events(made, wanted)] == samples
 
 
-def test_a_change_of_modes_begins_where_the_past_ends() -> None:
+def test_a_change_of_modes_begins_at_the_latest_time_of_the_history() -> None:
     wanted = Wanted(timestamps=EVENT, several=True)
-    made = response(pending("a", "a"), wanted, past=TimestampHistory(latest=NOW - 10))
+    made = response(pending("a", "a"), wanted, history=TimestampHistory(latest=NOW - 10))
     assert [at for _, _, at in events(made, wanted)] == [NOW / 1000, (NOW + 1) / 1000]
-    assert made.past == TimestampHistory(event_time=True, floor=NOW + 2, latest=NOW + 1, moved={"a": NOW + 1})
+    assert made.history == TimestampHistory(
+        event_time=True, floor=NOW + 2, latest=NOW + 1, moved={"a": NOW + 1}
+    )
 
 
 @given(
@@ -153,7 +155,7 @@ def test_a_limit_holds_for_everything_in_the_response(
         several=several,
     )
     rows = pending(*(f"s{n // 2}" for n in range(series)))
-    made = response(rows, wanted, census=CROWD if crowd else EMPTY)
+    made = response(rows, wanted, stats=CROWD if crowd else EMPTY)
     samples = read(made, wanted)
     assert 1 <= len(samples) <= limit
     went = [sample for sample in samples if not sample.name.startswith(("oneshotd_", "process_"))]
@@ -206,7 +208,7 @@ def test_every_limit_holds_for_the_own_metrics_as_well(
     """One series of the daemon's own beyond a limit, and Prometheus throws away the whole scrape."""
     limits = ScrapeLimits(body=body, samples=samples, labels=labels, value_length=value_length)
     wanted = Wanted(limits=limits, format=format, timestamps=mode, several=several)
-    made = response(pending(*series), wanted, census=CROWD if crowd else EMPTY)
+    made = response(pending(*series), wanted, stats=CROWD if crowd else EMPTY)
     assert len(made.body) <= (body or 10**9)
     empty = made.body in (b"", b"# EOF\n")  # Prometheus takes that as well
     assert not empty or made.own_beyond
@@ -243,5 +245,5 @@ def test_where_the_own_metrics_do_not_fit_the_limits_are_named() -> None:
         (ScrapeLimits(samples=10, labels=4), ("label_limit", "sample_limit")),
     ]
     for limits, beyond in cases:
-        made = response(pending("a"), Wanted(limits=limits), census=CROWD)
+        made = response(pending("a"), Wanted(limits=limits), stats=CROWD)
         assert made.own_beyond == beyond

@@ -23,7 +23,7 @@ def test_the_habit_lapses_after_several_intervals(interval: float | None, lasts:
     habits = TimeoutHabits()
     assert not habits.expects_header("ann", interval, 0)
     habits.delivered(PROMETHEUS, 100)
-    habits.came(PROMETHEUS, 200)
+    habits.arrived(PROMETHEUS, 200)
     assert habits.expects_header("ann", interval, 200 + lasts - 0.1)
     assert not habits.expects_header("ann", interval, 200 + lasts)
     assert not habits.expects_header("bob", interval, 200)
@@ -34,13 +34,13 @@ def test_a_prometheus_that_comes_back_takes_up_its_habit() -> None:
     habits = TimeoutHabits()
     habits.delivered(PROMETHEUS, 0)
     assert not habits.expects_header("ann", 10, 100)
-    habits.came(PROMETHEUS, 100)
+    habits.arrived(PROMETHEUS, 100)
     assert habits.expects_header("ann", 10, 101)
 
 
 def test_a_request_with_the_header_starts_no_habit_before_it_is_delivered() -> None:
     habits = TimeoutHabits()
-    habits.came(PROMETHEUS, 0)
+    habits.arrived(PROMETHEUS, 0)
     assert not habits.expects_header("ann", 10, 1)
 
 
@@ -50,7 +50,7 @@ def test_a_delivery_without_the_header_ends_the_habit() -> None:
     habits.delivered(PROMETHEUS, 0)
     habits.delivered(TELEGRAF, 100)
     habits.learn({"ann"}, ["ann"], 101)
-    habits.came(TELEGRAF, 102)
+    habits.arrived(TELEGRAF, 102)
     assert not habits.expects_header("ann", 10, 103)
 
 

@@ -1,11 +1,10 @@
-"""Which times a scraper has been shown, and the mode of its next response.
+"""Choose the timestamp mode of a scraper's next response.
 
-Mixing samples with and without timestamps in one series makes some of them fall out of order, so
-a scraper has one mode at a time. Prometheus also ends a series whose sample had no timestamp, by a
-marker at the time of the next scrape that lacks it, *or fails*; so beyond the last response in
-scrape-time mode there may be markers that nobody here knows of. The first response in event-time
-mode therefore begins at its own time, as in the mode before, and the events from then on have
-theirs.
+Samples with and without timestamps in one series make some of them fall out of order, so a scraper has
+one mode at a time. Prometheus also ends a series whose sample had no timestamp with a staleness marker,
+at the time of the next scrape that lacks the series *or fails*. So there may be markers later than the
+last response in scrape-time mode, and the daemon does not know of them. Therefore the first response in
+event-time mode begins at its own time; events accepted after that keep their times.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from oneshotd.core.scraper_features import Timestamps
 
 @frozen(kw_only=True)
 class TimestampHistory:
-    """What a scraper has been shown so far; kept with its cursor, and undone with it.
+    """The times that a scraper has been shown; stored with its cursor, and undone with it.
 
-    :param event_time: its last response carried the events' own times.
-    :param floor: no sample with a time of its own may be earlier (Unix ms).
+    :param event_time: the last response carried the events' own times.
+    :param floor: no sample with an explicit time may be earlier (Unix ms).
     :param latest: the latest time of any sample so far (Unix ms); without timestamps, the time
-        of the response. 0 where it has had none.
-    :param moved: series -> the time to which the response just planned has moved a sample of it. Not
-        part of what is given back later.
+        of the response. 0 before the first response.
+    :param moved: series -> the time to which the response just planned has moved its last sample.
+        The store does not keep it.
     """
 
     event_time: bool = False
@@ -41,7 +40,7 @@ class TimestampHistory:
     moved: Mapping[str, int] = field(factory=dict)
 
 
-#: Of a newcomer.
+#: For a new scraper.
 NO_HISTORY = TimestampHistory()
 
 
@@ -51,26 +50,26 @@ def plan_next(
     *,
     wanted: Timestamps,
     several: bool,
-    past: TimestampHistory,
+    history: TimestampHistory,
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead = NOT_AHEAD,
     limits: ScrapeLimits = NO_LIMITS,
 ) -> tuple[Plan, TimestampHistory]:
-    """Plan a response in the mode that is wanted, as soon as that may be.
+    """Plan a response in the wanted mode, or in the other one until the wanted mode is safe.
 
-    :param several: see `abilities.takes_several`.
+    :param several: see `scraper_features.takes_several`.
     :param shown: see `event_time.shown_after`.
-    :param ahead: what it was shown while the clock was ahead.
-    :param limits: see `sampling.plan`.
-    :returns: the plan, and the past once it is delivered.
+    :param ahead: the samples that the scraper has with times ahead of the clock.
+    :param limits: see `scrape_time.plan`.
+    :returns: the plan, and the history once it is delivered.
     """
     hopeless = ahead.hopeless(now_ms) if ahead.times else None
     if hopeless:
         rest, owed, others = without(pending, hopeless)
-        planned, after = _plan_next(rest, caps, wanted, several, past, now_ms, shown, ahead, limits)
+        planned, after = _plan_next(rest, caps, wanted, several, history, now_ms, shown, ahead, limits)
         return with_losses(planned, pending, owed, others), after
-    return _plan_next(pending, caps, wanted, several, past, now_ms, shown, ahead, limits)
+    return _plan_next(pending, caps, wanted, several, history, now_ms, shown, ahead, limits)
 
 
 def _plan_next(
@@ -78,18 +77,18 @@ def _plan_next(
     caps: Caps,
     wanted: Timestamps,
     several: bool,
-    past: TimestampHistory,
+    history: TimestampHistory,
     now_ms: int,
     shown: Mapping[str, int],
     ahead: Ahead,
     limits: ScrapeLimits,
 ) -> tuple[Plan, TimestampHistory]:
-    if wanted is Timestamps.SCRAPE and not (past.event_time and now_ms <= past.latest):
+    if wanted is Timestamps.SCRAPE and not (history.event_time and now_ms <= history.latest):
         planned = plan(pending, caps, limits, ahead.blocked(now_ms))
-        latest = max(past.latest, now_ms) if planned.samples else past.latest
-        return planned, TimestampHistory(event_time=False, floor=past.floor, latest=latest)
-    changes = not past.event_time and past.latest > 0
-    floor = max(past.floor, past.latest + 1, now_ms) if changes else past.floor
+        latest = max(history.latest, now_ms) if planned.samples else history.latest
+        return planned, TimestampHistory(event_time=False, floor=history.floor, latest=latest)
+    changes = not history.event_time and history.latest > 0
+    floor = max(history.floor, history.latest + 1, now_ms) if changes else history.floor
     planned = plan_event_time(
         pending,
         caps,
@@ -101,11 +100,11 @@ def _plan_next(
         limits=limits,
     )
     if changes:
-        # The markers of this very response are at its time, or a little before.
+        # The markers of this response are at its time, or a few milliseconds before.
         planned = evolve(planned, floor=max(planned.floor, now_ms + 1))
     return planned, TimestampHistory(
         event_time=True,
         floor=planned.floor,
-        latest=max(past.latest, planned.latest),
+        latest=max(history.latest, planned.latest),
         moved=planned.moved,
     )

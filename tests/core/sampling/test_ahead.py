@@ -34,7 +34,12 @@ def pending(*series: str, owed: int = 0) -> Pending:
 
 
 def planned(rows: Pending, ahead: dict[str, int], **how: Any) -> Plan:
-    given: dict[str, Any] = {"wanted": Timestamps.EVENT, "several": True, "past": EVENT_TIME, "now_ms": NOW}
+    given: dict[str, Any] = {
+        "wanted": Timestamps.EVENT,
+        "several": True,
+        "history": EVENT_TIME,
+        "now_ms": NOW,
+    }
     given |= {"ahead": Ahead(times=ahead, hold_ms=HOLD)} | how
     return plan_next(rows, Caps(), shown={}, **given)[0]
 
@@ -71,7 +76,7 @@ def test_beyond_the_end_of_the_walk_nothing_is_lost_yet() -> None:
         Caps(samples=1),
         wanted=Timestamps.EVENT,
         several=True,
-        past=EVENT_TIME,
+        history=EVENT_TIME,
         now_ms=NOW,
         shown={},
         ahead=ahead,
@@ -80,7 +85,7 @@ def test_beyond_the_end_of_the_walk_nothing_is_lost_yet() -> None:
 
 
 def test_without_timestamps_they_wait_as_well() -> None:
-    how = {"wanted": Timestamps.SCRAPE, "past": TimestampHistory(latest=NOW - 1)}
+    how = {"wanted": Timestamps.SCRAPE, "history": TimestampHistory(latest=NOW - 1)}
     plan = planned(pending(A, B, A), {A: NOW + 10_000}, **how)
     assert (plan.samples, plan.newly_owed) == ([Sample(B, "1")], [1, 3])
     plan = planned(pending(A, B, A), {A: NOW - 1}, **how)

@@ -11,19 +11,19 @@ NOW = 1_700_000_000_000
 
 
 def respond(
-    wanted: Timestamps, past: TimestampHistory, *ats: int, now: int = NOW
+    wanted: Timestamps, history: TimestampHistory, *ats: int, now: int = NOW
 ) -> tuple[Plan, TimestampHistory]:
     count = len(ats)
     pending = Pending(
         seqs=range(1, count + 1), series=["a"] * count, values=[None] * count, ats=ats, end=count
     )
-    return plan_next(pending, Caps(), wanted=wanted, several=True, past=past, now_ms=now, shown={})
+    return plan_next(pending, Caps(), wanted=wanted, several=True, history=history, now_ms=now, shown={})
 
 
 def test_the_time_of_the_scrape_is_remembered() -> None:
-    planned, past = respond(Timestamps.SCRAPE, NO_HISTORY, NOW - 5)
+    planned, history = respond(Timestamps.SCRAPE, NO_HISTORY, NOW - 5)
     assert planned.samples[0].at is None
-    assert past == TimestampHistory(event_time=False, latest=NOW)
+    assert history == TimestampHistory(event_time=False, latest=NOW)
 
 
 def test_an_empty_response_shows_no_time() -> None:
@@ -31,16 +31,16 @@ def test_an_empty_response_shows_no_time() -> None:
 
 
 def test_a_newcomer_gets_the_events_own_times() -> None:
-    planned, past = respond(Timestamps.EVENT, NO_HISTORY, NOW - 5)
+    planned, history = respond(Timestamps.EVENT, NO_HISTORY, NOW - 5)
     assert planned.samples[0].at == NOW - 5
-    assert past.event_time
-    assert past.latest == NOW - 5
+    assert history.event_time
+    assert history.latest == NOW - 5
 
 
 def test_the_first_event_times_come_after_the_last_scrape() -> None:
-    planned, past = respond(Timestamps.EVENT, TimestampHistory(latest=NOW - 1000), NOW - 2000)
+    planned, history = respond(Timestamps.EVENT, TimestampHistory(latest=NOW - 1000), NOW - 2000)
     assert planned.samples[0].at == NOW
-    assert past.floor > NOW
+    assert history.floor > NOW
 
 
 def test_scrape_time_waits_until_all_event_times_have_passed() -> None:

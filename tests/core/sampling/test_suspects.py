@@ -77,7 +77,7 @@ class Scraper:
             turn.caps,
             wanted=self._mode,
             several=several,
-            past=NO_HISTORY,
+            history=NO_HISTORY,
             now_ms=NOW + len(self.log),
             shown={},
         )
