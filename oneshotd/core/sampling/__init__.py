@@ -1,1 +1,1 @@
-"""Pending events to the samples of one scrape response."""
+"""Plan which pending events become which samples of a scrape response."""

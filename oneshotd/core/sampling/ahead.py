@@ -1,9 +1,9 @@
-"""What a scraper was shown while the clock was ahead, and what becomes of the next events of these series.
+"""Events of series that a scraper has with times ahead of the clock, after the clock was corrected.
 
-A clock that was ahead and is corrected leaves samples in the scrapers' databases whose time is still
-to come. A sample with an earlier time would be dropped there as out of order, without a word. So the
-events of such a series wait until the clock has passed it; where that is longer than events are held,
-they count as lost. All other series go on.
+A clock that was ahead and is corrected leaves samples in the scrapers' databases whose times are in the
+future. A scraper drops a sample with an earlier time as out of order, without an error. So the events of
+such a series wait until the clock has passed its latest sample; if that takes longer than events are
+held, they count as lost. All other series are delivered as usual.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from attrs import evolve, field, frozen
 from oneshotd.core.events import Pending
 from oneshotd.core.sampling.plan import Plan, readable
 
-#: Why a scraper will never get an event: its series has a sample too far ahead of the clock.
+#: Reason of a loss: the series has a sample too far ahead of the clock.
 CLOCK = "clock"
 
 
 @frozen(kw_only=True)
 class Ahead:
-    """What one scraper was shown ahead of the clock.
+    """The samples that one scraper has with times ahead of the clock.
 
     :param times: series -> time (Unix ms) of its latest sample, where the clock was ahead then.
-    :param hold_ms: an event does not wait for longer than this (ms).
+    :param hold_ms: the longest time that an event waits (ms).
     """
 
     times: Mapping[str, int] = field(factory=dict)
     hold_ms: int = 0
 
     def blocked(self, now_ms: int) -> frozenset[str]:
-        """The series whose events cannot go now."""
+        """Return the series whose events must wait."""
         return frozenset(series for series, at in self.times.items() if at >= now_ms)
 
     def hopeless(self, now_ms: int) -> frozenset[str]:
-        """The series whose events would have to wait for longer than the hold."""
+        """Return the series whose events would have to wait longer than the hold."""
         return frozenset(series for series, at in self.times.items() if at - now_ms > self.hold_ms)
 
 
-#: Of a scraper to which nothing of the kind has happened.
+#: For a scraper that has no samples ahead of the clock.
 NOT_AHEAD = Ahead()
 
 
 def without(pending: Pending, series: frozenset[str]) -> tuple[Pending, Sequence[int], Sequence[int]]:
-    """The pending events without those of some series; and the seqs of these, owed ones and others."""
+    """Remove some series from the pending events; return the rest and the removed seqs (owed, others)."""
     keep = [each not in series for each in pending.series]
     gone = [not each for each in keep]
     owed = pending.owed
@@ -63,9 +63,12 @@ def without(pending: Pending, series: frozenset[str]) -> tuple[Pending, Sequence
 
 
 def with_losses(planned: Plan, pending: Pending, owed: Sequence[int], others: Sequence[int]) -> Plan:
-    """The plan of what is left, with the losses that its delivery settles.
+    """Add the removed events to a plan as lost, so that its delivery settles them.
 
-    :param pending: all that was pending; its log rows count as far as the plan has come.
+    :param planned: of the events that `without` left.
+    :param pending: the events before `without`.
+    :param owed: the removed owed seqs; all of them are lost.
+    :param others: the removed seqs of the log; lost up to the plan's cursor.
     """
     passed = [seq for seq in others if seq <= planned.cursor] if readable(pending) == len(pending) else []
     lost = [*owed, *passed]

@@ -1,18 +1,18 @@
 """Pending events -> samples that carry the time of their event (``timestamps=event``).
 
-Each event is a sample with its `at` as explicit timestamp. A scraper that takes several samples
-of a series in one response gets them all. The others get one a series: events without a value
-are counted in it (by the table in `core/sampling/scrape_time.py`), and it has the `at` of the last of them.
+Each event is a sample with its `at` as explicit timestamp. A scraper that takes several samples of a
+series in one response gets all of them. Other scrapers get one sample of a series: events without a
+value are counted in it (by the table in `core/sampling/scrape_time.py`), with the `at` of the last one.
 
-A sample that is planned again, because its delivery was returned, is the same sample again, time
-and value, so that a scraper that did read it can tell. A sample's time moves only
+A sample that is planned again, because its delivery was returned, has the same time and value again, so
+that a scraper that did read it can recognise it. A sample's time is moved only
 
-* up to the *edge*, `SAFE_AGE` before now: scrapers drop what is much older;
+* up to the *edge*, `SAFE_AGE` before now: scrapers drop samples that are much older;
 * up to the *floor*, before which this scraper has other samples already;
-* past what this scraper has of its series from a clock that was ahead (`core/sampling/ahead.py`);
+* past the samples of its series that this scraper has ahead of the clock (`core/sampling/ahead.py`);
 * past the samples of its series that were moved so; they still ascend, a millisecond apart.
 
-The floor follows what was moved: the next response begins after it.
+The floor follows the moved samples: the next response begins after them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from oneshotd.core.exposition import STAMP_SIZE, line_size
 from oneshotd.core.sampling.plan import COUNT, Caps, Plan, ResponseBudget, Sieve, build_plan, readable
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
-#: Milliseconds after which an event is shown later than it was. Prometheus drops a sample more
-#: than an hour older than its newest one, as out of bounds (half of the head's two hours), or
+#: Age in milliseconds beyond which the sample of an event is moved to a later time. Prometheus drops a
+#: sample more than an hour older than its newest one, as out of bounds (half of the head's two hours), or
 #: fails the whole scrape where an out-of-order window is set (prometheus#13272).
 SAFE_AGE = 30 * 60 * 1000
 
-#: Milliseconds that a sample may be ahead of our clock; an event beyond waits. (The events of a
+#: Milliseconds that a sample may be ahead of the clock; an event beyond that waits. (The events of a
 #: burst in one series are a millisecond apart and can run ahead of the clock, which itself may
-#: have been set back.) Prometheus drops what is more than ten minutes ahead of its own clock.
+#: have been set back.) Prometheus drops samples more than ten minutes ahead of its own clock.
 MAX_AHEAD = 5 * 60 * 1000
 
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -52,17 +52,15 @@ def plan_event_time(
     ahead: Mapping[str, int] = _NONE,
     limits: ScrapeLimits = NO_LIMITS,
 ) -> Plan:
-    """Plan one response in event-time mode; where the walk ends, and what is passed over, is as in
-    `sampling.plan`.
+    """Plan one response in event-time mode; the walk ends as `core/sampling/plan.py` describes.
 
     :param now_ms: Unix ms.
     :param several: the scraper takes several samples of a series in one response.
     :param floor: no sample is earlier (Unix ms): `Plan.floor` of this scraper's last delivery,
         or a millisecond after its last response in the other mode.
     :param shown: see `shown_after`; nothing needs it where `several`.
-    :param ahead: series -> time of the latest sample that this scraper has of it, where a clock that
-        was ahead has given that (`core/sampling/ahead.py`): the next one is later, and waits until the
-        clock is.
+    :param ahead: series -> time of the latest sample that this scraper has of it ahead of the clock
+        (`core/sampling/ahead.py`): the next sample is later, and waits until the clock is.
     """
     walk = _Walk(
         several, max(now_ms - SAFE_AGE, floor), now_ms + MAX_AHEAD, ResponseBudget(caps), shown, ahead
@@ -93,16 +91,16 @@ def plan_event_time(
 
 
 def shown_after(shown: Mapping[str, int], planned: Plan, *, delivered: bool, now_ms: int) -> dict[str, int]:
-    """The counts that a scraper may have read and is yet to get.
+    """Return the counts that a scraper may have read and that are still pending.
 
-    A response that was returned or revoked may have been read all the same. A count in it must
-    not come again with later events in it: 2 and then 3 would be 5, where 3 happened. (With
-    fewer than then, it may: caps that have shrunk since can cut it.)
+    A scraper may have read a response that was returned or revoked. A later response must not show a
+    count of it with further events: 2 and then 3 would add up to 5 for 3 events. (A count with fewer
+    events is possible: smaller caps can cut it.)
 
-    :param shown: what this returned after the response before; nothing at first.
-    :param delivered: what became of this response. After one that was revoked, False.
-    :return: series -> `at` of the last event in the count that was shown. Only counts younger
-        than the safe age: the others will have another time, and then nothing helps.
+    :param shown: the result for the previous response; empty at first.
+    :param delivered: whether this response was delivered; False after a revocation.
+    :return: series -> `at` of the last event in the count that was shown. Only counts younger than
+        `SAFE_AGE`: older ones get another time, so that a repetition cannot be recognised.
     """
     if not delivered:
         shown = {**shown, **planned.counted}
@@ -111,14 +109,14 @@ def shown_after(shown: Mapping[str, int], planned: Plan, *, delivered: bool, now
 
 
 class _Walk:
-    """What a response holds so far.
+    """The samples of a response while the walk fills it.
 
     :ivar times: series -> time of its last sample.
     :ivar counted: series -> `at` of the last event in its sample, where that is a count.
     :ivar closed: series whose next events wait.
     :ivar moved: the latest time to which an event was moved.
     :ivar moved_series: series -> the latest time to which one of its events was moved.
-    :ivar full: there was no room for one more sample.
+    :ivar full: one more sample did not fit.
     """
 
     def __init__(
@@ -126,7 +124,7 @@ class _Walk:
         several: bool,
         bottom: int,
         horizon: int,
-        room: ResponseBudget,
+        budget: ResponseBudget,
         shown: Mapping[str, int],
         ahead: Mapping[str, int],
     ) -> None:
@@ -140,13 +138,13 @@ class _Walk:
         self._several = several
         self._bottom = bottom
         self._horizon = horizon
-        self._room = room
+        self._budget = budget
         self._shown = shown
         self._lines: dict[str, list[Sample]] = {}
         self._counts: dict[str, int] = {}
 
     def show(self, series: str, value: str | None, at: int) -> bool:
-        """Take the event into the response, if it goes there."""
+        """Add the event to the response; return False if it must wait."""
         time = at if at > self._bottom else self._bottom
         if self._ahead:
             time = max(time, self._ahead.get(series, -1) + 1)
@@ -179,11 +177,11 @@ class _Walk:
 
     def _open(self, sample: Sample) -> bool:
         series, value, _ = sample
-        self.full = not self._room.take(series, line_size(series, value) + STAMP_SIZE)
+        self.full = not self._budget.take(series, line_size(series, value) + STAMP_SIZE)
         if self.full and not self._lines:
-            # Alone in the response, and perhaps without room for a longer count.
+            # Alone in the response, perhaps with no space for a longer count.
             least = line_size(series, "1" if value == COUNT else value) + STAMP_SIZE
-            self.full = not self._room.holds_alone(series, least)
+            self.full = not self._budget.holds_alone(series, least)
             if value == COUNT:
                 self.closed.add(series)
         if not self.full:
@@ -191,7 +189,7 @@ class _Walk:
         return not self.full
 
     def samples(self) -> list[Sample]:
-        """All of them, those of a series together and ascending."""
+        """Return all samples, grouped by series and ascending."""
         for series, count in self._counts.items():
             self._lines[series] = [Sample(series, str(count), self.times[series])]
         return list(chain.from_iterable(self._lines.values()))

@@ -23,20 +23,20 @@ from oneshotd.core.events import Pending, Sample, metric_of
 from oneshotd.core.exposition import head_size, line_size
 from oneshotd.core.scrape_limits import ScrapeLimits
 
-#: Series that `Plan.queueing` names at most: it feeds a warning, not an account.
+#: Series that `Plan.queueing` names at most: it serves a warning, not a count.
 MAX_QUEUEING = 100
 
-#: Room kept for a count, whose digits are not known when its sample is opened (bytes).
+#: Space reserved for a count, whose digits are not known when its sample is opened (bytes).
 COUNT = "0" * 24
 
 
 @frozen(kw_only=True)
 class Caps:
-    """What one response, and what one scraper's debt, may grow to.
+    """Upper bounds of one response, and of the events that one scraper may be owed.
 
     :param samples: lines in a response; ``?limit=`` may ask for fewer.
     :param bytes: of these lines with their HELP and TYPE, before compression. A sample that is
-        larger than this alone could never be sent: keep it above the largest event's text.
+        larger than this alone could never be sent: keep this above the largest event's text.
     :param owed: events that a scraper may be owed; at this many its cursor stops. (A revoked
         delivery may take it beyond; then nothing new is owed until it is below again.)
     """
@@ -52,18 +52,18 @@ class Plan:
 
     :param samples: in order of their series' first appearance; the samples of a series stand
         together. In scrape-time mode there is one a series.
-    :param ats: the `at` (Unix ms) of each event that goes out, for the latencies.
+    :param ats: the `at` (Unix ms) of each event in the response, for the latencies.
     :param cursor: the scraper's new cursor (seq).
-    :param newly_owed: seqs behind the new cursor that do not go out; ascending.
-    :param went_out: owed seqs that do; ascending.
-    :param queueing: series -> how many of its events, among those looked at, wait behind an
-        earlier one; the `MAX_QUEUEING` longest queues.
+    :param newly_owed: seqs behind the new cursor that are not in the response; ascending.
+    :param went_out: owed seqs that are in the response; ascending.
+    :param queueing: series -> how many of its events, among those read, wait behind an earlier
+        one; the `MAX_QUEUEING` longest queues.
     :param lost: reason -> seqs of events that this scraper will never get; they are counted as
-        lost when the response is delivered. They are in none of the other lists.
+        lost when the response is delivered. These seqs are in none of the other lists.
     :param lost_series: reason -> the series of the first of these events.
     :param floor: event-time mode: the earliest time (Unix ms) that a sample of the next response
         may have.
-    :param latest: event-time mode: the latest time (Unix ms) of a sample in this one; 0 for none.
+    :param latest: event-time mode: the latest time (Unix ms) of a sample in this response; 0 for none.
     :param counted: event-time mode, where a scraper takes one sample a series: series -> `at` of
         the last event that is counted in its sample.
     :param moved: event-time mode: series -> time (Unix ms) of its last sample, where that is not the
@@ -85,12 +85,12 @@ class Plan:
 
     @property
     def events(self) -> int:
-        """How many events the samples stand for."""
+        """Return the number of events that the samples stand for."""
         return len(self.ats)
 
 
 class ResponseBudget:
-    """What is left of a response's caps while it is filled."""
+    """The samples and bytes that are left of a response's caps while it is filled."""
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
@@ -99,7 +99,7 @@ class ResponseBudget:
         self._names: set[str] = set()
 
     def take(self, series: str, line: int) -> bool:
-        """Take the room of one more sample; False if there is none, and then the walk is over.
+        """Reserve space for one more sample; return False if there is none, which ends the walk.
 
         :param line: bytes of its line.
         """
@@ -112,16 +112,16 @@ class ResponseBudget:
         return self._samples >= 0 and self._bytes >= 0
 
     def holds_alone(self, series: str, line: int) -> bool:
-        """Whether a response without any other sample has room for this one."""
+        """Whether this sample fits into a response without any other sample."""
         return self._caps.samples >= 1 and head_size(series) + line <= self._caps.bytes
 
 
 class Sieve:
-    """Finds the events that are beyond a scraper's limits alone: no response could ever hold them.
+    """Finds the events that exceed a scraper's limits by themselves: no response can hold them.
 
-    :param limits: `body` is what the events of a response may take.
+    :param limits: of the scraper; `body` is the limit of the events' part of a response.
     :param stamp: bytes of an explicit timestamp.
-    :ivar rows: reason -> rows of the pending events that were found, ascending.
+    :ivar rows: reason -> rows of the pending events that exceed a limit, ascending.
     """
 
     def __init__(self, limits: ScrapeLimits, stamp: int = 0) -> None:
@@ -132,11 +132,11 @@ class Sieve:
 
     @classmethod
     def of(cls, limits: ScrapeLimits, stamp: int = 0) -> Sieve | None:
-        """A sieve, where there is a limit that one event alone can be beyond."""
+        """Return a sieve if one of the limits can be exceeded by one event, else None."""
         return cls(limits, stamp) if set(limits.names) - {"sample_limit"} else None
 
     def stops(self, row: int, series: str, value: str | None) -> bool:
-        """Whether the event is beyond a limit; then it is noted."""
+        """Whether the event exceeds a limit; if so, add its row to `rows`."""
         if series not in self._faults:
             self._faults[series] = self._limits.series_fault(series)
         reason = self._faults[series] or self._size_fault(series, value)
@@ -152,7 +152,7 @@ class Sieve:
 
 
 def least_size(series: str, value: str | None, stamp: int = 0) -> int:
-    """Bytes of a response with this one event and nothing else.
+    """Return the bytes of a response with this one event and nothing else.
 
     :param stamp: bytes of an explicit timestamp.
     """
@@ -160,11 +160,10 @@ def least_size(series: str, value: str | None, stamp: int = 0) -> int:
 
 
 def readable(pending: Pending) -> int:
-    """How many rows a walk may look at.
+    """Return how many rows a walk may read.
 
-    Where the store did not read all that is owed (``pending.owed < pending.owed_total``), what
-    is missing may be older events of any series. The store then sends no log rows along; if it
-    does, they are not looked at.
+    If the store did not read all owed events (``pending.owed < pending.owed_total``), the missing ones
+    may be earlier events of any series. Then a walk must not read log rows; the store sends none.
     """
     return pending.owed if pending.owed < pending.owed_total else len(pending)
 
@@ -176,11 +175,11 @@ def build_plan(
     samples: Sequence[Sample],
     sieve: Sieve | None = None,
 ) -> Plan:
-    """The plan after a walk.
+    """Return the plan after a walk.
 
-    :param walked: how many rows were walked past.
+    :param walked: the number of rows that the walk has passed.
     :param waiting: the rows among them whose events wait for another response; ascending.
-    :param sieve: has those among them whose events this scraper will never get.
+    :param sieve: has the rows among them whose events this scraper will never get.
     """
     passed_over = {} if sieve is None else sieve.rows
     owed = pending.owed
@@ -201,7 +200,7 @@ def build_plan(
 
 
 def cursor_after(pending: Pending, walked: int) -> int:
-    """Where the cursor stands after this many rows."""
+    """Return the cursor (seq) after this many rows."""
     if walked == len(pending):
-        return pending.end  # the log may have been read beyond its last row for this scraper
+        return pending.end  # the store may have read the log beyond the last row for this scraper
     return pending.seqs[walked - 1] if walked > pending.owed else pending.cursor

@@ -41,13 +41,8 @@ def plan(
 ) -> Plan:
     """Plan one response in scrape-time mode.
 
+    :param limits: of the scraper; sizes are of the events' part of the response.
     :param blocked: series whose events wait (`core/sampling/ahead.py`).
-
-    The walk ends before the event whose sample does not fit any more, or that would have to be
-    owed beyond the cap; the rest stays where it is, behind the owed part or beyond the cursor.
-    An event that is beyond a limit alone is passed over: it is lost for this scraper.
-
-    :param limits: of the scraper; their sizes are those of the events' part of the response.
     """
     counted = None if blocked else _all_counted(pending, caps, limits)
     return counted or _walk(pending, caps, Sieve.of(limits), blocked)
@@ -56,7 +51,7 @@ def plan(
 def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[str] = ()) -> Plan:
     owed = pending.owed
     rows = walked = readable(pending)
-    room = ResponseBudget(caps)
+    budget = ResponseBudget(caps)
     counts: dict[str, int] = {}  # every series that has a sample, in order of appearance
     valued: dict[str, str] = {}
     closed: set[str] = set()
@@ -65,18 +60,18 @@ def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[
         if sieve is not None and sieve.stops(row, series, value):
             continue
         if series not in counts and series not in blocked:
-            if not room.take(series, line_size(series, COUNT if value is None else value)):
-                if counts or not room.holds_alone(series, line_size(series, value or "1")):
+            if not budget.take(series, line_size(series, COUNT if value is None else value)):
+                if counts or not budget.holds_alone(series, line_size(series, value or "1")):
                     walked = row
                     break
-                closed.add(series)  # alone in the response, and without room for a longer count
+                closed.add(series)  # alone in the response, with no space for a longer count
             counts[series] = 1
             if value is not None:
                 valued[series] = value
                 closed.add(series)
         elif value is None and series not in closed and series not in blocked:
             counts[series] += 1
-        elif row >= owed and len(waiting) >= caps.owed:  # waiting: all that would be owed
+        elif row >= owed and len(waiting) >= caps.owed:  # all waiting events become owed
             walked = row
             break
         else:
@@ -88,10 +83,10 @@ def _walk(pending: Pending, caps: Caps, sieve: Sieve | None, blocked: Container[
 
 
 def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | None:
-    """The plan where no event has a value, none is owed, and all fit or as many as there may be
-    are all different; None where that is not so.
+    """Plan by columns, with the result of `_walk`, in the common case; return None in all others.
 
-    The same as a walk would find, by columns: most scrapes are like this.
+    The common case: no event has a value, none is owed, and either all series fit, or the first
+    `caps.samples` events have different series.
     """
     if pending.owed_total or any(pending.values):
         return None
@@ -106,7 +101,7 @@ def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | N
             return None
         shown, values = list(counts), list(map(str, counts.values()))
     if limits is not NO_LIMITS and (rows < len(pending) or any(map(limits.series_fault, shown))):
-        return None  # a walk goes on to what is passed over
+        return None  # only a walk finds the events to pass over
     lines = "\n".join(shown)
     size = (len(lines) if lines.isascii() else len(lines.encode())) + len(shown) * (2 + len(COUNT))
     names = _names(lines, shown)
@@ -123,7 +118,7 @@ def _all_counted(pending: Pending, caps: Caps, limits: ScrapeLimits) -> Plan | N
 
 
 def _names(lines: str, series: Collection[str]) -> set[str]:
-    """The metric names of these series.
+    """Return the metric names of these series.
 
     :param lines: the series, one a line.
     """

@@ -1,10 +1,10 @@
-"""Which sample makes a scraper throw its responses away: a search by halves.
+"""Search by halves for the sample that makes a scraper reset its responses.
 
-A scraper that cannot parse one line discards the whole response. Where it does so before it has
-read to the end, the connection is reset with bytes unread. Large responses are made smaller first,
-by `oneshotd.delivery.response_size`; after `RESETS` such responses in a row, the last with `LARGEST`
-samples at most,
-all its samples are *suspects*, and each further response takes one of two turns:
+A scraper that cannot parse one line discards the whole response. If it does so before it has read to
+the end, the connection is reset with bytes unread. Large responses are made smaller first, by
+`oneshotd.delivery.response_size`. After `RESETS` such responses in a row, the last with `LARGEST` samples
+at most, all samples of that last response are *suspects*, and each further response takes one of two
+turns:
 
 =====  ==========================  ===================================  =======================
 turn   shows                       reset                                taken
@@ -17,18 +17,18 @@ TEST   suspects only: half of the  several: one of them is refused, the  they ar
        refused one, else all       alone: a strike
 =====  ==========================  ===================================  =======================
 
-After a reset the next turn is PLAIN, until one is taken. So two strikes of a sample never follow
-each other without a response that was taken in between; a reset of a PLAIN turn cancels all
-strikes: the scraper resets other responses, too. After `STRIKES` strikes, and once other samples
-were delivered since it became a suspect (unless it blocks them all), a sample is *refused*: the
-plan of the next PLAIN turn passes over its events, as lost; the later events of its series wait
-until that is delivered, so that they cannot prevent it.
+After a reset the next turn is PLAIN, until one is taken. So between two strikes of a sample there is
+always a response that was taken. A reset of a PLAIN turn cancels all strikes: the scraper resets other
+responses, too. A sample is *refused* after `STRIKES` strikes, once other samples were delivered since it
+became a suspect (unless it blocks all others). The plan of the next PLAIN turn passes over the events
+of a refused sample, as lost; later events of its series wait until that plan is delivered, so that
+they cannot prevent its delivery.
 
 Invariants:
 
 * A suspect is shown with exactly the events that it was shown with before, or not at all.
 * No event is shown while an earlier one of its series is a suspect outside the response.
-* A reading that lacks an event of a suspect, because it is gone from the log, ends the suspicion.
+* A suspect is cleared if the pending events lack one of its events because the log has deleted it.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ from oneshotd.core.events import Pending
 from oneshotd.core.exposition import STAMP_SIZE, line_size
 from oneshotd.core.sampling.plan import COUNT, Caps, Plan, ResponseBudget, readable
 
-#: Why the events of a refused sample are lost.
+#: Reason of a loss: the scraper refuses the sample.
 REFUSED = "refused by scraper"
 
-#: Responses reset in a row after which their samples are suspects. Fewer may be restarts.
+#: Consecutive reset responses after which their samples are suspects. Fewer may be restarts.
 RESETS = 3
 
-#: Samples of a response that become suspects at most.
+#: The largest response, in samples, whose samples become suspects.
 LARGEST = 500
 
-#: Times that a sample is reset alone before it is refused.
+#: Times that the scraper resets a response with this sample alone before it is refused.
 STRIKES = 3
 
 
 class Shown(NamedTuple):
-    """One sample as it was shown.
+    """One sample as a response showed it.
 
     :param seqs: of its events, ascending.
     """
@@ -70,7 +70,7 @@ class Shown(NamedTuple):
 
 @define
 class _Suspect:
-    """A sample that may be refused.
+    """A sample that the scraper may refuse.
 
     :ivar delivered_before: events delivered to the scraper before it became a suspect.
     """
@@ -82,12 +82,12 @@ class _Suspect:
 
 @frozen(kw_only=True)
 class Turn:
-    """What one response is planned from.
+    """The events from which one response is planned.
 
     :param pending: the events that may be in it.
     :param caps: for the planner.
-    :param tests: it shows suspects only.
-    :param left_out: seqs beyond the cursor that may not be in it; ascending.
+    :param tests: the response shows suspects only.
+    :param left_out: seqs beyond the cursor that may not be in the response; ascending.
     :param refused: seqs that are lost once the response is delivered.
     :param refused_series: of the first of them.
     :param is_blocked: so many events wait for suspects that no other one can be shown.
@@ -102,7 +102,7 @@ class Turn:
     is_blocked: bool = False
 
     def complete(self, planned: Plan) -> Plan:
-        """Settle the events that were left out along with those that the planner saw."""
+        """Add the events that were left out to the plan, as owed or lost."""
         newly_owed = [seq for seq in self.left_out if seq <= planned.cursor]
         lost = [seq for seq in self.refused if seq <= planned.cursor]
         if newly_owed:
@@ -116,7 +116,7 @@ class Turn:
         )
 
     def shown(self, planned: Plan) -> list[Shown]:
-        """The samples of the completed plan."""
+        """Return the samples of the completed plan."""
         pending = self.pending
         owed = set(pending.seqs[: pending.owed]).difference(planned.went_out)
         waiting = owed.union(planned.newly_owed, *planned.lost.values())
@@ -137,8 +137,8 @@ class Turn:
 class Search:
     """The search in the responses to one scraper; in memory only.
 
-    For each response: `choose`, plan it, `sent`; then `was_reset` where it was thrown away unread,
-    `was_taken` where it is delivered for good, neither where it ended in another way.
+    For each response: `choose`, plan it, `sent`; then `was_reset` if the scraper reset the connection
+    before reading it, `was_taken` if its delivery is final, neither if it ended in another way.
     """
 
     _suspects: list[_Suspect] = field(factory=list, init=False)
@@ -154,16 +154,16 @@ class Search:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is suspect any more."""
+        """Whether there are no suspects, and no resets, any more."""
         return not (self._resets or self._suspects or self._refused)
 
     @property
     def suspects(self) -> int:
-        """How many samples wait because they may be refused."""
+        """Return the number of samples that wait because they may be refused."""
         return len(self._suspects)
 
     def choose(self, pending: Pending, caps: Caps, *, several: bool) -> Turn:
-        """What the next response may show; changes nothing.
+        """Return the turn of the next response; changes nothing.
 
         :param several: the response may have several samples of a series.
         """
@@ -176,14 +176,14 @@ class Search:
         return plain
 
     def sent(self, turn: Turn, planned: Plan) -> None:
-        """A response is on its way.
+        """Note the response that is in flight.
 
         :param planned: its completed plan.
         """
         self._turn, self._shown = turn, turn.shown(planned)
 
     def forget(self, pending: Pending) -> None:
-        """End the suspicion of samples whose events are no longer pending."""
+        """Clear suspects whose events are no longer pending."""
         present = set(pending.seqs)
         read_to = pending.end
         if pending.owed < pending.owed_total:
@@ -196,7 +196,7 @@ class Search:
         self._refused = [sample for sample in self._refused if is_whole(sample)]
 
     def was_reset(self) -> None:
-        """The response was thrown away unread."""
+        """Note that the scraper reset the connection before reading the response."""
         self._takes = False
         self._tested = self._turn.tests
         if self._tested:
@@ -204,14 +204,14 @@ class Search:
             return
         self._resets += 1
         for suspect in self._suspects:
-            suspect.strikes = 0  # the scraper resets others as well
+            suspect.strikes = 0  # the scraper resets responses without suspects, too
         if self._resets >= RESETS and len(self._shown) <= LARGEST:
             if not self._suspects:
                 self._lot = len(self._shown)
             self._suspects += [_Suspect(sample, self._delivered) for sample in self._shown]
 
     def was_taken(self) -> None:
-        """The response is delivered for good."""
+        """Note that the delivery of the response is final."""
         shown = set(self._shown)
         self._tested = self._turn.tests
         self._delivered += sum(len(sample.seqs) for sample in shown)
@@ -262,7 +262,7 @@ class Search:
             elif first.get(pending.series[row], seq + 1) > seq:
                 rows.append(row)
             else:
-                # Suspects may be owed beyond the cap: the others must get past them.
+                # Suspects may be owed beyond the cap: other events must get past them.
                 if seq not in suspect_events:
                     if row >= pending.owed and waiting >= caps.owed:
                         break
@@ -279,16 +279,16 @@ class Search:
         )
 
     def _test(self, pending: Pending, caps: Caps, several: bool) -> Turn | None:
-        """The next suspects; None where none of them can be shown.
+        """Return a test of the next suspects; None if none of them can be shown.
 
-        They may leave more events owed than the caps allow: they cannot be shown in part.
+        A test may leave more events owed than the caps allow, as a suspect is not shown in part.
         """
         row_of = {pending.seqs[row]: row for row in range(readable(pending))}
-        room = ResponseBudget(caps)
+        budget = ResponseBudget(caps)
         rows: list[int] = []
         for series, seqs in self._next(row_of, several):
             value = pending.values[row_of[seqs[0]]]
-            fits = room.take(series, line_size(series, value or COUNT) + STAMP_SIZE)
+            fits = budget.take(series, line_size(series, value or COUNT) + STAMP_SIZE)
             if rows and not fits:
                 break
             rows += [row_of[seq] for seq in seqs]
@@ -300,7 +300,7 @@ class Search:
         return Turn(pending=part, caps=caps, tests=True, left_out=left_out)
 
     def _next(self, present: Container[int], several: bool) -> Iterator[Shown]:
-        """The samples of the next test, in the order of the search."""
+        """Yield the samples of the next test, in the order of the search."""
         size = max(1, self._lot // 2) if self._lot else len(self._suspects)
         in_turn: dict[str, deque[_Suspect]] = {}
         for suspect in sorted(self._suspects, key=lambda suspect: suspect.sample.seqs):
@@ -321,7 +321,7 @@ class Search:
 
 
 def _part(pending: Pending, rows: Sequence[int], passed: Sequence[int] = ()) -> Pending:
-    """Some rows of a reading, as if there were no others.
+    """Return some rows of the pending events, as if there were no others.
 
     :param rows: ascending.
     :param passed: further rows that the cursor may pass; ascending.
