@@ -1,1 +1,1 @@
-"""Log level and throttled log lines."""
+"""The log level, and throttled log lines."""

@@ -1,8 +1,8 @@
-"""The log level, for all that twistd logs.
+"""Set the log level for everything that twistd logs.
 
-twistd has no option for it. It has a place for an application's own observer, though: so this
-makes the observer that twistd would have made, and filters in front of it. Where standard output
-is the journal, each line says its level, and leaves the time to the journal.
+twistd has no option for the level, but accepts an application's own observer. So this module makes the
+observer that twistd would make, with a filter in front of it. If standard output is the journal, each
+line carries its level, and the journal adds the time.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def add_filtered_observer(
     level: str,
     journal: str | None = None,
 ) -> None:
-    """Let the application log to where its options say, from `level` on.
+    """Set the application's log observer: twistd's destination, lines of `level` and above.
 
-    An observer of twistd's own ``--logger`` wins over it and gets everything.
+    An observer of twistd's own ``--logger`` replaces this one and gets all lines.
 
     :param twistd: the options before the subcommand.
     :param level: one of `config.LOG_LEVELS`.
-    :param journal: $JOURNAL_STREAM (systemd.exec(5)): which file the journal reads, if any.
+    :param journal: $JOURNAL_STREAM (systemd.exec(5)): the file that the journal reads, if any.
     """
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
     observer = _observer(reactor, twistd, journal)
@@ -58,7 +58,7 @@ def add_filtered_observer(
 
 
 def _observer(reactor: Any, twistd: Mapping[str, Any], journal: str | None) -> ILogObserver:
-    """The observer that twistd makes of ``--syslog``, ``--prefix``, ``--logfile``, ``--nodaemon``."""
+    """Return the observer that twistd makes of ``--syslog``, ``--prefix``, ``--logfile``, ``--nodaemon``."""
     if twistd.get("syslog"):
         from twisted.python.syslog import SyslogObserver  # not on every platform
 
@@ -83,14 +83,14 @@ def _is_file(stream: IO[str], journal: str) -> bool:
 
 
 def for_journal(event: LogEvent) -> str | None:
-    """The event as the journal reads it, its level before each line; None where it says nothing."""
+    """Format an event for the journal, with its level before each line; None if it has no text."""
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     prefix = f"<{PRIORITIES.get(event.get('log_level', LogLevel.info), 6)}>"
     return "".join(f"{prefix}{line}\n" for line in text.splitlines()) or None
 
 
 def _rotated(reactor: Any, name: str) -> LogFile:
-    """A log file that starts anew at SIGUSR1, as twistd's does."""
+    """Return a log file that is rotated at SIGUSR1, as twistd's is."""
     file: LogFile = LogFile.fromFullPath(name)
 
     def rotate(*_: object) -> None:

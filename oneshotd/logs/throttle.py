@@ -1,6 +1,6 @@
-"""Say it at most once a second, and say how often it happened.
+"""Throttled logging: one line per reason and interval, with a count of the suppressed ones.
 
-Whoever can send a datagram could otherwise fill the disk with log lines.
+Without it, any client that can send a datagram could fill the disk with log lines.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from twisted.logger import Logger, LogLevel
 
 from oneshotd.core.text import escape_unprintable
 
-#: A quoted text is cut here, in characters; enough to find the sender by.
+#: Characters after which quoted text is cut; enough to identify its sender.
 EXAMPLE_CHARS = 200
 
 
 @define
-class _Silence:
-    """A reason that was just spoken of: what has come since, and when to say so."""
+class _Interval:
+    """The interval after a line of one reason: the lines suppressed in it."""
 
     call: IDelayedCall
     count: int = 0
@@ -27,14 +27,14 @@ class _Silence:
 
 
 class ThrottledLog:
-    """A log line per reason and interval; what comes in between is counted, never forgotten.
+    """Writes one line per reason and interval, with a count of the suppressed ones.
 
-    The first occurrence is logged at once. Those of the following interval come out together
-    at its end, also when nothing further happens.
+    The first occurrence is logged at once. All occurrences of the following interval are logged as one
+    line at its end, also if no further one follows.
 
     :param text: format of the line; it may use ``{count}``, ``{reason}`` and the fields that
-        `note` is given. With several occurrences the fields are those of the first.
-    :param interval: seconds of silence after a line.
+        `note` is given. A line for several occurrences has the fields of the first.
+    :param interval: seconds between two lines of a reason.
     """
 
     def __init__(
@@ -50,40 +50,40 @@ class ThrottledLog:
         self._log = log
         self._text = text
         self._level = level
-        self._interval = interval
-        self._silences: dict[str, _Silence] = {}
+        self._seconds = interval
+        self._intervals: dict[str, _Interval] = {}
 
     def note(self, reason: str, n: int = 1, **example: Any) -> None:
-        """It happened, `n` times.
+        """Log or count `n` occurrences.
 
-        :param reason: of a bounded set: each has its own count and its own line.
-        :param example: fields of the line that show one case; text is cut and made printable.
+        :param reason: of a bounded set: each reason has its own count and its own lines.
+        :param example: further fields of the line; text is shortened and made printable.
         """
-        silence = self._silences.get(reason)
-        if silence is None:
-            self._say(reason, n, example)
+        interval = self._intervals.get(reason)
+        if interval is None:
+            self._start(reason, n, example)
         else:
-            silence.count += n
-            if silence.example is None:
-                silence.example = example
+            interval.count += n
+            if interval.example is None:
+                interval.example = example
 
     def flush(self) -> None:
-        """Say what is still unsaid, now; for the end of the daemon."""
-        silences, self._silences = self._silences, {}
-        for reason, silence in silences.items():
-            silence.call.cancel()
-            if silence.count:
-                self._emit(reason, silence.count, silence.example or {})
+        """Write the counts of suppressed lines now; called at shutdown."""
+        intervals, self._intervals = self._intervals, {}
+        for reason, interval in intervals.items():
+            interval.call.cancel()
+            if interval.count:
+                self._emit(reason, interval.count, interval.example or {})
 
-    def _say(self, reason: str, count: int, example: dict[str, Any]) -> None:
-        # The silence begins first: a log observer that fails must not open the flood gate.
-        self._silences[reason] = _Silence(self._clock.callLater(self._interval, self._end, reason))
+    def _start(self, reason: str, count: int, example: dict[str, Any]) -> None:
+        # Start the interval first: lines stay throttled even if a log observer raises.
+        self._intervals[reason] = _Interval(self._clock.callLater(self._seconds, self._end, reason))
         self._emit(reason, count, example)
 
     def _end(self, reason: str) -> None:
-        silence = self._silences.pop(reason)
-        if silence.count:
-            self._say(reason, silence.count, silence.example or {})
+        interval = self._intervals.pop(reason)
+        if interval.count:
+            self._start(reason, interval.count, interval.example or {})
 
     def _emit(self, reason: str, count: int, example: dict[str, Any]) -> None:
         fields = {key: _quoted(value) for key, value in example.items()}
@@ -91,7 +91,7 @@ class ThrottledLog:
 
 
 def _quoted(value: Any) -> Any:
-    """Somebody else's text, short and without control characters; anything else as it is."""
+    """Shorten text and escape its control characters; return other values unchanged."""
     if not isinstance(value, str):
         return value
     cut = value if len(value) <= EXAMPLE_CHARS else f"{value[:EXAMPLE_CHARS]}…"

@@ -1,7 +1,7 @@
-"""A histogram over plain integers, for figures that come by the thousand.
+"""A histogram over plain integers, for thousands of observations at a time.
 
-A `prometheus_client.Histogram` takes a lock for each observation and exposes ``_created``; a
-delivery of 100 000 events is one call here. Not thread-safe: for the reactor's thread alone.
+A `prometheus_client.Histogram` takes a lock for each observation and exposes ``_created``; here a
+delivery of 100 000 events is one call. Not thread-safe: for the reactor's thread only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import accumulate, pairwise
 
 
 class Histogram:
-    """How many observations there were up to each bound, and their sum, in seconds.
+    """Counts of observations up to each bound, and their sum, in seconds.
 
-    :param bounds: upper bounds in seconds (inclusive), ascending; ``+Inf`` comes by itself.
+    :param bounds: upper bounds in seconds (inclusive), ascending; ``+Inf`` is added.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -25,13 +25,13 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, seconds: float, n: int = 1) -> None:
-        """Count one duration, `n` times; below zero (a clock was set) it counts as zero."""
+        """Count one duration `n` times; a negative one (the clock was set back) counts as zero."""
         seconds = max(seconds, 0.0)
         self._counts[bisect_left(self._bounds, seconds)] += n
         self.sum += seconds * n
 
     def observe_all(self, durations: Iterable[float]) -> None:
-        """Count many durations at once: one sort, then one look per bucket."""
+        """Count many durations at once: one sort, then one binary search per bucket."""
         ascending = sorted(durations)
         seen = 0
         for index, bound in enumerate(self._bounds):
@@ -42,6 +42,6 @@ class Histogram:
         self.sum += sum(ascending[bisect_left(ascending, 0.0) :])
 
     def buckets(self) -> list[tuple[str, float]]:
-        """(``le``, cumulative count) in the order of the exposition formats, ``+Inf`` last."""
+        """Return (``le``, cumulative count) in the order of the exposition formats, ``+Inf`` last."""
         names = [*map(repr, self._bounds), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))

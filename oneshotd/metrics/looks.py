@@ -1,7 +1,7 @@
-"""Looks over time: which identities send the timeout header, and which get nothing but looks.
+"""Looks over time: which identities send the timeout header, and which identities get only looks.
 
-Both classes belong to the reactor's thread and are bounded: names come from strangers. `now` is
-always in reactor seconds.
+Both classes belong to the reactor's thread. They are bounded, because any client can invent names. `now`
+is in reactor seconds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
 
-#: A request without the timeout header is a look until none with it has come for so many of the
-#: scraper's own intervals, but for `LAPSE_SECONDS` at least; where the interval is not known (after a
-#: restart, say), for `LAPSE_UNKNOWN` seconds.
+#: A request without the timeout header is a look until no request with it has arrived for so many of the
+#: scraper's intervals, and for `LAPSE_SECONDS` at least. If the interval is not known (for example after
+#: a restart), for `LAPSE_UNKNOWN` seconds.
 LAPSE_INTERVALS = 5.0
 LAPSE_SECONDS = 60.0
 LAPSE_UNKNOWN = 300.0
 
-#: An identity gets only looks after so many in a row, over so many seconds: a person reads less often.
+#: Consecutive looks, and the seconds that they span, after which an identity is reported as one that gets
+#: only looks. A person reads less often.
 REPORTED_LOOKS, REPORTED_SECONDS = 5, 60.0
 
-#: Identities whose looks are counted, and how many of them the metric names at most.
+#: The largest numbers of identities whose looks are counted, and that the metric names.
 MAX_NAMES, MAX_REPORTED = 200, 20
 
-#: The client asks for a look itself, or for no body at all: no reason to warn anybody.
+#: The client asks for a look itself, or for no body: no warning.
 _ON_PURPOSE = (LookReason.HEAD, LookReason.PARAMETER)
 
 
@@ -39,13 +40,13 @@ class TimeoutHabits:
     """
 
     def __init__(self) -> None:
-        #: When the last request with the header came; None: the last delivery was without it.
+        #: Identity -> time of its last request with the header; None: its last delivery was without it.
         self._last: dict[str, float | None] = {}
 
     def learn(self, known: set[str], timed: Iterable[str], now: float) -> None:
-        """Take over what the store knows: forget all but the known, add those it calls timed.
+        """Forget identities that the store does not know; add those whose last delivery had the header.
 
-        What this process has seen itself is newer, so that it stays.
+        An identity that this process has seen keeps its entry, which is newer than the store's.
         """
         self._last = {name: last for name, last in self._last.items() if name in known}
         for name in timed:
@@ -61,15 +62,15 @@ class TimeoutHabits:
         self._last[visit.name] = now if visit.timed else None
 
     def expects_header(self, name: str, interval: float | None, now: float) -> bool:
-        """Whether a request of this identity without the header is somebody else's.
+        """Whether a request of this identity without the header is not from its scraper.
 
-        :param interval: seconds between its scrapes, as a rule; None where it is not known.
+        :param interval: seconds between its scrapes; None if not known.
         """
         last = self._last.get(name)
-        return last is not None and now - last < _patience(interval)
+        return last is not None and now - last < _lapse(interval)
 
 
-def _patience(interval: float | None) -> float:
+def _lapse(interval: float | None) -> float:
     return LAPSE_UNKNOWN if interval is None else max(LAPSE_INTERVALS * interval, LAPSE_SECONDS)
 
 
@@ -77,9 +78,9 @@ def _patience(interval: float | None) -> float:
 class OnlyLooks:
     """An identity that gets only looks.
 
-    :param reason: of its last look.
-    :param looks: how many it has got in a row.
-    :param seconds: from the first to the last of them.
+    :param reason: of the last look.
+    :param looks: the number of consecutive looks.
+    :param seconds: from the first of them to the last.
     """
 
     name: str
@@ -97,15 +98,15 @@ class _Row:
 
 
 class LookHistory:
-    """Counts the looks that each identity has got since its last scrape."""
+    """Counts the looks of each identity since its last scrape."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}  # the longest unseen first
+        self._rows: dict[str, _Row] = {}  # least recently seen first
         self._now = 0.0
 
     def looked(self, visit: Visit, reason: LookReason, now: float) -> OnlyLooks | None:
-        """Note a look; returns the identity's record with the look by which it becomes one to report."""
-        # Browsers without a name of their own (all say Mozilla) are people, however often they look.
+        """Count a look; return the identity's record if this look makes it one to report."""
+        # Unnamed browsers (product Mozilla) are people, however often they look.
         if reason in _ON_PURPOSE or (not visit.named and visit.name.endswith(" Mozilla")):
             return None
         self.expire(now)
@@ -121,26 +122,26 @@ class LookHistory:
         return _record(visit.name, row) if _is_reported(row) and not before else None
 
     def scraped(self, name: str) -> None:
-        """Note a scrape."""
+        """Reset the count of an identity that has scraped."""
         self._rows.pop(name, None)
 
     def expire(self, now: float) -> None:
-        """Forget identities that have stopped looking: after as many intervals as the header's habit."""
+        """Forget identities whose last look is longer ago than the header's habit lasts."""
         self._now = now
-        gone = [name for name, row in self._rows.items() if now - row.last >= _patience(_interval(row))]
+        gone = [name for name, row in self._rows.items() if now - row.last >= _lapse(_interval(row))]
         for name in gone:
             del self._rows[name]
 
     def only(self, now: float) -> list[OnlyLooks]:
-        """All identities that get only looks, the last seen first."""
+        """Return all identities that get only looks, most recently seen first."""
         self.expire(now)
         return [_record(name, row) for name, row in reversed(self._rows.items()) if _is_reported(row)]
 
     def collect(self) -> Metric:
-        """The metric's family, as of the last note or expiry."""
+        """Return the metric's family, as of the last look, scrape or expiry."""
         family = GaugeMetricFamily(
             "oneshotd_scraper_only_looks",
-            "Reads of an identity that get only looks and no events, since its last scrape.",
+            "Looks of an identity that gets only looks and no events, since its last scrape.",
             labels=["scraper", "reason"],
         )
         for only in self.only(self._now)[:MAX_REPORTED]:

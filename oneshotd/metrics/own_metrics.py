@@ -1,4 +1,4 @@
-"""The daemon's own metrics as part of a response: as many families as there is room for."""
+"""The daemon's own metrics as part of a response: as many families as the limits allow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EOF = b"# EOF\n"
 
 @frozen
 class _Family:
-    """One family as it is written, and its samples."""
+    """The text of one family, and its samples."""
 
     text: bytes
     samples: Sequence[Sample]
@@ -27,7 +27,7 @@ class _Family:
 class OwnMetrics:
     """The families of a registry in one format.
 
-    :param families: what may be left out first comes last.
+    :param registry: its last families are the first to be left out.
     """
 
     def __init__(self, registry: CollectorRegistry, format: Format) -> None:
@@ -35,35 +35,35 @@ class OwnMetrics:
         self._families = list(_written(registry.collect(), format))
 
     def within(self, limits: ScrapeLimits) -> tuple[bytes, int]:
-        """The text of the first families that fit together, and how many samples they have.
+        """Return the text of the first families that fit together, and the number of their samples.
 
-        A family with a series that is beyond a label limit is left out. After the first one that
-        finds no room there are no others: what follows is worth less, by the order of families.
+        A family with a series that exceeds a label limit is left out. The first family that does not fit
+        ends the text: the families are in order of importance.
         """
-        room = limits.less(0, len(self.end))
+        remaining = limits.less(0, len(self.end))
         parts: list[bytes] = []
         taken = 0
         for family in self._families:
             if _label_fault(family, limits):
                 continue
-            if _beyond(len(family.samples), room.samples) or _beyond(len(family.text), room.body):
+            if _exceeds(len(family.samples), remaining.samples) or _exceeds(len(family.text), remaining.body):
                 break
             if limits is not NO_LIMITS:
-                room = room.less(len(family.samples), len(family.text))
+                remaining = remaining.less(len(family.samples), len(family.text))
             parts.append(family.text)
             taken += len(family.samples)
         return b"".join([*parts, self.end]), taken
 
     def beyond(self, limits: ScrapeLimits) -> tuple[str, ...]:
-        """The limits that keep some of the families out of a response without events."""
+        """Return the limits that keep some of the families out of a response without events."""
         if limits is NO_LIMITS:
             return ()
         faults = [_label_fault(family, limits) for family in self._families]
         fitting = [family for family, fault in zip(self._families, faults, strict=True) if fault is None]
         found = {fault for fault in faults if fault is not None}
-        if _beyond(sum(len(family.samples) for family in fitting), limits.samples):
+        if _exceeds(sum(len(family.samples) for family in fitting), limits.samples):
             found.add("sample_limit")
-        if _beyond(len(self.end) + sum(len(family.text) for family in fitting), limits.body):
+        if _exceeds(len(self.end) + sum(len(family.text) for family in fitting), limits.body):
             found.add(limits.body_name)
         return tuple(sorted(found))
 
@@ -82,12 +82,12 @@ def _label_fault(family: _Family, limits: ScrapeLimits) -> str | None:
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _beyond(size: int, limit: int | None) -> bool:
+def _exceeds(size: int, limit: int | None) -> bool:
     return limit is not None and size > limit
 
 
 class _One:
-    """As much of a registry as `generate_latest` needs, with one family."""
+    """The part of a registry that `generate_latest` needs, with one family."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family

@@ -1,10 +1,10 @@
-"""The daemon's own metrics: a registry of its own, over plain numbers.
+"""The daemon's own metrics: one registry of its own, over plain numbers.
 
-One custom collector reads the numbers when they are asked for, so counting takes no lock and
-nothing is exposed as ``_created``. Everything here belongs to the reactor's thread.
+One custom collector reads the numbers when a response is rendered, so counting takes no lock and no
+``_created`` samples are exposed. All of it belongs to the reactor's thread.
 
-Names follow https://prometheus.io/docs/practices/naming/. Per-scraper figures exist for *live*
-scrapers only: somebody's curl, once, leaves no series behind.
+Names follow https://prometheus.io/docs/practices/naming/. Figures per scraper are shown for *live*
+scrapers only: a single request of a curl leaves no series behind.
 """
 
 from __future__ import annotations
@@ -36,44 +36,45 @@ from oneshotd.store.interface import ScraperStatus, StoreStats
 #: The ways by which an event arrives.
 SOURCES = ("http", "http_bulk", "udp")
 
-#: How a read of /metrics ended: with events; without, as there were none; without, as another
-#: delivery to this scraper was under way; a look; without, as there are too many scrapers.
+#: How a request for /metrics was answered: with events; without, because none were pending; without,
+#: because another delivery to this scraper was in flight; as a look; without, because too many scrapers
+#: are known.
 SCRAPES = ("events", "empty", "busy", "look", "too_many")
 
-#: Why a scraper missed an event (`store.interface.StoreStats.lost`).
+#: Reasons of losses (`store.interface.StoreStats.lost`).
 LOSSES = ("away", "log full", "clock")
 
-#: Upper bounds in seconds: scrape intervals and the default hold lie between them.
+#: Upper bounds in seconds; the range covers scrape intervals and the default hold.
 DELIVERY_BOUNDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600)
-#: Upper bounds in seconds: an NVMe disk is at the left end, a worn SD card at the right.
+#: Upper bounds in seconds, from an NVMe disk to a worn SD card.
 COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-#: Scrapers whose counters are kept at most until the next look at the census; well above the
-#: 200 that there can be, so that a census from a moment ago takes nobody's counts away.
+#: Scrapers whose counters are kept before those of unknown scrapers are deleted. Well above the limit of
+#: 200 known scrapers, so that slightly old store figures delete no counters of a known one.
 MAX_TALLIES = 1000
 
-#: What a family's name is expanded with, over all types and both text formats.
+#: Suffixes of a family's name, over all types and both text formats.
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum", "_gcount")
 
 
-#: Scrapes whose times are kept to tell a scraper's interval.
+#: Scrapes whose times are kept to calculate a scraper's interval.
 KEPT_VISITS = 6
 
-#: Scrapes in so many seconds that came while a delivery to another connection of the same scraper
-#: was under way: from so many on, two seem to share the identity. One that has lost its connection
-#: and comes again makes one of them.
+#: An identity seems to be shared after `OVERLAPS` scrapes within `OVERLAP_SECONDS` that arrived while a
+#: delivery to another connection was in flight. A scraper that lost its connection and tries again
+#: causes one.
 OVERLAP_SECONDS, OVERLAPS = 600.0, 3
 
 
 @define
 class Tally:
-    """What this process counted for one scraper, in events.
+    """The counts of this process for one scraper, in events.
 
     :ivar queueing: series whose events wait behind each other now.
-    :ivar visits: when it last came, reactor seconds, ascending.
-    :ivar overlaps: when it last came while a delivery to it was under way, reactor seconds.
+    :ivar visits: times of its last scrapes, reactor seconds, ascending.
+    :ivar overlaps: times of its last scrapes during another delivery, reactor seconds.
     :ivar limits: the limits that its last scrape named.
-    :ivar own_beyond: those of them that the own metrics are beyond, even without events.
+    :ivar own_beyond: the limits among them that the own metrics exceed, even without events.
     """
 
     delivered: int = 0
@@ -87,7 +88,7 @@ class Tally:
     own_beyond: tuple[str, ...] = ()
 
     def is_shared(self, now: float) -> bool:
-        """Whether several seem to scrape under this identity.
+        """Whether several scrapers seem to use this identity.
 
         :param now: reactor seconds.
         """
@@ -95,40 +96,49 @@ class Tally:
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two of its scrapes, as a rule; None before there were three."""
+        """Return the median of the seconds between its scrapes; None before the third."""
         if len(self.visits) < 3:
             return None
         return median(later - earlier for earlier, later in pairwise(self.visits))
 
 
-#: None: there is nothing to show.
+#: Returns the figure of a scraper; None: no sample.
 _Figure = Callable[[ScraperStatus, Tally], float | None]
 
 #: Gauges per live scraper: name, help, the figure.
 _SCRAPER_GAUGES: tuple[tuple[str, str, _Figure], ...] = (
-    ("pending_events", "Events that it has to come.", lambda now, _: now.pending),
-    ("owed_events", "Pending events behind its cursor.", lambda now, _: now.owed),
+    ("pending_events", "Events not yet delivered to the scraper.", lambda status, _: status.pending),
+    ("owed_events", "Pending events behind the scraper's cursor.", lambda status, _: status.owed),
     (
         "oldest_pending_timestamp_seconds",
-        "Unix time of the oldest event that it has to come.",
-        lambda now, _: None if now.oldest_at is None else now.oldest_at / 1000,
+        "Unix time of the oldest event not yet delivered to the scraper.",
+        lambda status, _: None if status.oldest_at is None else status.oldest_at / 1000,
     ),
-    ("last_seen_timestamp_seconds", "Unix time of its last scrape.", lambda now, _: now.seen_at / 1000),
+    ("last_seen_timestamp_seconds", "Unix time of the last scrape.", lambda status, _: status.seen_at / 1000),
     ("queueing_series", "Series whose events wait behind each other.", lambda _, tally: tally.queueing),
 )
-#: Counters per live scraper, all of events; what was returned or revoked goes out again.
+#: Counters per live scraper, all of events; returned and revoked events go out again.
 _SCRAPER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
     ("delivered_events", "Events whose arrival was acknowledged.", lambda _, tally: tally.delivered),
     ("returned_events", "Events sent that did not arrive.", lambda _, tally: tally.returned),
-    ("revoked_events", "Events that arrived and were thrown away unread.", lambda _, tally: tally.revoked),
-    ("uncertain_events", "Returned events that may have arrived.", lambda _, tally: tally.uncertain),
+    (
+        "revoked_events",
+        "Events that arrived and that the scraper did not read.",
+        lambda _, tally: tally.revoked,
+    ),
+    (
+        "uncertain_events",
+        "Returned or revoked events that the scraper may have read.",
+        lambda _, tally: tally.uncertain,
+    ),
 )
 
 
 class Telemetry:
-    """Counts what happens and shows it.
+    """Counts events, requests and deliveries, and shows the counts as metrics.
 
-    Attributes to set: `writable`, whether the store can be written; `looks` counts by itself.
+    :ivar writable: whether the store can be written; callers set it.
+    :ivar looks: callers report looks and scrapes to it directly.
 
     :raises KeyError: from the counting methods, for a source, reason or result that is not in
         `SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
@@ -139,7 +149,7 @@ class Telemetry:
         self.looks = LookHistory()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.registry.register(self)  # last: what may be left out comes last
+        self.registry.register(self)  # last, because the last families are left out first
         self._accepted = dict.fromkeys(SOURCES, 0)
         self._refused = dict.fromkeys(REASONS, 0)
         self._scrapes = dict.fromkeys(SCRAPES, 0)
@@ -150,65 +160,68 @@ class Telemetry:
         self._delivery = Histogram(DELIVERY_BOUNDS)
         self._commit = Histogram(COMMIT_BOUNDS)
         self._tallies: dict[str, Tally] = {}
-        self._census = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
+        self._stats = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
 
-    # What comes in
+    # Ingest
 
     def accepted(self, source: str, n: int = 1) -> None:
-        """`n` events are on disk."""
+        """Count `n` events that are on disk."""
         self._accepted[source] += n
 
     def refused(self, reason: str, n: int = 1) -> None:
-        """`n` events, lines, datagrams or requests were not taken."""
+        """Count `n` events, lines, datagrams or requests that were refused."""
         self._refused[reason] += n
 
     def duplicate(self, n: int = 1) -> None:
-        """`n` events were known by their key."""
+        """Count `n` events whose key was known."""
         self._duplicates += n
 
     def datagrams(self, count: int, lines: int) -> None:
-        """So many datagrams were read; `lines` of them were no blanks."""
+        """Count datagrams, and the lines in them that were not blank."""
         self._datagrams += count
         self._lines += lines
 
     def watch_drops(self, total: Callable[[], int | None]) -> None:
-        """Ask this for the datagrams that the kernel dropped so far; None: not to be known."""
+        """Add a socket whose kernel drops are shown.
+
+        :param total: returns the datagrams that the kernel dropped so far; None: not known.
+        """
         self._drops.append(total)
 
     def commit(self, seconds: float) -> None:
-        """A commit of the store took so long; so it can be written."""
+        """Count a commit of the store by its duration; the store is writable."""
         self.writable = True
         self._commit.observe(seconds)
 
-    # What goes out
+    # Delivery
 
     def scraped(self, result: str) -> None:
-        """A read of /metrics was answered; see `SCRAPES`."""
+        """Count an answered request for /metrics; see `SCRAPES`."""
         self._scrapes[result] += 1
 
     def delivered(self, scraper: str, events: int, ats: Iterable[int], now_ms: int) -> None:
-        """A delivery of so many events ended well.
+        """Count the events of a delivery that arrived, and their latencies.
 
-        :param ats: when each was accepted, Unix ms, in any order.
+        :param ats: the acceptance time of each event, Unix ms, in any order.
         :param now_ms: now, on the same clock.
         """
         self._tally(scraper).delivered += events
         self._delivery.observe_all((now_ms - at) / 1000 for at in ats)
 
     def returned(self, scraper: str, events: int) -> None:
-        """A delivery of so many events did not arrive."""
+        """Count the events of a delivery that did not arrive."""
         self._tally(scraper).returned += events
 
     def revoked(self, scraper: str, events: int) -> None:
-        """A delivery of so many events arrived and was thrown away."""
+        """Count the events of a delivery that arrived and was not read."""
         self._tally(scraper).revoked += events
 
     def uncertain(self, scraper: str, events: int) -> None:
-        """Nobody can say whether a delivery of so many events arrived."""
+        """Count the events of a delivery that the scraper may or may not have read."""
         self._tally(scraper).uncertain += events
 
     def visited(self, scraper: str, now: float) -> None:
-        """It came to scrape.
+        """Note the time of a scrape.
 
         :param now: reactor seconds.
         """
@@ -216,7 +229,7 @@ class Telemetry:
         tally.visits = (*tally.visits, now)[-KEPT_VISITS:]
 
     def overlapped(self, scraper: str, now: float) -> None:
-        """It came to scrape while a delivery to another connection was under way.
+        """Note the time of a scrape that arrived while a delivery to another connection was in flight.
 
         :param now: reactor seconds.
         """
@@ -224,55 +237,55 @@ class Telemetry:
         tally.overlaps = (*tally.overlaps, now)[-OVERLAPS:]
 
     def tally(self, scraper: str) -> Tally:
-        """What was counted for this scraper since the start; to read only."""
+        """Return the counts of this scraper since the start; read-only."""
         return self._tallies.get(scraper) or Tally()
 
     def queueing(self, scraper: str, series: int) -> None:
-        """In so many series events wait behind each other for this scraper, now."""
+        """Note the number of series whose events wait behind each other for this scraper."""
         self._tally(scraper).queueing = series
 
     def limited(self, scraper: str, limits: tuple[str, ...], own_beyond: tuple[str, ...]) -> None:
-        """Its scrape named these limits; `own_beyond`: those that the own metrics are beyond."""
+        """Note the limits that its scrape named; `own_beyond`: those that the own metrics exceed."""
         tally = self._tally(scraper)
         tally.limits, tally.own_beyond = limits, own_beyond
 
     def forget(self, scraper: str) -> None:
-        """Drop what was counted for this scraper, if anything was."""
+        """Delete the counts of this scraper."""
         self._tallies.pop(scraper, None)
 
-    # What is shown
+    # Exposition
 
-    def own_metrics(self, census: StoreStats, format: Format = Format.TEXT) -> OwnMetrics:
-        """The own metrics in a format, as of this census.
+    def own_metrics(self, stats: StoreStats, format: Format = Format.TEXT) -> OwnMetrics:
+        """Return the own metrics in a format, with these figures of the store.
 
-        Their order: what is of the daemon as a whole, then histograms, then what is per scraper.
+        Their order: families of the whole daemon, then histograms, then families per scraper.
         """
-        self._census = census
+        self._stats = stats
         if len(self._tallies) > MAX_TALLIES:
-            for scraper in self._tallies.keys() - {status.name for status in census.scrapers}:
+            for scraper in self._tallies.keys() - {status.name for status in stats.scrapers}:
                 self.forget(scraper)
         return OwnMetrics(self.registry, format)
 
     def render(
-        self, census: StoreStats, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
+        self, stats: StoreStats, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
     ) -> tuple[bytes, int]:
-        """The own metrics within limits, and how many samples they are (`OwnMetrics.within`)."""
-        return self.own_metrics(census, format).within(limits)
+        """Return the own metrics within limits, and the number of their samples (`OwnMetrics.within`)."""
+        return self.own_metrics(stats, format).within(limits)
 
     def reserved_names(self) -> frozenset[str]:
-        """Every metric name that an event may not have.
+        """Return every metric name that an event may not have.
 
-        All forms of all families, whatever their type: a gauge ``process_cpu_seconds_total``
+        All names with all suffixes, whatever the type of the family: a gauge ``process_cpu_seconds_total``
         beside the process collector breaks a strict parser for the whole response.
         """
         return frozenset(family.name + suffix for family in self.registry.collect() for suffix in SUFFIXES)
 
     def describe(self) -> list[Metric]:
-        """Nothing to register under: the registry calls this instead of `collect`."""
+        """Return no families: the registry calls this instead of `collect` when it registers names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families, also those that have no samples yet; what may be left out comes last."""
+        """Yield all families, also those without samples, in order of importance."""
         yield InfoMetricFamily(
             "oneshotd_build",
             "The running version.",
@@ -284,25 +297,25 @@ class Telemetry:
         yield _counts("oneshotd_events_accepted", "Events stored, by source.", "source", self._accepted)
         yield _counts(
             "oneshotd_refused",
-            "Events, lines, datagrams and requests that were refused, by reason.",
+            "Refused events, lines, datagrams and requests, by reason.",
             "reason",
             self._refused,
         )
         yield CounterMetricFamily(
             "oneshotd_events_duplicate",
-            "Events that were known by their idempotency key.",
+            "Events whose idempotency key was known already.",
             value=self._duplicates,
         )
-        log = self._census
+        log = self._stats
         yield GaugeMetricFamily("oneshotd_held_events", "Events in the log.", value=log.events)
         yield GaugeMetricFamily("oneshotd_held_bytes", "Size of the events in the log.", value=log.size)
         yield CounterMetricFamily("oneshotd_udp_datagrams", "Datagrams read.", value=self._datagrams)
         yield CounterMetricFamily("oneshotd_udp_lines", "Lines in datagrams.", value=self._lines)
         yield self._kernel_drops()
-        yield _counts("oneshotd_scrapes", "Reads of /metrics, by what came of them.", "result", self._scrapes)
+        yield _counts("oneshotd_scrapes", "Requests for /metrics, by result.", "result", self._scrapes)
         yield HistogramMetricFamily(
             "oneshotd_delivery_seconds",
-            "From the acceptance of an event to its delivery, over all scrapers.",
+            "Seconds from the acceptance of an event to its delivery, over all scrapers.",
             buckets=self._delivery.buckets(),
             sum_value=self._delivery.sum,
         )
@@ -318,11 +331,11 @@ class Telemetry:
 
     def _kernel_drops(self) -> Metric:
         family = CounterMetricFamily(
-            "oneshotd_udp_kernel_drops", "Datagrams dropped by the kernel unread.", labels=[]
+            "oneshotd_udp_kernel_drops", "Datagrams that the kernel dropped before they were read.", labels=[]
         )
         totals = [total() for total in self._drops]
         known = [total for total in totals if total is not None]
-        if len(known) == len(totals):  # no figure at all rather than one that is too low
+        if len(known) == len(totals):  # a sum without one of the sockets would be too low
             family.add_metric([], sum(known))
         return family
 
@@ -332,9 +345,11 @@ class Telemetry:
             limits = self.tally(status.name).limits  # also at zero, for `increase()`
             lost.update({(status.name, reason): 0 for reason in (*LOSSES, *limits)})
             lost.update({(status.name, reason): events for reason, events in status.lost.items()})
-        lost.update(self._census.lost)
+        lost.update(self._stats.lost)
         family = CounterMetricFamily(
-            "oneshotd_scraper_lost_events", "Events that it will never get.", labels=["scraper", "reason"]
+            "oneshotd_scraper_lost_events",
+            "Events that the scraper will never get.",
+            labels=["scraper", "reason"],
         )
         for key, events in lost.items():
             family.add_metric(key, events)
@@ -352,7 +367,7 @@ class Telemetry:
                 yield family
 
     def _live(self) -> Iterator[ScraperStatus]:
-        return (status for status in self._census.scrapers if status.live)
+        return (status for status in self._stats.scrapers if status.live)
 
     def _tally(self, scraper: str) -> Tally:
         tally = self._tallies.get(scraper)
