@@ -1,8 +1,8 @@
-"""The slow lane: whoever is not known yet takes turns, so that the known need not wait for them.
+"""Serialise responses to unknown scrapers, and looks, so that they cannot delay known scrapers.
 
-A newcomer's first response may hold the whole newcomer window, and so may every look: tens of
-thousands of events are read, planned and written out for each. A crowd of invented names would
-keep the daemon busy, and its memory full, for a minute.
+The first response to a new scraper may hold all events of the newcomer window, and so may each look:
+tens of thousands of events are read, planned and rendered. Many invented names at once would occupy
+the processor and the memory for a minute.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.errors import Refused
 
-#: How many may be in it. With the largest responses at some 0.3 s each, who comes last still has
-#: its turn within the 5 s that a scrape waits at most.
+#: Requests that may be in a queue. At 0.3 s for the largest response, the last one still has its turn
+#: within the 5 s that a scrape waits at most.
 MAX_WAITING = 16
 
 
 class AdmissionQueue:
-    """One at a time, the others in the order in which they came."""
+    """Lets one request proceed at a time, in the order of their arrival; at most `MAX_WAITING` wait."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._lock = DeferredLock()
-        self._places = MAX_WAITING
+        self._free = MAX_WAITING
 
     @asynccontextmanager
     async def turn(self, until: float) -> AsyncIterator[bool]:
-        """Wait for one's turn, and have it; false where there is no place, or no turn in time.
+        """Wait for a turn and hold it; yield False if the queue is full or the time is over.
 
         :param until: reactor time (seconds).
         """
-        if not self._places:
+        if not self._free:
             yield False
             return
-        self._places -= 1
+        self._free -= 1
         try:
             try:
                 await self._lock.acquire().addTimeout(max(0.0, until - self._clock.seconds()), self._clock)
@@ -49,16 +49,16 @@ class AdmissionQueue:
             finally:
                 self._lock.release()
         finally:
-            self._places += 1
+            self._free += 1
 
     @asynccontextmanager
     async def look(self, until: float) -> AsyncIterator[None]:
-        """A turn for somebody who looks, and is told if there is none.
+        """Hold a turn for a look, or refuse the look.
 
         :param until: reactor time (seconds).
-        :raises Refused: too many look at the same time (503).
+        :raises Refused: the queue is full, or the time is over (503).
         """
-        async with self.turn(until) as mine:
-            if not mine:
-                raise Refused("too many are looking: try again in a moment", reason="busy", status=503)
+        async with self.turn(until) as admitted:
+            if not admitted:
+                raise Refused("too many looks are waiting: try again in a moment", reason="busy", status=503)
             yield

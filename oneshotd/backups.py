@@ -1,4 +1,4 @@
-"""Copies of the store on demand, into one folder, one at a time."""
+"""Back up the store on request, into one folder, one backup at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from oneshotd.store.interface import IStore
 
 @frozen(kw_only=True)
 class Backup:
-    """A copy that is on disk.
+    """A backup that is on disk.
 
     :param file: its absolute path.
     :param size: bytes.
-    :param seconds: how long it took.
+    :param seconds: the duration.
     """
 
     file: str
@@ -30,10 +30,10 @@ class Backup:
 
 
 class Backups:
-    """Makes copies in a folder.
+    """Makes backups in a folder.
 
-    :param now: Unix seconds, for the names; they sort by time.
-    :param monotonic: seconds, for how long it took.
+    :param now: Unix seconds, for the file names, which sort by time.
+    :param monotonic: seconds, for the duration.
     """
 
     _log = Logger()
@@ -45,29 +45,29 @@ class Backups:
         self._folder = os.path.abspath(folder)
         self._now = now
         self._monotonic = monotonic
-        self._under_way = False
+        self._running = False
 
     def make(self) -> Deferred[Backup]:
-        """Make a copy; it is finished also if the answer is cancelled.
+        """Make a backup; cancelling the Deferred does not stop it.
 
-        :raises Refused: one is being made (409), there is no room for it (507), or its file cannot be
-            written (503).
+        :raises Refused: another backup is running (409), the disk is full (507), or the file cannot
+            be written (503).
         :raises StoreUnavailable: the store cannot be read, or is being closed.
         """
         answer: Deferred[Backup] = Deferred()
-        if self._under_way:
-            answer.errback(Refused("a backup is being made already", reason="busy", status=409))
+        if self._running:
+            answer.errback(Refused("a backup is already running", reason="busy", status=409))
             return answer
-        self._under_way = True
+        self._running = True
         made = Deferred.fromCoroutine(self._make())
-        made.addBoth(self._over)
+        made.addBoth(self._finished)
         made.chainDeferred(answer)
         return answer
 
-    def _over(self, result: Backup | Failure) -> Backup | Failure:
-        self._under_way = False
+    def _finished(self, result: Backup | Failure) -> Backup | Failure:
+        self._running = False
         if isinstance(result, Failure):
-            self._log.warn("no backup: {error}", error=result.getErrorMessage())
+            self._log.warn("backup failed: {error}", error=result.getErrorMessage())
         else:
             self._log.info(
                 "backup {file}: {size} bytes in {seconds:.1f} s",
@@ -84,6 +84,6 @@ class Backups:
         try:
             await self._store.backup(file)
         except CopyFailed as error:
-            why, status = ("no room: ", 507) if error.full else ("", 503)
+            why, status = ("disk full: ", 507) if error.full else ("", 503)
             raise Refused(f"{why}{error}", reason="store", status=status) from error
         return Backup(file=file, size=os.path.getsize(file), seconds=self._monotonic() - began)

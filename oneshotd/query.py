@@ -1,7 +1,7 @@
-"""Looking without taking: held events and known scrapers, for the API and the page.
+"""Queries for the API and the status page: held events and known scrapers, without consuming any.
 
-Nothing here consumes an event or makes a scraper known. A look is bounded in what it reads of the
-log and in what it holds in memory, and looks through the log take turns.
+No query takes an event from a scraper or registers a scraper. Each one is bounded in what it reads of
+the log and holds in memory, and queries of the log run one at a time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from oneshotd.store.interface import ClockCorrected, IStore, ScraperStatus
 
 T = TypeVar("T")
 
-#: Events of one page at most.
+#: The largest number of events in a page.
 MAX_PAGE = 1000
 
-#: Events that one call looks at, about; a million take it five to ten calls.
-MAX_LOOKED = 200_000
+#: Events that one call examines, approximately; a million take five to ten calls.
+MAX_EXAMINED = 200_000
 
-#: Characters of series text beyond which a page ends: a thousand large events are 250 MB.
+#: Characters of series text after which a page ends: a thousand large events are 250 MB.
 MAX_PAGE_TEXT = 1 << 20
 
-#: Seconds that the store has for each step, and that a look waits for its turn.
-PATIENCE = 5.0
+#: Seconds that the store has for each request, and that a look waits for its turn.
+STORE_TIMEOUT = 5.0
 
 
 @frozen(kw_only=True)
@@ -60,8 +60,8 @@ class EventSeen:
 class EventsPage:
     """Events, newest first.
 
-    :param next: the seq before which to go on; None where there is nothing more. A page may be
-        empty and have a next one: then nothing was found in the part that was looked at.
+    :param next: `before` of the next page; None after the last one. An empty page may have a next one:
+        then no event of the examined part matched.
     """
 
     events: tuple[EventSeen, ...]
@@ -70,25 +70,25 @@ class EventsPage:
 
 @frozen(kw_only=True)
 class ScraperSeen:
-    """One scraper. Counters are of events, and run since the daemon's start but for `lost`.
+    """One scraper. Counters are of events; they start at the daemon's start, except `lost`.
 
-    :param named: it says its name itself.
-    :param live: events wait for it; others are visitors.
+    :param named: it sends its name (``?scraper=``).
+    :param live: events wait for it; scrapers that are not live are visitors.
     :param last_seen: Unix ms of its last scrape.
-    :param interval: seconds between its scrapes, as a rule; None before there were three.
+    :param interval: the median of the seconds between its scrapes; None before the third.
     :param answered: scrapes delivered to it, ever.
-    :param cursor: seq up to which it has every event, except those it is owed.
-    :param pending: events to come, owed ones among them.
-    :param owed: events behind the cursor that it has yet to get.
-    :param oldest_pending: `at` (Unix ms) of the oldest one to come, or None.
+    :param cursor: seq up to which it has every event, except owed ones.
+    :param pending: events that are not delivered to it, the owed ones included.
+    :param owed: pending events behind the cursor.
+    :param oldest_pending: `at` (Unix ms) of the oldest pending event, or None.
     :param queueing: series whose events wait behind each other.
-    :param in_flight: a delivery to it is under way, or may still be revoked.
+    :param in_flight: a delivery to it has not ended, or may still be revoked.
     :param delivered: arrival acknowledged.
     :param returned: sent and not arrived; they go out again.
-    :param revoked: arrived and thrown away unread; they go out again.
-    :param uncertain: returned ones that may have arrived.
-    :param shared: several connections seem to scrape under this identity.
-    :param own_beyond: its limits into which the daemon's own metrics alone do not fit.
+    :param revoked: arrived, and the scraper reset the connection before reading; they go out again.
+    :param uncertain: returned or revoked events that the scraper may have read.
+    :param shared: several scrapers seem to use this identity.
+    :param own_beyond: its limits that the daemon's own metrics alone exceed.
     :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
     """
 
@@ -115,12 +115,12 @@ class ScraperSeen:
 
 @frozen(kw_only=True)
 class ScraperOverview:
-    """Who reads, as of one look.
+    """All scrapers at one moment.
 
-    :param scrapers: everyone who is known, by name.
-    :param lost: scraper -> reason -> events missed; for a day also of those that are no longer known.
+    :param scrapers: all known scrapers, by name.
+    :param lost: scraper -> reason -> lost events; for a day also of scrapers that were removed.
     :param only_looks: identities, known or not, that get only looks.
-    :param clock: the last correction of a clock that was ahead, for a hold after it.
+    :param clock: the last correction of a clock that was ahead, for one hold after it.
     """
 
     scrapers: list[ScraperSeen]
@@ -130,13 +130,13 @@ class ScraperOverview:
 
 
 class EventQueries:
-    """What can be seen from outside."""
+    """Answers questions about held events and known scrapers."""
 
     def __init__(self, store: IStore, telemetry: Telemetry, clock: IReactorTime) -> None:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
-        self._lane = AdmissionQueue(clock)
+        self._admission = AdmissionQueue(clock)
 
     async def events(
         self,
@@ -146,68 +146,68 @@ class EventQueries:
         limit: int = 100,
         before: int | None = None,
     ) -> EventsPage:
-        """A page of the held events that match, newest first.
+        """Return a page of the held events that match, newest first.
 
-        Going on with ``before=page.next`` gives each event once, whatever comes in meanwhile.
+        Paging with ``before=page.next`` gives each event once, also while new events arrive.
 
-        :param filters: label -> value, "" where the label must be absent; ``__name__`` is the
+        :param filters: label -> value, "" if the label must be absent; ``__name__`` is the
             metric name. Names are legal label names.
-        :param since: Unix ms of the earliest.
-        :param until: Unix ms before which they are.
+        :param since: Unix ms of the earliest event.
+        :param until: Unix ms; all events are earlier.
         :param limit: from 1 to `MAX_PAGE`.
         :param before: only events below this seq.
-        :raises Refused: too many look at the same time (503).
+        :raises Refused: too many looks are waiting (503).
         :raises StoreUnavailable: the store has no answer.
         :raises ValueError: `limit` is out of its bounds.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise ValueError(f"limit: expected 1 to {MAX_PAGE}, got {limit}")
         selection = Selection(where=dict(filters), since=since, until=until)
-        async with self._lane.look(self._clock.seconds() + PATIENCE):
+        async with self._admission.look(self._clock.seconds() + STORE_TIMEOUT):
             return await self._look_back(selection, before, limit)
 
     async def _look_back(self, selection: Selection, before: int | None, limit: int) -> EventsPage:
-        found: list[Event] = []
-        looked = size = 0
+        events: list[Event] = []
+        examined = size = 0
         while True:
-            stretch = await self._patiently(self._store.recent(selection, before, limit - len(found)))
-            found += stretch.events
-            before = stretch.next
-            looked += stretch.looked
-            size += sum(len(event.series) for event in stretch.events)
-            if before is None or len(found) >= limit or looked >= MAX_LOOKED or size >= MAX_PAGE_TEXT:
-                return EventsPage(events=tuple(map(_seen, found)), next=before)
+            found = await self._in_time(self._store.recent(selection, before, limit - len(events)))
+            events += found.events
+            before = found.next
+            examined += found.looked
+            size += sum(len(event.series) for event in found.events)
+            if before is None or len(events) >= limit or examined >= MAX_EXAMINED or size >= MAX_PAGE_TEXT:
+                return EventsPage(events=tuple(map(_seen, events)), next=before)
 
     async def scrapers(self) -> list[ScraperSeen]:
-        """Everyone who is known, by name.
+        """Return all known scrapers, by name.
 
         :raises StoreUnavailable: the store has no answer.
         """
         return (await self.survey()).scrapers
 
     async def survey(self) -> ScraperOverview:
-        """Everyone who is known, and what was missed.
+        """Return all known scrapers, and the losses by scraper and reason.
 
         :raises StoreUnavailable: the store has no answer.
         """
-        census = await self._patiently(self._store.census())
-        known = sorted(census.scrapers, key=lambda status: status.name)
+        stats = await self._in_time(self._store.census())
+        known = sorted(stats.scrapers, key=lambda status: status.name)
         now = self._clock.seconds()
         lost: dict[str, dict[str, int]] = {}
-        for (scraper, reason), events in census.lost.items():
+        for (scraper, reason), events in stats.lost.items():
             lost.setdefault(scraper, {})[reason] = events
         return ScraperOverview(
             scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
             lost=lost,
             only_looks=self._telemetry.looks.only(now),
-            clock=census.clock,
+            clock=stats.clock,
         )
 
-    async def _patiently(self, asked: Deferred[T]) -> T:
+    async def _in_time(self, asked: Deferred[T]) -> T:
         try:
-            return await asked.addTimeout(PATIENCE, self._clock)
+            return await asked.addTimeout(STORE_TIMEOUT, self._clock)
         except TimeoutError:
-            raise StoreUnavailable(f"no answer in {PATIENCE:g} s") from None
+            raise StoreUnavailable(f"no answer in {STORE_TIMEOUT:g} s") from None
 
 
 def _seen(event: Event) -> EventSeen:

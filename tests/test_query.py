@@ -17,7 +17,7 @@ from oneshotd import query as module
 from oneshotd.admission import MAX_WAITING
 from oneshotd.core.events import labels_of, metric_of
 from oneshotd.errors import Refused, StoreUnavailable
-from oneshotd.query import MAX_PAGE, PATIENCE, EventQueries, EventSeen, EventsPage, ScraperSeen
+from oneshotd.query import MAX_PAGE, STORE_TIMEOUT, EventQueries, EventSeen, EventsPage, ScraperSeen
 from oneshotd.store.sqlite import lookback as recent_module
 
 
@@ -100,7 +100,7 @@ def test_paging_gives_every_event_once_whatever_comes_in_meanwhile(
 ) -> None:
     """A list of what happened would lack something, or have it twice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_LOOKED", most)
+        patch.setattr(module, "MAX_EXAMINED", most)
         patch.setattr(recent_module, "STRETCH_EVENTS", stretch)
         rig = Rig(Path(folder) / "store")
         try:
@@ -127,7 +127,7 @@ def test_paging_gives_every_event_once_whatever_comes_in_meanwhile(
 
 def test_a_call_looks_at_a_part_of_the_log_only(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for what is not there would keep the store busy for as long as the log is."""
-    monkeypatch.setattr(module, "MAX_LOOKED", 3000)
+    monkeypatch.setattr(module, "MAX_EXAMINED", 3000)
     for _ in range(10):
         rig.append(*["a"] * 1000)
     page = page_of(rig, reading_of(rig), {"none": "x"})
@@ -190,7 +190,7 @@ def test_a_store_without_an_answer_is_not_waited_for(rig: Rig, method: str) -> N
     rig.store.silent.add(method)
     call = reading.events({}) if method == "recent" else reading.scrapers()
     waiting: Deferred[Any] = Deferred.fromCoroutine(call)
-    rig.clock.advance(PATIENCE)
+    rig.clock.advance(STORE_TIMEOUT)
     with pytest.raises(StoreUnavailable, match="no answer in 5 s"):
         rig.pump.get(waiting)
     rig.store.resume()
