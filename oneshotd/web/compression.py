@@ -1,4 +1,4 @@
-"""gzip, where the client takes it and it is worth it.
+"""gzip for responses, if the client accepts it and the body is large enough.
 
 Measured with series of 110 bytes, as tools report them, and zlib 1.2.13 on one core:
 
@@ -20,21 +20,21 @@ from typing import cast
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
-#: Bytes from which on a body is compressed: below, it fits one packet anyway (RFC 9110 knows no
-#: number; nginx takes 20, Apache none). A response has at least some kilobytes of own metrics.
-WORTH_IT = 1400
+#: Bytes from which on a body is compressed: a smaller one fits into one packet (RFC 9110 has no
+#: number; nginx has 20, Apache none). The daemon's own metrics alone are some kilobytes.
+MIN_COMPRESSED_SIZE = 1400
 
-#: zlib's level: the further ones take three times as long and more, for a tenth less.
+#: zlib's level: higher ones take at least three times as long and save a tenth.
 LEVEL = 1
 
-#: Bytes from which on it is done in a thread: 1 to 2 ms of zlib, fifty times what the thread costs.
+#: Bytes from which on a thread compresses: 1 to 2 ms of zlib, fifty times the cost of the thread.
 LARGE = 256 * 1024
 
 
 async def compressed(body: bytes, reactor: IReactorTime) -> bytes:
-    """The body, gzipped; a large one in a thread.
+    """Return the body compressed with gzip; a thread compresses a large one.
 
-    :param reactor: with threads, if the body is large.
+    :param reactor: has a thread pool, if the body is large.
     """
     if len(body) < LARGE:
         return gzip.compress(body, LEVEL, mtime=0)

@@ -1,15 +1,15 @@
-"""Errors become answers here, and nowhere else.
+"""Turns errors into answers, and sets the headers that all answers have.
 
-Every answer of the daemon, good or bad, goes through `answer`: it always says its length, its
-type with a charset, and that no browser may guess another type. A refusal is one line of
-text, or ``{"error": ...}`` for a client that accepts JSON.
+Every answer of the daemon goes through `answer`: it has a length and a type with a charset, and
+forbids browsers to guess another type. A refusal is one line of text, or ``{"error": ...}`` for a
+client that accepts JSON.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
@@ -27,8 +27,8 @@ from oneshotd.errors import Refused, StoreUnavailable
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json; charset=utf-8"
 
-#: Seconds after which a client may try again, sent with every 503. The queue to the store
-#: empties with the next commit, a full disk takes somebody's hand.
+#: Seconds after which a client may try again, sent with every 503. The ingest queue empties with the
+#: next commit; somebody has to make room on a full disk.
 RETRY_AFTER = {"busy": 1, "store": 5}
 
 #: Status codes that Twisted has no phrase for (RFC 9110 section 15.5.21).
@@ -37,23 +37,12 @@ _PHRASES = {422: b"Unprocessable Content"}
 _log = Logger()
 
 
-class Refusals(Protocol):
-    """Where refusals are counted (`telemetry.Telemetry`)."""
-
-    def refused(self, reason: str, n: int = 1) -> None:
-        """Count `n` refusals for one of `errors.REASONS`."""
-
-
-class Counting(Protocol):
-    """What a Klein application's instance has so that its refusals are counted."""
-
-    @property
-    def telemetry(self) -> Refusals:
-        """Where refusals are counted."""
+#: Counts a refusal for one of `errors.REASONS`.
+Count = Callable[[str], object]
 
 
 def answer(request: server.Request, body: bytes, *, status: int = 200, content_type: bytes = TEXT) -> bytes:
-    """Set the status and the headers of an answer with this whole body; gives the body back."""
+    """Set the status and the headers of an answer with this body; return the body."""
     request.setResponseCode(status, _PHRASES.get(status))
     for name, value in (
         (b"Content-Type", content_type),
@@ -68,7 +57,7 @@ def answer(request: server.Request, body: bytes, *, status: int = 200, content_t
 
 
 def refusal(request: server.Request, status: int, text: str, *, retry_after: int | None = None) -> bytes:
-    """The answer to a request that is not granted: one line saying why.
+    """Set the status and the headers of a refusal; return its body, one line with the reason.
 
     :param retry_after: seconds, for the header of that name.
     """
@@ -82,97 +71,103 @@ def refusal(request: server.Request, status: int, text: str, *, retry_after: int
 
 
 def refuse(request: server.Request, refused: Refused) -> bytes:
-    """The answer that a `Refused` asks for; a 503 says when to try again."""
+    """Return the answer for a `Refused`; a 503 gets a Retry-After."""
     retry_after = RETRY_AFTER.get(refused.reason, 1) if refused.status == http.SERVICE_UNAVAILABLE else None
     return refusal(request, refused.status, refused.text, retry_after=retry_after)
 
 
 def accepts(request: server.Request, media: str) -> bool:
-    """Whether the client names this media type in Accept (RFC 9110 section 12.5.1), with q above 0.
+    """Return whether Accept names this media type with q above 0 (RFC 9110 section 12.5.1).
 
-    Wildcards do not count: ``*/*`` is what every client says that does not care.
+    Wildcards do not count: clients without a preference send ``*/*``.
     """
     headers = request.requestHeaders.getRawHeaders(b"Accept", ())
     return names_type(b",".join(headers).decode("latin-1"), media)
 
 
 def internal_error(request: server.Request, failure: Failure) -> bytes:
-    """What we did not foresee: told to the log once, and to the client without any detail."""
+    """Log an unexpected error; return an answer without details."""
     _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
     return refusal(request, http.INTERNAL_SERVER_ERROR, "internal error")
 
 
 def abort(request: server.Request) -> None:
-    """Cut the connection, with a reset."""
+    """Reset the connection."""
     # Every stream transport of Twisted has this, UNIX sockets and TLS among them.
     cast(ITCPTransport, request.transport).abortConnection()
 
 
-def _refused(doors: Counting, request: server.Request, failure: Failure) -> bytes:
+def _refused(count: Count, request: server.Request, failure: Failure) -> bytes:
     error = cast(Refused, failure.value)
-    doors.telemetry.refused(error.reason)
+    count(error.reason)
     _log.debug("refused {path}: {text}", path=request.path, text=error.text)
     return refuse(request, error)
 
 
-def _store_unavailable(doors: Counting, request: server.Request, failure: Failure) -> bytes:
-    doors.telemetry.refused("store")
+def _store_unavailable(count: Count, request: server.Request, failure: Failure) -> bytes:
+    count("store")
     text = f"the store is not available: {failure.value}"
     return refuse(request, Refused(text, reason="store", status=503))
 
 
-def _cancelled(doors: Counting, request: server.Request, failure: Failure) -> bytes:
-    # A client that hangs up never gets here (klein#840): this client is still there, so it
-    # was our side that gave up, as in a shutdown. What became of its request is unknown.
-    doors.telemetry.refused("busy")
-    return refuse(request, Refused("given up, the outcome is unknown", reason="busy", status=503))
+def _cancelled(count: Count, request: server.Request, failure: Failure) -> bytes:
+    # The client has not hung up: Klein would not call this handler then (klein#840). The daemon has
+    # cancelled the work, as in a shutdown; its outcome is unknown.
+    count("busy")
+    return refuse(request, Refused("cancelled, the outcome is unknown", reason="busy", status=503))
 
 
-def _method_not_allowed(doors: Counting, request: server.Request, failure: Failure) -> bytes:
+def _method_not_allowed(count: Count, request: server.Request, failure: Failure) -> bytes:
     allowed = sorted(cast(MethodNotAllowed, failure.value).valid_methods or ())
     request.setHeader(b"Allow", ", ".join(sorted([*allowed, "OPTIONS"])).encode("ascii"))
     if request.method == b"OPTIONS":
-        # HAProxy's `option httpchk` asks so unless it is told otherwise, and takes 2xx and 3xx for well.
-        # A browser that asks for another page's sake (CORS) finds no permission in it.
+        # HAProxy's `option httpchk` sends OPTIONS by default, and expects 2xx or 3xx.
+        # A browser's preflight request (CORS) gets no permission from this answer.
         return answer(request, b"")
-    return refusal(request, http.NOT_ALLOWED, f"this door takes {' and '.join(allowed)} only")
+    return refusal(request, http.NOT_ALLOWED, f"method: expected {' or '.join(allowed)}")
 
 
-def _no_such_door(doors: Counting, request: server.Request, failure: Failure) -> bytes:
-    # Werkzeug's redirects end here too: a scraper or an emitter sent elsewhere loses its body.
-    return refusal(request, http.NOT_FOUND, "no such door, see / for those there are")
+def _not_found(count: Count, request: server.Request, failure: Failure) -> bytes:
+    # Werkzeug's redirects, too: a client that follows one would lose its body.
+    return refusal(request, http.NOT_FOUND, "not found, see / for the endpoints")
 
 
-def _unforeseen(doors: Counting, request: server.Request, failure: Failure) -> bytes:
+def _unexpected(count: Count, request: server.Request, failure: Failure) -> bytes:
     return internal_error(request, failure)
 
 
-#: Specific before generic: Klein asks them in this order and takes the first that matches.
-_ANSWERS: tuple[tuple[type[Exception], Callable[[Counting, server.Request, Failure], bytes]], ...] = (
+#: Specific before generic: Klein takes the first that matches.
+_ANSWERS: tuple[tuple[type[Exception], Callable[[Count, server.Request, Failure], bytes]], ...] = (
     (Refused, _refused),
     (StoreUnavailable, _store_unavailable),
     (CancelledError, _cancelled),
     (MethodNotAllowed, _method_not_allowed),
-    (HTTPException, _no_such_door),
-    (Exception, _unforeseen),
+    (HTTPException, _not_found),
+    (Exception, _unexpected),
 )
 
 
-def register(app: Klein) -> None:
-    """Make `app` answer every error; its instance counts refusals (`Counting`)."""
+def register(app: Klein, counter: Callable[[Any], Count]) -> None:
+    """Make `app` answer every error.
+
+    :param counter: finds the counter of refusals in the object that `app` is bound to.
+    """
     for error, respond in _ANSWERS:
-        _register(app, error, respond)
+        _register(app, counter, error, respond)
 
 
 def _register(
-    app: Klein, error: type[Exception], respond: Callable[[Counting, server.Request, Failure], bytes]
+    app: Klein,
+    counter: Callable[[Any], Count],
+    error: type[Exception],
+    respond: Callable[[Count, server.Request, Failure], bytes],
 ) -> None:
     @app.handle_errors(error)
-    def handle(self: Counting, request: IRequest, failure: Failure) -> bytes:
-        asked = cast(server.Request, request)
-        if not asked.startedWriting:
-            return respond(self, asked, failure)
-        # Half an answer is out: there is one way left to say that it is not whole.
-        _log.failure("{path} failed in its answer", failure=failure, path=asked.path)
-        abort(asked)
+    def handle(self: Any, request: IRequest, failure: Failure) -> bytes:
+        failed = cast(server.Request, request)
+        if not failed.startedWriting:
+            return respond(counter(self), failed, failure)
+        # A part of the answer is sent: only a reset can tell the client that it is incomplete.
+        _log.failure("{path} failed in its answer", failure=failure, path=failed.path)
+        abort(failed)
         return b""

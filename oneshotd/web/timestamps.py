@@ -1,4 +1,4 @@
-"""Points in time as people write and read them: RFC 3339, and Unix seconds or milliseconds."""
+"""Reads and writes points in time: RFC 3339, Unix seconds and Unix milliseconds."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 _MS = re.compile(r"[0-9]{12,15}")
 # `date +%s` and `time.time()`; as milliseconds, up to eleven digits would be the years 1970 to 1973.
 _SECONDS = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?")
-# RFC 3339 section 5.6; a space where a sign can stand is a + that a client forgot to escape.
+# RFC 3339 section 5.6; a space in the place of the sign is a + that the client did not escape.
 _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([+ -])(\d\d:\d\d))", re.ASCII
 )
 
 
 def rfc3339(ms: int) -> str:
-    """``2026-11-22T22:15:00.250Z``, of Unix milliseconds; of the nearest time that has this form."""
+    """Return Unix milliseconds as ``2026-11-22T22:15:00.250Z``, limited to the years 1 to 9999."""
     ms = min(max(ms, _FIRST), _LAST)
     return (_EPOCH + ms * _MILLISECOND).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 
 def moment(text: str) -> int:
-    """Unix milliseconds, of Unix seconds or milliseconds or of a date and time with its offset.
+    """Read Unix seconds or milliseconds, or a date and time with its offset; return Unix milliseconds.
 
-    A number of at most eleven digits, or with a fraction, is one of seconds. What is finer than a
-    millisecond is cut off.
+    A number with at most eleven digits, or with a fraction, is in seconds. Fractions of a millisecond
+    are cut off.
 
     :raises ValueError: "expected …, got …".
     """

@@ -50,9 +50,9 @@ def test_it_says_what_there_is(busy: Daemon, browser: Chromium) -> None:
     """Someone at 3 a.m. would not see who misses what."""
     page = browser.page()
     page.goto(busy.url)
-    assert "Something needs a look" in text(page, "#state")
+    assert "Attention needed" in text(page, "#state")
     assert re.search(
-        r"192\.0\.2\.7 Prometheus has not come for 1[234] minutes; its 3\d events are kept for another"
+        r"192\.0\.2\.7 Prometheus has not scraped for 1[234] minutes; its 3\d events are kept for another"
         r" 4[678] minutes\.",
         text(page, "#state"),
     )
@@ -140,7 +140,7 @@ def test_it_asks_for_nothing_while_nobody_sees_it_or_it_is_paused(fresh: Daemon,
     post(fresh, type="unseen")
     after = page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 4500))")
     assert after == before
-    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText === 'Go on').click()")
+    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText === 'Resume').click()")
     shows(page, "unseen", "#events")
     turn = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s})"
     tell = "document.dispatchEvent(new Event('visibilitychange'))"
@@ -228,5 +228,5 @@ def test_what_was_missed_is_said_also_of_one_that_is_given_up(browser: Chromium,
         page = browser.page()
         page.goto(daemon.url)
         shows(page, "prometheus-a has missed 1 event for good", "#state")
-        shows(page, "It is no longer waited for.", "#state")
+        shows(page, "No events are kept for it any more.", "#state")
         assert "Events were lost" in text(page, "#state")

@@ -28,7 +28,13 @@ def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:
     page.goto(busy.url)
     root = page.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
     html = page.call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
-    for words in ("has not come for", "unit_failed", "prometheus-a", "reload for newer", "scrape_configs:"):
+    for words in (
+        "has not scraped for",
+        "unit_failed",
+        "prometheus-a",
+        "reload for newer",
+        "scrape_configs:",
+    ):
         assert words in html
     assert "<button" not in html
 

@@ -27,7 +27,7 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.ingest.pipeline import SubmitCallback
-from oneshotd.web.app import HTTPApi, InFlightDelivery
+from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
@@ -66,7 +66,7 @@ class Deliveries(FakeDelivery):
         super().__init__()
         self.shipments: list[Settled] = []
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
         self.shipments.append(Settled())
         return self.shipments[-1]
 
@@ -138,11 +138,11 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
     everyone = Networks.parse([])
     doors = HTTPApi(
-        intake=intake,
-        delivery=deliveries,
-        store=FakeStore(),
+        intake=cast(Any, intake),
+        delivery=cast(Any, deliveries),
+        store=cast(Any, FakeStore()),
         reading=cast(Any, FakeReading()),
-        telemetry=telemetry,
+        telemetry=cast(Any, telemetry),
         send=send,
         ready=lambda: None,
         clock=clock,

@@ -25,13 +25,14 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.sockets import http_ports
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite.store import SQLiteStore
-from oneshotd.web.app import HTTPApi, InFlightDelivery
+from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
@@ -116,7 +117,7 @@ class House:
         everyone = Networks.parse(())
         intake = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
-        self.doors = HTTPApi(
+        api = HTTPApi(
             intake=intake,
             delivery=self.delivery,
             store=self.store,
@@ -133,8 +134,9 @@ class House:
             hold=3600.0,
             udp_port=None,
         )
+        self.doors = api.clients
         self.site = Site(
-            self.doors.resource(),
+            api.resource(),
             requestFactory=partial(OneshotRequest, refused=self.telemetry.refused),
             reactor=reactor,
             **limits,

@@ -29,11 +29,12 @@ from oneshotd.core.look import LookReason
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.scrape_request import Wanted
+from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.errors import REASONS
 from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
 from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
-from oneshotd.web.app import HTTPApi, InFlightDelivery, Shown
-from oneshotd.web.status.assets import FOR_EVER
+from oneshotd.web.app import HTTPApi
+from oneshotd.web.status.assets import CACHE_FOREVER
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
 
@@ -106,13 +107,13 @@ class FakeDelivery:
     timed: set[str] = field(factory=set)
     fault: Exception | None = None
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
         self.asked.append(("scrape", visit, wanted.limits.samples, timeout))
         if self.fault is not None:
             raise self.fault
         return FakeShipment()
 
-    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> FakeShipment:
         self.asked.append(("look", visit, wanted.limits.samples, None))
         return FakeShipment()
 
@@ -206,12 +207,12 @@ class House:
 
     def site(self, reactor: Any = None) -> Site:
         clock = reactor or self.clock
-        doors = HTTPApi(
-            intake=self.intake,
-            delivery=self.delivery,
-            store=self.store,
+        api = HTTPApi(
+            intake=cast(Any, self.intake),
+            delivery=cast(Any, self.delivery),
+            store=cast(Any, self.store),
             reading=cast(Any, self.reading),
-            telemetry=self.telemetry,
+            telemetry=cast(Any, self.telemetry),
             send=self.send,
             ready=lambda: self.unready,
             clock=cast(IReactorTime, clock),
@@ -223,7 +224,7 @@ class House:
             hold=3600.0,
             udp_port=self.udp_port,
         )
-        return Site(doors.resource(), requestFactory=self.make_request, reactor=clock)
+        return Site(api.resource(), requestFactory=self.make_request, reactor=clock)
 
     def make_request(self, *args: Any) -> OneshotRequest:
         made = OneshotRequest(*args, refused=self.telemetry.refused)
@@ -276,7 +277,7 @@ class Connection:
         for answer in read:
             assert answer.headers["Server"] == "oneshotd"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] in ("no-store", FOR_EVER.decode())
+            assert answer.headers["Cache-Control"] in ("no-store", CACHE_FOREVER.decode())
             assert "charset=utf-8" in answer.headers["Content-Type"]
             assert answer.headers["Content-Length"] is not None
             assert answer.headers["Date"] is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from werkzeug.exceptions import HTTPException, ImATeapot, NotFound
 
 from oneshotd.errors import REASONS, ConfigError, OneshotError, Refused, StoreUnavailable
 from oneshotd.store.interface import Stored
-from oneshotd.web import error_responses as problems
+from oneshotd.web import error_responses
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
 
@@ -25,7 +26,7 @@ class Failing:
     """An application that fails as it is told."""
 
     app = Klein()
-    problems.register(app)
+    error_responses.register(app, attrgetter("telemetry.refused"))
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -51,10 +52,10 @@ def asked(error: BaseException, *lines: str) -> tuple[Answer, FakeTelemetry, int
         (Refused("too long", reason="limit"), 400, "too long", {"limit": 1}, 0),
         (Refused("full", reason="busy", status=503), 503, "full", {"busy": 1}, 0),
         (StoreUnavailable("disk full"), 503, "the store is not available: disk full", {"store": 1}, 0),
-        (CancelledError(), 503, "given up, the outcome is unknown", {"busy": 1}, 0),
-        (NotFound(), 404, "no such door, see / for those there are", {}, 0),
-        (ImATeapot(), 404, "no such door, see / for those there are", {}, 0),
-        (HTTPException(), 404, "no such door, see / for those there are", {}, 0),
+        (CancelledError(), 503, "cancelled, the outcome is unknown", {"busy": 1}, 0),
+        (NotFound(), 404, "not found, see / for the endpoints", {}, 0),
+        (ImATeapot(), 404, "not found, see / for the endpoints", {}, 0),
+        (HTTPException(), 404, "not found, see / for the endpoints", {}, 0),
         (OneshotError("/var/lib/secret"), 500, "internal error", {}, 1),
         (ConfigError("/etc/secret"), 500, "internal error", {}, 1),
         (ZeroDivisionError("secret"), 500, "internal error", {}, 1),
@@ -113,8 +114,8 @@ def test_what_a_client_accepts_is_what_it_names(accept: str, media: str, wanted:
 
         @app.route("/")
         def ask(self, request: Any) -> bytes:
-            seen.append(problems.accepts(request, media))
-            return problems.answer(request, b"")
+            seen.append(error_responses.accepts(request, media))
+            return error_responses.answer(request, b"")
 
     site = Site(Asking().app.resource(), requestFactory=OneshotRequest, reactor=Clock())
     Connection(site, House().peer).ask("GET /", f"Accept: {accept}")

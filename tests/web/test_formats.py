@@ -19,16 +19,15 @@ from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
-from oneshotd.web.app import InFlightDelivery, Shown
-from oneshotd.web.compression import LARGE, WORTH_IT
+from oneshotd.web.compression import LARGE, MIN_COMPRESSED_SIZE
 
 TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
 GZIP = "Accept-Encoding: gzip"
 
 #: Bodies that are just too small to be compressed, just large enough, and large enough for a thread.
-SMALL, WORTHY, HUGE = (BODY * (size // len(BODY) + 1) for size in (WORTH_IT, WORTH_IT, LARGE))
-SMALL = SMALL[: WORTH_IT - 1]
-WORTHY = WORTHY[:WORTH_IT]
+WORTHY, HUGE = (BODY * (size // len(BODY) + 1) for size in (MIN_COMPRESSED_SIZE, LARGE))
+SMALL = WORTHY[: MIN_COMPRESSED_SIZE - 1]
+WORTHY = WORTHY[:MIN_COMPRESSED_SIZE]
 
 
 @define
@@ -50,10 +49,10 @@ class Deliveries(FakeDelivery):
     wanted: list[Wanted] = Factory(list)
     shipments: list[Delivered] = Factory(list)
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
         return self._shipment(wanted)
 
-    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> Shown:
+    async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> FakeShipment:
         return self._shipment(wanted)
 
     def _shipment(self, wanted: Wanted) -> Delivered:

@@ -1,1 +1,1 @@
-"""One module for each group of routes."""
+"""The HTTP routes, one module for each group."""

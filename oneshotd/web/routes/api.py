@@ -1,16 +1,17 @@
-"""The reading doors, ``/api/v1/``: what is held and who reads, as JSON; nothing is taken.
+"""``GET /api/v1/events`` and ``/api/v1/scrapers``: held events and known scrapers as JSON.
 
-The names of the fields are promised (docs/api.md): what goes in here stays in here.
+No request here delivers anything. The names of the fields are public (docs/api.md): none of them
+may be renamed or removed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from klein import Klein
 
 from oneshotd.core.filters import METRIC
@@ -19,23 +20,22 @@ from oneshotd.core.parsing.grammar import MAX_LABELS, Pair, label_name, one_line
 from oneshotd.errors import Refused
 from oneshotd.query import MAX_PAGE, EventQueries, EventSeen, ScraperSeen
 from oneshotd.web.error_responses import JSON, answer
+from oneshotd.web.routes.clients import Clients
 from oneshotd.web.timestamps import moment, rfc3339
 from oneshotd.web.transport.request import OneshotRequest
 
-#: Before a label's name that is also a parameter's: no label's name can begin with it.
+#: Prefix of a label that is named like a parameter; no label's own name can begin with it.
 LABEL = "__label__"
 
-#: Events of a page where nothing is said.
+#: Events of a page if no limit is given.
 DEFAULT_PAGE = 100
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
-T = TypeVar("T")
-
 
 @frozen(kw_only=True)
-class Question:
-    """Which events are asked for; see `oneshotd.query.EventQueries.events`."""
+class EventsRequest:
+    """The parameters of a request for events; see `oneshotd.query.EventQueries.events`."""
 
     filters: Mapping[str, str] = field(factory=dict)
     since: int | None = None
@@ -44,46 +44,54 @@ class Question:
     before: int | None = None
 
 
-class HTTPApi(Protocol):
-    """What a Klein application's instance has so that these doors can be in it."""
+@define(kw_only=True, eq=False)
+class QueryRoutes:
+    """Answers queries."""
 
-    @property
-    def reading(self) -> EventQueries:
-        """Where is looked."""
+    queries: EventQueries
+    clients: Clients
 
-    def check_reader(self, request: OneshotRequest) -> str:
-        """Refuse whoever may not read here."""
-
-
-def register(app: Klein) -> None:
-    """Put the reading doors into `app`; Klein knows a route by its function's name, so these are new ones."""
-
-    @app.route("/api/v1/events", methods=["GET"])
-    async def held_events(self: HTTPApi, request: OneshotRequest) -> bytes:
-        self.check_reader(request)
-        asked = question(query_pairs(request.query))
-        page = await self.reading.events(
+    async def events(self, request: OneshotRequest) -> bytes:
+        """Return a page of the held events, newest first."""
+        self.clients.check_reader(request)
+        asked = read_parameters(query_pairs(request.query))
+        page = await self.queries.events(
             asked.filters, since=asked.since, until=asked.until, limit=asked.limit, before=asked.before
         )
         return _json(request, {"events": [_event(event) for event in page.events], "next": page.next})
 
-    @app.route("/api/v1/scrapers", methods=["GET"])
-    async def known_scrapers(self: HTTPApi, request: OneshotRequest) -> bytes:
-        self.check_reader(request)
+    async def scrapers(self, request: OneshotRequest) -> bytes:
+        """Return the known scrapers."""
+        self.clients.check_reader(request)
         for name, _ in query_pairs(request.query):
-            raise Refused(f"{quoted(name)}: this door takes no parameters", reason="query")
-        known = await self.reading.scrapers()
+            raise Refused(f"{quoted(name)}: /api/v1/scrapers takes no parameters", reason="query")
+        known = await self.queries.scrapers()
         return _json(request, {"scrapers": [_scraper(scraper) for scraper in known]})
 
 
-def question(pairs: Iterable[Pair]) -> Question:
-    """What a query asks for.
+def register(app: Klein, routes: Callable[[Any], QueryRoutes]) -> None:
+    """Add these routes to `app`.
 
-    ``since``, ``until``, ``limit`` and ``before`` are parameters; everything else is a label that
+    :param routes: finds them in the object that `app` is bound to.
+    """
+
+    @app.route("/api/v1/events", methods=["GET"])
+    async def held_events(api: object, request: OneshotRequest) -> bytes:
+        return await routes(api).events(request)
+
+    @app.route("/api/v1/scrapers", methods=["GET"])
+    async def known_scrapers(api: object, request: OneshotRequest) -> bytes:
+        return await routes(api).scrapers(request)
+
+
+def read_parameters(pairs: Iterable[Pair]) -> EventsRequest:
+    """Read the query of a request for events.
+
+    ``since``, ``until``, ``limit`` and ``before`` are parameters; each other name is a label that
     an event must have with this value. ``__name__`` is the metric name; ``__label__limit`` the
     label ``limit``. Labels may be spelled as they were when the event was sent.
 
-    :raises Refused: a parameter is wrong, no label can have this name, or something is given twice.
+    :raises Refused: a parameter is wrong, no label can have this name, or a name is given twice.
     """
     filters: dict[str, str] = {}
     given: dict[str, int] = {}
@@ -102,7 +110,7 @@ def question(pairs: Iterable[Pair]) -> Question:
         if len(filters) == MAX_LABELS:
             raise Refused(f"there are more than {MAX_LABELS} labels", reason="limit")
         filters[label] = one_line_end(text or "")
-    return Question(filters=filters, **given)
+    return EventsRequest(filters=filters, **given)
 
 
 def _filter_name(name: str) -> str:

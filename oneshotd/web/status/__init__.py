@@ -1,1 +1,1 @@
-"""The status page."""
+"""The status page and the health of the daemon."""

@@ -1,8 +1,7 @@
-"""The daemon as the status page shows it: read and written at most once a second, however often
-it is asked for.
+"""Caches the status of the daemon for the status page: read and rendered at most once a second.
 
-All who ask meanwhile share one reading. It is nobody's coroutine: Klein cancels a request's when
-its client hangs up (klein#840), and the others still want the answer.
+Concurrent requests share one query of the store. It does not run in the coroutine of a request:
+Klein cancels that when its client hangs up (klein#840), and the other requests still need the status.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from oneshotd.errors import OneshotError, Refused
 from oneshotd.metrics.looks import OnlyLooks
 from oneshotd.query import EventQueries, EventSeen, ScraperSeen
 from oneshotd.web.status.hour import MINUTE, Hour, LastHour
-from oneshotd.web.status.wording import Concern, warnings
+from oneshotd.web.status.wording import StatusWarning, warnings
 
-#: Seconds for which a reading is good.
+#: Seconds for which a status is used.
 MAX_AGE = 1.0
 
 #: Events and scrapers in the tables.
@@ -31,19 +30,18 @@ MAX_SCRAPERS_SHOWN = 50
 
 @frozen(kw_only=True)
 class Status:
-    """What is shown, and nothing that is not.
+    """The contents of the status page.
 
-    :param now: Unix ms of the reading.
-    :param scrapers: live ones first; None where the store could not be asked.
-    :param unlisted: scrapers beyond those.
-    :param live: names of all live scrapers.
-    :param events: newest first; None where the store could not be asked.
-    :param hour: as `events`.
+    :param now: Unix ms of the query.
+    :param scrapers: live ones first; None if the store could not be read.
+    :param unlisted: number of the scrapers that are not in `scrapers`.
+    :param events: newest first; None if the store could not be read.
+    :param hour: None if the store could not be read.
     """
 
     now: int
     problem: str | None
-    warnings: tuple[Concern, ...]
+    warnings: tuple[StatusWarning, ...]
     scrapers: tuple[ScraperSeen, ...] | None
     unlisted: int
     events: tuple[EventSeen, ...] | None
@@ -51,12 +49,12 @@ class Status:
 
     @property
     def live(self) -> tuple[ScraperSeen, ...]:
-        """The scrapers for which events wait, as far as they are listed."""
+        """The live scrapers among `scrapers`."""
         return tuple(scraper for scraper in self.scrapers or () if scraper.live)
 
     @property
     def etag(self) -> bytes:
-        """Another one as soon as something is shown differently, but for how long ago it was."""
+        """The ETag of the page; it changes if anything on the page but an age changes."""
         shown = (self.problem, self.warnings, self.scrapers, self.unlisted, self.events, self.hour)
         digest = blake2b(repr((self.now // MINUTE, shown)).encode("utf-8", "replace"), digest_size=12)
         return b'W/"' + digest.hexdigest().encode("ascii") + b'"'
@@ -64,15 +62,15 @@ class Status:
 
 @define(kw_only=True, eq=False)
 class StatusCache:
-    """Gives the status of at most a second ago.
+    """Returns a status that is at most a second old.
 
-    :param problem: says why the daemon cannot work now, or None.
-    :param now_ms: Unix ms.
+    :param problem: returns why the daemon cannot work now, or None.
+    :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
-    :param render: writes a status as HTML; asked once for each, at most.
+    :param render: renders a status as HTML; called at most once for each.
     """
 
-    reading: EventQueries
+    queries: EventQueries
     problem: Callable[[], Awaitable[str | None]]
     clock: IReactorTime
     now_ms: Callable[[], int]
@@ -82,13 +80,13 @@ class StatusCache:
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
     _waiting: list[Deferred[Status]] = field(factory=list, init=False)
-    _written: tuple[Status | None, bytes] = field(default=(None, b""), init=False)
+    _rendered: tuple[Status | None, bytes] = field(default=(None, b""), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._hour = LastHour(self.reading, MAX_EVENTS)
+        self._hour = LastHour(self.queries, MAX_EVENTS)
 
     def status(self) -> Deferred[Status]:
-        """The status; fails only by our own fault."""
+        """Return the status; fails only by a bug."""
         if self._status is not None and self.clock.seconds() - self._read_at < MAX_AGE:
             return succeed(self._status)
         waiting: Deferred[Status] = Deferred()
@@ -98,17 +96,17 @@ class StatusCache:
         return waiting
 
     async def html(self, status: Status) -> bytes:
-        """The living part of the page for this status."""
-        if self._written[0] is not status:
-            self._written = status, await self.render(status)
-        return self._written[1]
+        """Return the changing part of the page for this status."""
+        if self._rendered[0] is not status:
+            self._rendered = status, await self.render(status)
+        return self._rendered[1]
 
     def _share(self, result: Status | Failure) -> None:
         if isinstance(result, Status):
             self._status, self._read_at = result, self.clock.seconds()
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(result)  # of a failure: its errback
+        for deferred in waiting:
+            deferred.callback(result)  # a Failure calls its errbacks
 
     async def _read(self) -> Status:
         problem = await self.problem()
@@ -119,12 +117,12 @@ class StatusCache:
         only_looks: Sequence[OnlyLooks] = ()
         clock = None
         try:
-            survey = await self.reading.survey()
-            scrapers, lost = survey.scrapers, survey.lost
-            only_looks, clock = survey.only_looks, survey.clock
-            hour = await self._hour.look(now)
+            overview = await self.queries.survey()
+            scrapers, lost = overview.scrapers, overview.lost
+            only_looks, clock = overview.only_looks, overview.clock
+            hour = await self._hour.update(now)
         except (OneshotError, Refused):
-            pass  # the page says that it could not be read; why, the problem does
+            pass  # the page says that the store cannot be read, and `problem` why
         listed = sorted(scrapers or (), key=lambda scraper: (not scraper.live, scraper.name))
         return Status(
             now=now,
@@ -146,7 +144,7 @@ class StatusCache:
 
 
 def has(scraper: ScraperSeen, event: EventSeen) -> bool | None:
-    """Whether the scraper has had the event; None where it may still wait in its series' queue."""
+    """Return whether the scraper has got the event; None if it may still wait behind others of its series."""
     if event.seq > scraper.cursor:
         return False
     queued = scraper.owed and scraper.oldest_pending is not None and event.at >= scraper.oldest_pending

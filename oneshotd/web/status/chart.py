@@ -1,7 +1,7 @@
-"""The last hour as a picture: a strip for each type, a bar for each minute.
+"""Draws the last hour: a strip for each type, a bar for each minute.
 
-The strips have no text in them, so they can be stretched to any width; what they say stands
-beside them, in the cells of a table. The number of marks depends on the number of rows only.
+The strips contain no text, so that a browser can stretch them to any width; the text is in the
+cells of the table beside them. The number of SVG elements depends on the number of rows only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.web.template import Tag
 from oneshotd.web.status.hour import MINUTE, MINUTES, OTHER, Hour
 from oneshotd.web.status.wording import count
 
-#: Strips at most; all further types share one more.
+#: Strips at most; all further types share an additional one.
 MAX_ROWS = 8
 
 #: Height of a strip and of the lowest bar in it, in the units of its viewBox; a minute is 10 wide.
@@ -27,7 +27,7 @@ class Row:
     """One strip.
 
     :param kind: the type, or None for all the further ones.
-    :param others: how many those are.
+    :param others: the number of the further types.
     :param counts: events in each minute.
     """
 
@@ -37,12 +37,12 @@ class Row:
 
     @property
     def events(self) -> int:
-        """All of them."""
+        """The events of the hour."""
         return sum(self.counts)
 
 
 def rows(hour: Hour) -> list[Row]:
-    """The types with the most events, and one row for those that have no room."""
+    """Return a row for each of the types with the most events, and one for all others."""
     named = [(kind, counts) for kind, counts in hour.counts if kind != OTHER]
     kept = named[:MAX_ROWS]
     rest = [counts for kind, counts in hour.counts if kind == OTHER] + [
@@ -57,10 +57,10 @@ def rows(hour: Hour) -> list[Row]:
 
 
 def strip(row: Row, hour: Hour, highest: int, words: str) -> Tag:
-    """The SVG of one row.
+    """Return the SVG of one row.
 
-    :param highest: events of the fullest minute of all rows, to which all are scaled: by their
-        square root, so that a single event beside a thousand can still be seen.
+    :param highest: events of the fullest minute of all rows. The height of a bar is the square root
+        of its share, so that a single event beside a thousand is visible.
     :param words: its text alternative.
     """
     bars = "".join(_bars(row.counts, highest))
@@ -87,7 +87,7 @@ def strip(row: Row, hour: Hour, highest: int, words: str) -> Tag:
 
 
 def words(row: Row, hour: Hour, clock: Sequence[str]) -> str:
-    """What a strip shows, for those who do not see it.
+    """Return the text alternative of a strip.
 
     :param clock: the time of each minute as text.
     """

@@ -1,8 +1,7 @@
-"""How many events of which type came in each minute of the last hour.
+"""Counts the events of each type in each minute of the last hour.
 
-The log is followed, not read anew each time: a look takes in what is new since the last one, and
-a part of what is older, until the whole hour is counted. So neither its work nor its memory grows
-with the number of events.
+An update reads the events that are new since the last update, and some older ones, until the whole
+hour is counted. So neither its work nor its memory grows with the number of events.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ from oneshotd.query import EventQueries, EventSeen
 MINUTE = 60_000  # ms
 MINUTES = 60
 
-#: Events of one reading, and readings of one look.
+#: Events of one page, and pages of one update.
 STEP = 1000
 STEPS = 3
 
-#: Types that are told apart; events of any other count as `OTHER`.
+#: Types with a count of their own; events of further types count as `OTHER`.
 MAX_TYPES = 500
 OTHER = ""
 
 
 def type_of(event: EventSeen) -> str:
-    """What an event is shown under: its label ``type``, else the name of its metric."""
+    """Return the type of an event: its label ``type``, else the name of its metric."""
     return event.labels.get("type") or event.metric
 
 
 @frozen(kw_only=True)
 class Hour:
-    """The last hour in minutes; the last one is not over yet.
+    """The events of the last hour by minutes; the last minute is not over yet.
 
     :param start: Unix ms at which its first minute begins.
-    :param counts: type -> events in each of the 60 minutes, those with the most events first.
-    :param since: Unix ms from which on all events are counted; `start` where all are.
+    :param counts: pairs of a type and its events in each of the 60 minutes; most events first.
+    :param since: Unix ms from which on all events are counted; `start` if all of the hour are.
     """
 
     start: int
@@ -46,15 +45,18 @@ class Hour:
 
     @property
     def events(self) -> int:
-        """All that are counted."""
+        """The number of all counted events."""
         return sum(sum(row) for _, row in self.counts)
 
 
 @define(eq=False)
 class LastHour:
-    """Follows the log; `latest` are its newest events as of the last look."""
+    """Follows the log of events.
 
-    _reading: EventQueries
+    :ivar latest: the newest events at the last update.
+    """
+
+    _queries: EventQueries
     _keep: int
     latest: Sequence[EventSeen] = ()
     _minutes: dict[int, Counter[str]] = field(factory=dict, init=False)
@@ -65,35 +67,35 @@ class LastHour:
     _whole: bool = field(default=False, init=False)
     _now: int = field(default=0, init=False)
 
-    async def look(self, now: int) -> Hour:
-        """Bring it up to date.
+    async def update(self, now: int) -> Hour:
+        """Count new events, drop minutes that are over an hour old, and return the counts.
 
         :param now: Unix ms.
-        :raises OneshotError: what the reading raises; what was counted stands.
+        :raises OneshotError: the store could not be read; the counts stay.
         """
         start = (now // MINUTE - MINUTES + 1) * MINUTE
         if now < self._now - MINUTE:
-            self._begin_anew()  # the clock was set back, and the log may have other times now
+            self._reset()  # the clock was set back, and events may have other times now
         self._now = now
         pages = await self._take_new(start)
         if pages == 1 and not self._whole:
             await self._take_older(start)
         return self._hour(start)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._minutes.clear()
         self._types.clear()
         self._newest, self._oldest, self._since, self._whole = 0, None, 0, False
 
     async def _take_new(self, start: int) -> int:
-        """Count what has come since the last look; gives the pages that it took."""
+        """Count the events since the last update; return the number of pages read."""
         fresh: list[EventSeen] = []
         before: int | None = None
         pages, joined = 0, False
         while not joined and pages < (STEPS if self._newest else 1):
-            # As a rule there is little news.
+            # Usually there are few new events.
             limit = self._keep if self._newest and not pages else STEP
-            page = await self._reading.events({}, limit=limit, before=before)
+            page = await self._queries.events({}, limit=limit, before=before)
             if before is None:
                 latest = page.events[: self._keep]
             new = [event for event in page.events if event.seq > self._newest and event.at >= start]
@@ -102,7 +104,7 @@ class LastHour:
             joined = before is None or len(new) < len(page.events)
             pages += 1
         self.latest = latest
-        if not joined:  # the first look, or more has come than one takes in
+        if not joined:  # the first update, or more new events than one update reads
             self._minutes.clear()
             self._types.clear()
         if not joined or not self._newest:
@@ -114,7 +116,7 @@ class LastHour:
         return pages
 
     async def _take_older(self, start: int) -> None:
-        page = await self._reading.events({}, limit=STEP, before=self._oldest)
+        page = await self._queries.events({}, limit=STEP, before=self._oldest)
         inside = [event for event in page.events if event.at >= start]
         self._add(inside)
         self._oldest = page.next

@@ -1,8 +1,8 @@
-"""What a person gets at ``/``: a status page in a browser, a few lines of text in a terminal.
+"""Renders ``/``: the status page for browsers, a few lines of text for other clients.
 
-`twisted.web.template` escapes whatever is shown. The page runs and loads nothing but its own
-files, and its Content-Security-Policy says so. Its living part, `live`, is the same for everybody
-and can be fetched alone; around it stands what depends on the address in the browser.
+`twisted.web.template` escapes all text. The Content-Security-Policy allows the page's own files only.
+The part of the page that changes, `live`, does not depend on the request and can be fetched alone;
+the rest depends on the address in the browser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oneshotd.web.status.cache import Status
 from oneshotd.web.status.tables import event_table, hour_table, scraper_table
 from oneshotd.web.status.wording import count, spoken
 
-#: Headers of the page and all that belongs to it (https://www.w3.org/TR/CSP3/).
+#: Headers of the page and of its files (https://www.w3.org/TR/CSP3/).
 HEADERS: Mapping[bytes, bytes] = {
     b"Content-Security-Policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -31,33 +31,33 @@ HEADERS: Mapping[bytes, bytes] = {
 
 HTML = b"text/html; charset=utf-8"
 
-#: Where the living part goes in the rest.
+#: The place of the changing part in the rest.
 _PLACE = b"<!--live-->"
 
 
 def welcome(scheme: str, host: str, path: str = "") -> bytes:
-    """The doors in plain text, with addresses that work where it is read.
+    """Return the endpoints in plain text, with addresses that work for the client.
 
     :param host: ``host[:port]``, checked by the caller.
-    :param path: in front of the doors' paths, as ``/oneshotd`` behind a proxy.
+    :param path: prefix of all paths, as ``/oneshotd`` behind a proxy.
     """
     url = _url(scheme, host, path)
     return (
-        "oneshotd: an event goes in once and comes out once to each scraper.\n"
+        "oneshotd delivers each event once to each Prometheus scraper.\n"
         "\n"
         f'one event     curl -X POST "{url}/event?type=deploy&version=1.2"\n'
-        f'many          curl --data-binary @events.txt "{url}/events"\n'
+        f'many events   curl --data-binary @events.txt "{url}/events"\n'
         f'scrape        curl "{url}/metrics?scraper=NAME"\n'
-        f'just look     curl -I "{url}/metrics?scraper=NAME"\n'
+        f'look only     curl -I "{url}/metrics?scraper=NAME"\n'
         f"status page   {url}/ in a browser\n"
         f"health        {url}/healthz and {url}/readyz\n"
         "\n"
-        "Lines of the form type=deploy&version=1.2 are taken by UDP, too.\n"
+        "Events can also be sent by UDP, as lines of the form type=deploy&version=1.2.\n"
     ).encode()
 
 
 class _Live(Element):
-    """What changes with time."""
+    """The part of the page that changes."""
 
     loader = template("live.xml")
 
@@ -67,23 +67,23 @@ class _Live(Element):
 
     @renderer
     def live(self, request: IRequest | None, tag: Tag) -> Tag:
-        """The whole, with what the script has to know."""
+        """Render the element, with its data for the script."""
         return tag(**{"data-now": str(self._status.now), "data-etag": self._status.etag.decode("ascii")})
 
     @renderer
     def verdict(self, request: IRequest | None, tag: Tag) -> Tag:
-        """One line: is everything well?"""
+        """Render the state in one line."""
         status = self._status
         if status.problem is not None:
-            return tag("Out of order", class_="bad")
+            return tag("Not ready", class_="bad")
         if status.scrapers is None or status.events is None:
             return tag("The store cannot be read now", class_="bad")
         if any(warning.bad for warning in status.warnings):
             return tag("Events were lost", class_="bad")
         if status.warnings:
-            return tag("Something needs a look", class_="warn")
+            return tag("Attention needed", class_="warn")
         if not status.live:
-            return tag("Ready, and no scraper waits for events yet", class_="idle")
+            return tag("Ready; no scraper is live yet", class_="idle")
         waiting = sum(scraper.pending for scraper in status.live)
         if waiting:
             return tag(f"All is well; {count(waiting, 'event')} on the way", class_="good")
@@ -91,7 +91,7 @@ class _Live(Element):
 
     @renderer
     def warnings(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """What needs a look, in words."""
+        """Render the warnings."""
         if not self._status.warnings:
             return ""
         return tag(
@@ -104,58 +104,58 @@ class _Live(Element):
 
     @renderer
     def covered(self, request: IRequest | None, tag: Tag) -> Tag:
-        """How much the picture shows."""
+        """Render which events the chart contains."""
         hour = self._status.hour
         if hour is None:
             return tag("The store cannot be read now.")
         if not hour.events:
-            return tag("No event came in the last hour.")
-        text = f"{count(hour.events, 'event')} by type; a bar is a minute."
+            return tag("No events in the last hour.")
+        text = f"{count(hour.events, 'event')} by type; each bar is a minute."
         if hour.since > hour.start:
             text += f" Only the last {spoken((self._status.now - hour.since) / 1000)} are counted so far."
         return tag(text)
 
     @renderer
     def hour(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """The picture."""
+        """Render the chart."""
         hour = self._status.hour
         return hour_table(tag, hour, self._status.now) if hour is not None and hour.counts else ""
 
     @renderer
     def scrapers_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """What the table does not say."""
+        """Render a note if scrapers are missing in the table."""
         if self._status.scrapers is None:
             return tag("The store cannot be read now.")
         if not self._status.scrapers:
-            return tag("No scraper has come yet. How to set one up stands below.")
+            return tag("No scrapers yet. See below how to set one up.")
         if self._status.unlisted:
             return tag(f"And {count(self._status.unlisted, 'scraper')} more, see /api/v1/scrapers.")
         return ""
 
     @renderer
     def scrapers(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """Who reads, and how far."""
+        """Render the table of scrapers."""
         return scraper_table(tag, self._status) if self._status.scrapers else ""
 
     @renderer
     def events_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """What the table does not say."""
+        """Render a note if there is no table of events."""
         if self._status.events is None:
             return tag("The store cannot be read now.")
-        return "" if self._status.events else tag("No event is held. How to send one stands below.")
+        return "" if self._status.events else tag("No events held. See below how to send one.")
 
     @renderer
     def events(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """The newest events, and who has them."""
+        """Render the table of the newest events."""
         return event_table(tag, self._status) if self._status.events else ""
 
 
 class _Shell(Element):
-    """What does not change.
+    """The part of the page that does not change.
 
-    :param host: ``host[:port]`` under which the browser knows us, checked.
+    :param host: ``host[:port]`` of the request, checked.
     :param udp: port for datagrams, or None.
-    :param path: in front of the doors' paths.
+    :param path: prefix of all paths.
     """
 
     loader = template("shell.xml")
@@ -166,7 +166,7 @@ class _Shell(Element):
 
     @renderer
     def page(self, request: IRequest | None, tag: Tag) -> Tag:
-        """The whole."""
+        """Fill in the slots of the template."""
         url = _url(self._scheme, self._host, self._path)
         return tag.fillSlots(
             mark=ASSETS["mark.svg"].address,
@@ -183,17 +183,17 @@ class _Shell(Element):
 
     @renderer
     def datagram(self, request: IRequest | None, tag: Tag) -> Tag | str:
-        """The way by UDP, where there is one."""
+        """Render the instructions for UDP, if the daemon takes datagrams."""
         return "" if self._udp is None else tag
 
 
 def _url(scheme: str, host: str, path: str) -> str:
-    """A zone in it has its percent sign escaped (RFC 6874)."""
+    """Return a URL; the percent sign of a zone is escaped (RFC 6874)."""
     return f"{scheme}://{host.replace('%', '%25')}{path}"
 
 
 def _bare(host: str) -> str:
-    """The host without its port, and IPv6 without brackets."""
+    """Return the host without its port, an IPv6 address without brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
@@ -218,13 +218,13 @@ def _config(scheme: str, host: str, path: str) -> str:
 
 
 async def render_live(status: Status) -> bytes:
-    """The living part; see `_Live` for what is shown."""
+    """Render the changing part of the page."""
     flat: Deferred[bytes] = flattenString(None, _Live(status))
     return await flat
 
 
 async def render(live: bytes, scheme: str, host: str, udp: int | None, path: str = "") -> bytes:
-    """The whole page around its living part; see `_Shell` for the others."""
+    """Render the whole page around its changing part; see `_Shell` for the parameters."""
     flat: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp, path))
     before, _, after = (await flat).partition(_PLACE)
     return b"<!DOCTYPE html>\n" + before + live + after

@@ -1,7 +1,7 @@
-"""Whether the store can be written, found out at most once a second for all who ask.
+"""Checks whether the store can be written, at most once a second.
 
-The probe is a write with a sync. Load balancers, orchestrators and people ask as often as they
-like, and all of them get the result of the same one.
+The check is a write with a sync. All requests of a second share one check, however often load
+balancers, orchestrators and people send them.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from twisted.python.failure import Failure
 
 from oneshotd.errors import OneshotError
 
-#: Seconds for which the result of a probe is good.
+#: Seconds for which the result of a probe is used.
 MAX_AGE = 1.0
 
-#: Seconds that the store has to answer a probe. After them the answer is that there is none; it
-#: stays so, without further probes, until the store answers.
-STORE_PATIENCE = 5.0
+#: Seconds that the store has to answer a probe. After them the problem is that it does not answer;
+#: this result stays, without further probes, until the store answers.
+STORE_TIMEOUT = 5.0
 
 
 class StoreProbe:
-    """Answers why the store cannot be written, or None where it can.
+    """Tells why the store cannot be written, or None if it can.
 
-    ========  ================================================  ==========================
-    state     when                                              asked
-    ========  ================================================  ==========================
-    unknown   no result, or it is older than `MAX_AGE`          starts a probe, then waits
-    probing   a probe is under way, for less than the patience  waits for it
-    overdue   a probe is under way for longer                   answered at once
-    known     the last result is not older than `MAX_AGE`       answered at once
-    ========  ================================================  ==========================
+    ========  ===============================================  ==============================
+    state     when                                             a call of `problem`
+    ========  ===============================================  ==============================
+    unknown   no result, or it is older than `MAX_AGE`         starts a probe and waits for it
+    probing   a probe runs, for less than `STORE_TIMEOUT`      waits for it
+    overdue   a probe runs for longer                          returns at once
+    known     the last result is not older than `MAX_AGE`      returns at once
+    ========  ===============================================  ==============================
 
-    :param check: writes something small; fails with `OneshotError` where that cannot be done.
+    :param check: writes something small; fails with `OneshotError` if the store cannot be written.
     """
 
     def __init__(self, check: Callable[[], Deferred[None]], clock: IReactorTime) -> None:
@@ -46,7 +46,7 @@ class StoreProbe:
         self._waiting: list[Deferred[str | None]] = []
 
     def problem(self) -> Deferred[str | None]:
-        """Return the problem in words, or None; fails only by our own fault."""
+        """Return the problem in words, or None; fails only by a bug."""
         if self._known_at is not None and (self._probing or self._clock.seconds() - self._known_at < MAX_AGE):
             return succeed(self._result)
         waiting: Deferred[str | None] = Deferred()
@@ -58,7 +58,7 @@ class StoreProbe:
     def _probe(self) -> None:
         self._probing, self._known_at = True, None
         overdue = self._clock.callLater(
-            STORE_PATIENCE, self._complete, f"store: no answer in {STORE_PATIENCE:g} s"
+            STORE_TIMEOUT, self._complete, f"store: no answer in {STORE_TIMEOUT:g} s"
         )
 
         def answered(result: Failure | None) -> None:
@@ -81,5 +81,5 @@ class StoreProbe:
 
     def _share(self, result: str | Failure | None) -> None:
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(result)  # of a failure: its errback
+        for deferred in waiting:
+            deferred.callback(result)  # a Failure calls its errbacks

@@ -1,7 +1,7 @@
 """The three tables of the status page.
 
 On a narrow screen the style sheet shows each row as a block, its cells named by ``data-label``;
-a browser then no longer takes it for a table, so the roles are spelled out.
+browsers then drop the roles of the table's elements, so the roles are written out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_TYPE, MAX_NAME, MAX_VALUE, MAX_LABELS, MAX_NAMED = 40, 48, 96, 10, 3
 
 
 def hour_table(tag: Tag, hour: Hour, now: int) -> Tag:
-    """The picture of the last hour: a strip, a sum and a time for each type."""
+    """Render the chart of the last hour: a strip, a sum and a time for each type."""
     clock = [_clock(hour.start + minute * MINUTE) for minute in range(MINUTES)]
     shown_rows = rows(hour)
     highest = max((max(row.counts) for row in shown_rows), default=0)
@@ -46,7 +46,7 @@ def hour_table(tag: Tag, hour: Hour, now: int) -> Tag:
 
 
 def scraper_table(tag: Tag, status: Status) -> Tag:
-    """Who reads, and how far."""
+    """Render the scrapers and their progress."""
     head = _head(
         ("Scraper", ""),
         ("Last seen", ""),
@@ -64,7 +64,7 @@ def scraper_table(tag: Tag, status: Status) -> Tag:
 
 
 def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
-    kind = "" if scraper.live else tags.span("visitor", class_="tag", title="Nothing is kept for it")
+    kind = "" if scraper.live else tags.span("visitor", class_="tag", title="No events are kept for it")
     yield tags.th(
         tags.bdi(shown(scraper.name, 120)), " ", kind, scope="row", role="rowheader", class_="identity"
     )
@@ -83,8 +83,8 @@ def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
 
 
 def event_table(tag: Tag, status: Status) -> Tag:
-    """The newest events, and which live scrapers have them."""
-    head = _head(("Time", ""), ("Event", ""), ("Value", "number"), ("Who has it", ""))
+    """Render the newest events, and which live scrapers have got them."""
+    head = _head(("Time", ""), ("Event", ""), ("Value", "number"), ("Delivered to", ""))
     body = [
         _row(
             f"event-{event.seq}",
@@ -95,7 +95,7 @@ def event_table(tag: Tag, status: Status) -> Tag:
                 event.value if event.value is not None else "–",
                 "number" if event.value else "number none",
             ),
-            _cell("Who has it", _holders(event, status.live), "who"),
+            _cell("Delivered to", _holders(event, status.live), "who"),
         )
         for event in status.events or ()
     ]
@@ -121,7 +121,7 @@ def _what(event: EventSeen) -> list[Tag | str]:
 
 
 def _holders(event: EventSeen, live: Sequence[ScraperSeen]) -> Tag | str:
-    """Who has it: the number; and by name, who has not."""
+    """Render how many scrapers have got the event, and the names of those that have not."""
     if not live:
         return "no live scraper"
     states = [(scraper.name, has(scraper, event)) for scraper in live]
@@ -132,7 +132,7 @@ def _holders(event: EventSeen, live: Sequence[ScraperSeen]) -> Tag | str:
     items = [
         tags.li(
             tags.bdi(shown(name, MAX_TYPE)),
-            tags.span(" may wait for it" if state is None else " waits for it", class_="unseen"),
+            tags.span(" may still wait for it" if state is None else " waits for it", class_="unseen"),
             class_="maybe" if state is None else "waits",
         )
         for name, state in missing[:MAX_NAMED]
@@ -193,5 +193,5 @@ def _time(at: int) -> Tag:
 
 
 def _ago(at: int, now: int) -> Tag:
-    """How long ago that was; the script counts on."""
+    """Render an age; the page's script updates it."""
     return tags.time(f"{short((now - at) / 1000)} ago", datetime=_moment(at), class_="ago")

@@ -14,7 +14,7 @@ from support.web_fakes import House
 from oneshotd.core.parsing.grammar import MAX_LABELS
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.query import EventSeen, EventsPage, ScraperSeen
-from oneshotd.web.routes.api import LABEL, Question, question
+from oneshotd.web.routes.api import LABEL, EventsRequest, read_parameters
 from oneshotd.web.timestamps import moment, rfc3339
 
 AT = 1_700_000_000_250
@@ -248,15 +248,15 @@ def test_there_is_nothing_beside_them(path: str) -> None:
 @given(raw_labels())
 def test_any_label_can_be_asked_for_as_it_was_sent(labels: dict[str, str]) -> None:
     """An event could be stored that cannot be found, because its label is called `limit`."""
-    asked = question((LABEL + name, value) for name, value in labels.items())
-    assert asked == Question(filters={written(name): kept(value) for name, value in labels.items()})
+    asked = read_parameters((LABEL + name, value) for name, value in labels.items())
+    assert asked == EventsRequest(filters={written(name): kept(value) for name, value in labels.items()})
 
 
 @given(st.lists(st.tuples(texts(max_size=12), texts(max_size=12)), max_size=4))
 def test_whatever_is_asked_is_understood_or_refused(pairs: list[tuple[str, str]]) -> None:
     status, limit = 0, 1
     try:
-        limit = question(pairs).limit
+        limit = read_parameters(pairs).limit
     except Refused as refused:
         status = refused.status
     assert status in (0, 400) and 1 <= limit <= 1000

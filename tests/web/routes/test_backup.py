@@ -32,9 +32,9 @@ class FakeBackups:
 
 def connect(outcome: Backup | Exception = MADE) -> Connection:
     telemetry, clock = FakeTelemetry(), cast(Any, Clock())
-    door = BackupDoor(backups=FakeBackups(outcome), telemetry=telemetry)
+    api = BackupDoor(backups=cast(Any, FakeBackups(outcome)), telemetry=cast(Any, telemetry))
     request = partial(OneshotRequest, refused=telemetry.refused)
-    return Connection(Site(door.resource(), requestFactory=request, reactor=clock), UNIXAddress(None))
+    return Connection(Site(api.resource(), requestFactory=request, reactor=clock), UNIXAddress(None))
 
 
 def test_a_copy_is_answered_with_its_file() -> None:

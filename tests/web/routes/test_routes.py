@@ -12,7 +12,7 @@ from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.store.interface import Stored
-from oneshotd.web.app import INTAKE_PATIENCE
+from oneshotd.web.routes.health import COMMIT_OVERDUE_SECONDS
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 TEXT = "Content-Type: text/plain"
@@ -331,7 +331,7 @@ def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:
 def test_an_ingest_that_does_not_move_is_no_readiness() -> None:
     """A load balancer would go on sending to a daemon that answers no POST."""
     house = House()
-    house.intake.waited = INTAKE_PATIENCE
+    house.intake.waited = COMMIT_OVERDUE_SECONDS
     assert house.ask("GET /readyz").status == 200
     house.intake.waited += 0.5
     answer = house.ask("GET /readyz")

@@ -68,7 +68,7 @@ def test_an_event_stands_in_its_minute_under_its_type() -> None:
     log.happen(59 * 60, "first")
     log.happen(65, "backup", times=2)
     log.happen(1, "backup")
-    hour = now(LastHour(cast(EventQueries, log), 20).look(NOW))
+    hour = now(LastHour(cast(EventQueries, log), 20).update(NOW))
     assert totals(hour) == {"backup": 3, "first": 1}
     assert dict(hour.counts)["backup"] == (0,) * 58 + (2, 1)
     assert dict(hour.counts)["first"] == (1,) + (0,) * 59
@@ -83,13 +83,13 @@ def test_what_is_known_is_not_read_again_and_what_is_past_goes() -> None:
     log = Log()
     log.happen(30)
     hour = LastHour(cast(EventQueries, log), 20)
-    now(hour.look(NOW))
+    now(hour.update(NOW))
     log.happen(0)
-    assert totals(now(hour.look(NOW))) == {"deploy": 2}
-    assert totals(now(hour.look(NOW))) == {"deploy": 2}
+    assert totals(now(hour.update(NOW))) == {"deploy": 2}
+    assert totals(now(hour.update(NOW))) == {"deploy": 2}
     assert log.pages == 3
     assert [event.seq for event in hour.latest] == [2, 1]
-    assert now(hour.look(NOW + 3_600_000)).counts == ()
+    assert now(hour.update(NOW + 3_600_000)).counts == ()
 
 
 def test_a_long_hour_is_counted_bit_by_bit_and_says_from_when_on() -> None:
@@ -98,12 +98,12 @@ def test_a_long_hour_is_counted_bit_by_bit_and_says_from_when_on() -> None:
     for minute in range(50, 0, -1):
         log.happen(minute * 60, times=100)
     hour = LastHour(cast(EventQueries, log), 20)
-    first = now(hour.look(NOW))
+    first = now(hour.update(NOW))
     assert log.pages <= 2
     assert 1000 <= first.events < 5000
     assert first.since > first.start
     looks = 0
-    while (found := now(hour.look(NOW))).since > found.start:
+    while (found := now(hour.update(NOW))).since > found.start:
         looks += 1
         assert looks < 10
     assert found.events == 5000
@@ -113,15 +113,15 @@ def test_a_flood_between_two_looks_costs_a_bounded_reading() -> None:
     log = Log()
     log.happen(600, "before")
     hour = LastHour(cast(EventQueries, log), 20)
-    now(hour.look(NOW))
+    now(hour.update(NOW))
     log.happen(2, "flood", times=10_000)
     before = log.pages
-    found = now(hour.look(NOW))
+    found = now(hour.update(NOW))
     assert log.pages - before <= status_hour.STEPS
     assert totals(found) == {"flood": 20 + (status_hour.STEPS - 1) * status_hour.STEP}
     assert found.since == NOW - 2000
     for _ in range(10):
-        found = now(hour.look(NOW))
+        found = now(hour.update(NOW))
     assert totals(found) == {"flood": 10_000, "before": 1}
 
 
@@ -130,7 +130,7 @@ def test_types_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatc
     log = Log()
     for n in range(40):
         log.happen(5, f"type {n}")
-    found = now(LastHour(cast(EventQueries, log), 20).look(NOW))
+    found = now(LastHour(cast(EventQueries, log), 20).update(NOW))
     assert len(found.counts) <= 6
     assert totals(found)[OTHER] == 35
 
@@ -149,9 +149,9 @@ def test_in_the_end_every_event_is_counted_once(batches: list[list[tuple[int, st
     for batch in batches:
         for _, kind in batch:
             log.happen(ages.pop(0) * 60, kind)
-        now(hour.look(NOW))
+        now(hour.update(NOW))
     for _ in range(80):
-        found = now(hour.look(NOW))
+        found = now(hour.update(NOW))
     start = found.start
     expected = Counter(type_of(event) for event in log.events_ if event.at >= start)
     assert totals(found) == expected

@@ -77,7 +77,7 @@ def test_a_browser_gets_who_reads_and_what_has_come() -> None:
 
 def test_before_anything_has_come_the_page_says_how_to_begin() -> None:
     text = read(House()).text
-    for shown in ("no scraper waits for events yet", "No scraper has come yet", "No event is held"):
+    for shown in ("no scraper is live yet", "No scrapers yet", "No events held"):
         assert shown in text
 
 
@@ -88,7 +88,7 @@ def test_only_missed_events_are_marked() -> None:
     house.reading.known = [evolve(ANN, lost={"away": 3})]
     read_page = read(house)
     assert [kind for kind in read_page.classes() if "bad" in kind] == ["bad", "bad", "number bad"]
-    assert "ann has missed 3 events for good: 3 while it stayed away" in read_page.text
+    assert "ann has missed 3 events for good: 3 because it did not scrape" in read_page.text
 
 
 def test_an_events_holders_are_told() -> None:
@@ -99,8 +99,8 @@ def test_an_events_holders_are_told() -> None:
     visitor = evolve(behind, name="curl", live=False)
     house.reading.known = [ANN, behind, queued, visitor]
     text = re.sub(r"\s+", " ", read(house).text)
-    assert "1 of 3bob waits for itcid may wait for it" in text
-    assert "2 of 3cid may wait for it" in text
+    assert "1 of 3bob waits for itcid may still wait for it" in text
+    assert "2 of 3cid may still wait for it" in text
 
 
 def test_markup_in_names_and_labels_is_shown_and_not_obeyed() -> None:
@@ -220,7 +220,7 @@ def test_the_page_comes_even_if_the_store_is_in_trouble() -> None:
     house = House()
     house.store.fault = house.reading.fault = StoreUnavailable("no space left")
     text = read(house).text
-    assert "Out of order" in text
+    assert "Not ready" in text
     assert "Not ready: store: no space left" in text
     assert "The store cannot be read now." in text
 

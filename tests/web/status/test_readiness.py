@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from oneshotd.errors import StoreUnavailable
-from oneshotd.web.status.readiness import MAX_AGE, STORE_PATIENCE, StoreProbe
+from oneshotd.web.status.readiness import MAX_AGE, STORE_TIMEOUT, StoreProbe
 
-OVERDUE = f"store: no answer in {STORE_PATIENCE:g} s"
+OVERDUE = f"store: no answer in {STORE_TIMEOUT:g} s"
 
 
 class Scene:
@@ -50,7 +50,7 @@ def test_one_probe_serves_all_who_ask_within_a_second(scene: Scene) -> None:
     assert scene.ask() == [None] and len(scene.checks) == 1
     scene.clock.advance(0.01)
     assert scene.ask() == [] and len(scene.checks) == 2
-    assert scene.clock.getDelayedCalls()[0].getTime() == scene.clock.seconds() + STORE_PATIENCE
+    assert scene.clock.getDelayedCalls()[0].getTime() == scene.clock.seconds() + STORE_TIMEOUT
 
 
 def test_a_fault_is_told_and_asked_for_again(scene: Scene) -> None:
@@ -67,7 +67,7 @@ def test_a_fault_is_told_and_asked_for_again(scene: Scene) -> None:
 def test_a_store_that_hangs_gets_no_second_probe(scene: Scene) -> None:
     """Probes would pile up in the store's queue, and each prober would wait for the whole patience."""
     early = scene.ask()
-    scene.clock.advance(STORE_PATIENCE - 1)
+    scene.clock.advance(STORE_TIMEOUT - 1)
     late = scene.ask()
     scene.clock.advance(1)
     assert early == late == scene.ask() == [OVERDUE]

@@ -72,38 +72,39 @@ def test_all_is_well_and_nothing_is_said() -> None:
     [
         (
             {"last_seen": NOW - 720_000, "pending": 40},
-            "192.0.2.7 Prometheus has not come for 12 minutes;"
+            "192.0.2.7 Prometheus has not scraped for 12 minutes;"
             " its 40 events are kept for another 48 minutes.",
         ),
         (
             {"last_seen": NOW - 720_000, "pending": 1},
-            "192.0.2.7 Prometheus has not come for 12 minutes; its 1 event is kept for another 48 minutes.",
+            "192.0.2.7 Prometheus has not scraped for 12 minutes;"
+            " its 1 event is kept for another 48 minutes.",
         ),
         (
             {"last_seen": NOW - 720_000},
-            "192.0.2.7 Prometheus has not come for 12 minutes; nothing waits for it.",
+            "192.0.2.7 Prometheus has not scraped for 12 minutes; no events wait for it.",
         ),
         (
             {"last_seen": NOW - 3_700_000, "pending": 2},
-            "192.0.2.7 Prometheus has not come for 62 minutes; its 2 events are about to be dropped.",
+            "192.0.2.7 Prometheus has not scraped for 62 minutes; its 2 events are about to be deleted.",
         ),
         (
             {"shared": True},
-            "Two connections seem to share one identity, 192.0.2.7 Prometheus: give each a name of its own,"
+            "Two connections seem to share one identity, 192.0.2.7 Prometheus: give each its own name,"
             " ?scraper=NAME, or each gets only a part of the events.",
         ),
         (
             {"owed": 31, "queueing": 1},
-            "31 events of one series wait for 192.0.2.7 Prometheus: of one series, one goes out per scrape.",
+            "31 events of one series wait for 192.0.2.7 Prometheus: a scrape delivers one event of a series.",
         ),
         (
             {"owed": 1, "queueing": 2},
-            "1 event of 2 series waits for 192.0.2.7 Prometheus: of one series, one goes out per scrape.",
+            "1 event of 2 series waits for 192.0.2.7 Prometheus: a scrape delivers one event of a series.",
         ),
         (
             {"lost": {"away": 1_200, "log full": 1}},
-            "192.0.2.7 Prometheus has missed 1,201 events for good: 1,200 while it stayed away for longer"
-            " than events are kept and 1 because the log was full.",
+            "192.0.2.7 Prometheus has missed 1,201 events for good: 1,200 because it did not scrape for"
+            " longer than events are kept and 1 because the log was full.",
         ),
         (
             {"lost": {"odd": 2}},
@@ -132,8 +133,8 @@ def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: s
 def test_what_one_has_missed_who_never_came_back_is_said_for_a_day() -> None:
     """The page would say that all is well as soon as the scraper is given up."""
     assert said(ANN, lost={"gone": {"away": 7}, "ann": {"away": 0}}) == [
-        "gone has missed 7 events for good: 7 while it stayed away for longer than events are kept."
-        " It is no longer waited for."
+        "gone has missed 7 events for good: 7 because it did not scrape for longer than events are kept."
+        " No events are kept for it any more."
     ]
 
 
@@ -164,7 +165,7 @@ def test_the_worst_stands_first_and_the_list_ends() -> None:
     assert found[1].text.startswith("ann has missed 1 event")
     assert "200 scrapers are known" in found[2].text
     assert [warning.bad for warning in found] == [True] * 3 + [False] * 9
-    assert found[-1].text == f"And {199 - 8} more of this kind."
+    assert found[-1].text == f"And {199 - 8} more warnings."
 
 
 # The picture.
@@ -236,5 +237,5 @@ def test_a_name_that_gets_only_looks_needs_a_look() -> None:
 def test_a_crowd_of_visitors_leaves_room_for_names() -> None:
     """A full house shuts out every newcomer only if all in it are live."""
     visitors = [evolve(ANN, name=f"192.0.2.7 v{n}", named=False, live=False) for n in range(199)]
-    assert "those with a name take the place of visitors" in said(ANN, *visitors)[0]
+    assert "those with a name replace visitors" in said(ANN, *visitors)[0]
     assert "further ones get no events" in said(*(evolve(ANN, name=f"s{n}") for n in range(200)))[0]

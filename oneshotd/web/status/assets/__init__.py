@@ -1,6 +1,6 @@
-"""The page's own files: its templates, style, script and mark, read once.
+"""The files of the status page (templates, style, script and icon), read once.
 
-A browser keeps style, script and mark for ever: their addresses change with their content.
+A browser may cache style, script and icon for ever: their addresses change with their content.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from twisted.web.template import XMLFile
 
 _FOLDER = Path(__file__).parent
 
-#: Cache-Control of an asset that was asked for by its address in the page.
-FOR_EVER = b"public, max-age=31536000, immutable"
+#: Cache-Control of an asset that was requested with its version.
+CACHE_FOREVER = b"public, max-age=31536000, immutable"
 
 
 @frozen(kw_only=True)
 class Asset:
     """One file that a browser fetches.
 
-    :param version: of its content; the query of its address.
+    :param version: a hash of its content; the query of its address.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Asset:
 
     @property
     def address(self) -> str:
-        """Where the page refers to it: relative, as a proxy may serve the page below a path."""
+        """The relative address in the page: a proxy may serve the page below a path."""
         return f"assets/{self.name}?{self.version}"
 
 
@@ -54,5 +54,5 @@ ASSETS: Mapping[str, Asset] = {
 
 
 def template(name: str) -> XMLFile:
-    """A template of `twisted.web.template`."""
+    """Load a template of `twisted.web.template`."""
     return XMLFile(FilePath(str(_FOLDER / name)))

@@ -1,10 +1,10 @@
 "use strict";
-// Keeps the page up to date: the living part is fetched every few seconds and only what differs is
-// changed, in place, so that focus, scroll position and selected text stay. Nothing is asked for
-// while nobody sees the page. All text stays text: what comes is parsed, never run.
+// Keeps the page up to date: fetches its changing part every few seconds and changes only the nodes that
+// differ, in place, so that focus, scroll position and selected text stay. Sends no requests while the
+// page is hidden. The answer is parsed as inert HTML; scripts in it would not run.
 (() => {
-  const EVERY = 3000; // ms between two looks
-  const PATIENCE = 8000; // ms for one answer
+  const EVERY = 3000; // ms between two requests
+  const TIMEOUT = 8000; // ms for an answer
   const live = document.getElementById("live");
   const link = document.getElementById("link");
   let etag = live.dataset.etag;
@@ -15,7 +15,7 @@
   let timer = 0;
   let asking = null;
 
-  // One name for the same thing before and after: a row keeps its element as others come above it.
+  // Rows are matched by key: a row keeps its element if others are inserted above it.
   const nameOf = (node) => (node.nodeType === 1 ? node.dataset.key || node.id : "");
   const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && nameOf(a) === nameOf(b);
 
@@ -38,7 +38,7 @@
     let place = old.firstChild;
     for (const child of [...now.childNodes]) {
       let match = nameOf(child) ? keyed.get(nameOf(child)) : null;
-      // What stands here and is not in the new page goes, so that the next can stand here.
+      // Remove nodes that are not in the new page, so that the next one can take their place.
       while (!match && place && nameOf(place) && nameOf(child) !== nameOf(place) && !wanted(now, place)) {
         const gone = place;
         place = place.nextSibling;
@@ -73,7 +73,7 @@
     return `${Math.max(0, Math.round(seconds))} s`;
   }
 
-  // While the daemon is away its times stand still: they would say more than is known.
+  // Ages stop while the daemon does not answer: newer data may be missing.
   function age() {
     if (away || paused) return;
     const now = Date.now() - ahead;
@@ -91,11 +91,11 @@
     return `${new Date(ms - ahead).toISOString().slice(11, 19)} UTC`;
   }
 
-  async function look() {
+  async function update() {
     if (asking) return;
     clearTimeout(timer);
     asking = new AbortController();
-    const tooLong = setTimeout(() => asking.abort(), PATIENCE);
+    const tooLong = setTimeout(() => asking.abort(), TIMEOUT);
     try {
       const answer = await fetch("live", {
         headers: { Accept: "text/html", "If-None-Match": etag },
@@ -123,7 +123,7 @@
       if (!document.hidden && !away && !paused) {
         away = true;
         document.body.classList.add("away");
-        say(`The daemon does not answer. What you see is from ${clock(answered)}.`);
+        say(`The daemon does not answer. The data is from ${clock(answered)}.`);
       }
     }
     clearTimeout(tooLong);
@@ -133,7 +133,7 @@
 
   function next() {
     clearTimeout(timer);
-    if (!document.hidden && !paused) timer = setTimeout(look, EVERY);
+    if (!document.hidden && !paused) timer = setTimeout(update, EVERY);
   }
 
   function button(text, act) {
@@ -146,13 +146,13 @@
 
   const pause = button("Pause", (self) => {
     paused = !paused;
-    self.textContent = paused ? "Go on" : "Pause";
+    self.textContent = paused ? "Resume" : "Pause";
     if (paused) {
       clearTimeout(timer);
       if (!away) say(`Paused at ${clock(Date.now())}`);
     } else {
       etag = "";
-      look();
+      update();
     }
   });
   link.after(pause);
@@ -162,7 +162,7 @@
       await navigator.clipboard.writeText(text);
       return true;
     }
-    getSelection().selectAllChildren(block); // plain HTTP has no clipboard of its own
+    getSelection().selectAllChildren(block); // no clipboard API without HTTPS
     return document.execCommand("copy");
   }
 
@@ -183,7 +183,7 @@
     block.before(made);
   }
 
-  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : paused || look()));
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : paused || update()));
   setInterval(() => document.hidden || age(), 1000);
   say("Updates itself");
   next();

@@ -1,0 +1,100 @@
+"""``POST /event`` and ``POST /events``: store events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define
+from klein import Klein
+
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.parsing.formats import (
+    Rules,
+    parse_json,
+    parse_json_event,
+    parse_lines,
+    parse_ndjson,
+    parse_query,
+)
+from oneshotd.errors import Refused
+from oneshotd.ingest.pipeline import Ingest
+from oneshotd.web.error_responses import JSON, answer
+from oneshotd.web.routes.clients import Clients
+from oneshotd.web.transport.request import OneshotRequest
+
+FORM = "application/x-www-form-urlencoded"
+JSON_BODY = "application/json"
+
+#: Media type of a body of POST /events -> its parser; "" is no Content-Type. Plain
+#: ``curl --data-binary @file`` sends the type of a form.
+PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
+    "": parse_lines,
+    "text/plain": parse_lines,
+    FORM: parse_lines,
+    "application/x-ndjson": parse_ndjson,
+    "application/ndjson": parse_ndjson,
+    "application/jsonlines": parse_ndjson,
+    JSON_BODY: parse_json,
+}
+
+
+@define(kw_only=True, eq=False)
+class IngestRoutes:
+    """Parses the events of a request and answers after their commit."""
+
+    ingest: Ingest
+    rules: Rules
+    clients: Clients
+
+    async def event(self, request: OneshotRequest) -> bytes:
+        """Store one event; its labels are in the query and in the body (a form or a JSON object)."""
+        self.clients.check_emitter(request)
+        body = request.body()
+        media = request.media_type()
+        if body and media not in ("", FORM, JSON_BODY):
+            text = f"Content-Type: expected {FORM} or {JSON_BODY}, got {media}"
+            raise Refused(text, reason="type", status=415)
+        parse = parse_json_event if body and media == JSON_BODY else parse_query
+        event = parse(request.query, body, rules=self.rules)
+        await self.ingest.submit(_group([event], request.idempotency_key()), "http")
+        return answer(request, b"ok\n")
+
+    async def events(self, request: OneshotRequest) -> bytes:
+        """Store all events of a body, or none of them."""
+        self.clients.check_emitter(request)
+        media = request.media_type()
+        parse = PARSERS.get(media)
+        if parse is None:
+            text = f"Content-Type: expected text/plain, application/x-ndjson or application/json, got {media}"
+            raise Refused(text, reason="type", status=415)
+        events = parse(request.body(), rules=self.rules)
+        stored = await self.ingest.submit(_group(events, request.idempotency_key()), "http_bulk")
+        figures = {"stored": stored.stored, "duplicates": stored.duplicates}
+        return answer(request, json.dumps(figures).encode() + b"\n", content_type=JSON)
+
+
+def register(app: Klein, routes: Callable[[Any], IngestRoutes]) -> None:
+    """Add these routes to `app`.
+
+    :param routes: finds them in the object that `app` is bound to.
+    """
+
+    @app.route("/event", methods=["POST"])
+    async def event(api: object, request: OneshotRequest) -> bytes:
+        return await routes(api).event(request)
+
+    @app.route("/events", methods=["POST"])
+    async def events(api: object, request: OneshotRequest) -> bytes:
+        return await routes(api).events(request)
+
+
+def _group(events: Sequence[NewEvent], key: str | None) -> Group:
+    """Return the events of one request as a group.
+
+    :raises Refused: both the header and an event have an idempotency key.
+    """
+    if key is not None and any(event.key is not None for event in events):
+        raise Refused("Idempotency-Key and __id__: expected one of them, got both", reason="key")
+    return Group(events=events, key=key)
