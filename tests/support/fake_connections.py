@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IPullProducer, IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, InFlightDelivery, State
+from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, State, TrackedDelivery
 from oneshotd.web.transport.ack_tracker import Connection as TrackedConnection
 from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
@@ -33,14 +33,14 @@ class FakeQueue:
     """What the kernel would say, after what has happened.
 
     :ivar left: bytes that the peer has not acknowledged.
-    :ivar perishes: the kernel resets the connection if this process is killed.
+    :ivar resets_on_kill: the kernel resets the connection if this process is killed.
     :ivar silent: it does not say anything any more.
     """
 
     def __init__(self, is_tcp: bool = True) -> None:
         self.is_tcp = is_tcp
-        self.closed = self.silent = self.perishes = False
-        self.left = self._heard = 0
+        self.closed = self.silent = self.resets_on_kill = False
+        self.left = self._segments = 0
         self._state = PeerState.OPEN if is_tcp else PeerState.ENDED
         self._we_finished = self._peer_finished = False
 
@@ -71,7 +71,7 @@ class FakeQueue:
 
     def peer_speaks(self) -> None:
         """It sends bytes; where we have closed, our own kernel resets the connection."""
-        self._heard += self.is_tcp
+        self._segments += self.is_tcp
         if self._we_finished and self.is_tcp:
             self._state = PeerState.RESET
 
@@ -94,13 +94,13 @@ class FakeQueue:
         assert not self.closed
         return PeerState.ENDED if self.silent else self._state
 
-    def heard(self) -> int | None:
+    def segments_received(self) -> int | None:
         assert not self.closed
-        return None if self.silent else self._heard
+        return None if self.silent else self._segments
 
-    def perish_with_us(self, yes: bool) -> None:
+    def set_reset_on_kill(self, yes: bool) -> None:
         assert not self.closed
-        self.perishes = yes
+        self.resets_on_kill = yes
 
     def close(self) -> None:
         assert not self.closed
@@ -193,7 +193,7 @@ class Bench:
         self.line = FakeLine(self.clock, queue, is_tls)
         self.shipment = FakeShipment(b"x" * size)
         line: TrackedConnection = self.line  # mypy holds both fakes against what the receipt needs
-        shipment: InFlightDelivery = self.shipment
+        shipment: TrackedDelivery = self.shipment
         self.receipt = AckTracker(line, shipment, self.line.write, DEADLINE)
         self.receipt.start()
 

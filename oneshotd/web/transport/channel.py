@@ -1,4 +1,4 @@
-"""The HTTP connection: twisted.web's, with what the receipt and the time limits need.
+"""The HTTP connection: twisted.web's, with time limits and the tracking of acknowledgements.
 
 HTTP/1.1 only: a request is bound to its connection, which HTTP/2 would hide.
 """
@@ -18,14 +18,14 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from oneshotd.web.transport.ack_tracker import AckTracker, InFlightDelivery, State
+from oneshotd.web.transport.ack_tracker import AckTracker, State, TrackedDelivery
 from oneshotd.web.transport.head_channel import HeadChannel, pass_half_closes_on
 from oneshotd.web.transport.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
 from oneshotd.web.transport.socket_state import SendQueue
 
-#: Seconds that a request gets at the daemon's end to be complete, and a new connection to send one:
-#: between its opening and its first byte there is a moment for every client. (`quick_port.py` has no
-#: such connections: they are shown when their first byte is here, and end with the listening socket.)
+#: Seconds at shutdown for a request to become complete, and for a new connection to send its first
+#: byte, which no client sends in the moment of connecting. (`web/fastpath/listener.py` has no such
+#: connections: the kernel reports them at their first byte, and they end with the listening socket.)
 SHUTDOWN_GRACE = 1.0
 
 
@@ -33,10 +33,10 @@ SHUTDOWN_GRACE = 1.0
 class Channel(HeadChannel):
     """One connection.
 
-    :ivar began: reactor time (seconds) at which the first byte of the current request came.
-    :ivar since: reactor time at which it last had a complete request, or was opened.
+    :ivar began: reactor time (seconds) at which the first byte of the current request arrived.
+    :ivar since: reactor time at which its last complete request arrived, or it was opened.
     :ivar handling: a complete request is being answered.
-    :ivar held: bytes of a body that is not whole yet.
+    :ivar held: bytes of a body that is not complete yet.
     """
 
     site: Any  # a `site.Site`, which imports this module
@@ -46,10 +46,10 @@ class Channel(HeadChannel):
         super().__init__()
         self.began = 0.0
         self.since = 0.0
-        self._receipts: list[AckTracker] = []  # several where requests come ahead
+        self._trackers: list[AckTracker] = []  # several if requests are pipelined
         self.is_waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
-        self._early = False  # bytes came while one was handled
+        self._early = False  # bytes have arrived while one was handled
         self.held = 0
         self._answered: http.Request | None = None  # and the next one has to wait
         self.peer_finished = False
@@ -67,12 +67,12 @@ class Channel(HeadChannel):
 
     @property
     def is_resting(self) -> bool:
-        """Whether nothing of a request is here, and nothing is watched over."""
-        return self.is_waiting and not self._receipts
+        """Whether no byte of a request is here, and no delivery is tracked."""
+        return self.is_waiting and not self._trackers
 
     @property
     def is_awaited(self) -> bool:
-        """Whether it is in the middle of a request, or so new that there was none yet."""
+        """Whether the client is in the middle of a request, or has just connected."""
         if self.handling or self.peer_finished:
             return False
         return not self.is_waiting or (
@@ -84,7 +84,7 @@ class Channel(HeadChannel):
         """Whether a part of a request is here, and the rest is not."""
         return not self.handling and self._answered is None and self.has_part
 
-    # Time limits. The inherited ones start anew with every byte, so that a trickle never ends.
+    # Time limits. The inherited ones start again with each byte, so that a slow request never ends.
 
     def connectionMade(self) -> None:
         self.since = self.clock.seconds()
@@ -94,20 +94,20 @@ class Channel(HeadChannel):
         pass_half_closes_on(self.transport, self)
 
     def resetTimeout(self) -> None:
-        """Nothing: a byte more is no reason to wait longer."""
+        """Do nothing: a further byte does not extend the time limit."""
 
     def dataReceived(self, data: bytes) -> None:
         if self.is_refused:
             self.pass_over(len(data))
             return
-        for receipt in self._receipts:
-            receipt.ask()
+        for tracker in self._trackers:
+            tracker.ask()
         if self.is_waiting:
             self.is_waiting = False
             self.began = self.clock.seconds()
             self.setTimeout(self.site.request_timeout)
-            for receipt in self._receipts:
-                receipt.next_request()
+            for tracker in self._trackers:
+                tracker.next_request()
             if data.startswith(TLS_RECORD):
                 self.refuse(IS_TLS)
                 return
@@ -123,12 +123,12 @@ class Channel(HeadChannel):
         super().allContentReceived()
 
     def hold(self, size: int) -> None:
-        """So many bytes more are kept of a body that is not whole."""
+        """Count bytes of a body that is not complete."""
         self.held += size
         self.site.hold(size)
 
     def let_go(self) -> None:
-        """The body is whole, or not kept."""
+        """Count the bytes of the body off: it is complete, or not kept."""
         self.site.hold(-self.held)
         self.held = 0
 
@@ -138,9 +138,9 @@ class Channel(HeadChannel):
 
     def requestDone(self, request: http.Request) -> None:
         rest = self.clearLineBuffer()
-        if rest:  # it came together with a request that was answered at once
+        if rest:  # it arrived together with a request that was answered at once
             self.rawDataReceived(rest)
-        # What came early belongs to a pipelined request, which says nothing of this response.
+        # Early bytes belong to a pipelined request, which is no sign that the client has read this response.
         self.is_waiting, self.handling = not self._early, False
         self.began = self.clock.seconds()
         if self in self.site.unread:
@@ -152,8 +152,8 @@ class Channel(HeadChannel):
         else:
             self._done(request)
 
-    # A client that sends requests without end gets one answered in a turn of the reactor, as
-    # everybody does, and the next one when it has taken the answer.
+    # Pipelined requests are answered one in a turn of the reactor, so that other clients get their turn,
+    # and each after the client has taken the answer before.
 
     def pauseProducing(self) -> None:
         self.site.unread_by(self)
@@ -175,63 +175,63 @@ class Channel(HeadChannel):
             return
         if self._is_last:
             self.loseConnection()
-        if self.is_waiting or not self.persistent:  # closing may take for ever as well
+        if self.is_waiting or not self.persistent:  # closing may take for ever, too
             self.setTimeout(self.site.idle_timeout)
 
     # The end of a connection
 
     @property
     def _is_last(self) -> bool:
-        """Whether nothing that has come waits to be answered, and nothing further is taken."""
+        """Whether no received request waits for its answer, and no further one is accepted."""
         return (self.peer_finished or self.site.finishing) and self._answered is None
 
     def readConnectionLost(self) -> None:
-        """The peer has sent all that it will; it may be waiting for its answer still."""
+        """Handle the peer's FIN; the peer may still wait for its answer."""
         self.peer_finished = True
-        for receipt in self._receipts:
-            receipt.peer_finished()
+        for tracker in self._trackers:
+            tracker.peer_finished()
         if self.is_receiving:
             self.refuse(ENDED_EARLY)
         elif not self.handling and self._answered is None:
             self.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """We have closed our side; the peer is still sending."""
+        """Do nothing: the daemon has closed its side, and the peer still sends."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        for receipt in self._receipts:
-            receipt.connection_lost(reason)
-        self._receipts = []
+        for tracker in self._trackers:
+            tracker.connection_lost(reason)
+        self._trackers = []
         self._answered = None
         self.let_go()
         super().connectionLost(reason)
         self.site.gone(self)
 
-    # What the receipt needs
+    # Calls of the tracker
 
-    def watch(self, receipt: AckTracker) -> None:
-        """Tell this receipt what happens here, as long as the connection lives."""
-        self._receipts = [other for other in self._receipts if other.state is not State.ENDED]
-        self._receipts.append(receipt)
-        receipt.start()
+    def watch(self, tracker: AckTracker) -> None:
+        """Start a tracker; report the events of this connection to it."""
+        self._trackers = [other for other in self._trackers if other.state is not State.ENDED]
+        self._trackers.append(tracker)
+        tracker.start()
 
     @property
     def is_closing(self) -> bool:
-        """Whether what is written from now on may not go out."""
+        """Whether the transport may drop further writes."""
         return bool(self._socket_transport().disconnecting)
 
     def pull_from(self, producer: IPullProducer) -> None:
-        """Have the socket itself ask for more: the inherited channel would ask a clock."""
+        """Register a producer at the socket's transport: the inherited channel would poll by a timer."""
         self.transport.unregisterProducer()
         self._socket_transport().registerProducer(producer, False)
 
     def pull_no_more(self) -> None:
-        """The channel takes the producer's place again."""
+        """Register the channel as the producer again."""
         self._socket_transport().unregisterProducer()
         self.transport.registerProducer(self, True)
 
     def queue(self) -> SendQueue | None:
-        """The kernel's send queue of this connection, if it can be seen."""
+        """Return the kernel's send queue of this connection, or None if it cannot be read."""
         get_handle = getattr(self._socket_transport(), "getHandle", None)
         return None if get_handle is None else SendQueue.of(get_handle())
 
@@ -243,21 +243,21 @@ class Channel(HeadChannel):
         return self.transport.transport if self.is_tls else self.transport
 
 
-async def send(request: Any, shipment: InFlightDelivery, *, deadline: float) -> None:
+async def send(request: Any, delivery: TrackedDelivery, *, deadline: float) -> None:
     """Send a response and wait until its request may be finished.
 
-    Status and headers are set. What becomes of the delivery goes to the shipment, also when
-    the connection or the caller is gone.
+    Status and headers are set. The outcome is reported to the delivery, even if the connection is lost
+    or this coroutine is cancelled.
 
     :param deadline: seconds from the request's arrival.
     """
     channel = request.channel
-    if not shipment.awaits_receipt:
-        request.write(shipment.body)
-    elif channel is None:  # the client hung up meanwhile
-        shipment.returned(uncertain=False)
+    if not delivery.awaits_receipt:
+        request.write(delivery.body)
+    elif channel is None:  # the client has hung up
+        delivery.returned(uncertain=False)
     else:
         request.write(b"")  # the headers
-        receipt = AckTracker(channel, shipment, request.write, request.arrived + deadline)
-        channel.watch(receipt)
-        await receipt.done
+        tracker = AckTracker(channel, delivery, request.write, request.arrived + deadline)
+        channel.watch(tracker)
+        await tracker.done

@@ -1,8 +1,9 @@
-"""The part of a connection that reads the head of a request, and answers one that cannot be read.
+"""The part of a connection that reads the head of a request, and refuses a malformed one.
 
-twisted.web answers whatever its parser does not take with an empty 400. `HeadChannel` decides on the
-request line by itself and names the fault of all else; it rests on these seams of `http.HTTPChannel`:
-`lineReceived`, `lineLengthExceeded`, `headerReceived` and `_respondToBadRequestAndDisconnect`.
+twisted.web answers a request that its parser refuses with an empty 400. `HeadChannel` parses the
+request line itself and names the fault of other parts; it overrides these methods of
+`http.HTTPChannel`: `lineReceived`, `lineLengthExceeded`, `headerReceived` and
+`_respondToBadRequestAndDisconnect`.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from oneshotd.web.transport.request_head import (
     parse_request_line,
 )
 
-#: A Content-Length header that is longer than this says nothing sensible.
+#: Bytes of a Content-Length header line; a longer one is invalid.
 MAX_LENGTH_LINE = 100
 
-#: Bytes that a client may send behind a refused head before the connection is reset.
+#: Bytes that a client may send after a refused head before the connection is reset.
 MAX_BEHIND_REFUSAL = 16 << 20
 
 
 class HeadChannel(http.HTTPChannel):
-    """A connection whose requests all get an answer with a reason.
+    """A connection that answers each malformed request with a reason.
 
     :ivar request_line: of the current request, without its line end; empty until it is here.
-    :ivar in_request: its first line is here, its last byte is not.
-    :ivar is_refused: a request was refused before it was whole: nothing further is parsed.
+    :ivar in_request: the first line of a request is here, its last byte is not.
+    :ivar is_refused: an incomplete request was refused: no further bytes are parsed.
     """
 
     # A client may end lines with LF alone, and a CR before it is ignored (RFC 9112 section 2.2).
@@ -59,11 +60,11 @@ class HeadChannel(http.HTTPChannel):
         self.in_request = False
         self.is_refused = False
         self._head_size = 0
-        self._header: bytes | None = None  # that twisted.web is looking at
-        self._behind = 0  # bytes that came after a refused request
+        self._header: bytes | None = None  # the line that twisted.web parses
+        self._behind = 0  # bytes after a refused request
 
     def request_begun(self) -> None:
-        """The request line is here; the request is the last of `requests`."""
+        """Note that the request line is here; the request is the last of `requests`."""
 
     def lineReceived(self, line: bytes) -> None:
         if self.is_refused:
@@ -75,7 +76,7 @@ class HeadChannel(http.HTTPChannel):
                 self.refuse(HEAD_TOO_LONG)
             else:
                 super().lineReceived(line)
-        elif line:  # an empty one is passed over: some clients end a body with it
+        elif line:  # some clients send an empty line after a body
             self._first_line(line)
 
     def _first_line(self, line: bytes) -> None:
@@ -99,11 +100,11 @@ class HeadChannel(http.HTTPChannel):
             self.refuse(HEAD_TOO_LONG if self.in_request else LINE_TOO_LONG)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's own answer to all that its parser does not take is an empty 400.
+        # Twisted's own answer is an empty 400.
         self.refuse(BROKEN_CHUNK if self._header is None else header_fault(self._header))
 
     def refuse(self, refused: Refused) -> None:
-        """Answer a request that is not whole, close the connection, and parse nothing further."""
+        """Refuse an incomplete request, close the connection, and parse no further bytes."""
         self.is_refused = True
         self.clearLineBuffer()
         self.setTimeout(None)
@@ -113,11 +114,11 @@ class HeadChannel(http.HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:
         self._header = line
-        if line.translate(None, b"\0\r\n") != line:  # Twisted before 26 takes them
+        if line.translate(None, b"\0\r\n") != line:  # Twisted before 26 accepts them
             self.refuse(header_fault(line))
             return False
         if len(line) > MAX_LENGTH_LINE and line[:15].lower() == b"content-length:":
-            # Python refuses to make an int of so many digits, and twisted.web does not expect that.
+            # Python refuses to convert this number of digits; twisted.web does not catch the error.
             line = b"Content-Length: invalid"
         accepted: bool = super().headerReceived(line)
         self._header = None
@@ -125,7 +126,7 @@ class HeadChannel(http.HTTPChannel):
 
     @property
     def has_part(self) -> bool:
-        """Whether the parser has a part of a request, empty lines before it left out."""
+        """Whether the parser has a part of a request; empty lines before it do not count."""
         return not self.is_refused and (self.in_request or bool(self._buffer.strip(b"\r\n")))
 
     @property
@@ -151,23 +152,23 @@ class HeadChannel(http.HTTPChannel):
         super().allContentReceived()
 
     def pass_over(self, size: int) -> None:
-        """So many bytes have come behind a request that was refused."""
+        """Count bytes after a refused request; reset the connection beyond the limit."""
         self._behind += size
         if self._behind > MAX_BEHIND_REFUSAL:
             self.transport.abortConnection()
 
 
 def refusal_log(clock: IReactorTime) -> ThrottledLog:
-    """Throttled logging of requests that no route sees."""
+    """Return a throttled log of requests that were refused before a route."""
     return ThrottledLog(
         clock, Logger(), "HTTP: refused {count} requests ({reason}): {text}; from {peer}: {line}"
     )
 
 
 def pass_half_closes_on(transport: Any, channel: Any) -> None:
-    """Tell the channel when its client shuts down its side of a connection of ``haproxy:``.
+    """Report the FIN of a client to the channel of a ``haproxy:`` connection.
 
-    The transport below asks the wrapper, which knows nothing of half-closed connections: it would
+    The transport reports it to the wrapper, which does not support half-closed connections: it would
     close, and the client would get no answer.
     """
     if isinstance(transport, ProtocolWrapper) and not ISSLTransport.providedBy(transport):

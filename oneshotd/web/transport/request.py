@@ -1,6 +1,6 @@
-"""One HTTP request: how large it may be, whether it can be believed, and what it says.
+"""One HTTP request: its limits, its checks and its contents.
 
-twisted.web reads a body of any size and parses forms before anybody is asked (twisted#4898).
+twisted.web reads a body of any size and parses forms before a route is called (twisted#4898).
 `OneshotRequest` overrides the four steps through which a channel feeds a request, all of
 them present and called alike in Twisted 24.11 and 26.10: `gotLength`, `handleContentChunk`,
 `requestReceived` and `process`. Its `requestReceived` does not call the inherited one, so no
@@ -20,18 +20,18 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from oneshotd.core.networks import UNIX, plain_zone
-from oneshotd.core.parsing import formats as wire
+from oneshotd.core.parsing import formats
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
 from oneshotd.errors import Refused
-from oneshotd.web import error_responses as problems
+from oneshotd.web import error_responses
 
-#: After a 413 the rest of the body is read and thrown away for so long (seconds, bytes), so
-#: that a client that sends first and reads later gets the answer and no reset (RFC 9112 9.6).
+#: After a 413 the rest of the body is read and dropped for this time (seconds) and up to this size
+#: (bytes), so that a client that sends all before it reads gets the answer, not a reset (RFC 9112 9.6).
 LINGER = 5.0
 LINGER_LIMIT = 16 * MAX_BODY_BYTES
 
-#: A name or an address; of a link-local one with its zone, as ``%eth0`` or ``%25eth0`` (RFC 6874):
-#: clients should leave the zone out, and many do not.
+#: A name or an address, a link-local one with its zone as ``%eth0`` or ``%25eth0`` (RFC 6874): clients
+#: should remove the zone, and many do not.
 _HOST = re.compile(
     rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~-]{1,64})?\])(?::([0-9]{1,5}))?"
 )
@@ -43,12 +43,12 @@ _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 class OneshotRequest(server.Request):
     """A request whose body is bounded and stays in memory, unparsed.
 
-    :ivar arrived: reactor seconds at which its first byte came; a channel that knows better
-        than "when the request line was whole" sets it.
-    :ivar query: what follows the ``?`` in the request line, as sent.
+    :ivar arrived: reactor seconds at which the channel got its first byte; until the channel sets it,
+        at which the request line was complete.
+    :ivar query: the part of the target after the ``?``, as sent.
     """
 
-    defaultContentType = problems.TEXT
+    defaultContentType = error_responses.TEXT
     arrived: float
     channel: Any  # its `site` is not in Twisted's types
     content: Any  # as an instance of BytesIO
@@ -65,25 +65,25 @@ class OneshotRequest(server.Request):
         **kwargs: Any,
     ) -> None:
         """
-        :param refused: told the reason of each refusal that no door gets to see.
+        :param refused: called with the reason of each refusal before a route.
         """
         super().__init__(channel, *args, **kwargs)
         self._refused = refused
         self._clock: IReactorTime = self.channel.site.reactor
         self.arrived = self._clock.seconds()
 
-    # What the channel calls, in this order.
+    # The channel calls these methods in this order.
 
     def gotLength(self, length: int | None) -> None:
-        """The headers are in; `length` in bytes, None for a chunked body."""
+        """Note the end of the headers; `length` in bytes, None for a chunked body."""
         self.content = BytesIO()
         if length is not None and length > MAX_BODY_BYTES:
-            # The channel looks for this one right after, to answer "100 Continue".
+            # The channel reads this header after this call, to answer "100 Continue".
             self.requestHeaders.removeHeader(b"Expect")
             self.refuse_early(_TOO_LARGE)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """More of the body; its encoding is undone."""
+        """Store a part of the body, after its transfer coding is removed."""
         self._length += len(data)
         if not self._answered_early and self._length <= MAX_BODY_BYTES:
             self.content.write(data)
@@ -91,17 +91,17 @@ class OneshotRequest(server.Request):
         elif not self._answered_early:
             self.refuse_early(_TOO_LARGE)
         elif self._length > LINGER_LIMIT:
-            problems.abort(self)
+            error_responses.abort(self)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is whole."""
+        """Process the complete request."""
         if self._answered_early:
             if self._linger is not None:
                 self.channel.loseConnection()
             return
         self.content.seek(0)
         self.method, self.clientproto = command, version
-        # A server has to take the form that proxies are sent, too (RFC 9112 section 3.2.2).
+        # A server has to accept the absolute form, too (RFC 9112 section 3.2.2).
         absolute = _ABSOLUTE.match(path)
         self.uri = b"/" + path[absolute.end() :].removeprefix(b"/") if absolute else path
         if command == b"OPTIONS" and self.uri == b"*":  # the server as a whole (RFC 9110 section 9.3.7)
@@ -111,50 +111,50 @@ class OneshotRequest(server.Request):
         self.process()
 
     def process(self) -> None:
-        """Pass the request on to the doors, unless what all of them rely on is not so."""
+        """Pass the request on to the routes, unless it is malformed."""
         refused = self._malformed()
         if refused is None:
             super().process()
             return
         self._count(refused)
-        self.write(problems.refuse(self, refused))
+        self.write(error_responses.refuse(self, refused))
         self.finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is gone before the answer was out."""
+        """Note the loss of the connection before the answer was sent."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         super().connectionLost(reason)
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """The last resort of twisted.web and Klein; theirs answers in HTML."""
-        body = problems.internal_error(self, reason)
+        """Answer an exception in the request's processing; twisted.web would answer in HTML."""
+        body = error_responses.internal_error(self, reason)
         if self.startedWriting:
-            problems.abort(self)
+            error_responses.abort(self)
         else:
             self.write(body)
             self.finish()
         return reason
 
     def getRequestHostname(self) -> bytes:
-        """A constant: Klein binds its routes to a name, and fails on some that clients send."""
+        """Return a constant: Klein binds its routes to the host name, and fails on some that clients send."""
         return b"oneshotd"
 
-    # What it says.
+    # Contents
 
     def header(self, name: bytes) -> str | None:
-        """A header as text, several lines of it joined (RFC 9110 section 5.3); None if absent."""
+        """Return a header as text, its lines joined (RFC 9110 section 5.3); None if absent."""
         values = self.requestHeaders.getRawHeaders(name)
         return None if values is None else b", ".join(values).decode("latin-1")
 
     def body(self) -> bytes:
-        """The body of the request."""
+        """Return the body of the request."""
         self.content.seek(0)
         data: bytes = self.content.read()
         return data
 
     def media_type(self) -> str:
-        """The body's media type in lower case, without parameters; empty if not given.
+        """Return the body's media type in lower case, without parameters; empty if not given.
 
         :raises Refused: the body is compressed or otherwise encoded (415).
         """
@@ -164,30 +164,30 @@ class OneshotRequest(server.Request):
         return (self.header(b"Content-Type") or "").partition(";")[0].strip().lower()
 
     def idempotency_key(self) -> str | None:
-        """The key in the header of that name, if any.
+        """Return the key of the Idempotency-Key header, if any.
 
         :raises Refused: malformed, or given more than once.
         """
         values = self.requestHeaders.getRawHeaders(b"Idempotency-Key", [])
         if len(values) > 1:
             raise Refused("Idempotency-Key is given more than once", reason="key")
-        return wire.idempotency_key(values[0]) if values else None
+        return formats.idempotency_key(values[0]) if values else None
 
     def host_text(self) -> str:
-        """``host[:port]`` under which the client knows us, safe to show; a zone is written ``%eth0``."""
+        """Return the ``host[:port]`` of the request, checked; a zone is written ``%eth0``."""
         sent = self.header(b"Host")
         if sent:
             address, bracket, port = sent.partition("]")
             return plain_zone(address) + bracket + port
-        here = self.getHost()  # of this connection, also where the listener has all addresses
+        here = self.getHost()  # of this connection, even if the listener has all addresses
         name = getattr(here, "host", "localhost")
         return f"{f'[{name}]' if ':' in name else name}:{getattr(here, 'port', 80)}"
 
     def is_from_another_page(self) -> bool:
-        """Whether a browser sends this for a page that is not ours.
+        """Return whether a browser sends this request for a page of another site.
 
-        ``Sec-Fetch-Site`` decides where the browser sends it (no page can forge it), else the
-        host and port of ``Origin``, which is ``null`` for pages that hide where they come from.
+        ``Sec-Fetch-Site`` decides if the browser sends it (a page cannot forge it), else the host and
+        port of ``Origin``, which is ``null`` for pages that hide their origin.
         """
         site = self.header(b"Sec-Fetch-Site")
         if site is not None:
@@ -200,7 +200,7 @@ class OneshotRequest(server.Request):
         host = (self.header(b"Host") or "").lower()
         return not authority or authority.removesuffix(port) != host.removesuffix(port)
 
-    # What it may not say.
+    # Refusals
 
     def _malformed(self) -> Refused | None:
         hosts = self.requestHeaders.getRawHeaders(b"Host", [])
@@ -208,7 +208,7 @@ class OneshotRequest(server.Request):
             text = f"Host: expected one, got {len(hosts)}"
         elif hosts and hosts[0] and not is_host(hosts[0]):
             text = "Host: expected a name or an address, and perhaps a port"
-        elif self.method != self.method.upper():  # Werkzeug would take `head` for `HEAD`
+        elif self.method != self.method.upper():  # Werkzeug would read `head` as `HEAD`
             text = "method: expected capital letters"
         elif not self.path.startswith(b"/"):  # twisted.web would cut its first character off
             text = "path: expected a / at its start"
@@ -219,13 +219,12 @@ class OneshotRequest(server.Request):
         return Refused(text, reason="syntax")
 
     def refuse_early(self, refused: Refused) -> None:
-        """Answer at once a request that is not whole, and see that nothing else of this connection is
-        ever obeyed.
+        """Refuse an incomplete request at once, and process no further request of this connection.
 
-        Of a body that is too large the channel decodes the rest, and closes with its end at the latest;
-        behind anything else it parses nothing.
+        If the body is too large, the channel decodes its rest and closes at its end at the latest; after
+        other faults it parses no further bytes.
         """
-        if self._answered_early:  # its body turned out to be malformed, too
+        if self._answered_early:  # the body is malformed, too
             self.channel.loseConnection()
             return
         self._answered_early = True
@@ -235,7 +234,7 @@ class OneshotRequest(server.Request):
         self.uri, _, self.clientproto = rest.rpartition(b" ")
         self.method = method
         self._count(refused)
-        body = problems.refuse(self, refused)
+        body = error_responses.refuse(self, refused)
         self.setHeader(b"Connection", b"close")
         self.channel.writeHeaders(b"HTTP/1.1", b"%d" % self.code, self.code_message, self.responseHeaders)
         if method != b"HEAD":
@@ -249,8 +248,8 @@ class OneshotRequest(server.Request):
             and not (self.channel.peer_finished or self.channel.site.finishing)
         ):
             transport.loseWriteConnection()
-            self._linger = self._clock.callLater(LINGER, problems.abort, self)
-        else:  # TLS waits for the other side's close by itself
+            self._linger = self._clock.callLater(LINGER, error_responses.abort, self)
+        else:  # TLS waits for the peer's close_notify by itself
             self.channel.loseConnection()
 
     def _count(self, refused: Refused) -> None:
@@ -261,7 +260,7 @@ class OneshotRequest(server.Request):
 
 
 def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
-    """The parameters of these names in a query; others are ignored, `request.args` is not used.
+    """Return the parameters of these names in a query; others are ignored.
 
     :raises Refused: one of them is given more than once, or is not UTF-8.
     """
@@ -281,7 +280,7 @@ def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
 
 
 def is_host(value: bytes) -> bool:
-    """Whether this is a Host header as it should be: a name or an address, and perhaps a port."""
+    """Return whether this is a valid Host header: a name or an address, and perhaps a port."""
     found = _HOST.fullmatch(value)
     return found is not None and int(found[1] or 0) <= 65535
 

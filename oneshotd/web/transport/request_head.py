@@ -1,4 +1,4 @@
-"""The head of an HTTP request: parse its first line, and name the fault of a header line.
+"""The head of an HTTP request: parses its first line, and names the fault of a header line.
 
 twisted.web answers a malformed head with an empty 400. Here each fault has a status (RFC 9110,
 RFC 9112, RFC 6585) and one line of text. No sockets, no clock.
@@ -24,27 +24,27 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
-#: How a TLS client begins: a handshake record (RFC 8446 section 5.1).
+#: First bytes of a TLS client: a handshake record (RFC 8446 section 5.1).
 TLS_RECORD = b"\x16\x03"
 
-IS_TLS = Refused("expected HTTP, got TLS, which this port does not speak", reason="syntax")
+IS_TLS = Refused("expected HTTP, got TLS, which this port does not support", reason="syntax")
 LINE_TOO_LONG = Refused(
     f"request line: expected at most {MAX_HEAD} bytes; send the event in the body", reason="limit", status=414
 )
 HEAD_TOO_LONG = Refused(
     f"headers: expected at most {MAX_HEAD} bytes with the request line", reason="limit", status=431
 )
-ENDED_EARLY = Refused("request: the client closed before it was complete", reason="syntax")
+ENDED_EARLY = Refused("request: incomplete, the client closed the connection", reason="syntax")
 BROKEN_CHUNK = Refused("body: expected chunks as in RFC 9112 section 7.1", reason="syntax")
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     """Return method, target and version of a request line without its line end.
 
-    Bytes beyond ASCII in the target are percent-encoded: clients that rely on Go's server, which takes
+    Bytes beyond ASCII in the target are percent-encoded: clients that rely on Go's server, which accepts
     them, send an event's labels as raw UTF-8.
 
-    :raises Refused: it is not one of HTTP/1.1 or HTTP/1.0.
+    :raises Refused: it is not a request line of HTTP/1.1 or HTTP/1.0.
     """
     method, _, rest = line.partition(b" ")
     target, blank, version = rest.rpartition(b" ")
@@ -68,7 +68,7 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def header_fault(line: bytes) -> Refused:
-    """Return why twisted.web does not take this header line, its continuation lines joined."""
+    """Return why twisted.web refuses this header line, its continuation lines joined."""
     name, colon, value = line.partition(b":")
     value = value.strip(b" \t")
     text, status = f"headers: expected at most {MAX_HEADERS}", 431

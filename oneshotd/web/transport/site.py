@@ -1,4 +1,4 @@
-"""The factory of HTTP connections: their number, their memory and their end."""
+"""The factory of HTTP connections: limits of their number and memory, and their shutdown."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from oneshotd.errors import Refused
 from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel
 from oneshotd.web.transport.head_channel import refusal_log
 
-#: Seconds for a request to be complete, from its first byte on, and between two requests.
+#: Seconds from the first byte of a request until it is complete, and between two requests.
 #: Prometheus keeps a connection for 5 minutes; Apache and nginx allow a request 20 to 60 s.
 REQUEST_TIMEOUT, IDLE_TIMEOUT = 30.0, 600.0
 
-#: Open connections; half of the 2048 descriptors that are reasonable to expect (see setrlimit(2)).
+#: Open connections; half of 2048, a common limit of descriptors (setrlimit(2)).
 MAX_CONNECTIONS = 1000
 
-#: Answers that wait in memory because their clients do not read them (an answer may have 8 MiB);
-#: beyond these, the one that has waited longest goes with its connection, if it has waited for so
-#: many seconds. Deliveries are bounded in another way: there is one for each scraper.
+#: Answers that wait in memory because their clients do not read them (an answer may have 8 MiB).
+#: Beyond this number, the connection of the oldest one is reset if it has waited for `UNREAD_GRACE`
+#: seconds. Deliveries have another bound: one for each scraper.
 MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 
-#: Bytes of all bodies that are not whole yet; beyond these, the connection that has been longest
-#: without a complete request goes. Each body may have 1 MiB.
+#: Bytes of all bodies that are not complete yet; beyond these, the connection that has been longest
+#: without a complete request is reset. Each body may have 1 MiB.
 MAX_HELD = 64 << 20
 
 
 class Site(server.Site):
-    """The factory of channels; knows all that are open.
+    """The factory of channels, and the set of open ones.
 
-    :param max_connections: beyond these, the one longest without a complete request goes.
-    :param request_timeout: seconds for a request to be complete, from its first byte on.
+    :param max_connections: beyond these, the one longest without a complete request is reset.
+    :param request_timeout: seconds from the first byte of a request until it is complete.
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
-    :param wall: Unix time in seconds, for the access log; the reactor's time is another.
-    :ivar finishing: nothing further is taken; each connection closes after its answer.
-    :ivar unread: the connections whose answer waits for the client to read, and since when.
-    :ivar shortcut: what `shortcut.FastPathChannel` goes by.
+    :param wall: returns Unix seconds, for the access log; the reactor's clock is monotonic.
+    :ivar finishing: no further request is accepted; each connection closes after its answer.
+    :ivar unread: connections whose answer waits for the client to read it -> since when.
+    :ivar shortcut: the matcher of `web.fastpath`, or None.
     """
 
     shortcut: Any = None
@@ -60,7 +60,7 @@ class Site(server.Site):
         **kwargs: Any,
     ) -> None:
         def access_line(_: str | None, request: Any) -> str:
-            # What twisted.web gives is the reactor's time.
+            # twisted.web passes the reactor's time.
             return str(http.combinedLogFormatter(http.datetimeToLogString(wall()), request))
 
         super().__init__(*args, logFormatter=access_line, **kwargs)
@@ -72,21 +72,21 @@ class Site(server.Site):
         self._channels: set[Channel] = set()
         self.unread: dict[Channel, float] = {}
         self._held = 0
-        self._bare = 0
+        self._without_channel = 0
         self._empty: Deferred[None] | None = None
         self._refusals = refusal_log(self.reactor)
 
     def admit(self, channel: Channel) -> None:
-        """A connection was made."""
+        """Add a new connection; reset another one if there are too many."""
         self._channels.add(channel)
         if len(self._channels) > self._max_connections:
             waiting = [channel for channel in self._channels if not channel.handling]
             oldest = min(waiting, key=lambda channel: channel.since)
-            self._channels.discard(oldest)  # it is not gone before the next turn of the reactor
+            self._channels.discard(oldest)  # its connectionLost is called in the next turn of the reactor
             oldest.abort()
 
     def hold(self, size: int) -> None:
-        """So many bytes more, or fewer, are kept of bodies that are not whole."""
+        """Count bytes of bodies that are not complete; reset a connection beyond the limit."""
         self._held += size
         if self._held > MAX_HELD:
             longest = min(
@@ -96,7 +96,7 @@ class Site(server.Site):
             longest.abort()
 
     def unread_by(self, channel: Channel) -> None:
-        """The client does not take its answer as fast as it comes, so that it waits in memory."""
+        """Note that a client reads its answer more slowly than it is written; reset one beyond the limit."""
         now = self.reactor.seconds()
         self.unread.setdefault(channel, now)
         longest, since = next(iter(self.unread.items()))
@@ -105,26 +105,31 @@ class Site(server.Site):
             longest.abort()
 
     def gone(self, channel: Channel) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         self._channels.discard(channel)
         self.unread.pop(channel, None)
         self._end()
 
     def enter(self) -> None:
-        """A request is being answered that has no channel."""
-        self._bare += 1
+        """Note that a request without a channel is being answered."""
+        self._without_channel += 1
 
     def leave(self) -> None:
-        """It is answered, or has got one."""
-        self._bare -= 1
+        """Note that such a request is answered, or has got a channel."""
+        self._without_channel -= 1
         self._end()
 
     def _end(self) -> None:
-        if self._empty is not None and not self._channels and not self._bare and not self._empty.called:
+        if (
+            self._empty is not None
+            and not self._channels
+            and not self._without_channel
+            and not self._empty.called
+        ):
             self._empty.callback(None)
 
     def finish(self) -> Deferred[None]:
-        """Close every connection as soon as its answer is out; fires when none is left."""
+        """Close each connection as soon as its answer is sent; fires when none is left."""
         self.finishing = True
         self._empty = Deferred()
         for channel in list(self._channels):
@@ -136,20 +141,20 @@ class Site(server.Site):
         return self._empty
 
     def abort(self) -> None:
-        """Reset what is still open."""
+        """Reset all open connections."""
         for channel in list(self._channels):
             channel.abort()
         self._refusals.flush()
 
     def note_refusal(self, refused: Refused, peer: str, line: bytes) -> None:
-        """Log that a request was refused before a route saw it; throttled."""
+        """Log that a request was refused before a route; throttled."""
         self._refusals.note(refused.reason, text=refused.text, peer=peer, line=line.decode("latin-1"))
 
     def log(self, request: Any) -> None:
-        """Write the access log, if there is to be one."""
+        """Write a line to the access log, if it is enabled."""
         if self._access_log:
             super().log(request)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1, also where the h2 package is installed."""
+        """Return HTTP/1.1, even if the h2 package is installed."""
         return [b"http/1.1"]

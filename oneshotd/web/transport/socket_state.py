@@ -1,7 +1,7 @@
-"""What the kernel knows of a connection: which bytes the peer has not acknowledged.
+"""Reads the kernel's state of a connection: which bytes the peer has not acknowledged.
 
-A duplicate of the socket's descriptor goes on answering after Twisted has closed its own.
-Nothing asked here changes what Twisted gets to see of the socket.
+A duplicate of the socket's descriptor remains readable after Twisted has closed its own. No method
+here takes an error or bytes from the socket that Twisted has to see.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TCP_CLOSE = 7
 
 
 class PeerState(Enum):
-    """How a connection stands, seen from the kernel."""
+    """The kernel's state of a connection."""
 
     OPEN = "open"
     ENDED = "ended in order"
@@ -40,10 +40,10 @@ class PeerState(Enum):
 class SendQueue:
     """The send queue of one connection.
 
-    Close it: it holds a descriptor of its own.
+    Call `close` at the end: the object has a descriptor of its own.
 
     :param sock: a connected stream socket.
-    :ivar is_tcp: empty means acknowledged; for a Unix socket it means read, or thrown away.
+    :ivar is_tcp: an empty queue means acknowledged; for a Unix socket it means read, or dropped.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -51,12 +51,12 @@ class SendQueue:
         self._borrowed = False
         try:
             self._sock = sock.dup()
-        except OSError:  # out of descriptors: then it can be asked as long as Twisted keeps its own
+        except OSError:  # out of descriptors: use Twisted's own as long as it is open
             self._sock, self._borrowed = sock, True
 
     @classmethod
     def of(cls, handle: object) -> SendQueue | None:
-        """For the handle of a transport; None where the platform does not show the queue."""
+        """Return the queue of a transport's handle; None if the platform does not show it."""
         if not sys.platform.startswith("linux") or not isinstance(handle, socket.socket):
             return None
         queue = cls(handle)
@@ -66,10 +66,11 @@ class SendQueue:
         return queue
 
     def __str__(self) -> str:
-        return f"left {self.unacknowledged()}, peer {self.state().value}, heard {self.heard()} segments"
+        segments = self.segments_received()
+        return f"left {self.unacknowledged()}, peer {self.state().value}, heard {segments} segments"
 
     def unacknowledged(self) -> int | None:
-        """Bytes that the peer has not acknowledged; None if the kernel does not say."""
+        """Return the bytes that the peer has not acknowledged; None if the kernel does not tell."""
         try:
             answer = fcntl.ioctl(self._sock, SIOCOUTQ, b"\0\0\0\0")
         except (OSError, ValueError):  # ValueError: a closed socket
@@ -77,10 +78,10 @@ class SendQueue:
         return int(struct.unpack("i", answer)[0])
 
     def state(self) -> PeerState:
-        """How the connection stands; a Unix socket that was not reset cannot be told from a closed one.
+        """Return the state of the connection; a Unix socket is ENDED unless it was reset.
 
-        To be asked after the queue: a Unix socket's is empty as well when the peer has closed
-        with bytes unread, but only after the error is there.
+        Call this after `unacknowledged`: if the peer closes a Unix socket with bytes unread, the kernel
+        sets the error first and empties the queue after it.
         """
         try:
             poll = select.poll()
@@ -93,26 +94,27 @@ class SendQueue:
             pass
         return PeerState.ENDED
 
-    def heard(self) -> int | None:
-        """Segments with data that the peer has sent, read or not (TCP; 0 for a Unix socket).
+    def segments_received(self) -> int | None:
+        """Return the segments with data that the peer has sent, read or not (TCP; 0 for a Unix socket).
 
-        None if the kernel does not say.
+        None if the kernel does not tell.
         """
         try:
             return self._tcp_info()[1] if self.is_tcp else 0
         except OSError:
             return None
 
-    def perish_with_us(self, yes: bool) -> None:
-        """Whether the kernel resets the connection if this process is killed.
+    def set_reset_on_kill(self, yes: bool) -> None:
+        """Set whether the kernel resets the connection if this process is killed.
 
-        Otherwise it goes on sending what it has, and delivers what nobody will ever note (TCP).
+        Otherwise the kernel goes on sending its queue, and the peer gets events whose delivery is not
+        stored (TCP).
         """
         with suppress(OSError, ValueError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(yes, 0))
 
     def close(self) -> None:
-        """Give the descriptor back; nothing can be asked afterwards."""
+        """Close the descriptor; call no other method afterwards."""
         if not self._borrowed:
             self._sock.close()
 

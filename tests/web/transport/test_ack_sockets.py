@@ -145,8 +145,8 @@ async def test_what_is_thrown_away_a_moment_after_the_deadline_comes_again(tmp_p
         scraper = house.scraper()
         scraper.ask("one", BRIEF)
         await house.fate("delivered")
-        (receipt,) = next(iter(house.site._channels))._receipts
-        await until(lambda: receipt.state is State.OVERDUE, lambda: str(receipt.state))
+        (tracker,) = next(iter(house.site._channels))._trackers
+        await until(lambda: tracker.state is State.OVERDUE, lambda: str(tracker.state))
         assert house.last == ["delivered"]
         scraper.close()
         await house.fate("delivered", "revoked")
@@ -167,8 +167,8 @@ async def test_a_daemon_that_was_stopped_finds_a_request_and_a_reset_at_once(
         scraper = house.scraper(window=1)
         scraper.ask()
         await house.shipped()
-        (receipt,) = next(iter(house.site._channels))._receipts
-        await until(lambda: receipt.state is State.SENT, lambda: str(receipt.state))
+        (tracker,) = next(iter(house.site._channels))._trackers
+        await until(lambda: tracker.state is State.SENT, lambda: str(tracker.state))
         # This holds the reactor up, which is the daemon's.
         unread = len(house.shipments[-1].body)
         while unread > 0:
@@ -176,7 +176,7 @@ async def test_a_daemon_that_was_stopped_finds_a_request_and_a_reset_at_once(
         if speaks:
             scraper.ask()
         scraper.reset()
-        assert receipt.state is State.SENT
+        assert tracker.state is State.SENT
         await house.fate("uncertain" if speaks else "returned")
         assert house.last == ["uncertain" if speaks else "returned"]
         assert await house.scrape() == events
@@ -193,13 +193,13 @@ async def test_a_daemon_that_was_stopped_over_the_deadline_finds_the_next_reques
         asked = reactor.seconds()
         scraper.ask("one", BRIEF)
         await house.fate("delivered")
-        (receipt,) = next(iter(house.site._channels))._receipts
+        (tracker,) = next(iter(house.site._channels))._trackers
         assert scraper.sock.recv(1 << 20)
         scraper.ask("one", BRIEF)
         scraper.reset()
         while reactor.seconds() < asked + 1.1:  # this holds the reactor up, which is the daemon's
             os.sched_yield()
-        assert receipt.state is State.DELIVERED
+        assert tracker.state is State.DELIVERED
         await house.fate("delivered", "final")
 
 

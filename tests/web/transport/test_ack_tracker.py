@@ -100,7 +100,7 @@ def test_nothing_is_delivered_before_the_last_acknowledgement(steps: list[str]) 
 def test_only_what_is_not_delivered_perishes_with_the_daemon(steps: list[str], yes: bool) -> None:
     """After `kill -9` what the kernel still sends would come twice, or what it has sent be broken off."""
     bench = after(*steps)
-    assert bench.kernel is not None and bench.kernel.perishes is yes
+    assert bench.kernel is not None and bench.kernel.resets_on_kill is yes
 
 
 @pytest.mark.parametrize(

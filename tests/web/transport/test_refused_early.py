@@ -164,7 +164,7 @@ async def test_a_request_that_ends_too_early_is_told_so(tmp_path: Path, part: by
         with house.scraper() as client:
             client.send(part)
             client.finish_sending()
-            await _refusal(client, 400, "closed before it was complete")
+            await _refusal(client, 400, "incomplete, the client closed")
         assert counted(house) == {"syntax": 1}
 
 

@@ -83,7 +83,7 @@ class Pair:
 
 
 def said(queue: SendQueue | FakeQueue) -> tuple[bool, PeerState, int | None]:
-    return queue.unacknowledged() == 0, queue.state(), queue.heard()
+    return queue.unacknowledged() == 0, queue.state(), queue.segments_received()
 
 
 def soon(condition: Callable[[], bool]) -> bool:
@@ -189,8 +189,8 @@ def test_our_own_abort_reaches_the_peer_once_the_queue_is_closed() -> None:
 def test_a_connection_perishes_with_us_if_it_is_to(yes: bool) -> None:
     """After `kill -9` the kernel would go on to deliver what comes again; or break off what was delivered."""
     with Pair(socket.AF_INET) as pair:
-        pair.queue.perish_with_us(True)
-        pair.queue.perish_with_us(yes)
+        pair.queue.set_reset_on_kill(True)
+        pair.queue.set_reset_on_kill(yes)
         pair.ours.close()  # as the kernel closes both for a process that dies
         pair.queue.close()
         pair.theirs.settimeout(10)
@@ -225,7 +225,9 @@ def test_without_descriptors_it_asks_with_twisteds_own() -> None:
         assert pair.ours.fileno() >= 0
         pair.ours.close()
         assert queue.unacknowledged() is None
-        assert queue.state() is PeerState.ENDED and queue.heard() == 0  # of a Unix socket nothing is counted
+        assert (
+            queue.state() is PeerState.ENDED and queue.segments_received() == 0
+        )  # of a Unix socket nothing is counted
 
 
 @pytest.mark.parametrize("handle", [None, "no socket", 3])
