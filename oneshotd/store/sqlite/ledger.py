@@ -84,13 +84,13 @@ class Ledger:
         """Write what was appended; before the log is read, and before the commit."""
         self.log.flush(self.connection, self.times.up(), self._now_at)
 
-    def number(self) -> None:
-        """Count this transaction, which appends nothing, so that the mark changes with it as well."""
+    def bump_commit_counter(self) -> None:
+        """Count this transaction, which appends nothing, so that the marker changes with it as well."""
         self._unseen += 1
         self.connection.execute("UPDATE state SET commits = ?", (self._unseen,))
 
     @property
-    def mark(self) -> tuple[int, int]:
+    def commit_marker(self) -> tuple[int, int]:
         """Changes with every transaction that writes: it tells afterwards whether one came through."""
         return self._unseen, self.head
 
@@ -124,7 +124,7 @@ class Ledger:
         """Bytes of the events' text in the log."""
         return self.log.total_size - self.pruned_size
 
-    def edge(self, seconds: float) -> int:
+    def uptime_cutoff(self, seconds: float) -> int:
         """The up-time so long ago, ms."""
         return self.times.up() - int(seconds * 1000)
 
@@ -139,7 +139,7 @@ class Ledger:
             first = self.log.next
             self.log.add_all(group.events.series, self._now_at)
             return Stored(stored=len(group.events), first=first)
-        known = self.keys.find(keys_of(group), self.edge(self.limits.hold))
+        known = self.keys.find(keys_of(group), self.uptime_cutoff(self.limits.hold))
         planned = plan_append(group, known, self.log.next)
         if planned.keys:
             self.keys.remember(planned.keys, self.times.up())
@@ -187,7 +187,7 @@ class Ledger:
         )
 
     def _newcomer(self, visit: Visit) -> Scraper:
-        window = self.edge(min(self.limits.newcomers, self.limits.hold))
+        window = self.uptime_cutoff(min(self.limits.newcomers, self.limits.hold))
         return Scraper(
             id=self.scrapers.next_id(),
             name=visit.name,
@@ -300,7 +300,7 @@ class Ledger:
             scrapers=tuple(
                 self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
             ),
-            clock=self.corrections.recent(self.edge(self.limits.hold)),
+            clock=self.corrections.recent(self.uptime_cutoff(self.limits.hold)),
         )
 
     def pending_count(self, scraper: Scraper) -> int:

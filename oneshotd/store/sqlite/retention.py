@@ -32,14 +32,14 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     """
     ledger.flush()
     losses = _retire(ledger)
-    connection, edge = ledger.connection, ledger.edge(ledger.limits.hold)
-    more = ledger.keys.forget(edge, ledger.limits.max_keys, KEYS_A_TURN)
-    more = _drop_held_long_enough(ledger, edge) or more
+    connection, cutoff = ledger.connection, ledger.uptime_cutoff(ledger.limits.hold)
+    more = ledger.keys.forget(cutoff, ledger.limits.max_keys, KEYS_A_TURN)
+    more = _drop_held_long_enough(ledger, cutoff) or more
     ledger.write_final_state()
-    ledger.scrapers.forget_shown(edge, ledger.times.at() - int(ledger.limits.hold * 1000))
+    ledger.scrapers.forget_shown(cutoff, ledger.times.at() - int(ledger.limits.hold * 1000))
     connection.execute(
         "DELETE FROM loss WHERE up < ? AND scraper NOT IN (SELECT name FROM scraper)",
-        (ledger.edge(LOSS_KEPT),),
+        (ledger.uptime_cutoff(LOSS_KEPT),),
     )
     connection.execute(
         "DELETE FROM loss WHERE (scraper, reason) NOT IN"
@@ -86,10 +86,10 @@ def make_room(ledger: Ledger) -> list[Loss]:
 
 def _retire(ledger: Ledger) -> list[Loss]:
     """Forget who was not seen for a hold; a live one has missed what it had to come."""
-    edge, now = ledger.edge(ledger.limits.hold), ledger.monotonic()
+    cutoff, now = ledger.uptime_cutoff(ledger.limits.hold), ledger.monotonic()
     losses = []
     for scraper in list(ledger.scrapers.by_name.values()):
-        if scraper.seen_up >= edge or ledger.leases.of(scraper.name, now) is not None:
+        if scraper.seen_up >= cutoff or ledger.leases.of(scraper.name, now) is not None:
             continue
         missed = ledger.pending_count(scraper)
         if scraper.live and missed:
@@ -102,7 +102,7 @@ def _retire(ledger: Ledger) -> list[Loss]:
     return losses
 
 
-def _drop_held_long_enough(ledger: Ledger, edge: int) -> bool:
+def _drop_held_long_enough(ledger: Ledger, cutoff: int) -> bool:
     """Drop segments older than the hold that nobody waits for; whether there may be more."""
     needed = [scraper.cursor for scraper in ledger.scrapers.live()]
     reserved = ledger.leases.lowest(ledger.monotonic())
@@ -112,7 +112,7 @@ def _drop_held_long_enough(ledger: Ledger, edge: int) -> bool:
     )
     horizon = size = seen = 0
     for last, total_size, up in rows:
-        if up >= edge or last > bound:
+        if up >= cutoff or last > bound:
             break
         horizon, size, seen = last, total_size, seen + 1
     rows.close()

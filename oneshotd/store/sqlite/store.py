@@ -70,13 +70,13 @@ class SQLiteStore:
     def append(
         self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
     ) -> Deferred[list[Stored | Conflict]]:
-        return self._worker.ask(lambda: self._ledger.append(groups), at_once=at_once)
+        return self._worker.submit(lambda: self._ledger.append(groups), at_once=at_once)
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
-        return self._worker.ask(lambda: self._ledger.reserve(visit, lease, limit))
+        return self._worker.submit(lambda: self._ledger.reserve(visit, lease, limit))
 
     def look(self, visit: Visit, limit: int) -> Deferred[Reservation]:
-        return self._worker.ask(lambda: self._ledger.look(visit, limit))
+        return self._worker.submit(lambda: self._ledger.look(visit, limit))
 
     def settle(
         self,
@@ -108,19 +108,19 @@ class SQLiteStore:
             settling.add(token)  # an earlier question about it may have been answered meanwhile
             return failure
 
-        return self._worker.ask(work).addCallbacks(ended, failed)
+        return self._worker.submit(work).addCallbacks(ended, failed)
 
     def release(self, token: int) -> None:
-        self._worker.post(lambda: self._ledger.release(token))
+        self._worker.submit_memory_job(lambda: self._ledger.release(token))
 
     def census(self) -> Deferred[StoreStats]:
-        return self._worker.ask(self._ledger.census)
+        return self._worker.submit(self._ledger.census)
 
     def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
-        return self._worker.ask(lambda: self._ledger.events(after, where, limit))
+        return self._worker.submit(lambda: self._ledger.events(after, where, limit))
 
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
-        return self._worker.ask(lambda: recent(self._ledger, selection, before, limit))
+        return self._worker.submit(lambda: recent(self._ledger, selection, before, limit))
 
     def changed(self, after: int) -> Deferred[int]:
         if self._head > after:
@@ -140,17 +140,17 @@ class SQLiteStore:
     async def _prune(self) -> list[Loss]:
         more = True
         while more:
-            losses, more = await self._worker.ask(lambda: prune(self._ledger))
+            losses, more = await self._worker.submit(lambda: prune(self._ledger))
             self._losses += losses
         found, self._losses = self._losses, []
         return found
 
     def check(self) -> Deferred[None]:
-        return self._worker.ask(self._ledger.write_time)
+        return self._worker.submit(self._ledger.write_time)
 
     def backup(self, path: str) -> Deferred[None]:
         result: Deferred[None] = Deferred()  # cancelled, it leaves the copy to be finished
-        copied = self._worker.ask(
+        copied = self._worker.submit(
             lambda: copy_pages(self._ledger.connection, path, self._worker.run_pending), lone=True
         )
         copied.addCallback(lambda _: aside(self._reactor, lambda: put_in_place(path)))

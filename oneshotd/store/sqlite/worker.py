@@ -56,14 +56,14 @@ _Outcome = tuple[_Job, object]
 class _Doubt:
     """A transaction whose COMMIT failed in an unknown way.
 
-    :param mark: the ledger's, if it came through.
+    :param marker: the ledger's, if it came through.
     :param leases: the reservations to go back to if it did not come through.
     :param then: what has come in meanwhile and needs no disk.
     """
 
     outcomes: list[_Outcome]
     losses: Sequence[Loss]
-    mark: tuple[int, int]
+    marker: tuple[int, int]
     leases: object
     then: list[_Job] = field(factory=list)
 
@@ -113,7 +113,7 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
         self._thread.start()
 
-    def ask(
+    def submit(
         self, work: Callable[[], T], lone: bool = False, at_once: Callable[[], object] | None = None
     ) -> Deferred[T]:
         """Have work done and committed; fails with `StoreUnavailable`.
@@ -127,7 +127,7 @@ class GroupCommit:
             self._jobs.put(_Job(work, done, lone, at_once=at_once))
         return done
 
-    def post(self, work: Callable[[], object]) -> None:
+    def submit_memory_job(self, work: Callable[[], object]) -> None:
         """Have work done that nobody waits for and that needs no disk."""
         self._jobs.put(_Job(work, in_memory=True))
 
@@ -235,22 +235,22 @@ class GroupCommit:
         outcomes: list[_Outcome] = []
         losses: Sequence[Loss] = ()
         try:
-            mark, changes = ledger.mark, connection.total_changes
+            marker, changes = ledger.commit_marker, connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             ledger.begin()
             outcomes = [(job, job.work()) for job in jobs]
             ledger.flush()
             losses = make_room(ledger)
             wrote = connection.total_changes != changes
-            if wrote and ledger.mark == mark:
-                ledger.number()
+            if wrote and ledger.commit_marker == marker:
+                ledger.bump_commit_counter()
             committing = True
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._suspect = self._suspect or is_corrupt(error)
             self._note(f"the store cannot be written: {reason_of(error)}")
             if committing and primary_code(error) != sqlite3.SQLITE_FULL:
-                self._doubt = _Doubt(outcomes, losses, ledger.mark, leases)
+                self._doubt = _Doubt(outcomes, losses, ledger.commit_marker, leases)
                 self._shut()
                 self._reopen()
             else:
@@ -330,7 +330,7 @@ class GroupCommit:
                 raise StoreRefused(f"the store {self._path} has vanished")
             self._open()
             doubt = self._doubt
-            came_through = doubt is not None and doubt.mark == self._ledger.mark
+            came_through = doubt is not None and doubt.marker == self._ledger.commit_marker
             if came_through:
                 # A checkpoint proves that it is on disk, and not only in a cache.
                 self._ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

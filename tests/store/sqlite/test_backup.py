@@ -38,13 +38,13 @@ def between_steps(
     assert isinstance(store, SQLiteStore)
     run_pending, taken = store._worker.run_pending, list[int]()
 
-    def let() -> None:
+    def counting() -> None:
         taken.append(len(taken) + 1)
         if len(taken) in steps:
             steps[len(taken)]()
         run_pending()
 
-    monkeypatch.setattr(store._worker, "let_others", let)
+    monkeypatch.setattr(store._worker, "run_pending", counting)
     return taken
 
 
