@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oneshotd.errors import CopyFailed, Refused
-from oneshotd.store.interface import IStore
+from oneshotd.store.interface import IBackup
 
 
 @frozen(kw_only=True)
@@ -39,7 +39,7 @@ class Backups:
     _log = Logger()
 
     def __init__(
-        self, store: IStore, folder: str, now: Callable[[], float], monotonic: Callable[[], float]
+        self, store: IBackup, folder: str, now: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
         self._store = store
         self._folder = os.path.abspath(folder)

@@ -40,6 +40,7 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
+from oneshotd.store.interface import IBackup
 from oneshotd.store.limits import Limits
 from oneshotd.udp.datagrams import Datagrams, UDPDoor
 from oneshotd.web.app import HTTPApi
@@ -162,7 +163,7 @@ class OneshotService(Service):
             udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
         ).resource()
         if config.backup_dir is not None:
-            backups = Backups(self._store, config.backup_dir, time.time, time.monotonic)
+            backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
         if not config.access_log:
             self._site.shortcut = RequestMatcher(self._intake, self._rules, config.allow_emit)

@@ -231,7 +231,7 @@ class InFlightDelivery:
         self.is_stuck = stuck
 
     async def _release(self) -> None:
-        self._delivery.store.release(self._token)
+        await self._delivery.persist(lambda: self._delivery.store.release(self._token), self._stuck)
 
     def _then(self, work: Callable[[], Awaitable[object]]) -> None:
         async def do(before: Deferred[None] | None) -> None:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from oneshotd.errors import StoreRefused
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import IStore
-from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.store import SQLiteStore
 
 

@@ -213,14 +213,15 @@ class IStore(Interface):
         What its settlement counted as lost is pending again, too, and no longer counted.
         """
 
-    def release(token: int) -> None:
-        """The delivery is final: the next scrape may reserve."""
+    def release(token: int) -> Deferred[None]:
+        """Make a delivery final: the lease ends, and the scraper can reserve again.
+
+        Without effect if the token's lease has ended, or its delivery is not settled. A caller repeats
+        it after `StoreUnavailable`, as it repeats a settlement.
+        """
 
     def census() -> Deferred[StoreStats]:
         """Figures of the log and of every scraper."""
-
-    def events(after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
-        """Held events beyond seq `after` whose labels match, ascending; never consumes."""
 
     def recent(selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         """Look back through the held events, newest first; never consumes.
@@ -232,23 +233,25 @@ class IStore(Interface):
         :param limit: events that are given at most, from 1.
         """
 
-    def changed(after: int) -> Deferred[int]:
-        """Fires with the newest seq as soon as it is beyond `after`."""
-
     def prune() -> Deferred[list[Loss]]:
         """Drop what has had its time, retire who stayed away, keep the log within its bounds."""
 
     def check() -> Deferred[None]:
         """Write something small; fails with the reason if the store cannot."""
 
-    def backup(path: str) -> Deferred[None]:
-        """A consistent copy of the store, as it is at the end of copying, into a new file.
-
-        It is on disk when the Deferred fires, and before that under another name. Everything else
-        goes on meanwhile; `close` ends it. Cancelled, it is finished all the same.
-
-        :raises CopyFailed: there is such a file, or it cannot be written; nothing is left of it.
-        """
-
     def close() -> Deferred[None]:
         """Finish what waits, then let go of everything."""
+
+
+class IBackup(Interface):
+    """A store that can copy itself into a file; others are copied by the tools of their database."""
+
+    def backup(path: str) -> Deferred[None]:
+        """Write a consistent copy of the store, as it is at the end of copying, into a new file.
+
+        The copy is on disk when the Deferred fires, and has another name until then. Other requests are
+        answered meanwhile. `IStore.close` ends the copy; cancelling the Deferred does not.
+
+        :raises CopyFailed: the file exists, or cannot be written; nothing is left of the copy.
+        :raises StoreUnavailable: the store cannot be read, or is being closed.
+        """

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 from support.delivery_driver import Rig, events_in, sums
+from support.store_log import held_events
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from oneshotd.core.sampling.suspects import REFUSED, RESETS
@@ -81,7 +82,7 @@ def test_a_sample_that_spoils_responses_is_set_aside_and_counted(rig: Rig, fails
         got += scrape(rig, fails)
     assert Counter(GOOD) <= got
     assert all(count == 1 for count in got.values())
-    assert [event.series for event in rig.pump.get(rig.real.events(0, {}, 100))].count("bad") == 2
+    assert [event.series for event in rig.pump.get(held_events(rig.real))].count("bad") == 2
     assert 2 in rig.figures("oneshotd_scraper_lost_events_total").values()
     rig.restart()
     assert (lost(rig), pending(rig)) == (2, 0)

@@ -10,7 +10,7 @@ from store.contract_crowd import TestCrowd
 from store.contract_delivery import TestDelivery, TestScrapers
 from store.contract_keys import TestKeys
 from store.contract_leases import TestLeases
-from store.contract_looking import TestBackup, TestChanged, TestClosed, TestLooking
+from store.contract_looking import TestBackup, TestClosed, TestLooking
 from store.contract_losses import TestLosses
 from store.contract_recent import TestRecent
 from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
@@ -18,7 +18,6 @@ from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
 __all__ = [
     "TestAppend",
     "TestBackup",
-    "TestChanged",
     "TestClock",
     "TestClosed",
     "TestCrowd",

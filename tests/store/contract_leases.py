@@ -57,10 +57,12 @@ class TestLeases:
         reservation = backend.reserve("p")
         token = reservation.token
         assert token is not None and series_of(reservation) == ["a", "b"]
-        asked = []
+        asked, released = [], []
         for step in steps:
             if step == "f":
-                backend.store.release(token)
+                released.append(backend.store.release(token))
+                if not asked_at_once:
+                    backend.get(released[-1])
             else:
                 asked.append(
                     backend.store.revoke(token)
@@ -70,6 +72,8 @@ class TestLeases:
                 if not asked_at_once:
                     assert backend.get(asked[-1]) is answers[len(asked) - 1]
         assert [backend.get(deferred) for deferred in asked if asked_at_once] in ([], answers)
+        for deferred in released if asked_at_once else ():
+            backend.get(deferred)
         second = backend.reserve("p")
         assert second.busy == (None if free else "in flight")
         assert series_of(second) == (["a", "b"] if free and again else [])

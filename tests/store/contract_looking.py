@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from support.store_backends import Backend, group, keyed
-from twisted.internet.defer import CancelledError, Deferred
+from support.store_log import held_events
+from twisted.internet.defer import Deferred
 
 from oneshotd.core.events import series_text
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import IStore, Stored
+from oneshotd.store.interface import IBackup, IStore, Stored
 
 LOG = [
     series_text("m", {"type": kind, "host": host}.items())
@@ -47,7 +48,8 @@ class TestLooking:
         backend.append(*LOG[:2])
         backend.append(*LOG[2:])
         backend.take("p")  # what has been read is shown all the same
-        found = backend.get(backend.store.events(after, where, limit))
+        held = backend.get(held_events(backend.store, Selection(where=where)))
+        found = [event for event in held if event.seq > after][:limit]
         assert [event.seq for event in found] == seqs
         assert all(event.series == LOG[event.seq - 1] for event in found)
 
@@ -70,54 +72,6 @@ class TestLooking:
         backend.get(backend.store.check())
 
 
-class TestChanged:
-    """Whoever waits for news hears of them when they are on disk, and not before."""
-
-    def test_news_that_are_there_already(self, backend: Backend) -> None:
-        backend.append("a", "b")
-        assert backend.get(backend.store.changed(1)) == 2
-        backend.restart()
-        assert backend.get(backend.store.changed(0)) == 2
-
-    def test_news_to_come(self, backend: Backend) -> None:
-        backend.append("a")
-        one, three = backend.store.changed(1), backend.store.changed(3)
-        backend.append("a", key="k")
-        assert backend.get(one) == 2
-        backend.append("a", key="k")
-        backend.append("b")
-        assert not three.called
-        backend.append("c")
-        assert backend.get(three) == 4
-
-    def test_who_no_longer_waits_is_not_told(self, backend: Backend) -> None:
-        given_up, waits = backend.store.changed(0), backend.store.changed(0)
-        given_up.cancel()
-        with pytest.raises(CancelledError):
-            backend.get(given_up)
-        backend.append("a")
-        assert backend.get(waits) == 1
-
-    def test_one_who_hears_may_send_another_away(self, backend: Backend) -> None:
-        """The rest is told, and the append that brought the news is answered."""
-        first, second, third = (backend.store.changed(0) for _ in range(3))
-        second.addErrback(lambda failure: failure.trap(CancelledError))
-
-        def send_away(head: int) -> int:
-            second.cancel()
-            return head
-
-        first.addCallback(send_away)
-        assert backend.append("a") == Stored(stored=1, first=1)
-        assert (backend.get(first), backend.get(third)) == (1, 1)
-
-    def test_who_still_waits_is_told_that_the_store_is_closed(self, backend: Backend) -> None:
-        waits = backend.store.changed(0)
-        backend.get(backend.store.close())
-        with pytest.raises(StoreUnavailable):
-            backend.get(waits)
-
-
 class TestBackup:
     """A backup is a store of its own."""
 
@@ -127,7 +81,7 @@ class TestBackup:
         backend.scrape("p")
         before, log = backend.census(), backend.events()
         path = backend.backup_path()
-        backend.get(backend.store.backup(path))
+        backend.backup(path)
         backend.append("later")
         backend.take("p")
         backend.open_backup(path)
@@ -141,12 +95,12 @@ class TestBackup:
         path = backend.backup_path()
         Path(path).write_text("something dear")
         with pytest.raises(StoreUnavailable, match="exists"):
-            backend.get(backend.store.backup(path))
+            backend.backup(path)
         assert Path(path).read_text() == "something dear"
 
     def test_where_it_cannot_be_written_it_says_so(self, backend: Backend) -> None:
         with pytest.raises(StoreUnavailable, match="No such file"):
-            backend.get(backend.store.backup(backend.backup_path() + "/no/such/folder"))
+            backend.backup(backend.backup_path() + "/no/such/folder")
         backend.append("a")
         assert backend.logged() == ["a"]
 
@@ -160,12 +114,11 @@ METHODS: dict[str, Callable[[IStore], Deferred[Any]]] = {
     "settle": lambda store: store.settle(1, True, 1, (), ()),
     "revoke": lambda store: store.revoke(1),
     "census": lambda store: store.census(),
-    "events": lambda store: store.events(0, {}, 10),
+    "release": lambda store: store.release(1),
     "recent": lambda store: store.recent(Selection(), None, 10),
-    "changed": lambda store: store.changed(10),
     "prune": lambda store: store.prune(),
     "check": lambda store: store.check(),
-    "backup": lambda store: store.backup("/nonexistent/backup"),
+    "backup": lambda store: IBackup(store).backup("/nonexistent/backup"),
 }
 
 
@@ -178,7 +131,6 @@ class TestClosed:
         backend.get(backend.store.close())
         with pytest.raises(StoreUnavailable):
             backend.get(METHODS[method](backend.store))
-        backend.store.release(1)
 
     def test_closing_finishes_what_was_asked_before(self, backend: Backend) -> None:
         asked = [backend.store.append([group("a")]) for _ in range(20)]

@@ -12,7 +12,7 @@ from oneshotd.errors import StoreRefused
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
 from oneshotd.store.interface import Stored
-from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.limits import Limits
 
 
 def test_a_file_is_opened(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ from support.store_driver import InFlightDelivery, Rig
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.plan import Caps
+from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite import segments
-from oneshotd.store.sqlite.ledger import Limits
 
 T = TypeVar("T")
 

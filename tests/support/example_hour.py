@@ -81,7 +81,7 @@ async def scrape(store: SQLiteStore, visit: Visit) -> None:
     found: Reservation = await store.reserve(visit, 30.0, 10_000)
     assert found.token is not None
     await store.settle(found.token, True, found.pending.end, (), ())
-    store.release(found.token)
+    await store.release(found.token)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,22 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from oneshotd.core.events import Event, Group
+from oneshotd.core.events import Group
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Conflict, IStore, LogPage, Loss, Reservation, Settled, Stored, StoreStats
+from oneshotd.store.interface import (
+    Conflict,
+    IBackup,
+    IStore,
+    LogPage,
+    Loss,
+    Reservation,
+    Settled,
+    Stored,
+    StoreStats,
+)
 
 T = TypeVar("T")
 
@@ -52,7 +62,7 @@ class Disk:
         )
 
 
-@implementer(IStore)
+@implementer(IStore, IBackup)
 class TroubledStore:
     """Passes everything on to a store, except what is to go wrong.
 
@@ -124,21 +134,14 @@ class TroubledStore:
         """The real store is not asked yet, but a lease whose end was asked for must not lapse."""
         cast(Any, self.store)._ledger.leases.settling.add(token)
 
-    def release(self, token: int) -> None:
-        self.calls.append("release")
-        self.store.release(token)
+    def release(self, token: int) -> Deferred[None]:
+        return self._ask("release", partial(self.store.release, token))
 
     def census(self) -> Deferred[StoreStats]:
         return self._ask("census", self.store.census)
 
-    def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
-        return self._ask("events", partial(self.store.events, after, where, limit))
-
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._ask("recent", partial(self.store.recent, selection, before, limit))
-
-    def changed(self, after: int) -> Deferred[int]:
-        return self._ask("changed", partial(self.store.changed, after))
 
     def prune(self) -> Deferred[list[Loss]]:
         return self._ask("prune", self.store.prune)
@@ -147,7 +150,7 @@ class TroubledStore:
         return self._ask("check", self.store.check)
 
     def backup(self, path: str) -> Deferred[None]:
-        return self._ask("backup", partial(self.store.backup, path))
+        return self._ask("backup", partial(IBackup(self.store).backup, path))
 
     def close(self) -> Deferred[None]:
         return self._ask("close", self.store.close)

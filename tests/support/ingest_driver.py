@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 from support.fake_store import Disk, TroubledStore, quiet
+from support.store_log import held_events
 from support.thread_pump import Pump
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -44,7 +45,7 @@ class Rig:
             self.turn()
 
     def log(self) -> list[Event]:
-        return self.pump.get(self.real.events(0, {}, 10**6))
+        return self.pump.get(held_events(self.real))
 
     def series(self) -> list[str]:
         return [event.series for event in self.log()]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from support.store_log import held_events
 from twisted.internet.defer import Deferred
 
 from oneshotd.core.events import Event, Group, NewEvent
@@ -15,6 +16,7 @@ from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
     Conflict,
+    IBackup,
     IStore,
     Loss,
     Reservation,
@@ -23,7 +25,7 @@ from oneshotd.store.interface import (
     Stored,
     StoreStats,
 )
-from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.limits import Limits
 
 T = TypeVar("T")
 
@@ -143,7 +145,7 @@ class Backend(ABC):
 
     def events(self) -> list[Event]:
         """The whole log."""
-        return self.get(self.store.events(0, {}, 10**9))
+        return self.get(held_events(self.store))
 
     def logged(self) -> list[str]:
         """The series of the whole log."""
@@ -197,7 +199,7 @@ class Backend(ABC):
     def release(self, reservation: Reservation) -> None:
         """Let a delivery be final."""
         assert reservation.token is not None
-        self.store.release(reservation.token)
+        self.get(self.store.release(reservation.token))
 
     def take(self, name: str, *, limit: int = 1000, timed: bool = False) -> list[str]:
         """A whole scrape that takes all it can: the series that came."""
@@ -235,6 +237,10 @@ class Backend(ABC):
     def names(self) -> set[str]:
         """Who is known."""
         return {scraper.name for scraper in self.census().scrapers}
+
+    def backup(self, path: str) -> None:
+        """Copy the store into a new file."""
+        self.get(IBackup(self.store).backup(path))
 
     def prune(self) -> list[Loss]:
         """One round of upkeep."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from attrs import define, evolve, frozen
 from support.failing_connection import FrailBackend
+from support.store_log import held_events
 from support.store_model import Lease, Model
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from oneshotd.core.events import Event, Group, Pending
@@ -23,7 +24,7 @@ from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import MAX_CLOCK_AHEAD
 from oneshotd.store.interface import Conflict, Loss, Reservation, Settled, Stored, StoreStats
-from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.limits import Limits
 
 #: Why the events with even and with odd seqs are lost where a settlement loses them.
 REASONS = ("label_limit", "clock")
@@ -318,16 +319,12 @@ class Rig:
     def release(self, shipment: InFlightDelivery) -> Step:
         """A delivery is final."""
 
-        def ask() -> Deferred[None]:
-            self.backend.store.release(shipment.token)
-            return succeed(None)
-
         def done(answer: None) -> None:
             if self.model.holds(shipment.name, shipment.lease):
                 self.model.end(shipment.name)
             self.shipments.remove(shipment)
 
-        return Step(ask, done)
+        return Step(lambda: self.backend.store.release(shipment.token), done)
 
     def prune(self) -> Step:
         """One round of upkeep."""
@@ -354,7 +351,7 @@ class Rig:
         """The log and the figures, None if the store cannot say."""
         found: list[Any] = []
         # In this order: the first one cuts the log where a lease has lapsed, the second one counts.
-        for ask in (lambda: self.backend.store.events(0, {}, 10**9), self.backend.store.census):
+        for ask in (lambda: held_events(self.backend.store), self.backend.store.census):
             trouble = self.backend.in_trouble
             asked = ask()
             self.backend.wait([asked])

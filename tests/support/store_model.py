@@ -25,7 +25,7 @@ from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.core.identity import LIVE_AFTER, Visit
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 from oneshotd.store.interface import Conflict, Stored, StoreStats
-from oneshotd.store.sqlite.ledger import Limits
+from oneshotd.store.limits import Limits
 
 AWAY, LOG_FULL = "away", "log full"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from types import MappingProxyType
 
 from oneshotd.core.batches import SeriesBatch
-from oneshotd.core.events import Event, Group, Pending, labels_of
+from oneshotd.core.events import Group, Pending
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.core.sampling.mode import TimestampHistory
@@ -336,14 +336,3 @@ class Ledger:
         if first is not None:
             return first.at
         return accepted_at(self.connection, self._start(scraper) + 1)
-
-    def events(self, after: int, where: Mapping[str, str], limit: int) -> list[Event]:
-        """Held events whose labels match; see `IStore.events`."""
-        self.flush()
-        matching = (
-            event
-            for segment in read(self.connection, after)
-            for event in segment.events()
-            if not where or where.items() <= labels_of(event.series).items()
-        )
-        return list(islice(matching, limit))

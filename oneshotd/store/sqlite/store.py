@@ -7,21 +7,31 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oneshotd.core.events import Event, Group
+from oneshotd.core.events import Group
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
-from oneshotd.store.interface import Conflict, IStore, LogPage, Loss, Reservation, Settled, Stored, StoreStats
+from oneshotd.store.interface import (
+    Conflict,
+    IBackup,
+    IStore,
+    LogPage,
+    Loss,
+    Reservation,
+    Settled,
+    Stored,
+    StoreStats,
+)
+from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.backup import aside, copy_pages, put_in_place
 from oneshotd.store.sqlite.connection import Connect, plain_connect
-from oneshotd.store.sqlite.ledger import Ledger, Limits
+from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import prune
 from oneshotd.store.sqlite.worker import Committed, GroupCommit
@@ -29,7 +39,7 @@ from oneshotd.store.sqlite.worker import Committed, GroupCommit
 T = TypeVar("T")
 
 
-@implementer(IStore)
+@implementer(IStore, IBackup)
 class SQLiteStore:
     """See `IStore`; open it with the constructor, end it with `close`.
 
@@ -53,19 +63,13 @@ class SQLiteStore:
         self._committed = committed
         self._reactor = reactor
         self._losses: list[Loss] = []
-        self._waiting: dict[Deferred[int], int] = {}
         self._ledger = Ledger(limits or Limits(), clock or Clock())
         self._worker = GroupCommit(os.path.abspath(path), reactor, self._ledger, connect, self._told)
-        self._head = self._ledger.head
 
     def _told(self, committed: Committed) -> None:
         self._losses += committed.losses
         if committed.seconds is not None:
             self._committed(committed.seconds)
-        self._head = max(self._head, committed.head)
-        for waiter in [waiter for waiter, after in self._waiting.items() if after < self._head]:
-            if self._waiting.pop(waiter, None) is not None:  # not cancelled by another's callback
-                waiter.callback(self._head)
 
     def append(
         self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
@@ -110,29 +114,14 @@ class SQLiteStore:
 
         return self._worker.submit(work).addCallbacks(ended, failed)
 
-    def release(self, token: int) -> None:
-        self._worker.submit_memory_job(lambda: self._ledger.release(token))
+    def release(self, token: int) -> Deferred[None]:
+        return self._worker.submit_memory_job(lambda: self._ledger.release(token))
 
     def census(self) -> Deferred[StoreStats]:
         return self._worker.submit(self._ledger.census)
 
-    def events(self, after: int, where: Mapping[str, str], limit: int) -> Deferred[list[Event]]:
-        return self._worker.submit(lambda: self._ledger.events(after, where, limit))
-
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._worker.submit(lambda: recent(self._ledger, selection, before, limit))
-
-    def changed(self, after: int) -> Deferred[int]:
-        if self._head > after:
-            return succeed(self._head)
-        if self._worker.closed:
-            return fail(StoreUnavailable("the store is closed"))
-        waiter: Deferred[int] = Deferred(self._forget)
-        self._waiting[waiter] = after
-        return waiter
-
-    def _forget(self, waiter: Deferred[int]) -> None:
-        self._waiting.pop(waiter, None)
 
     def prune(self) -> Deferred[list[Loss]]:
         return Deferred.fromCoroutine(self._prune())
@@ -158,8 +147,4 @@ class SQLiteStore:
         return result
 
     def close(self) -> Deferred[None]:
-        closed = self._worker.close()
-        for waiter in list(self._waiting):
-            if self._waiting.pop(waiter, None) is not None:
-                waiter.errback(StoreUnavailable("the store is closed"))
-        return closed
+        return self._worker.close()

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
@@ -75,7 +75,6 @@ class Committed:
     :param seconds: from its beginning to the end of its commit; None if it wrote nothing.
     """
 
-    head: int
     seconds: float | None = None
     losses: Sequence[Loss] = ()
 
@@ -127,9 +126,16 @@ class GroupCommit:
             self._jobs.put(_Job(work, done, lone, at_once=at_once))
         return done
 
-    def submit_memory_job(self, work: Callable[[], object]) -> None:
-        """Have work done that nobody waits for and that needs no disk."""
+    def submit_memory_job(self, work: Callable[[], object]) -> Deferred[None]:
+        """Have work done that needs no disk; fails with `StoreUnavailable` if the store is closed.
+
+        The Deferred fires at once: the job is run whatever becomes of its transaction, and before every
+        job that is submitted later.
+        """
+        if self._closed is not None:
+            return fail(StoreUnavailable("the store is closed"))
         self._jobs.put(_Job(work, in_memory=True))
+        return succeed(None)
 
     def run_pending(self) -> None:
         """Do what waits, between two steps of a long lone job that calls this in the thread.
@@ -158,11 +164,6 @@ class GroupCommit:
             self._closed = Deferred()
             self._jobs.put(None)
         return self._closed
-
-    @property
-    def closed(self) -> bool:
-        """Whether no more work is taken."""
-        return self._closed is not None
 
     def _answer(self, outcomes: list[_Outcome], committed: Committed) -> None:
         for job, result in outcomes:
@@ -376,7 +377,7 @@ class GroupCommit:
     def _complete(
         self, outcomes: list[_Outcome], seconds: float | None = None, losses: Sequence[Loss] = ()
     ) -> None:
-        committed = Committed(head=self._head, seconds=seconds, losses=losses)
+        committed = Committed(seconds=seconds, losses=losses)
         self._reactor.callFromThread(partial(self._answer, outcomes, committed))
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from support.failing_database import Fault, FaultyBackend
 from support.store_backends import group
+from support.store_log import held_events
 from twisted.internet.defer import Deferred
 
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Stored
+from oneshotd.store.interface import IBackup, Stored
 from oneshotd.store.sqlite import backup as copying
 from oneshotd.store.sqlite.store import SQLiteStore
 
@@ -51,7 +52,7 @@ def between_steps(
 def copied_log(backend: FaultyBackend) -> list[str]:
     """What a store on the copy holds."""
     store = SQLiteStore(backend.backup_path(), backend.pump, clock=backend.time.clock)
-    log = [event.series for event in backend.get(store.events(0, {}, 10**9))]
+    log = [event.series for event in backend.get(held_events(store))]
     backend.get(store.close())
     return log
 
@@ -70,7 +71,7 @@ def test_what_is_asked_meanwhile_is_answered_meanwhile_and_in_the_copy(
         answers.append(store.append([group(*["late"] * 300)]).addCallback(answered))
 
     taken = between_steps(backend, monkeypatch, dict.fromkeys((1, 5, 60), ask))
-    copy = store.backup(backend.backup_path())
+    copy = IBackup(store).backup(backend.backup_path())
     copy.addCallback(lambda _: order.append("copy"))
     backend.get(copy)
     assert len(taken) > 60
@@ -99,7 +100,7 @@ def test_upkeep_and_scrapes_meanwhile_leave_a_copy_that_is_whole(
             5: lambda: reserved.append(backend.store.reserve(backend.visit("q"), 60.0, 10)),
         },
     )
-    backend.get(backend.store.backup(backend.backup_path()))
+    backend.backup(backend.backup_path())
     assert backend.get(reserved[0]) is not None and backend.get(reserved[1]).busy is None
     with sqlite3.connect(backend.backup_path()) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -109,8 +110,8 @@ def test_upkeep_and_scrapes_meanwhile_leave_a_copy_that_is_whole(
 
 
 def test_two_copies_are_made_one_after_the_other(backend: FaultyBackend, tmp_path: Path) -> None:
-    first = backend.store.backup(backend.backup_path())
-    second = backend.store.backup(str(tmp_path / "second.sqlite"))
+    first = IBackup(backend.store).backup(backend.backup_path())
+    second = IBackup(backend.store).backup(str(tmp_path / "second.sqlite"))
     backend.get(second)
     backend.get(first)
     assert copied_log(backend) == backend.logged()
@@ -129,7 +130,7 @@ def test_a_commit_that_fails_meanwhile_ends_the_copy_and_nothing_else(
 
     between_steps(backend, monkeypatch, {5: ask})
     with pytest.raises(StoreUnavailable):
-        backend.get(backend.store.backup(backend.backup_path()))
+        backend.backup(backend.backup_path())
     assert [name for name in os.listdir(backend.path.parent) if "backup" in name] == []
     if after:
         assert backend.get(answers[0]) == [Stored(stored=1, first=4001)]
@@ -138,7 +139,7 @@ def test_a_commit_that_fails_meanwhile_ends_the_copy_and_nothing_else(
             backend.get(answers[0])
     backend.append("later")
     assert backend.logged()[4000:] == (["late"] if after else []) + ["later"]
-    backend.get(backend.store.backup(backend.backup_path()))
+    backend.backup(backend.backup_path())
     assert copied_log(backend) == backend.logged()
 
 
@@ -152,7 +153,7 @@ def test_a_transaction_that_is_undone_meanwhile_is_not_in_the_copy(
         answers.append(backend.store.append([group(*["late"] * 300)]))
 
     between_steps(backend, monkeypatch, {5: ask})
-    backend.get(backend.store.backup(backend.backup_path()))
+    backend.backup(backend.backup_path())
     with pytest.raises(StoreUnavailable):
         backend.get(answers[0])
     assert copied_log(backend) == backend.logged()
@@ -164,7 +165,7 @@ def test_closing_ends_the_copy(backend: FaultyBackend, monkeypatch: pytest.Monke
     closed: list[Deferred[None]] = []
     taken = between_steps(backend, monkeypatch, {3: lambda: closed.append(backend.store.close())})
     with pytest.raises(StoreUnavailable, match="closed"):
-        backend.get(backend.store.backup(backend.backup_path()))
+        backend.backup(backend.backup_path())
     backend.get(closed[0])
     assert taken == [1, 2, 3]
     assert [name for name in os.listdir(backend.path.parent) if "backup" in name] == []
@@ -175,5 +176,5 @@ def test_an_earlier_copy_that_was_broken_off_is_not_taken_for_one(backend: Fault
     part = Path(backend.backup_path() + copying.PART)
     part.write_bytes(b"half")
     with pytest.raises(StoreUnavailable, match="exists"):
-        backend.get(backend.store.backup(backend.backup_path()))
+        backend.backup(backend.backup_path())
     assert part.read_bytes() == b"half"

@@ -18,8 +18,9 @@ from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
+from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.connection import open_database
-from oneshotd.store.sqlite.ledger import Ledger, Limits
+from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import make_room, prune
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_store import logged
+from support.store_log import held_events
 from support.thread_pump import Pump
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
@@ -51,7 +52,7 @@ def sound() -> bytes:
         assert reserved.token is not None
         pending = reserved.pending
         pump.get(store.settle(reserved.token, True, pending.end, pending.seqs[:20], ()))
-        store.release(reserved.token)
+        pump.get(store.release(reserved.token))
         pump.get(store.close())
         return path.read_bytes()
 
@@ -73,8 +74,8 @@ def use(store: SQLiteStore, pump: Pump) -> list[str]:
             pending, token = reserved.pending, reserved.token
             gone = pending.seqs[: pending.owed]
             ask("settle", partial(store.settle, token, True, pending.end, (), gone))
-            store.release(token)
-    ask("events", lambda: store.events(0, {"n": "5"}, 100))
+            ask("release", partial(store.release, token))
+    ask("events", lambda: held_events(store))
     page = ask("recent", lambda: store.recent(Selection(where={"n": "7"}), None, 100))
     if page is not None:
         for event in page.events:

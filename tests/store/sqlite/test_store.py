@@ -9,7 +9,6 @@ import pytest
 from store.contract import (
     TestAppend,
     TestBackup,
-    TestChanged,
     TestClock,
     TestClosed,
     TestCrowd,
@@ -36,7 +35,6 @@ from oneshotd.store.interface import IStore
 __all__ = [
     "TestAppend",
     "TestBackup",
-    "TestChanged",
     "TestClock",
     "TestClosed",
     "TestCrowd",

@@ -40,14 +40,13 @@ METHODS: dict[str, Callable[[Scene], Deferred[Any]]] = {
     "return": lambda scene: scene.store.settle(scene.first, False, 0, [], []),
     "revoke": lambda scene: scene.store.revoke(scene.second),
     "census": lambda scene: scene.store.census(),
-    "events": lambda scene: scene.store.events(0, {}, 10),
     "recent": lambda scene: scene.store.recent(Selection(), None, 10),
     "prune": lambda scene: scene.store.prune(),
     "check": lambda scene: scene.store.check(),
 }
 
 #: Those that write nothing, so that nothing of theirs can be in doubt.
-READING = ("look", "return", "census", "events", "recent")
+READING = ("look", "return", "census", "recent")
 
 ANSWERS: dict[str, object] = {
     "append": [Stored(stored=1, first=5)],

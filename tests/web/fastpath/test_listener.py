@@ -19,6 +19,7 @@ from support.fastpath_clients import EVENT, ask, held, knock
 from support.fastpath_requests import ODD, QUICK, mutant, post
 from support.ipv6 import needs_ipv6
 from support.memory_site import TWISTEDS_OWN, open_house, reactor, until
+from support.store_log import held_events
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -81,7 +82,7 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
         plain.site.shortcut = None
         for data in requests:
             assert await ask(quick, data) == await ask(plain, data), data
-        stored = [await house.store.events(0, {}, 10_000) for house in (quick, plain)]
+        stored = [await held_events(house.store) for house in (quick, plain)]
         first, second = ([event.series for event in events] for events in stored)
         assert first == second and len(first) > 100
 

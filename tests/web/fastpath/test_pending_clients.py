@@ -13,6 +13,7 @@ from support.bare_scraper import Scraper
 from support.fastpath_clients import EVENT, ask, heard, held, knock
 from support.fastpath_requests import TakingIntake, mutant, post
 from support.memory_site import TWISTEDS_OWN, House, open_house, reactor, until
+from support.store_log import held_events
 
 from oneshotd.core.events import Group
 from oneshotd.core.networks import Networks
@@ -89,7 +90,7 @@ async def test_those_that_come_together_are_answered_as_by_twisteds_own_port(tmp
             requests = [usual(rng) if rng.random() < 0.9 else post("a=1 b", CLOSE) for _ in range(30)]
             wanted = [await ask(plain, data) for data in requests]
             assert await answers(crowd(quick, *requests)) == wanted
-        stored = [await house.store.events(0, {}, 10_000) for house in (quick, plain)]
+        stored = [await held_events(house.store) for house in (quick, plain)]
         first, second = (sorted(event.series for event in events) for events in stored)
         assert first == second and len(first) > 400
 
@@ -146,7 +147,7 @@ async def test_an_odd_one_among_them_goes_its_own_way(tmp_path: Path) -> None:
         await intake.hold(3)
         intake.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
-        assert [event.value for event in await house.store.events(0, {}, 10)] == ["3"]
+        assert [event.value for event in await held_events(house.store)] == ["3"]
 
 
 @pytest_twisted.ensureDeferred

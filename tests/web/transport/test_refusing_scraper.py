@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
 from support.memory_site import House, open_house, until
+from support.store_log import held_events
 from twisted.internet.threads import deferToThread
 
 from oneshotd.core.events import Group, NewEvent
@@ -101,4 +102,4 @@ async def test_a_line_that_it_cannot_parse_costs_that_event_alone(tmp_path: Path
         )
         assert (await house.store.census()).lost == {("one", REFUSED): 1}
         assert resets <= 12
-        assert 'seen{n="☃"}' in [event.series for event in await house.store.events(0, {}, 100)]
+        assert 'seen{n="☃"}' in [event.series for event in await held_events(house.store)]
