@@ -1,40 +1,47 @@
-"""What goes, and when: the hold, the bounds of the log, scrapers that stay away.
-
-The log is only ever cut at its old end. Owed events are copies and are not touched by it.
-"""
+"""Retention in SQLite: delete what `retention_rules` says, a bounded part in each transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
+
 from oneshotd.store.interface import Loss
+from oneshotd.store.retention_rules import (
+    Cut,
+    SegmentEnd,
+    cut_expired,
+    cut_to_bounds,
+    fits,
+    is_expired,
+    loss_of_removal,
+    losses_of,
+)
 from oneshotd.store.sqlite.ledger import Ledger
 
-#: Segments and keys that go in one transaction at most, so that appends need not wait long.
+#: Segments and keys deleted in one transaction at most, so that appends need not wait long.
 SEGMENTS_A_TURN = 500
 KEYS_A_TURN = 5000
 
 #: Pages given back to the file system in one transaction at most (4 KiB each).
 PAGES_A_TURN = 500
 
-#: Seconds for which the losses of a retired scraper can still be read.
+#: Seconds for which the losses of a removed scraper can still be read.
 LOSS_KEPT = 86400.0
 
 #: Rows of losses kept at most, the newest: clients that invent names must not fill the disk.
 MAX_LOSSES = 500
 
-AWAY = "away"
-LOG_FULL = "log full"
-
 
 def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
-    """One turn of upkeep, inside a transaction.
+    """Do one turn of retention, inside a transaction.
 
-    :returns: the losses it found, and whether there is more to do.
+    :returns: the losses it caused, and whether there is more to do.
     """
     ledger.flush()
-    losses = _retire(ledger)
+    losses = _remove_expired_scrapers(ledger)
     connection, cutoff = ledger.connection, ledger.uptime_cutoff(ledger.limits.hold)
     more = ledger.keys.forget(cutoff, ledger.limits.max_keys, KEYS_A_TURN)
-    more = _drop_held_long_enough(ledger, cutoff) or more
+    more = _delete_expired_events(ledger, cutoff) or more
     ledger.write_final_state()
     ledger.scrapers.forget_shown(cutoff, ledger.times.at() - int(ledger.limits.hold * 1000))
     connection.execute(
@@ -54,84 +61,82 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
 
 
 def make_room(ledger: Ledger) -> list[Loss]:
-    """Cut the log to its bounds, oldest first; who had not got what goes has lost it.
-
-    What is reserved stays, so that the log may be over its bounds while a delivery is under
-    way: by what comes in during one lease at most.
-    """
-    limits = ledger.limits
-    if ledger.held_events <= limits.max_events and ledger.held_bytes <= limits.max_bytes:
+    """Cut the log to its bounds, oldest events first; return what scrapers lost by that."""
+    if fits(ledger.held_events, ledger.held_bytes, ledger.limits):
         return []
     ledger.flush()
-    reserved = ledger.leases.lowest(ledger.monotonic())
-    rows = ledger.connection.execute("SELECT first + count - 1, total_size FROM segment ORDER BY first")
-    horizon = size = 0
-    for last, total_size in rows:
-        if reserved is not None and last > reserved:
-            break
-        horizon, size = last, total_size
-        fits = ledger.head - last <= limits.max_events and ledger.log.total_size - size <= limits.max_bytes
-        if fits:
-            break
-    rows.close()
-    losses = []
-    for scraper in ledger.scrapers.live():
-        if scraper.cursor < horizon:
-            losses.append(_lose(ledger, scraper.name, LOG_FULL, horizon - scraper.cursor))
-            scraper.cursor = horizon
-            ledger.scrapers.write(scraper)
-    _drop(ledger, horizon, size)
+    with closing(_segments(ledger)) as segments:
+        cut = cut_to_bounds(
+            segments,
+            head=ledger.head,
+            total_size=ledger.log.total_size,
+            reserved=ledger.leases.lowest(ledger.monotonic()),
+            limits=ledger.limits,
+        )
+    losses = losses_of(cut, {scraper.name: scraper.cursor for scraper in ledger.scrapers.live()})
+    for loss in losses:
+        _count(ledger, loss)
+        scraper = ledger.scrapers.by_name[loss.scraper]
+        scraper.cursor = cut.horizon
+        ledger.scrapers.write(scraper)
+    _delete(ledger, cut)
     return losses
 
 
-def _retire(ledger: Ledger) -> list[Loss]:
-    """Forget who was not seen for a hold; a live one has missed what it had to come."""
+def _segments(ledger: Ledger, limit: int = -1) -> Generator[SegmentEnd, None, None]:
+    """Read the ends of the segments, oldest first; the caller closes the reading before it writes."""
+    with closing(
+        ledger.connection.execute(
+            "SELECT first + count - 1, total_size, up FROM segment ORDER BY first LIMIT ?", (limit,)
+        )
+    ) as rows:
+        for row in rows:
+            yield SegmentEnd(*row)
+
+
+def _remove_expired_scrapers(ledger: Ledger) -> list[Loss]:
     cutoff, now = ledger.uptime_cutoff(ledger.limits.hold), ledger.monotonic()
     losses = []
     for scraper in list(ledger.scrapers.by_name.values()):
-        if scraper.seen_up >= cutoff or ledger.leases.of(scraper.name, now) is not None:
+        if not is_expired(scraper.seen_up, cutoff, ledger.leases.of(scraper.name, now) is not None):
             continue
-        missed = ledger.pending_count(scraper)
-        if scraper.live and missed:
-            losses.append(_lose(ledger, scraper.name, AWAY, missed))
+        loss = loss_of_removal(scraper.name, scraper.live, ledger.pending_count(scraper))
+        if loss is not None:
+            _count(ledger, loss)
+            losses.append(loss)
         ledger.scrapers.delete(scraper)
-        # Now begins the day for which its losses can still be read.
+        # The day for which its losses can still be read begins now.
         ledger.connection.execute(
             "UPDATE loss SET up = ? WHERE scraper = ?", (ledger.times.up(), scraper.name)
         )
     return losses
 
 
-def _drop_held_long_enough(ledger: Ledger, cutoff: int) -> bool:
-    """Drop segments older than the hold that nobody waits for; whether there may be more."""
-    needed = [scraper.cursor for scraper in ledger.scrapers.live()]
-    reserved = ledger.leases.lowest(ledger.monotonic())
-    bound = min([ledger.head, *needed, *([] if reserved is None else [reserved])])
-    rows = ledger.connection.execute(
-        "SELECT first + count - 1, total_size, up FROM segment ORDER BY first LIMIT ?", (SEGMENTS_A_TURN,)
-    )
-    horizon = size = seen = 0
-    for last, total_size, up in rows:
-        if up >= cutoff or last > bound:
-            break
-        horizon, size, seen = last, total_size, seen + 1
-    rows.close()
-    _drop(ledger, horizon, size)
-    return seen == SEGMENTS_A_TURN
+def _delete_expired_events(ledger: Ledger, cutoff: int) -> bool:
+    """Delete expired segments; return whether there may be more of them."""
+    with closing(_segments(ledger, SEGMENTS_A_TURN)) as segments:
+        cut = cut_expired(
+            segments,
+            cutoff=cutoff,
+            head=ledger.head,
+            cursors=[scraper.cursor for scraper in ledger.scrapers.live()],
+            reserved=ledger.leases.lowest(ledger.monotonic()),
+        )
+    _delete(ledger, cut)
+    return cut.segments == SEGMENTS_A_TURN
 
 
-def _drop(ledger: Ledger, horizon: int, size: int) -> None:
-    if horizon:
-        floor = ledger.log.outlived(ledger.connection, horizon, ledger.times.at())
-        ledger.connection.execute("DELETE FROM segment WHERE first <= ?", (horizon,))
+def _delete(ledger: Ledger, cut: Cut) -> None:
+    if cut.horizon:
+        floor = ledger.log.outlived(ledger.connection, cut.horizon, ledger.times.at())
+        ledger.connection.execute("DELETE FROM segment WHERE first <= ?", (cut.horizon,))
         ledger.connection.execute(
             "UPDATE state SET pruned = ?, pruned_size = ?, clock_at = max(clock_at, ?)",
-            (horizon, size, floor),
+            (cut.horizon, cut.size, floor),
         )
         ledger.write_time()
-        ledger.pruned, ledger.pruned_size = horizon, size
+        ledger.pruned, ledger.pruned_size = cut.horizon, cut.size
 
 
-def _lose(ledger: Ledger, scraper: str, reason: str, events: int) -> Loss:
-    ledger.scrapers.lose(scraper, reason, events, ledger.times.up())
-    return Loss(scraper=scraper, reason=reason, events=events)
+def _count(ledger: Ledger, loss: Loss) -> None:
+    ledger.scrapers.lose(loss.scraper, loss.reason, loss.events, ledger.times.up())
