@@ -1,4 +1,4 @@
-"""The slow lane: who is new waits for those before, and not for ever."""
+"""The queue of unknown scrapers: order, bounds and timeouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oneshotd.admission import MAX_WAITING, AdmissionQueue
 
 
 class Visitor:
-    """Somebody who wants a turn.
+    """A request that waits in the queue.
 
     :ivar turn: whether it was given; None while it waits.
     """
@@ -30,11 +30,11 @@ class Visitor:
                 await self._leave
 
     def leave(self) -> None:
-        """It is done."""
+        """End the request."""
         self._leave.callback(None)
 
     def hang_up(self) -> None:
-        """Its client is gone."""
+        """Disconnect the client of the request."""
         self._visit.cancel()
 
 
@@ -46,7 +46,7 @@ def clock() -> Iterator[Clock]:
 
 
 def test_one_at_a_time_in_order(clock: Clock) -> None:
-    """A crowd of newcomers costs the known scrapers one newcomer's time at most."""
+    """Many unknown scrapers would delay known ones for more than one response."""
     lane = AdmissionQueue(clock)
     visitors = [Visitor(lane, 5.0) for _ in range(3)]
     for index, visitor in enumerate(visitors):
@@ -54,8 +54,8 @@ def test_one_at_a_time_in_order(clock: Clock) -> None:
         visitor.leave()
 
 
-def test_where_all_places_are_taken_nobody_waits(clock: Clock) -> None:
-    """A scrape that gets nothing is told so at once."""
+def test_a_full_queue_refuses_at_once(clock: Clock) -> None:
+    """A refused scrape would wait for nothing."""
     lane = AdmissionQueue(clock)
     visitors = [Visitor(lane, 5.0) for _ in range(MAX_WAITING)]
     assert Visitor(lane, 5.0).turn is False
@@ -67,8 +67,8 @@ def test_where_all_places_are_taken_nobody_waits(clock: Clock) -> None:
         visitor.leave()
 
 
-def test_who_has_waited_too_long_does_without(clock: Clock) -> None:
-    """Beyond a scrape's timeout nobody hears the answer."""
+def test_a_request_at_its_deadline_is_refused(clock: Clock) -> None:
+    """A response would be made after its scraper has given up."""
     lane = AdmissionQueue(clock)
     first, second, third = Visitor(lane, 9.0), Visitor(lane, 5.0), Visitor(lane, 9.0)
     clock.advance(5.0)
@@ -79,8 +79,8 @@ def test_who_has_waited_too_long_does_without(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("whose", [0, 1], ids=["in its turn", "waiting"])
-def test_who_hangs_up_makes_room(clock: Clock, whose: int) -> None:
-    """Clients that go away must not close the lane, one after the other."""
+def test_a_disconnected_client_leaves_the_queue(clock: Clock, whose: int) -> None:
+    """Clients that disconnect would fill the queue for good."""
     lane = AdmissionQueue(clock)
     for _ in range(2 * MAX_WAITING):
         visitors = [Visitor(lane, 5.0), Visitor(lane, 5.0)]

@@ -1,4 +1,4 @@
-"""Copies on demand: one at a time, whole or not at all, and whoever asked may go away."""
+"""Backups on demand: one at a time, complete or absent, also if the client disconnects."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_copy_is_named_by_its_time(rig: Rig, folder: Path) -> None:
     connection.close()
 
 
-def test_two_at_a_time_are_one_too_many(rig: Rig, folder: Path) -> None:
+def test_a_second_copy_at_the_same_time_is_refused(rig: Rig, folder: Path) -> None:
     """A script that is started twice would fill the disk at twice the speed."""
     backups = backups_of(rig, folder)
     first = backups.make()
@@ -66,15 +66,15 @@ def test_two_at_a_time_are_one_too_many(rig: Rig, folder: Path) -> None:
     assert len(files(folder)) == 1
 
 
-def test_after_one_comes_another(rig: Rig, folder: Path) -> None:
+def test_a_second_copy_afterwards_is_made(rig: Rig, folder: Path) -> None:
     backups = Backups(rig.store, str(folder), iter([NOON, NOON + 1]).__next__, lambda: 0.0)
     rig.pump.get(backups.make())
     rig.pump.get(backups.make())
     assert len(files(folder)) == 2
 
 
-def test_whoever_hangs_up_gets_the_copy_all_the_same(rig: Rig, folder: Path) -> None:
-    """Half a file would be left, and nobody could ask again."""
+def test_the_copy_is_made_although_the_client_disconnects(rig: Rig, folder: Path) -> None:
+    """Half a file would be left, and later requests would be refused."""
     backups = backups_of(rig, folder)
     gone = backups.make()
     gone.cancel()
@@ -96,7 +96,7 @@ def test_whoever_hangs_up_gets_the_copy_all_the_same(rig: Rig, folder: Path) -> 
         (StoreUnavailable("disk is bad"), None),
     ],
 )
-def test_no_room_is_said_in_another_way_than_any_other_trouble(
+def test_a_full_disk_has_an_error_of_its_own(
     rig: Rig, folder: Path, trouble: StoreUnavailable, status: int | None
 ) -> None:
     rig.store.faults["backup"] = trouble
@@ -109,8 +109,8 @@ def test_no_room_is_said_in_another_way_than_any_other_trouble(
     rig.pump.get(backups.make())
 
 
-def test_a_folder_that_is_not_there_is_named(rig: Rig, tmp_path: Path) -> None:
-    """The disk for copies is not mounted: the daemon goes on, and says so."""
+def test_a_missing_folder_is_named(rig: Rig, tmp_path: Path) -> None:
+    """With an unmounted disk for backups the error would not name the folder."""
     with pytest.raises(Refused, match=r"none/oneshotd-2023.*No such file"):
         rig.pump.get(backups_of(rig, tmp_path / "none").make())
     assert rig.take() == {"a": 1, "b": 1}
@@ -118,10 +118,10 @@ def test_a_folder_that_is_not_there_is_named(rig: Rig, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["fsync", "rename"])
 @pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EIO, False)])
-def test_what_cannot_be_brought_to_disk_is_not_left_there(
+def test_a_copy_that_cannot_be_synced_is_deleted(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str, number: int, full: bool
 ) -> None:
-    """A copy that nobody can rely on would lie beside the good ones."""
+    """An unreliable copy would lie beside the good ones."""
 
     def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""docs/compatibility.md promises names that there are."""
+"""docs/compatibility.md lists existing names only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
 
 
 def row(title: str) -> list[str]:
-    """The names in the row of the table of public things."""
+    """Return the names in a row of the table."""
     found = re.search(rf"^\| \*\*{title}\*\* \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert found, title
     return re.findall(r"`([^`]+)`", found[1])

@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the option table says."""
+"""docs/configuration.md is made from the option table."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 
 def test_the_page_is_made_from_the_table() -> None:
-    """An operator would look up an option that the daemon does not have, or not find one that it has."""
+    """The page would have an option that does not exist, or lack one."""
     hint = "python -m tools.configuration_page > docs/configuration.md"
     assert PAGE.read_text(encoding="utf-8") == page(), hint

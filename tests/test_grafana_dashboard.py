@@ -1,4 +1,4 @@
-"""etc/grafana/oneshotd.json is a dashboard that Grafana takes, and each panel says what to do.
+"""etc/grafana/oneshotd.json is a valid dashboard, and each panel describes its remedies.
 
 That its queries are right is shown in tests/e2e/test_grafana.py.
 """
@@ -22,7 +22,7 @@ PANELS = pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["tit
 
 
 def test_it_can_be_imported_anywhere() -> None:
-    """It takes nobody's place, and asks for no data source of ours."""
+    """An import would replace another dashboard, or need a data source with our name."""
     found = dashboard()
     assert found["id"] is None
     assert "uid" not in found
@@ -34,7 +34,7 @@ def test_it_can_be_imported_anywhere() -> None:
     assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
 
 
-def test_panels_are_told_apart_and_do_not_lie_on_each_other() -> None:
+def test_panels_have_distinct_names_and_do_not_overlap() -> None:
     ids = [panel["id"] for panel in panels()]
     titles = [panel["title"] for panel in panels()]
     assert len(ids) == len(set(ids)) == len(set(titles))
@@ -50,7 +50,7 @@ def test_panels_are_told_apart_and_do_not_lie_on_each_other() -> None:
 
 
 @PANELS
-def test_a_panel_asks_and_says_what_to_do_when_it_looks_bad(panel: dict[str, Any]) -> None:
+def test_a_panel_has_queries_and_a_description(panel: dict[str, Any]) -> None:
     assert len(panel["description"]) > 80
     for named in re.findall(r'"([A-Z][^"]*)"', panel["description"]):
         known = {other["title"] for other in panels()} | {variable["label"] for variable in variables()}
@@ -65,8 +65,8 @@ def test_a_panel_asks_and_says_what_to_do_when_it_looks_bad(panel: dict[str, Any
         assert panel["interval"] in ("15s", "1m")
 
 
-def test_events_are_counted_by_what_counts_right() -> None:
-    """What docs/queries.md says not to use is not used, and each point's window is its step."""
+def test_events_are_counted_by_correct_functions() -> None:
+    """A panel would use a function that docs/queries.md forbids, or a window other than the step."""
     for where, expr in [
         *((target.where, target.expr) for target in targets()),
         *((made["name"], made["expr"]) for made in annotation_queries()),

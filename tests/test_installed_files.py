@@ -1,4 +1,4 @@
-"""What the Debian package and docs/install.md give an operator: it must be true of this daemon."""
+"""The files of the Debian package and the examples of docs/install.md fit this daemon."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def test_the_package_s_version_is_the_program_s() -> None:
 
 
 def test_the_package_depends_on_what_the_program_needs() -> None:
-    """It would be installed beside a Twisted that is too old for it."""
-    said = (ROOT / "debian" / "control").read_text(encoding="utf-8")
+    """The package would be installed beside a Twisted that is too old."""
+    control = (ROOT / "debian" / "control").read_text(encoding="utf-8")
     (needed,) = re.findall(r"install_requires=\[(.*)\]", (ROOT / "setup.py").read_text(encoding="utf-8"))
     names = {"attrs": "attr", "prometheus_client": "prometheus-client"}
     for name, least in re.findall(r'"(\w+)>=([\d.]+)"', needed):
-        assert said.count(f" python3-{names.get(name, name)} (>= {least}),\n") == 2, name
+        assert control.count(f" python3-{names.get(name, name)} (>= {least}),\n") == 2, name
 
 
 def test_the_installed_configuration_serves_this_machine_alone(tmp_path: Path) -> None:
-    """Whoever is in the network could report and scrape, from the moment of `apt install` on."""
+    """After `apt install` every host of the network could send events and scrape."""
     config = configured(tmp_path, CONFFILE.read_text(encoding="utf-8"))
     assert config.http == ("localhost:8090",)
     assert config.udp == (UdpAddress(host="localhost", port=8090),)
@@ -61,7 +61,7 @@ def test_the_installed_configuration_serves_this_machine_alone(tmp_path: Path) -
 
 
 def test_the_installed_configuration_shows_the_other_options_with_their_defaults(tmp_path: Path) -> None:
-    """Who opens a comment there would change something without meaning to, or not find an option."""
+    """Uncommenting a line would change the behaviour, or an option would be missing."""
     text = CONFFILE.read_text(encoding="utf-8")
     choice, rest = text.split("# ---- Everything else")
     assert configured(tmp_path, _SETTING.sub("", "#" + rest)) == Config()
@@ -70,7 +70,7 @@ def test_the_installed_configuration_shows_the_other_options_with_their_defaults
 
 
 def test_the_choice_in_the_installed_configuration_works(tmp_path: Path) -> None:
-    """Who follows its comments would have a daemon that does not start, or one open to all."""
+    """The daemon would not start with the lines of the comment, or admit all clients."""
     choice = CONFFILE.read_text(encoding="utf-8").partition("# ---- Everything else")[0]
     swapped = re.sub(r"(?m)^(#?)(?=[a-z-]+ = )", lambda found: "" if found[1] else "#", choice)
     config = configured(tmp_path, swapped)
@@ -86,7 +86,7 @@ def test_the_page_s_configurations_are_taken(tmp_path: Path, text: str) -> None:
 
 
 def test_the_page_s_unit_is_the_package_s_but_for_the_place() -> None:
-    """A venv's daemon would be less well kept, and nobody would notice when the two part."""
+    """The unit of the page would differ from that of the package."""
     (unit,) = [text for text in blocks("systemd") if "[Install]" in text]
     theirs, ours = settings(unit), settings(UNIT.read_text(encoding="utf-8"))
     (start,) = set(theirs) - set(ours)

@@ -1,4 +1,4 @@
-"""docs/operations.md has what an operator looks up: each alert, and each line of the log."""
+"""docs/operations.md explains each alert, and each log line of warn and above."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def section(title: str) -> str:
 
 
 def test_each_line_of_the_log_has_its_row() -> None:
-    """An operator would find nothing about a line in the log, or look for one that is never written."""
+    """The page would lack a log line, or explain one that is never written."""
     written = {(line.level, line.text): line.where for line in log_lines()}
     explained = _ROW.findall(section("Log lines"))
     hint = "docs/operations.md, table of log lines (python -m tools.log_lines lists them)"
@@ -36,7 +36,7 @@ def test_each_line_of_the_log_has_its_row() -> None:
 
 
 def test_each_alert_has_its_section_with_cause_and_remedy() -> None:
-    """Somebody is woken by an alert, and the page does not have it."""
+    """The page would lack an alert, its causes or its remedy."""
     (group,) = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]:
         text = section(rule["alert"])
@@ -47,7 +47,7 @@ def test_each_alert_has_its_section_with_cause_and_remedy() -> None:
 
 
 def test_every_logger_has_a_name_under_which_its_lines_are_found() -> None:
-    """A line written with another logger would be missing on the page, and no test would say so."""
+    """The page could lack a line of another logger, without a failing test."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
@@ -71,7 +71,7 @@ def test_every_logger_has_a_name_under_which_its_lines_are_found() -> None:
     ],
 )
 def test_a_line_is_found_however_it_is_written(source: str, level: str, text: str) -> None:
-    """A line that is not found needs no row, and has none."""
+    """The page could lack a line that is not found here."""
     assert list(lines_in(ast.parse(source), "a.py")) == [LogLine(level, text, "a.py:1")]
 
 
@@ -81,6 +81,6 @@ def test_other_calls_are_no_lines(source: str) -> None:
 
 
 def test_a_format_that_cannot_be_read_is_refused() -> None:
-    """A line whose text is made up at run time cannot be looked up."""
+    """The page could not explain a line whose text is made at run time."""
     with pytest.raises(ValueError, match=r"a\.py:1: the format"):
         list(lines_in(ast.parse("_log.warn(f'{x}')"), "a.py"))

@@ -1,4 +1,4 @@
-"""What the API and the page get to see: all of it, once, and nobody is kept waiting for it."""
+"""Queries of the API and the status page: complete, without repetition, in bounded time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scrapers_of(rig: Rig) -> dict[str, ScraperSeen]:
     return {scraper.name: scraper for scraper in seen}
 
 
-def test_an_event_is_shown_with_all_that_is_known_of_it(rig: Rig) -> None:
+def test_an_event_is_shown_with_all_its_fields(rig: Rig) -> None:
     rig.append(('m{a="x\\"y",b="line\\nend"}', "1.5"), "other")
     last, first = page_of(rig, reading_of(rig)).events
     at = int(rig.time.wall * 1000)
@@ -90,7 +90,7 @@ BATCHES = st.lists(st.lists(st.sampled_from(["a", "b", 'm{x="1"}', 'm{x="2"}']),
     stretch=st.integers(1, 9),
     where=st.sampled_from([{}, {"__name__": "m"}, {"x": "2"}, {"x": ""}, {"x": "none"}]),
 )
-def test_paging_gives_every_event_once_whatever_comes_in_meanwhile(
+def test_paging_gives_every_event_once_while_others_arrive(
     batches: list[list[str]],
     meanwhile: list[list[str]],
     limit: int,
@@ -98,7 +98,7 @@ def test_paging_gives_every_event_once_whatever_comes_in_meanwhile(
     stretch: int,
     where: dict[str, str],
 ) -> None:
-    """A list of what happened would lack something, or have it twice."""
+    """A list of events would lack one, or have it twice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAX_EXAMINED", most)
         patch.setattr(recent_module, "STRETCH_EVENTS", stretch)
@@ -125,8 +125,8 @@ def test_paging_gives_every_event_once_whatever_comes_in_meanwhile(
     assert [(event.seq, event.series) for event in seen] == expected[::-1]
 
 
-def test_a_call_looks_at_a_part_of_the_log_only(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for what is not there would keep the store busy for as long as the log is."""
+def test_a_query_reads_a_bounded_part_of_the_log(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query without a match would block the store for the length of the log."""
     monkeypatch.setattr(module, "MAX_EXAMINED", 3000)
     for _ in range(10):
         rig.append(*["a"] * 1000)
@@ -137,7 +137,7 @@ def test_a_call_looks_at_a_part_of_the_log_only(rig: Rig, monkeypatch: pytest.Mo
 
 
 def test_a_page_of_large_events_ends_early(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand events of the largest kind would take a quarter of a gigabyte."""
+    """A page of a thousand events of the largest size would take 250 MB."""
     monkeypatch.setattr(module, "MAX_PAGE_TEXT", 10_000)
     monkeypatch.setattr(recent_module, "STRETCH_TEXT", 10_000)
     large = f'm{{a="{"x" * 3000}"}}'
@@ -154,8 +154,8 @@ def test_a_page_of_large_events_ends_early(rig: Rig, monkeypatch: pytest.MonkeyP
     assert seen == list(range(20, 0, -1))
 
 
-def test_appends_go_on_while_somebody_looks(rig: Rig) -> None:
-    """A look through a long log would stop the intake until it is done."""
+def test_appends_go_on_during_a_query(rig: Rig) -> None:
+    """A query of a long log would block appends until its end."""
     for _ in range(10):
         rig.append(*["a"] * 2000)
     page = asked(reading_of(rig), {"none": "x"})
@@ -170,7 +170,7 @@ def test_a_page_has_a_size(rig: Rig, limit: int) -> None:
         page_of(rig, reading_of(rig), limit=limit)
 
 
-def test_a_crowd_of_readers_takes_turns_and_the_last_are_refused(rig: Rig) -> None:
+def test_many_queries_wait_in_turn_and_the_last_are_refused(rig: Rig) -> None:
     rig.append("a")
     reading = reading_of(rig)
     crowd = [asked(reading) for _ in range(MAX_WAITING)]
@@ -184,7 +184,7 @@ def test_a_crowd_of_readers_takes_turns_and_the_last_are_refused(rig: Rig) -> No
 
 @pytest.mark.parametrize("method", ["recent", "census"])
 def test_a_store_without_an_answer_is_not_waited_for(rig: Rig, method: str) -> None:
-    """A page in a browser would load for ever."""
+    """A page in a browser would load forever."""
     rig.append("a")
     reading = reading_of(rig)
     rig.store.silent.add(method)
@@ -199,7 +199,7 @@ def test_a_store_without_an_answer_is_not_waited_for(rig: Rig, method: str) -> N
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_whoever_hangs_up_makes_room_for_the_next(rig: Rig) -> None:
+def test_a_disconnected_client_makes_room_for_the_next(rig: Rig) -> None:
     rig.append("a")
     reading = reading_of(rig)
     rig.store.silent.add("recent")
@@ -211,7 +211,7 @@ def test_whoever_hangs_up_makes_room_for_the_next(rig: Rig) -> None:
     assert len(page_of(rig, reading).events) == 1
 
 
-def test_reading_makes_nobody_known_and_takes_nothing(rig: Rig) -> None:
+def test_a_query_creates_no_scraper_and_consumes_nothing(rig: Rig) -> None:
     rig.append("a", "b")
     before = rig.census()
     page_of(rig, reading_of(rig))
@@ -220,8 +220,8 @@ def test_reading_makes_nobody_known_and_takes_nothing(rig: Rig) -> None:
     assert rig.take() == {"a": 1, "b": 1}
 
 
-def test_a_scraper_is_shown_with_what_became_of_its_events(rig: Rig) -> None:
-    """The page would say that all is well with a scraper that loses half of what it is sent."""
+def test_a_scraper_is_shown_with_the_results_of_its_deliveries(rig: Rig) -> None:
+    """The page would show a scraper as healthy that loses half of its events."""
     with_events(rig, "a", "b").returned(uncertain=True)
     rig.quiet()
     again = rig.scrape()
@@ -240,8 +240,8 @@ def test_a_scraper_is_shown_with_what_became_of_its_events(rig: Rig) -> None:
     assert ann.lost == {}
 
 
-def test_how_often_a_scraper_comes_is_seen_from_its_visits(rig: Rig) -> None:
-    """Nobody could tell a scraper that is late from one that comes every five minutes."""
+def test_the_interval_of_a_scraper_is_measured(rig: Rig) -> None:
+    """The page could not distinguish a late scraper from one with an interval of five minutes."""
     intervals = []
     for pause in (15, 15, 15, 15, 40, 15):
         rig.take()

@@ -1,4 +1,4 @@
-"""`make release-check`: what must not be released is found, each fault by its check."""
+"""`make release-check` finds each fault of a release by its check."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FAULTS: tuple[tuple[Callable[[Path], Iterator[str]], str, str, str, str], ...] =
 
 
 def test_a_tree_in_order_passes(tree: Path) -> None:
-    """Nothing could ever be released."""
+    """No tree would pass."""
     assert [fault for check in CHECKS for fault in check(tree)] == []
 
 
@@ -77,7 +77,7 @@ def test_a_tree_in_order_passes(tree: Path) -> None:
 def test_a_fault_is_found(
     tree: Path, check: Callable[[Path], Iterator[str]], name: str, old: str, new: str, words: str
 ) -> None:
-    """A release would go out with it."""
+    """A release would have the fault."""
     path = tree / name
     text = path.read_text(encoding="utf-8")
     assert old in text
@@ -124,7 +124,7 @@ def test_a_source_distribution_is_compared_with_the_repository(tree: Path, tmp_p
 
 
 def test_a_wheel_is_compared_with_the_package(tree: Path, tmp_path: Path) -> None:
-    """The daemon would not start where it is installed, for want of a file."""
+    """The installed daemon would not start, because a file is missing."""
     file = tmp_path / "oneshotd-1.2.2-py3-none-any.whl"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("oneshotd/left_behind.py", "")
@@ -136,8 +136,8 @@ def test_a_wheel_is_compared_with_the_package(tree: Path, tmp_path: Path) -> Non
     ]
 
 
-def test_every_fault_is_told_and_the_status_says_so(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A script that publishes would go on."""
+def test_every_fault_is_printed_and_the_status_is_1(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that publishes would continue."""
     (tree / "debian/changelog").write_text("", encoding="utf-8")
     assert main(tree) == 1
     told = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The source distribution: everything of the repository is in it, and its tests can run from it."""
+"""The source distribution has every file of the repository, and its tests can be collected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.e2e
 
 
 def repository() -> set[str]:
-    """The files that belong to the project; of an unpacked distribution, those that it came with."""
+    """Return the files of the repository, or of an unpacked distribution."""
     if (ROOT / ".git").exists():
         done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
         return {name for name in done.stdout.split("\0") if name and (ROOT / name).exists()}
@@ -45,7 +45,7 @@ def repository() -> set[str]:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what was packed, in a working tree in which other things were done before."""
+    """Make a distribution in a working tree with build files, and unpack it."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
     for name in repository():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_all_of_the_repository_is_packed_and_nothing_else(unpacked: Path) -> None:
+def test_the_distribution_has_the_files_of_the_repository_only(unpacked: Path) -> None:
     """A distribution's maintainer could not build the package, or not run its tests."""
     files = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     packed = {name for name in files if not name.startswith("oneshotd.egg-info/")} - ADDED

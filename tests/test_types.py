@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 def mypy(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """mypy in a folder with the package as it is installed: its files, and the marker that it has types."""
+    """Run mypy beside the installed package: its files and `py.typed`."""
     shutil.copytree(Path(__file__).resolve().parent.parent / "oneshotd", folder / "site" / "oneshotd")
     program = folder / "program.py"
     program.write_text(text, encoding="utf-8")

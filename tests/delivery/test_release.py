@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.delivery_driver import Rig, sums, with_events
 
-from oneshotd.delivery.scrapes import FIRST_RETRY
+from oneshotd.delivery.in_flight import FIRST_RETRY
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Clients that say what they were answered: an emitter, and a scraper that times its scrapes."""
+"""Clients that record answers: an emitter, and a scraper that measures its scrapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r'n="(\d+)"')
 
 @frozen
 class Answer:
-    """What came back; status 0: nothing did."""
+    """An answer; status 0: there was none."""
 
     status: int
     text: str
@@ -35,7 +35,7 @@ class Answer:
 def post(
     daemon: Daemon, query: str, body: bytes = b"", *, path: str = "/event", timeout: float = 15.0
 ) -> Answer:
-    """Send what is to be stored.
+    """Send events.
 
     :param timeout: seconds without an answer after which the client gives up.
     """
@@ -46,14 +46,14 @@ def post(
 
 
 def post_many(daemon: Daemon, numbers: range, padding: int = 0) -> Answer:
-    """Report the events ``n="…"`` in one body, all or none."""
+    """Send the events ``n="…"`` in one body, all or none."""
     pad = "x" * padding
     lines = (f"type=many&n={number}&pad={pad}" for number in numbers)
     return post(daemon, "", "\n".join(lines).encode(), path="/events")
 
 
 def readiness(daemon: Daemon) -> Answer:
-    """What ``/readyz`` says."""
+    """Return the answer of ``/readyz``."""
     return _answer(urllib.request.Request(f"{daemon.url}/readyz"), 15.0)
 
 
@@ -90,7 +90,7 @@ class Scraper:
         self._line: http.client.HTTPConnection | None = None
 
     def scrape(self) -> int:
-        """One scrape; how many samples of events there were.
+        """Scrape once; return the number of samples of events.
 
         :raises OSError: nobody is there, or the timeout is over.
         """
@@ -112,14 +112,14 @@ class Scraper:
         return self.samples
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._line is not None:
             self._line.close()
             self._line = None
 
     @contextmanager
     def at_work(self, interval: float = 0.2) -> Iterator[Scraper]:
-        """Scrape every so many seconds meanwhile, each within the timeout.
+        """Scrape at this interval in a thread, each time within the timeout.
 
         :raises AssertionError: at the end: a scrape failed, or there was none.
         """
@@ -171,7 +171,7 @@ class Scraper:
 
 
 def figures(daemon: Daemon) -> dict[str, float]:
-    """The daemon's own metrics, by series, without being a scraper."""
+    """Return the daemon's own metrics by series, by a look."""
     lines = daemon.look().splitlines()
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
@@ -181,7 +181,7 @@ def figures(daemon: Daemon) -> dict[str, float]:
 
 
 def memory(daemon: Daemon, name: str) -> float:
-    """MiB of the daemon's: VmRSS (now) or VmHWM (the most so far)."""
+    """Return the daemon's memory in MiB: VmRSS (now) or VmHWM (the maximum)."""
     with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as status:
         found = re.search(rf"^{name}:\s+(\d+)", status.read(), re.MULTILINE)
     assert found, name
@@ -189,7 +189,7 @@ def memory(daemon: Daemon, name: str) -> float:
 
 
 def send(daemon: Daemon, *datagrams: bytes) -> None:
-    """Over UDP, without an answer."""
+    """Send over UDP, without an answer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for datagram in datagrams:
             sender.sendto(datagram, ("127.0.0.1", daemon.port))
@@ -197,7 +197,7 @@ def send(daemon: Daemon, *datagrams: bytes) -> None:
 
 @contextmanager
 def emitting(daemon: Daemon, connections: int) -> Iterator[list[int]]:
-    """As many clients meanwhile, each reporting one event ``n="…"`` after another.
+    """Run this many clients in threads, each sending one event ``n="…"`` after another.
 
     :returns: the numbers of those that were answered 200.
     :raises AssertionError: at the end: a client got another answer, or none.

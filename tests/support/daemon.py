@@ -30,8 +30,10 @@ BROWSER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """The environment of a daemon: where the installed package shows no plugin outside the
-    repository (not installed, or installed with ``-e``), the repository comes on the path."""
+    """Return the environment of a daemon.
+
+    If the package is not installed, or installed with ``-e``, twistd finds the plugin through the path.
+    """
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
     with tempfile.TemporaryDirectory() as elsewhere:
         found = subprocess.run(
@@ -89,11 +91,11 @@ class Daemon:
         self.process.kill()
 
     def start(self) -> None:
-        """Start it, again on the same port and store, and wait for ``/readyz``."""
+        """Start the daemon, on the same port and store, and wait for ``/readyz``."""
         self.process.start(self.is_ready)
 
     def stop(self) -> None:
-        """SIGTERM; all it had accepted is on disk afterwards."""
+        """Stop by SIGTERM; every accepted event is on disk afterwards."""
         self.process.stop()
 
     def kill(self) -> None:
@@ -107,7 +109,7 @@ class Daemon:
         self.start()
 
     def is_ready(self) -> bool:
-        """Whether ``/readyz`` says 200."""
+        """Return whether ``/readyz`` answers 200."""
         if self.prefix:
             curl = ("curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "5", f"{self.url}/readyz")
             return subprocess.run((*self.prefix, *curl), capture_output=True, timeout=30).returncode == 0
@@ -127,10 +129,10 @@ class Daemon:
             return str(answer.read().decode())
 
     def look(self) -> str:
-        """``/metrics`` as a person sees it: nothing is consumed, no scraper comes into being."""
+        """Return ``/metrics`` as a look: it consumes nothing and creates no scraper."""
         return self.get("/metrics?look")
 
     def errors(self) -> list[str]:
-        """The lines of its log that a daemon in order never writes."""
+        """Return the log lines that a healthy daemon never writes."""
         marks = ("Traceback", "Unhandled", "[critical", "#critical", "#error")
         return [line for line in self.process.log_text().splitlines() if any(mark in line for mark in marks)]

@@ -35,13 +35,13 @@ __all__ = [
 
 
 def fetch(package: str, suite: str | None = None) -> Path:
-    """`debian_archive.fetch`, for a test."""
+    """Call `debian_archive.fetch`; skip the test if the package is unavailable."""
     with _skipped_without_tools():
         return debian_archive.fetch(package, suite)
 
 
 def fetch_with_libraries(package: str) -> Path:
-    """`debian_archive.fetch_with_libraries`, for a test."""
+    """Call `debian_archive.fetch_with_libraries`; skip the test if a package is unavailable."""
     with _skipped_without_tools():
         return debian_archive.fetch_with_libraries(package)
 

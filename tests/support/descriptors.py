@@ -1,4 +1,4 @@
-"""Running out of file descriptors, for a moment."""
+"""A lowered limit of file descriptors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def no_descriptors(spare: int = 0) -> Iterator[None]:
-    """The process may open so many, and no more."""
+    """Set the soft limit of file descriptors within the context."""
     limit, free = 0, spare
     while free or _is_open(limit):
         free -= not _is_open(limit)

@@ -1,4 +1,4 @@
-"""A network of one's own, in which every port is free: a loopback and nothing else."""
+"""A network namespace with a loopback only, in which every port is free."""
 
 from __future__ import annotations
 

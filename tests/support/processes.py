@@ -16,7 +16,7 @@ GRACE = 20.0  # seconds in which a process asked to end must be gone
 
 
 def until(condition: Callable[[], object], seconds: float, what: str | Callable[[], str]) -> None:
-    """Come back as soon as the condition is true.
+    """Wait until the condition is true.
 
     :param what: what was awaited, or a function that tells it, for the failure.
     :raises AssertionError: it was not true within `seconds`.
@@ -29,7 +29,7 @@ def until(condition: Callable[[], object], seconds: float, what: str | Callable[
 
 
 def free_port() -> int:
-    """A port that is free for TCP and UDP on the loopback addresses.
+    """Return a port that is free for TCP and UDP on the loopback addresses.
 
     Below the range from which the kernel takes ports for outgoing connections (32768 on Linux),
     so that nobody gets it while a daemon restarts.
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 def is_free(port: int, family: socket.AddressFamily, kind: socket.SocketKind) -> bool:
-    """Whether a listener could have the port on all addresses; true where the family is missing."""
+    """Return whether the port is free on all addresses; true if the address family is missing."""
     try:
         probe = socket.socket(family, kind)
     except OSError:
@@ -85,7 +85,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number.
+        """Return the process ID.
 
         :raises AssertionError: it is not running.
         """
@@ -94,7 +94,7 @@ class Process:
         return self._child.pid
 
     def start(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Start it and wait until it is ready.
+        """Start the process and wait until it is ready.
 
         :raises AssertionError: it ended, or was not ready in time; with the end of its log.
         """
@@ -134,11 +134,11 @@ class Process:
         assert status is None, f"{self.name} ended with status {status}\n{self.tail()}"
 
     def await_text(self, text: str, seconds: float = 30.0) -> None:
-        """Wait until its log holds the text."""
+        """Wait until the log has the text."""
         self.until(lambda: text in self.log_text(), seconds, f"has written {text!r}")
 
     def await_end(self, seconds: float, expected: int = 0) -> None:
-        """Wait until it ends by itself.
+        """Wait until the process ends by itself.
 
         :raises AssertionError: its status is another, or it had to be killed.
         """
@@ -152,7 +152,7 @@ class Process:
         assert status == expected, f"{self.name} ended with status {status}\n{self.tail()}"
 
     def stop(self) -> None:
-        """SIGTERM, and wait until it is gone.
+        """Send SIGTERM, and wait until the process has ended.
 
         :raises AssertionError: it had ended before, or took too long and had to be killed.
         """
@@ -167,16 +167,16 @@ class Process:
         self._child = None
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone; nothing where it has ended."""
+        """Send SIGKILL, and wait; do nothing if the process has ended."""
         if self._child is not None:
             self._child.kill()
             self._child.wait(GRACE)
             self._child = None
 
     def log_text(self) -> str:
-        """All it has written so far, over its restarts."""
+        """Return the whole log, over all restarts."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def tail(self, lines: int = 40) -> str:
-        """The end of its log, for a failure."""
+        """Return the end of the log, for a failure."""
         return "\n".join([f"--- end of {self.log}", *self.log_text().splitlines()[-lines:]])

@@ -73,13 +73,13 @@ class Prometheus:
         self.process.kill()
 
     def start(self) -> None:
-        """Start it, with the data it has, and wait until it answers queries."""
+        """Start the server with its data, and wait until it answers queries."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "prometheus.yml").write_text(self.config)
         self.process.start(self._is_ready)
 
     def stop(self) -> None:
-        """SIGTERM: it ends the scrape it is in, and keeps its data."""
+        """Stop by SIGTERM: the server finishes its scrape, and keeps its data."""
         self.process.stop()
 
     def restart(self) -> None:
@@ -88,14 +88,14 @@ class Prometheus:
         self.start()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Result of an instant query, as the HTTP API gives it."""
+        """Return the result of an instant query, as the HTTP API gives it."""
         answer = json.loads(self._get("/api/v1/query?" + urllib.parse.urlencode({"query": expression})))
         assert answer["status"] == "success", answer
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
     def value(self, expression: str) -> float:
-        """The one number that the expression gives; 0 where there is nothing."""
+        """Return the number of a query; 0 if the result is empty."""
         result = self.query(expression)
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else 0.0
@@ -120,16 +120,16 @@ class Prometheus:
         return [f"{row['scrapeUrl']}: {row['lastError']}" for row in targets if row["health"] != "up"]
 
     def scrapes(self) -> int:
-        """How many scrapes it has stored in the last ten minutes, failed ones among them."""
+        """Return the number of scrapes of the last ten minutes, including failed ones."""
         return int(self.value("sum(count_over_time(up[10m]))"))
 
     def await_scrapes(self, count: int, seconds: float = 30.0) -> None:
-        """Wait until it has stored the outcome of `count` further scrapes."""
+        """Wait until the server has stored `count` further scrapes."""
         goal = self.scrapes() + count
         self.process.until(lambda: self.scrapes() >= goal, seconds, f"{count} further scrapes")
 
     def discarded(self) -> dict[str, float]:
-        """The counters of samples thrown away, since its start, that are not 0."""
+        """Return the counters of discarded samples that are not 0."""
         found = {}
         for name, number in re.findall(r"^(\w+) (\S+)$", self._get("/metrics"), re.MULTILINE):
             if name in DISCARDED:

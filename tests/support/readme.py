@@ -1,4 +1,4 @@
-"""The README's blocks, as a stranger copies them."""
+"""The command blocks of the README."""
 
 from __future__ import annotations
 

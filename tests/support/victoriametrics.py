@@ -1,4 +1,4 @@
-"""Real VictoriaMetrics servers as scrapers, asked in the same way as Prometheus."""
+"""Real VictoriaMetrics servers as scrapers, with the query interface of `Prometheus`."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class VictoriaMetrics(Prometheus):
         self.process = Process(name, command, folder, environment())
 
     def discarded(self) -> dict[str, float]:
-        """It drops no sample of those that it could read, so nothing counts them."""
+        """Return no counters: VictoriaMetrics does not count discarded samples."""
         return {}
