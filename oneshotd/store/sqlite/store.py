@@ -1,4 +1,4 @@
-"""The default store: the ledger in a SQLite file, worked by one thread (`worker.py`)."""
+"""The default store: a SQLite file, used by one thread (`worker.py`)."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from oneshotd.store.sqlite.connection import Connect, plain_connect
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import prune
-from oneshotd.store.sqlite.worker import Committed, GroupCommit
+from oneshotd.store.sqlite.worker import GroupCommit
 
 T = TypeVar("T")
 
 
 @implementer(IStore, IBackup)
 class SQLiteStore:
-    """See `IStore`; open it with the constructor, end it with `close`.
+    """A store in a SQLite file, opened by the constructor; see `IStore` and `IBackup`.
 
-    :param path: the file; made if it does not exist.
+    :param path: the file; created if it does not exist.
     :param reactor: answers are given in its thread.
     :param committed: called in the reactor's thread with the seconds of each commit.
-    :param connect: how a connection is made, for tests that let the disk fail.
-    :raises StoreRefused: the file is not to be had.
+    :param connect: opens the connection; tests pass one that fails.
+    :raises StoreRefused: the file cannot be used.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class SQLiteStore:
         self._ledger = Ledger(limits or Limits(), clock or Clock())
         self._worker = GroupCommit(os.path.abspath(path), reactor, self._ledger, connect, self._told)
 
-    def _told(self, committed: Committed) -> None:
-        self._losses += committed.losses
-        if committed.seconds is not None:
-            self._committed(committed.seconds)
+    def _told(self, seconds: float | None, losses: Sequence[Loss]) -> None:
+        self._losses += losses
+        if seconds is not None:
+            self._committed(seconds)
 
     def append(
         self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
@@ -100,7 +100,7 @@ class SQLiteStore:
         return self._end(token, lambda: self._ledger.revoke(token))
 
     def _end(self, token: int, work: Callable[[], Settled]) -> Deferred[Settled]:
-        """From here on the lease does not lapse, even if the disk refuses: it is asked again."""
+        """Settle or revoke; the lease does not lapse until that succeeds, as the caller repeats it."""
         settling = self._ledger.leases.settling
         settling.add(token)
 
@@ -109,7 +109,7 @@ class SQLiteStore:
             return result
 
         def failed(failure: Failure) -> Failure:
-            settling.add(token)  # an earlier question about it may have been answered meanwhile
+            settling.add(token)  # an earlier settlement of it may have succeeded meanwhile
             return failure
 
         return self._worker.submit(work).addCallbacks(ended, failed)
@@ -138,7 +138,7 @@ class SQLiteStore:
         return self._worker.submit(self._ledger.write_time)
 
     def backup(self, path: str) -> Deferred[None]:
-        result: Deferred[None] = Deferred()  # cancelled, it leaves the copy to be finished
+        result: Deferred[None] = Deferred()  # cancelling it does not cancel the copy
         copied = self._worker.submit(
             lambda: copy_pages(self._ledger.connection, path, self._worker.run_pending), lone=True
         )

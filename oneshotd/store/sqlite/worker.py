@@ -1,9 +1,34 @@
-"""One thread that works the ledger: group commit, and what a failure leaves behind.
+"""The store's thread: it runs jobs on the ledger, many in one transaction (group commit).
 
-All that waits goes into one transaction; an answer is given after its COMMIT. A transaction
-that certainly failed is rolled back and its callers told. One whose outcome is unknown (an
-I/O error at COMMIT) is looked up in the reopened file; until that opens, its callers wait and
-everybody else is refused.
+States, and what happens to a batch of jobs in each:
+
+* open: it runs in one transaction.
+* shut (no `_connection`): the file is reopened first, or the batch is refused.
+* in doubt (`_doubt`): as shut, but memory jobs wait; reopened every `REOPEN_INTERVAL` seconds, too.
+* closed: it is refused.
+
+===========================================================  ===================  ========================
+transition                                                   jobs are answered    next state
+===========================================================  ===================  ========================
+COMMIT succeeds                                              with their results   open
+an error before COMMIT, or SQLITE_FULL at it: rolled back    `StoreUnavailable`   open; shut if `_suspect`
+another error at COMMIT                                      not yet              in doubt
+a job raises an exception: rolled back, each job run alone   each by itself       open
+reopened, and the commit marker is the transaction's         with their results   open
+reopened, and it is another: leases are restored             `StoreUnavailable`   open
+reopening fails                                              not if in doubt      the same
+an unexpected exception                                      `StoreUnavailable`   shut or in doubt
+`close`: waiting jobs run, then doubt ends                   `StoreUnavailable`   closed
+===========================================================  ===================  ========================
+
+`_suspect`: something could not be read; the next opening looks at every page. Invariants:
+
+* A job is answered once, in the reactor's thread, when it is certain whether it is on disk.
+* Jobs run in the order of submission; only a lone job lets the rest of its batch pass.
+* A memory job takes effect whatever becomes of its transaction: it runs again after a rollback.
+* Each transaction that writes changes `Ledger.commit_marker`.
+* `_head` is on disk; a file that takes the store's place gives no seq up to it.
+* Of connection and ledger the reactor's thread touches `Leases.settling` alone.
 """
 
 from __future__ import annotations
@@ -29,16 +54,16 @@ from oneshotd.store.sqlite.retention import make_room
 
 T = TypeVar("T")
 
-#: Seconds between attempts to open the file again while its last transaction is in doubt.
+#: Seconds between attempts to reopen the file while its last transaction is in doubt.
 REOPEN_INTERVAL = 0.5
 
 
 @frozen(eq=False)
 class _Job:
-    """Work for the thread.
+    """Work for the store's thread.
 
     :param lone: it cannot run inside a transaction.
-    :param in_memory: it needs no disk, so it is done even if its transaction fails.
+    :param in_memory: it needs no disk, so it takes effect even if its transaction fails.
     :param at_once: called in the thread when it is committed; not if that was in doubt.
     """
 
@@ -49,41 +74,31 @@ class _Job:
     at_once: Callable[[], object] | None = None
 
 
-_Outcome = tuple[_Job, object]
+_Results = list[tuple[_Job, object]]
 
 
 @frozen
 class _Doubt:
-    """A transaction whose COMMIT failed in an unknown way.
+    """A transaction whose COMMIT failed, so that it may be on disk or not.
 
-    :param marker: the ledger's, if it came through.
-    :param leases: the reservations to go back to if it did not come through.
-    :param then: what has come in meanwhile and needs no disk.
+    :param marker: the commit marker on disk if it was committed.
+    :param leases: the leases to restore if it was not committed.
+    :param then: memory jobs submitted since, to be run afterwards.
     """
 
-    outcomes: list[_Outcome]
+    outcomes: _Results
     losses: Sequence[Loss]
     marker: tuple[int, int]
     leases: object
     then: list[_Job] = field(factory=list)
 
 
-@frozen(kw_only=True)
-class Committed:
-    """What a transaction left, told to the reactor's thread behind its answers.
-
-    :param seconds: from its beginning to the end of its commit; None if it wrote nothing.
-    """
-
-    seconds: float | None = None
-    losses: Sequence[Loss] = ()
-
-
 class GroupCommit:
-    """The thread, its connection and its queue.
+    """The store's thread with its connection and its queue of jobs.
 
-    :param told: called in the reactor's thread after each transaction, and after its answers.
-    :raises StoreRefused: the file is not to be had.
+    :param told: called in the reactor's thread after each transaction and its answers, with the seconds
+        from BEGIN to the end of COMMIT (None if it wrote nothing), and what a full log cost scrapers.
+    :raises StoreRefused: the file cannot be used.
     """
 
     _log = Logger()
@@ -94,7 +109,7 @@ class GroupCommit:
         reactor: IReactorFromThreads,
         ledger: Ledger,
         connect: Connect,
-        told: Callable[[Committed], object],
+        told: Callable[[float | None, Sequence[Loss]], object],
     ) -> None:
         self._path = path
         self._reactor = reactor
@@ -105,8 +120,8 @@ class GroupCommit:
         self._trouble: str | None = None
         self._connection: sqlite3.Connection | None = None
         self._doubt: _Doubt | None = None
-        self._head = 0  # of what is certainly on disk
-        self._suspect = False  # something in the file could not be read
+        self._head = 0
+        self._suspect = False
         self._open_first()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
@@ -115,9 +130,9 @@ class GroupCommit:
     def submit(
         self, work: Callable[[], T], lone: bool = False, at_once: Callable[[], object] | None = None
     ) -> Deferred[T]:
-        """Have work done and committed; fails with `StoreUnavailable`.
+        """Run work in a transaction and return its result; fails with `StoreUnavailable`.
 
-        What waits cannot be called back, so cancelling the answer leaves only the answer out.
+        Cancelling the Deferred drops the answer; the work is done all the same.
         """
         done: Deferred[T] = Deferred()
         if self._closed is not None:
@@ -127,45 +142,41 @@ class GroupCommit:
         return done
 
     def submit_memory_job(self, work: Callable[[], object]) -> Deferred[None]:
-        """Have work done that needs no disk; fails with `StoreUnavailable` if the store is closed.
-
-        The Deferred fires at once: the job is run whatever becomes of its transaction, and before every
-        job that is submitted later.
-        """
+        """Run work that needs no disk, before all jobs submitted later; fails only if the store is closed."""
         if self._closed is not None:
             return fail(StoreUnavailable("the store is closed"))
         self._jobs.put(_Job(work, in_memory=True))
         return succeed(None)
 
     def run_pending(self) -> None:
-        """Do what waits, between two steps of a long lone job that calls this in the thread.
+        """Run the waiting jobs; called in the thread, between two steps of a long lone job.
 
-        :raises StoreUnavailable: the job has to end, since the store is being closed or its file
-            was opened anew.
+        :raises StoreUnavailable: the long job has to end, since the store is being closed or its file
+            was reopened.
         """
         connection = self._connection
         batch: list[_Job] = []
         for _ in range(self._jobs.qsize()):
             job = self._jobs.get_nowait()
             if job is None or job.lone:
-                self._jobs.put(job)  # its turn comes after this one
+                self._jobs.put(job)  # it runs after the long job
             else:
                 batch.append(job)
         if batch:
             self._attempt(batch)
         if self._closed is not None or self._connection is not connection:
             raise StoreUnavailable(
-                "the store is closed" if self._closed is not None else "the store was opened anew"
+                "the store is closed" if self._closed is not None else "the store was reopened"
             )
 
     def close(self) -> Deferred[None]:
-        """Do what waits, then let go of the file; later work is refused."""
+        """Run the waiting jobs, then close the file; later jobs are refused."""
         if self._closed is None:
             self._closed = Deferred()
             self._jobs.put(None)
         return self._closed
 
-    def _answer(self, outcomes: list[_Outcome], committed: Committed) -> None:
+    def _answer(self, outcomes: _Results, seconds: float | None, losses: Sequence[Loss]) -> None:
         for job, result in outcomes:
             if job.done is None or job.done.called:
                 continue
@@ -174,9 +185,9 @@ class GroupCommit:
             else:
                 job.done.callback(result)
         try:
-            self._told(committed)
+            self._told(seconds, losses)
         except Exception:
-            self._log.failure("noting a commit")
+            self._log.failure("counting a commit")
 
     # -- in the thread
 
@@ -189,7 +200,7 @@ class GroupCommit:
                 while job is not None:
                     batch.append(job)
                     job = self._jobs.get_nowait()
-                open_ = False  # the last job is None: what came before it is still done
+                open_ = False  # None was put behind the last job by `close`
             except Empty:
                 pass
             self._attempt(batch)
@@ -204,8 +215,8 @@ class GroupCommit:
         try:
             self._run(batch)
         except Exception as error:
-            # Nobody shall wait for ever: the file is opened and read anew.
-            self._log.failure("the store's thread stumbled")
+            # The ledger in memory may be wrong: the next batch reads it again from the file.
+            self._log.failure("the store's thread failed")
             self._note(f"the store failed: {error!r}")
             self._shut()
             doubtful = {job for job, _ in self._doubt.outcomes} if self._doubt else set()
@@ -228,12 +239,12 @@ class GroupCommit:
             self._complete([(job, _result_of(job))])
 
     def _transaction(self, jobs: list[_Job]) -> None:
-        """Run jobs in one transaction; each gets its result after the commit, or the failure."""
+        """Run jobs in one transaction; answer each with its result after COMMIT, or with the failure."""
         ledger, connection = self._ledger, self._ledger.connection
         leases = ledger.leases.snapshot()
         started = ledger.monotonic()
         committing = False
-        outcomes: list[_Outcome] = []
+        outcomes: _Results = []
         losses: Sequence[Loss] = ()
         try:
             marker, changes = ledger.commit_marker, connection.total_changes
@@ -259,7 +270,7 @@ class GroupCommit:
                 self._roll_back()
                 self._refuse(jobs)
         except Exception as error:
-            # One job's own fault. The others must not pay for it, so each gets its own transaction.
+            # One job is wrong. Each gets its own transaction, so that the others are stored.
             ledger.leases.restore(leases)
             self._roll_back()
             if len(jobs) == 1:
@@ -290,7 +301,7 @@ class GroupCommit:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if self._suspect:
-                self._shut()  # what is wrong with the file is found when it is opened again
+                self._shut()  # the next opening looks for what is wrong with the file
             else:
                 self._ledger.load(connection)
         except sqlite3.Error as error:
@@ -298,14 +309,14 @@ class GroupCommit:
             self._shut()
 
     def _open_first(self) -> None:
-        nonsense = (sqlite3.Error, TypeError, ValueError)  # a rotten row may be of any type
+        damage = (sqlite3.Error, TypeError, ValueError)  # a damaged row may be of any type
         try:
             self._open()
-        except nonsense:
+        except damage:
             self._suspect = True
             try:
                 self._open()
-            except nonsense as error:
+            except damage as error:
                 raise StoreRefused(f"cannot read the store {self._path}: {error}") from error
 
     def _open(self) -> None:
@@ -324,28 +335,28 @@ class GroupCommit:
         self._head = self._ledger.head
 
     def _reopen(self) -> None:
-        """Open the file again; if a transaction is in doubt, look what became of it."""
+        """Reopen the file; if a transaction is in doubt, find out whether it was committed."""
         try:
             if not os.path.exists(self._path):
-                # Unmounted, perhaps; a new file would be an empty one.
+                # The volume may be unmounted; SQLite would make a new, empty file.
                 raise StoreRefused(f"the store {self._path} has vanished")
             self._open()
             doubt = self._doubt
-            came_through = doubt is not None and doubt.marker == self._ledger.commit_marker
-            if came_through:
-                # A checkpoint proves that it is on disk, and not only in a cache.
+            was_committed = doubt is not None and doubt.marker == self._ledger.commit_marker
+            if was_committed:
+                # Until a checkpoint it may be in a cache only.
                 self._ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (sqlite3.Error, StoreRefused) as error:
             self._suspect = self._suspect or (isinstance(error, sqlite3.Error) and is_corrupt(error))
             self._note(str(error))
             self._shut()
             return
-        # Not at each attempt for the operator: while writes fail there is one with every commit.
+        # At level debug: while writes fail, the file is reopened with every commit.
         self._log.debug("the store {path} is open again", path=self._path)
         self._doubt = None
         if doubt is None:
             return
-        if came_through:
+        if was_committed:
             self._ledger.corrections.committed()
             self._complete(doubt.outcomes, losses=doubt.losses)
         else:
@@ -375,10 +386,9 @@ class GroupCommit:
         self._complete([(job, error) for job in jobs])
 
     def _complete(
-        self, outcomes: list[_Outcome], seconds: float | None = None, losses: Sequence[Loss] = ()
+        self, outcomes: _Results, seconds: float | None = None, losses: Sequence[Loss] = ()
     ) -> None:
-        committed = Committed(seconds=seconds, losses=losses)
-        self._reactor.callFromThread(partial(self._answer, outcomes, committed))
+        self._reactor.callFromThread(partial(self._answer, outcomes, seconds, losses))
 
 
 def _result_of(job: _Job) -> object:
