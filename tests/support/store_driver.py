@@ -13,7 +13,8 @@ from typing import Any
 from attrs import define, evolve, frozen
 from support.failing_connection import FrailBackend
 from support.store_log import held_events
-from support.store_model import Lease, Model
+from support.store_model import Model
+from support.store_records import Lease
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
