@@ -1,4 +1,4 @@
-"""The queue of unknown scrapers: order, bounds and timeouts."""
+"""AdmissionQueue: requests proceed one at a time, in order, and wait for a bounded time."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from twisted.internet.task import Clock
 from oneshotd.admission import MAX_WAITING, AdmissionQueue
 
 
-class Visitor:
-    """A request that waits in the queue.
+class Waiter:
+    """A request that waits for its turn.
 
-    :ivar turn: whether it was given; None while it waits.
+    :ivar turn: whether it had its turn; None while it waits.
     """
 
-    def __init__(self, lane: AdmissionQueue, until: float) -> None:
+    def __init__(self, queue: AdmissionQueue, until: float) -> None:
         self.turn: bool | None = None
         self._leave: Deferred[None] = Deferred()
-        self._visit = Deferred.fromCoroutine(self._pass(lane, until))
-        self._visit.addErrback(lambda failure: failure.trap(CancelledError))
+        self._waiting = Deferred.fromCoroutine(self._wait(queue, until))
+        self._waiting.addErrback(lambda failure: failure.trap(CancelledError))
 
-    async def _pass(self, lane: AdmissionQueue, until: float) -> None:
-        async with lane.turn(until) as self.turn:
+    async def _wait(self, queue: AdmissionQueue, until: float) -> None:
+        async with queue.turn(until) as self.turn:
             if self.turn:
                 await self._leave
 
     def leave(self) -> None:
-        """End the request."""
+        """End the turn."""
         self._leave.callback(None)
 
-    def hang_up(self) -> None:
-        """Disconnect the client of the request."""
-        self._visit.cancel()
+    def cancel(self) -> None:
+        """Cancel the request, as when its client disconnects."""
+        self._waiting.cancel()
 
 
 @pytest.fixture
@@ -46,31 +46,31 @@ def clock() -> Iterator[Clock]:
 
 
 def test_one_at_a_time_in_order(clock: Clock) -> None:
-    """Many unknown scrapers would delay known ones for more than one response."""
-    lane = AdmissionQueue(clock)
-    visitors = [Visitor(lane, 5.0) for _ in range(3)]
-    for index, visitor in enumerate(visitors):
-        assert [other.turn for other in visitors[index:]] == [True] + [None] * (2 - index)
-        visitor.leave()
+    """Many unknown scrapers would delay a known one by more than one response."""
+    queue = AdmissionQueue(clock)
+    waiters = [Waiter(queue, 5.0) for _ in range(3)]
+    for index, waiter in enumerate(waiters):
+        assert [other.turn for other in waiters[index:]] == [True] + [None] * (2 - index)
+        waiter.leave()
 
 
 def test_a_full_queue_refuses_at_once(clock: Clock) -> None:
-    """A refused scrape would wait for nothing."""
-    lane = AdmissionQueue(clock)
-    visitors = [Visitor(lane, 5.0) for _ in range(MAX_WAITING)]
-    assert Visitor(lane, 5.0).turn is False
-    visitors[0].leave()
-    late = Visitor(lane, 5.0)
+    """A scrape that cannot be served would wait in vain."""
+    queue = AdmissionQueue(clock)
+    waiters = [Waiter(queue, 5.0) for _ in range(MAX_WAITING)]
+    assert Waiter(queue, 5.0).turn is False
+    waiters[0].leave()
+    late = Waiter(queue, 5.0)
     assert late.turn is None
-    for visitor in [*visitors[1:], late]:
-        assert visitor.turn
-        visitor.leave()
+    for waiter in [*waiters[1:], late]:
+        assert waiter.turn
+        waiter.leave()
 
 
-def test_a_request_at_its_deadline_is_refused(clock: Clock) -> None:
-    """A response would be made after its scraper has given up."""
-    lane = AdmissionQueue(clock)
-    first, second, third = Visitor(lane, 9.0), Visitor(lane, 5.0), Visitor(lane, 9.0)
+def test_a_turn_after_the_time_limit_is_not_given(clock: Clock) -> None:
+    """After its timeout the scraper does not read the response."""
+    queue = AdmissionQueue(clock)
+    first, second, third = Waiter(queue, 9.0), Waiter(queue, 5.0), Waiter(queue, 9.0)
     clock.advance(5.0)
     assert (second.turn, third.turn) == (False, None)
     first.leave()
@@ -79,12 +79,12 @@ def test_a_request_at_its_deadline_is_refused(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("whose", [0, 1], ids=["in its turn", "waiting"])
-def test_a_disconnected_client_leaves_the_queue(clock: Clock, whose: int) -> None:
-    """Clients that disconnect would fill the queue for good."""
-    lane = AdmissionQueue(clock)
+def test_a_cancelled_request_leaves_the_queue(clock: Clock, whose: int) -> None:
+    """Disconnected clients would fill the queue for ever."""
+    queue = AdmissionQueue(clock)
     for _ in range(2 * MAX_WAITING):
-        visitors = [Visitor(lane, 5.0), Visitor(lane, 5.0)]
+        waiters = [Waiter(queue, 5.0), Waiter(queue, 5.0)]
         with suppress(CancelledError):
-            visitors[whose].hang_up()
-        assert visitors[1 - whose].turn
-        visitors[1 - whose].leave()
+            waiters[whose].cancel()
+        assert waiters[1 - whose].turn
+        waiters[1 - whose].leave()

@@ -1,4 +1,4 @@
-"""Backups on demand: one at a time, complete or absent, also if the client disconnects."""
+"""Backups on request: one at a time, complete or not at all, also if the client disconnects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.delivery_driver import Rig
+from support.delivery_driver import DeliveryDriver
 from support.fake_store import logged
 from twisted.internet.defer import CancelledError
 from twisted.logger import formatEvent
@@ -22,11 +22,11 @@ NOON = 1_700_049_600.25
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path / "store")
-    rig.append("a", "b")
-    yield rig
-    rig.stop()
+def driver(tmp_path: Path) -> Iterator[DeliveryDriver]:
+    driver = DeliveryDriver(tmp_path / "store")
+    driver.append("a", "b")
+    yield driver
+    driver.stop()
 
 
 @pytest.fixture
@@ -35,56 +35,56 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "backups"
 
 
-def backups_of(rig: Rig, folder: Path) -> Backups:
-    return Backups(rig.store, str(folder), lambda: NOON, iter([1.0, 3.5, 4.0, 5.0]).__next__)
+def backups_of(driver: DeliveryDriver, folder: Path) -> Backups:
+    return Backups(driver.store, str(folder), lambda: NOON, iter([1.0, 3.5, 4.0, 5.0]).__next__)
 
 
 def files(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
-def test_a_copy_is_named_by_its_time(rig: Rig, folder: Path) -> None:
-    made = rig.pump.get(backups_of(rig, folder).make())
+def test_a_backup_is_named_by_its_time(driver: DeliveryDriver, folder: Path) -> None:
+    made = driver.pump.get(backups_of(driver, folder).make())
     file = folder / "oneshotd-20231115T120000.250Z.sqlite"
     assert made == Backup(file=str(file), size=file.stat().st_size, seconds=2.5)
     assert files(folder) == [file.name]
-    assert file.stat().st_mode & 0o137 == 0, "it holds what is not for every user's eyes"
+    assert file.stat().st_mode & 0o137 == 0, "other users must not read the events"
     connection = sqlite3.connect(file)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
 
 
-def test_a_second_copy_at_the_same_time_is_refused(rig: Rig, folder: Path) -> None:
-    """A script that is started twice would fill the disk at twice the speed."""
-    backups = backups_of(rig, folder)
+def test_a_second_backup_at_the_same_time_is_refused(driver: DeliveryDriver, folder: Path) -> None:
+    """A script that is started twice would fill the disk twice as fast."""
+    backups = backups_of(driver, folder)
     first = backups.make()
     with pytest.raises(Refused, match="already") as refused:
-        rig.pump.get(backups.make())
+        driver.pump.get(backups.make())
     assert refused.value.status == 409
-    rig.pump.get(first)
+    driver.pump.get(first)
     assert len(files(folder)) == 1
 
 
-def test_a_second_copy_afterwards_is_made(rig: Rig, folder: Path) -> None:
-    backups = Backups(rig.store, str(folder), iter([NOON, NOON + 1]).__next__, lambda: 0.0)
-    rig.pump.get(backups.make())
-    rig.pump.get(backups.make())
+def test_backups_one_after_the_other(driver: DeliveryDriver, folder: Path) -> None:
+    backups = Backups(driver.store, str(folder), iter([NOON, NOON + 1]).__next__, lambda: 0.0)
+    driver.pump.get(backups.make())
+    driver.pump.get(backups.make())
     assert len(files(folder)) == 2
 
 
-def test_the_copy_is_made_although_the_client_disconnects(rig: Rig, folder: Path) -> None:
-    """Half a file would be left, and later requests would be refused."""
-    backups = backups_of(rig, folder)
+def test_a_backup_is_finished_after_its_client_has_gone(driver: DeliveryDriver, folder: Path) -> None:
+    """Half a file would be left, and every further backup be refused."""
+    backups = backups_of(driver, folder)
     gone = backups.make()
     gone.cancel()
     with pytest.raises(CancelledError):
-        rig.pump.get(gone)
+        driver.pump.get(gone)
     with pytest.raises(Refused, match="already"):
-        rig.pump.get(backups.make())
+        driver.pump.get(backups.make())
     with logged() as events:
         while not any("backup {file}" in str(event["log_format"]) for event in events):
-            rig.pump.get(rig.real.check())
+            driver.pump.get(driver.real.check())
     assert files(folder) == ["oneshotd-20231115T120000.250Z.sqlite"]
 
 
@@ -96,38 +96,43 @@ def test_the_copy_is_made_although_the_client_disconnects(rig: Rig, folder: Path
         (StoreUnavailable("disk is bad"), None),
     ],
 )
-def test_a_full_disk_has_an_error_of_its_own(
-    rig: Rig, folder: Path, trouble: StoreUnavailable, status: int | None
+def test_a_full_disk_has_its_own_status(
+    driver: DeliveryDriver, folder: Path, trouble: StoreUnavailable, status: int | None
 ) -> None:
-    rig.store.faults["backup"] = trouble
-    backups = backups_of(rig, folder)
+    driver.store.faults["backup"] = trouble
+    backups = backups_of(driver, folder)
     with logged() as events, pytest.raises((Refused, StoreUnavailable), match="disk is") as raised:
-        rig.pump.get(backups.make())
+        driver.pump.get(backups.make())
     assert getattr(raised.value, "status", None) == status
     assert ["disk is" in (formatEvent(event) or "") for event in events] == [True]
-    rig.store.resume()
-    rig.pump.get(backups.make())
+    driver.store.resume()
+    driver.pump.get(backups.make())
 
 
-def test_a_missing_folder_is_named(rig: Rig, tmp_path: Path) -> None:
-    """With an unmounted disk for backups the error would not name the folder."""
+def test_a_missing_folder_is_named(driver: DeliveryDriver, tmp_path: Path) -> None:
+    """If the backup disk is not mounted, the daemon goes on, and the answer has the path."""
     with pytest.raises(Refused, match=r"none/oneshotd-2023.*No such file"):
-        rig.pump.get(backups_of(rig, tmp_path / "none").make())
-    assert rig.take() == {"a": 1, "b": 1}
+        driver.pump.get(backups_of(driver, tmp_path / "none").make())
+    assert driver.take() == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("broken", ["fsync", "rename"])
 @pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EIO, False)])
-def test_a_copy_that_cannot_be_synced_is_deleted(
-    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str, number: int, full: bool
+def test_a_backup_that_is_not_synced_is_removed(
+    driver: DeliveryDriver,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    number: int,
+    full: bool,
 ) -> None:
-    """An unreliable copy would lie beside the good ones."""
+    """An incomplete file would lie beside the good backups."""
 
     def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, broken, fail)
     with pytest.raises(CopyFailed) as raised:
-        rig.pump.get(rig.real.backup(str(folder / "copy")))
+        driver.pump.get(driver.real.backup(str(folder / "copy")))
     assert raised.value.full is full
     assert files(folder) == []

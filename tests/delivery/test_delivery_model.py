@@ -1,4 +1,4 @@
-"""Scrapers, receipts, restarts and a failing disk in any order: each event once to each scraper.
+"""Scrapes, ends of deliveries, restarts and a failing disk in any order: each scraper gets each event once.
 
 The model of a scraper is its sum over time: what was acknowledged and not thrown away.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.delivery_driver import TIMEOUT, Rig, Sums, came, events_in, sums
+from support.delivery_driver import TIMEOUT, DeliveryDriver, Sums, answers_of, events_in, sums
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -31,7 +31,7 @@ class Deliveries(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.rig = Rig(Path(self.folder.name) / "store", Caps(samples=4, bytes=600, owed=3))
+        self.driver = DeliveryDriver(Path(self.folder.name) / "store", Caps(samples=4, bytes=600, owed=3))
         self.sent: Sums = Counter()
         self.got: dict[str, Sums] = {"ann": Counter(), "bob": Counter(), "192.0.2.7 curl": Counter()}
         self.values: dict[str, list[float]] = {name: [] for name in self.got}
@@ -42,29 +42,29 @@ class Deliveries(RuleBasedStateMachine):
         self.refusing: set[str] = set()
         self.resets: Counter[str] = Counter()  # in a row
         for name in self.got:
-            self.rig.take(name)
+            self.driver.take(name)
 
     def teardown(self) -> None:
         try:
             self.finish()
         finally:
-            self.rig.stop()
+            self.driver.stop()
             self.folder.cleanup()
 
     # -- events
 
     @rule(series=st.lists(st.sampled_from("abcdef"), max_size=12))
-    @precondition(lambda self: not self.rig.disk.full)
+    @precondition(lambda self: not self.driver.disk.full)
     def append(self, series: list[str]) -> None:
         if series:
-            self.rig.append(*series)
+            self.driver.append(*series)
             self.sent += Counter(series)
 
     @rule(count=st.integers(1, 6))
-    @precondition(lambda self: not self.rig.disk.full)
+    @precondition(lambda self: not self.driver.disk.full)
     def append_values(self, count: int) -> None:
         for _ in range(count):
-            self.rig.append(("v", str(self.next_value)))
+            self.driver.append(("v", str(self.next_value)))
             self.sent += Counter(v=self.next_value)
             self.next_value += 1
 
@@ -72,12 +72,12 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(name=NAMES, limit=LIMITS)
     def ask(self, name: str, limit: int | None) -> None:
-        asked = self.rig.ask(name, limit=limit)
-        self.asked.append((name, asked, came(asked)))
+        asked = self.driver.ask(name, limit=limit)
+        self.asked.append((name, asked, answers_of(asked)))
 
     @rule(name=NAMES, limit=LIMITS, steps=st.integers(0, 3))
     def scrape(self, name: str, limit: int | None, steps: int) -> None:
-        """The usual course, as far as it gets."""
+        """Run the usual steps, as far as the store allows."""
         self.ask(name, limit)
         self.answer(0)
         for step in (self.acknowledge, self.make_final, self.answer_now)[:steps]:
@@ -88,10 +88,10 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(wait=st.sampled_from([0, 0.05, 1, TIMEOUT / 2]))
     def answer(self, wait: float) -> None:
-        """The store answers, or does not in time."""
-        if not self.rig.store.silent:
-            self.rig.quiet()
-        self.rig.clock.advance(wait)
+        """Let the store answer, or time out."""
+        if not self.driver.store.silent:
+            self.driver.quiet()
+        self.driver.clock.advance(wait)
         self.collect()
 
     @rule(number=st.integers(0, 5))
@@ -106,111 +106,111 @@ class Deliveries(RuleBasedStateMachine):
             if not answers:
                 waiting.append((name, asked, answers))
                 continue
-            [shipment] = answers
-            assert isinstance(shipment, InFlightDelivery), shipment
-            if shipment.awaits_receipt:
+            [delivery] = answers
+            assert isinstance(delivery, InFlightDelivery), delivery
+            if delivery.awaits_receipt:
                 assert name not in self.under_way and name not in self.revocable, "two at a time"
-                self.under_way[name] = shipment
+                self.under_way[name] = delivery
             else:
-                assert events_in(shipment.body) == []
+                assert events_in(delivery.body) == []
         self.asked = waiting
 
-    # -- receipts
+    # -- ends of deliveries
 
     @rule(name=NAMES)
     def acknowledge(self, name: str) -> None:
-        if shipment := self.under_way.pop(name, None):
-            shipment.delivered()
-            if name in self.refusing and "bad" in sums(shipment.body):
-                shipment.revoked()
+        if delivery := self.under_way.pop(name, None):
+            delivery.delivered()
+            if name in self.refusing and "bad" in sums(delivery.body):
+                delivery.revoked()
                 return
-            self.got[name] += sums(shipment.body)
-            self.values[name] += [s.value for s in events_in(shipment.body) if s.name == "v"]
-            self.revocable[name] = shipment
+            self.got[name] += sums(delivery.body)
+            self.values[name] += [s.value for s in events_in(delivery.body) if s.name == "v"]
+            self.revocable[name] = delivery
 
     @rule(name=NAMES, uncertain=st.booleans())
     def lose(self, name: str, uncertain: bool) -> None:
-        if shipment := self.under_way.pop(name, None):
-            shipment.returned(uncertain)
+        if delivery := self.under_way.pop(name, None):
+            delivery.returned(uncertain)
 
     @rule(name=NAMES)
     def reset(self, name: str) -> None:
-        """Not so often in a row that it looks as if the scraper refused a sample."""
+        """Reset fewer consecutive times than a scraper that refuses a sample."""
         if name in self.refusing or self.resets[name] == RESETS - 1:
             return
-        if shipment := self.revocable.pop(name, None):
-            shipment.revoked()
+        if delivery := self.revocable.pop(name, None):
+            delivery.revoked()
             self.resets[name] += 1
-            self.got[name] -= sums(shipment.body)
-            came_in = [s.value for s in events_in(shipment.body) if s.name == "v"]
+            self.got[name] -= sums(delivery.body)
+            came_in = [s.value for s in events_in(delivery.body) if s.name == "v"]
             del self.values[name][len(self.values[name]) - len(came_in) :]
 
     @rule(name=NAMES, events=st.integers(1, 3))
-    @precondition(lambda self: not self.rig.disk.full and not self.rig.store.silent)
+    @precondition(lambda self: not self.driver.disk.full and not self.driver.store.silent)
     def refuse(self, name: str, events: int) -> None:
         """A line that this scraper cannot parse: it resets each response with it."""
         self.collect()
-        self.rig.append(*["bad"] * events)
+        self.driver.append(*["bad"] * events)
         self.sent += Counter(bad=events)
         self.refusing.add(name)
 
     @rule(name=NAMES, steps=st.integers(1, 12))
     def scrape_on(self, name: str, steps: int) -> None:
-        """Scrapes one after the other, as long as they are answered."""
+        """Scrape repeatedly, as long as the store answers."""
         for _ in range(steps):
             self.scrape(name, None, 3)
 
     @rule(name=NAMES)
     def make_final(self, name: str) -> None:
-        if shipment := self.revocable.pop(name, None):
-            shipment.final()
+        if delivery := self.revocable.pop(name, None):
+            delivery.final()
             self.resets[name] = 0
 
-    # -- trouble
+    # -- failures
 
     @rule(full=st.booleans())
     def fill_disk(self, full: bool) -> None:
-        if not self.rig.store.silent:
-            self.rig.quiet()
-        self.rig.disk.full = full
+        if not self.driver.store.silent:
+            self.driver.quiet()
+        self.driver.disk.full = full
 
     @rule(methods=st.sets(st.sampled_from(["reserve", "settle", "revoke", "census"])))
     def hang(self, methods: set[str]) -> None:
-        self.rig.store.silent |= methods
+        self.driver.store.silent |= methods
 
     @rule()
     def resume(self) -> None:
-        self.rig.store.resume()
-        self.rig.quiet()
+        self.driver.store.resume()
+        self.driver.quiet()
 
     @rule(seconds=st.sampled_from([1.0, TIMEOUT + LEASE_MARGIN, 1000.0]))
     def pass_time(self, seconds: float) -> None:
-        """Nobody's receipt is open beyond the deadline; the store may well hang for longer."""
+        """End every delivery by its deadline; the store may hang for longer."""
         self.collect()
         if seconds > 1:
             for name in self.got:
                 self.lose(name, True)
                 self.make_final(name)
-        self.rig.time.advance(seconds)
-        if not self.rig.store.silent:
-            self.rig.quiet()
-        self.rig.clock.advance(seconds)
-        self.rig.quiet()
+        self.driver.time.advance(seconds)
+        if not self.driver.store.silent:
+            self.driver.quiet()
+        self.driver.clock.advance(seconds)
+        self.driver.quiet()
         self.collect()
-        self.rig.pump.get(self.rig.real.prune().addErrback(lambda _: []))
+        self.driver.pump.get(self.driver.real.prune().addErrback(lambda _: []))
 
     @rule()
     def restart(self) -> None:
-        """In good order: what was said of deliveries is on disk; what was on its way is not."""
-        self.rig.disk.full = False
+        """Restart in order: reported ends are on disk, deliveries in flight are not."""
+        self.driver.disk.full = False
         self.resume()
-        self.rig.pass_time(6)
+        self.driver.pass_time(6)
         self.collect()
         for _, asked, _ in self.asked:
             asked.cancel()
-        assert self.rig.delivery.unsettled() == sorted(self.under_way)
+        assert self.driver.delivery.unsettled() == sorted(self.under_way)
         self.asked, self.under_way, self.revocable = [], {}, {}
-        self.rig.restart()
+        self.driver.restart()
 
     # -- the promise
 
@@ -221,28 +221,28 @@ class Deliveries(RuleBasedStateMachine):
             assert self.values[name] == [*range(1, len(self.values[name]) + 1)], f"{name}: out of order"
 
     def finish(self) -> None:
-        """In the end everybody has everything, but for what it refused."""
-        self.rig.disk.full = False
+        """Check that each scraper has every event, except samples that it refused."""
+        self.driver.disk.full = False
         self.resume()
-        self.rig.pass_time(6)
+        self.driver.pass_time(6)
         self.collect()
         for name in self.got:
             self.lose(name, False)
             self.make_final(name)
-        self.rig.pass_time(TIMEOUT + LEASE_MARGIN)
-        self.rig.pass_time(60)  # what was lost is logged at most once a minute
-        assert self.rig.delivery.unsettled() == []
-        assert self.rig.delivery.drain().called
-        assert self.rig.clock.getDelayedCalls() == []
+        self.driver.pass_time(TIMEOUT + LEASE_MARGIN)
+        self.driver.pass_time(60)  # losses are logged once a minute at most
+        assert self.driver.delivery.unsettled() == []
+        assert self.driver.delivery.drain().called
+        assert self.driver.clock.getDelayedCalls() == []
         self.refusing.clear()
         for name, got in self.got.items():
             while self.pending(name):
-                got += self.rig.take(name)
-            refused = Counter(bad=self.rig.census().lost.get((name, REFUSED), 0))
+                got += self.driver.take(name)
+            refused = Counter(bad=self.driver.stats().lost.get((name, REFUSED), 0))
             assert got + refused == self.sent, name
 
     def pending(self, name: str) -> int:
-        return next((each.pending for each in self.rig.census().scrapers if each.name == name), 0)
+        return next((each.pending for each in self.driver.stats().scrapers if each.name == name), 0)
 
 
 TestDeliveries = Deliveries.TestCase

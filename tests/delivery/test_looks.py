@@ -1,4 +1,4 @@
-"""Looks in front of a store: who gets them, for how long, and how it is told."""
+"""Looks in front of a store: which requests are looks, for how long, and how that is reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.delivery_driver import Rig, parsed, sums
+from support.delivery_driver import DeliveryDriver, parsed, sums
 from support.fake_store import logged
 from support.web_fakes import House, request
 from twisted.internet.defer import Deferred
@@ -20,29 +20,29 @@ from oneshotd.metrics.looks import LAPSE_INTERVALS
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path / "store")
+def driver(tmp_path: Path) -> Iterator[DeliveryDriver]:
+    made = DeliveryDriver(tmp_path / "store")
     yield made
     made.stop()
 
 
-def test_a_scraper_without_the_header_that_takes_over_a_name_gets_its_events(rig: Rig) -> None:
+def test_a_scraper_without_the_header_that_takes_over_a_name_gets_its_events(driver: DeliveryDriver) -> None:
     """A Telegraf in a Prometheus' place would get the same events with every scrape, for ever."""
     for _ in range(4):
-        rig.append("a")
-        assert rig.take("ann", timed=True) == {"a": 1}
-        rig.delivery.learn(rig.census())
-        rig.pass_time(15)
-    rig.pass_time(LAPSE_INTERVALS * 15 - 15 - 1)
-    assert rig.delivery.timed_before("ann")
-    rig.pass_time(1)
-    assert not rig.delivery.timed_before("ann")
-    rig.append("b")
-    assert rig.take("ann") == {"b": 1}
-    rig.restart()
-    assert not rig.delivery.timed_before("ann"), "a restart brings the looks back"
-    rig.take("ann", timed=True)
-    assert rig.delivery.timed_before("ann")
+        driver.append("a")
+        assert driver.take("ann", timed=True) == {"a": 1}
+        driver.delivery.learn(driver.stats())
+        driver.pass_time(15)
+    driver.pass_time(LAPSE_INTERVALS * 15 - 15 - 1)
+    assert driver.delivery.timed_before("ann")
+    driver.pass_time(1)
+    assert not driver.delivery.timed_before("ann")
+    driver.append("b")
+    assert driver.take("ann") == {"b": 1}
+    driver.restart()
+    assert not driver.delivery.timed_before("ann"), "a restart brings the looks back"
+    driver.take("ann", timed=True)
+    assert driver.delivery.timed_before("ann")
 
 
 PROMETHEUS = ("User-Agent: Prometheus/3.5.3", "X-Prometheus-Scrape-Timeout-Seconds: 10")
@@ -54,63 +54,63 @@ TELEGRAF = (
 CURL = ("User-Agent: curl/8.14.1", "Accept: */*")
 
 
-def read(rig: Rig, *headers: str) -> str:
-    """A read of one name's URL, from the bytes of the request to those of the answer: look or scrape."""
-    house = House(delivery=cast(Any, rig.delivery), clock=rig.clock)
+def read(driver: DeliveryDriver, *headers: str) -> str:
+    """One request for a name's URL, from its bytes to the response: a look or a scrape."""
+    house = House(delivery=cast(Any, driver.delivery), clock=driver.clock)
     connection = house.connect()
     connection.protocol.dataReceived(request("GET /metrics?scraper=ann", *headers))
-    rig.quiet()
+    driver.quiet()
     (answer,) = connection.answers("GET")
-    for shipment, _ in house.sent:
-        if shipment.awaits_receipt:
-            shipment.delivered()
-            shipment.final()
-    rig.quiet()
+    for delivery, _ in house.sent:
+        if delivery.awaits_receipt:
+            delivery.delivered()
+            delivery.final()
+    driver.quiet()
     return "look" if answer.headers["Oneshotd-Look"] else f"scrape {sums(answer.body).total()}"
 
 
-def test_a_telegraf_after_a_prometheus_under_the_same_name(rig: Rig) -> None:
-    """As their requests come: the curl beside the Prometheus looks, the Telegraf after it scrapes."""
+def test_a_telegraf_after_a_prometheus_under_the_same_name(driver: DeliveryDriver) -> None:
+    """A curl beside the Prometheus would take its events, or the Telegraf after it would get none."""
     for _ in range(3):
-        rig.append("a")
-        assert read(rig, *PROMETHEUS) == "scrape 1"
-        rig.append("b")
-        assert read(rig, *CURL) == read(rig, *TELEGRAF) == "look"
-        assert read(rig, *PROMETHEUS) == "scrape 1"
-        rig.delivery.learn(rig.census())
-        rig.pass_time(15)
-    rig.append("c")
+        driver.append("a")
+        assert read(driver, *PROMETHEUS) == "scrape 1"
+        driver.append("b")
+        assert read(driver, *CURL) == read(driver, *TELEGRAF) == "look"
+        assert read(driver, *PROMETHEUS) == "scrape 1"
+        driver.delivery.learn(driver.stats())
+        driver.pass_time(15)
+    driver.append("c")
     looks = 0
-    while read(rig, *TELEGRAF) == "look":
+    while read(driver, *TELEGRAF) == "look":
         looks += 1
         assert looks < 50
-        rig.pass_time(10)
+        driver.pass_time(10)
     assert 3 <= looks <= 30
-    assert read(rig, *TELEGRAF) == "scrape 0"
-    rig.append("d")
-    assert read(rig, *TELEGRAF) == "scrape 1"
+    assert read(driver, *TELEGRAF) == "scrape 0"
+    driver.append("d")
+    assert read(driver, *TELEGRAF) == "scrape 1"
 
 
-def test_scrapes_that_come_keep_the_rule_even_where_nothing_is_delivered(rig: Rig) -> None:
-    """A person's curl takes nothing while a slow Prometheus holds the delivery."""
-    rig.take("ann", timed=True)
-    rig.append("a")
-    slow = rig.scrape("ann", timed=True)
+def test_scrapes_without_a_delivery_extend_the_habit(driver: DeliveryDriver) -> None:
+    """A curl would take the events while the delivery to a slow Prometheus is in flight."""
+    driver.take("ann", timed=True)
+    driver.append("a")
+    slow = driver.scrape("ann", timed=True)
     for _ in range(10):
-        rig.pass_time(60)
-        rig.scrape("ann", timed=True)
-        assert rig.delivery.timed_before("ann")
+        driver.pass_time(60)
+        driver.scrape("ann", timed=True)
+        assert driver.delivery.timed_before("ann")
     slow.returned(uncertain=False)
-    rig.quiet()
+    driver.quiet()
 
 
-def test_a_name_that_gets_only_looks_is_told_in_the_log_and_a_metric(rig: Rig) -> None:
-    """Its operator sees the same events in every scrape and would never learn why."""
+def test_a_name_that_gets_only_looks_is_in_the_log_and_a_metric(driver: DeliveryDriver) -> None:
+    """Its operator would see the same events in every scrape, without a reason."""
     visit = Visit(name="ann", named=True)
     with logged() as events:
         for _ in range(10):
-            rig.pump.get(Deferred.fromCoroutine(rig.delivery.look(visit, Wanted(), LookReason.BROWSER)))
-            rig.pass_time(15)
+            driver.pump.get(Deferred.fromCoroutine(driver.delivery.look(visit, Wanted(), LookReason.BROWSER)))
+            driver.pass_time(15)
     said = [line for line in map(formatEvent, events) if "only looks" in line]
     assert said == [
         "ann gets only looks and no events: its requests carry Upgrade-Insecure-Requests or accept"
@@ -118,23 +118,23 @@ def test_a_name_that_gets_only_looks_is_told_in_the_log_and_a_metric(rig: Rig) -
     ]
     (only,) = (
         sample
-        for sample in parsed(rig.telemetry.render(rig.census())[0])
+        for sample in parsed(driver.telemetry.render(driver.stats())[0])
         if sample.name == "oneshotd_scraper_only_looks"
     )
     assert (only.labels, only.value) == ({"scraper": "ann", "reason": "browser"}, 10)
-    rig.take("ann")
-    assert rig.figures("oneshotd_scraper_only_looks") == {}
+    driver.take("ann")
+    assert driver.figures("oneshotd_scraper_only_looks") == {}
 
 
-def test_a_named_scraper_is_served_although_a_crowd_came_once(rig: Rig) -> None:
-    """200 one-off visitors would shut a new Prometheus out for as long as events are kept."""
-    rig.append("a")
+def test_a_named_scraper_is_served_after_many_visitors(driver: DeliveryDriver) -> None:
+    """200 visitors would keep a new Prometheus out for as long as events are kept."""
+    driver.append("a")
     for number in range(MAX_SCRAPERS):
-        rig.take(f"192.0.2.7 visitor{number}")
-    assert rig.take("192.0.2.8 Prometheus") == {}
-    assert rig.scraped("too_many") == 1
-    assert rig.take("ann", timed=True) == {"a": 1}
-    rig.append("b")
-    assert rig.take("ann", timed=True) == {"b": 1}
-    rig.delivery.learn(rig.census())
-    assert rig.delivery.timed_before("ann")
+        driver.take(f"192.0.2.7 visitor{number}")
+    assert driver.take("192.0.2.8 Prometheus") == {}
+    assert driver.scraped("too_many") == 1
+    assert driver.take("ann", timed=True) == {"a": 1}
+    driver.append("b")
+    assert driver.take("ann", timed=True) == {"b": 1}
+    driver.delivery.learn(driver.stats())
+    assert driver.delivery.timed_before("ann")

@@ -1,4 +1,4 @@
-"""A scraper that resets each response with one sample in it: it costs that sample, and no other."""
+"""A scraper that resets each response with a certain sample loses that sample, and no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from support.delivery_driver import Rig, events_in, sums
+from support.delivery_driver import DeliveryDriver, events_in, sums
 from support.store_log import held_events
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
@@ -19,139 +19,139 @@ GOOD = [f"s{number}" for number in range(40)]
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path / "store")
+def driver(tmp_path: Path) -> Iterator[DeliveryDriver]:
+    made = DeliveryDriver(tmp_path / "store")
     made.take()
     yield made
     made.stop()
 
 
-def end(rig: Rig, shipment: InFlightDelivery, how: str) -> None:
+def end(driver: DeliveryDriver, delivery: InFlightDelivery, how: str) -> None:
     if how == "revoked":
-        shipment.delivered()
-        shipment.revoked()
+        delivery.delivered()
+        delivery.revoked()
     elif how == "reset":
-        shipment.returned(uncertain=False, reset=True)
+        delivery.returned(uncertain=False, reset=True)
     elif how == "returned":
-        shipment.returned(uncertain=False)
+        delivery.returned(uncertain=False)
     elif how == "uncertain":
-        shipment.returned(uncertain=True)
+        delivery.returned(uncertain=True)
     elif how == "revoked?":
-        shipment.delivered()
-        shipment.revoked(uncertain=True)
-    elif shipment.awaits_receipt:
-        shipment.delivered()
-        shipment.final()
-    rig.quiet()
+        delivery.delivered()
+        delivery.revoked(uncertain=True)
+    elif delivery.awaits_receipt:
+        delivery.delivered()
+        delivery.final()
+    driver.quiet()
 
 
-def scrape(rig: Rig, fails: str = "revoked", name: str = "ann") -> Counter[str]:
-    """One scrape by a scraper that cannot take `bad`."""
-    shipment = rig.scrape(name)
-    got = sums(shipment.body)
-    end(rig, shipment, fails if "bad" in got else "taken")
+def scrape(driver: DeliveryDriver, fails: str = "revoked", name: str = "ann") -> Counter[str]:
+    """Scrape as a scraper that cannot parse `bad`."""
+    delivery = driver.scrape(name)
+    got = sums(delivery.body)
+    end(driver, delivery, fails if "bad" in got else "taken")
     return Counter() if "bad" in got else got
 
 
-def lost(rig: Rig, name: str = "ann") -> int:
-    return rig.census().lost.get((name, REFUSED), 0)
+def lost(driver: DeliveryDriver, name: str = "ann") -> int:
+    return driver.stats().lost.get((name, REFUSED), 0)
 
 
-def pending(rig: Rig, name: str = "ann") -> int:
-    return next(status.pending for status in rig.census().scrapers if status.name == name)
+def pending(driver: DeliveryDriver, name: str = "ann") -> int:
+    return next(status.pending for status in driver.stats().scrapers if status.name == name)
 
 
 @pytest.mark.parametrize("fails", ["revoked", "reset"])
-def test_a_sample_that_spoils_responses_is_set_aside_and_counted(rig: Rig, fails: str) -> None:
-    """1,501 events were lost for one, or the same 500 went out for ever."""
+def test_a_refused_sample_is_lost_and_counted(driver: DeliveryDriver, fails: str) -> None:
+    """1,501 events would be lost for one, or the same 500 go out for ever."""
     seen: list[LogEvent] = []
     globalLogPublisher.addObserver(cast(ILogObserver, seen.append))
     try:
-        rig.append(*GOOD[:20], "bad", "bad", *GOOD[20:])
+        driver.append(*GOOD[:20], "bad", "bad", *GOOD[20:])
         got: Counter[str] = Counter()
         for number in range(30):
-            if lost(rig):
+            if lost(driver):
                 break
-            rig.append(f"new{number}")
-            got += scrape(rig, fails)
+            driver.append(f"new{number}")
+            got += scrape(driver, fails)
     finally:
         globalLogPublisher.removeObserver(cast(ILogObserver, seen.append))
-    assert lost(rig) == 2
+    assert lost(driver) == 2
     assert [event["series"] for event in seen if event.get("series") == "bad"] == ["bad"]
-    while pending(rig):
-        got += scrape(rig, fails)
+    while pending(driver):
+        got += scrape(driver, fails)
     assert Counter(GOOD) <= got
     assert all(count == 1 for count in got.values())
-    assert [event.series for event in rig.pump.get(held_events(rig.real))].count("bad") == 2
-    assert 2 in rig.figures("oneshotd_scraper_lost_events_total").values()
-    rig.restart()
-    assert (lost(rig), pending(rig)) == (2, 0)
-    assert rig.take_all("bob")["bad"] == 2, "another scraper gets it"
+    assert [event.series for event in driver.pump.get(held_events(driver.real))].count("bad") == 2
+    assert 2 in driver.figures("oneshotd_scraper_lost_events_total").values()
+    driver.restart()
+    assert (lost(driver), pending(driver)) == (2, 0)
+    assert driver.take_all("bob")["bad"] == 2, "another scraper gets it"
 
 
-def test_it_is_set_aside_in_the_transaction_of_its_loss(rig: Rig) -> None:
-    """A crash would lose it uncounted, or count it again."""
-    rig.append("a", "bad", "b")
-    while not rig.disk.full:
-        rig.append("new")
-        scrape(rig)
-        rig.disk.full = any(search._refused for search in rig.delivery._outcomes._searches.values())
-    scrape(rig)
-    assert lost(rig) == 0
-    rig.disk.full = False
-    rig.pass_time(6)
-    assert lost(rig) == 1
+def test_the_settlement_and_the_loss_are_one_transaction(driver: DeliveryDriver) -> None:
+    """A crash would lose the event uncounted, or count it twice."""
+    driver.append("a", "bad", "b")
+    while not driver.disk.full:
+        driver.append("new")
+        scrape(driver)
+        driver.disk.full = any(search._refused for search in driver.delivery._outcomes._searches.values())
+    scrape(driver)
+    assert lost(driver) == 0
+    driver.disk.full = False
+    driver.pass_time(6)
+    assert lost(driver) == 1
 
 
 @pytest.mark.parametrize("fails", ["uncertain", "returned", "revoked?"])
-def test_nothing_but_a_reset_is_a_sign(rig: Rig, fails: str) -> None:
-    """A slow line, a deadline or a scraper that is away would cost events that it can take."""
-    rig.append(*GOOD, "bad")
+def test_only_a_reset_starts_a_search(driver: DeliveryDriver, fails: str) -> None:
+    """A slow connection, a deadline or a stopped scraper would cost events that it can take."""
+    driver.append(*GOOD, "bad")
     for _ in range(30):
-        shipment = rig.scrape()
-        assert len(events_in(shipment.body)) == len(GOOD) + 1
-        end(rig, shipment, fails)
-    assert lost(rig) == 0
+        delivery = driver.scrape()
+        assert len(events_in(delivery.body)) == len(GOOD) + 1
+        end(driver, delivery, fails)
+    assert lost(driver) == 0
 
 
-def test_the_search_starts_anew_after_a_restart(rig: Rig) -> None:
-    rig.append(*GOOD, "bad")
+def test_the_search_starts_anew_after_a_restart(driver: DeliveryDriver) -> None:
+    driver.append(*GOOD, "bad")
     for _ in range(RESETS + 2):
-        scrape(rig)
-    rig.restart()
-    assert "bad" in sums(rig.scrape().body)
-    assert lost(rig) == 0
+        scrape(driver)
+    driver.restart()
+    assert "bad" in sums(driver.scrape().body)
+    assert lost(driver) == 0
 
 
-def test_a_look_moves_nothing_in_the_search(rig: Rig) -> None:
-    """A person would keep events back from the scraper, or prove it wrong."""
-    rig.append("a", "bad")
+def test_a_look_does_not_change_the_search(driver: DeliveryDriver) -> None:
+    """A person's look would delay events of the scraper, or end the search wrongly."""
+    driver.append("a", "bad")
     for number in range(40):
-        rig.append(f"new{number}")
-        rig.look()
-        scrape(rig)
-        rig.look()
-    assert lost(rig) == 1
+        driver.append(f"new{number}")
+        driver.look()
+        scrape(driver)
+        driver.look()
+    assert lost(driver) == 1
 
 
-def test_a_scraper_without_trouble_has_no_search(rig: Rig) -> None:
-    rig.append("a")
-    end(rig, rig.scrape(), "revoked")
-    assert sums(rig.scrape().body) == Counter(a=1)
-    rig.quiet()
-    assert rig.delivery._outcomes._searches
-    rig.restart()
-    assert rig.take() == Counter(a=1)
-    assert not rig.delivery._outcomes._searches
+def test_a_scraper_that_resets_no_response_has_no_search(driver: DeliveryDriver) -> None:
+    driver.append("a")
+    end(driver, driver.scrape(), "revoked")
+    assert sums(driver.scrape().body) == Counter(a=1)
+    driver.quiet()
+    assert driver.delivery._outcomes._searches
+    driver.restart()
+    assert driver.take() == Counter(a=1)
+    assert not driver.delivery._outcomes._searches
 
 
-def test_upkeep_takes_no_event_from_the_search(rig: Rig) -> None:
-    rig.append(*GOOD, "bad")
+def test_retention_leaves_the_events_of_the_search(driver: DeliveryDriver) -> None:
+    driver.append(*GOOD, "bad")
     got: Counter[str] = Counter()
-    while not lost(rig):
-        rig.append("tick")
-        got += scrape(rig)
-        assert rig.pump.get(rig.real.prune()) == []
-    while pending(rig):
-        got += scrape(rig)
+    while not lost(driver):
+        driver.append("tick")
+        got += scrape(driver)
+        assert driver.pump.get(driver.real.prune()) == []
+    while pending(driver):
+        got += scrape(driver)
     assert Counter(GOOD) <= got

@@ -6,29 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.delivery_driver import Rig, sums, with_events
+from support.delivery_driver import DeliveryDriver, sums, with_events
 
 from oneshotd.delivery.in_flight import FIRST_RETRY
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path / "store")
-    yield rig
-    rig.stop()
+def driver(tmp_path: Path) -> Iterator[DeliveryDriver]:
+    driver = DeliveryDriver(tmp_path / "store")
+    yield driver
+    driver.stop()
 
 
-def test_a_release_that_the_store_refuses_is_repeated(rig: Rig) -> None:
+def test_a_release_that_the_store_refuses_is_repeated(driver: DeliveryDriver) -> None:
     """The scraper would get no events until the lease ends."""
-    first = with_events(rig, "a")
-    rig.store.refuse("release")
+    first = with_events(driver, "a")
+    driver.store.refuse("release")
     first.delivered()
     first.final()
-    rig.quiet()
-    assert rig.store.calls.count("release") == 1 and first.is_stuck
-    rig.append("b")
-    assert sums(rig.scrape().body) == {}
-    rig.store.resume()
-    rig.pass_time(FIRST_RETRY)
-    assert rig.store.calls.count("release") == 2 and not first.is_stuck
-    assert sums(rig.scrape().body) == {"b": 1}
+    driver.quiet()
+    assert driver.store.calls.count("release") == 1 and first.is_stuck
+    driver.append("b")
+    assert sums(driver.scrape().body) == {}
+    driver.store.resume()
+    driver.pass_time(FIRST_RETRY)
+    assert driver.store.calls.count("release") == 2 and not first.is_stuck
+    assert sums(driver.scrape().body) == {"b": 1}

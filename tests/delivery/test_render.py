@@ -1,4 +1,4 @@
-"""What is in a response: too much of it, and a scraper throws all of it away."""
+"""What a response holds: with one sample too many a scraper discards all of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CROWD = StoreStats(
 
 
 def pending(*series: str, value: str | None = None) -> Pending:
-    """Events of these series, a millisecond apart, the last one now."""
+    """Return events of these series, a millisecond apart, the last one now."""
     return Pending(
         seqs=range(1, len(series) + 1),
         series=series,
@@ -63,12 +63,12 @@ def response(
 
 
 def read(made: Response, wanted: Wanted) -> list[Sample]:
-    """All samples, by the strict parser of the format."""
+    """Parse all samples with the strict parser of the format."""
     return Read(wanted.format.content_type, made.body, False).samples()
 
 
 def events(made: Response, wanted: Wanted) -> list[tuple[str, float, float | None]]:
-    """Name, value and time (Unix seconds) of the samples that are not the daemon's own."""
+    """Return name, value and time (Unix seconds) of the samples that are not the daemon's own."""
     found = Read(wanted.format.content_type, made.body, False).events()
     return [(sample.name, sample.value, at(sample, wanted)) for sample in found]
 
@@ -101,7 +101,7 @@ def test_events_come_first_and_the_daemons_own_metrics_after_them(format: Format
         (EVENT, SCRAPE, EVENT),
     ],
 )
-def test_the_mode_is_what_was_asked_for_else_the_default(
+def test_the_mode_is_the_requested_one_or_the_default(
     asked: Timestamps | None, default: Timestamps, mode: Timestamps, format: Format
 ) -> None:
     wanted = Wanted(timestamps=asked, format=format, several=True)
@@ -119,7 +119,7 @@ def test_the_mode_is_what_was_asked_for_else_the_default(
     ("several", "shown", "samples"),
     [(True, {}, [1, 1, 1]), (False, {}, [3]), (False, {"a": NOW - 1}, [2])],
 )
-def test_what_a_scraper_takes_and_was_shown_decides_on_its_samples(
+def test_samples_depend_on_what_the_scraper_takes_and_was_shown(
     several: bool, shown: dict[str, int], samples: list[int]
 ) -> None:
     wanted = Wanted(timestamps=EVENT, several=several)
@@ -147,7 +147,7 @@ def test_a_change_of_modes_begins_at_the_latest_time_of_the_history() -> None:
 def test_a_limit_holds_for_everything_in_the_response(
     limit: int, series: int, format: Format, mode: Timestamps, several: bool, crowd: bool
 ) -> None:
-    """Over its `sample_limit` Prometheus throws away the whole scrape; half of it is for events."""
+    """Beyond its `sample_limit` Prometheus discards the whole scrape; half of it is for events."""
     wanted = Wanted(
         limits=ScrapeLimits(samples=limit),
         format=format,
@@ -172,7 +172,7 @@ def test_a_limit_never_raises_the_caps() -> None:
 
 @pytest.mark.parametrize("format", Format)
 def test_a_response_is_never_empty(format: Format) -> None:
-    """Somebody who looks at it would not know whether it is the daemon that answers."""
+    """A person who reads it could not tell whether the daemon has answered."""
     for limit in (1, 2, 3):
         wanted = Wanted(limits=ScrapeLimits(samples=limit), format=format)
         assert 1 <= len(read(response(pending(), wanted), wanted)) <= limit
@@ -205,12 +205,12 @@ def test_every_limit_holds_for_the_own_metrics_as_well(
     several: bool,
     crowd: bool,
 ) -> None:
-    """One series of the daemon's own beyond a limit, and Prometheus throws away the whole scrape."""
+    """One own series beyond a limit would make Prometheus discard the whole scrape."""
     limits = ScrapeLimits(body=body, samples=samples, labels=labels, value_length=value_length)
     wanted = Wanted(limits=limits, format=format, timestamps=mode, several=several)
     made = response(pending(*series), wanted, stats=CROWD if crowd else EMPTY)
     assert len(made.body) <= (body or 10**9)
-    empty = made.body in (b"", b"# EOF\n")  # Prometheus takes that as well
+    empty = made.body in (b"", b"# EOF\n")  # Prometheus accepts that, too
     assert not empty or made.own_beyond
     found = [] if empty else read(made, wanted)
     assert len(found) <= (samples or 10**9)
@@ -222,7 +222,7 @@ def test_every_limit_holds_for_the_own_metrics_as_well(
 
 @pytest.mark.parametrize("format", Format)
 def test_an_event_goes_first_where_it_has_no_room_beside_the_own_metrics(format: Format) -> None:
-    """It would wait for ever, and everything behind it."""
+    """The event would wait for ever, and all later ones with it."""
     long = f'c{{x="{"z" * 1100}"}}'
     wanted = Wanted(limits=ScrapeLimits(body=1500), format=format)
     made = response(pending("a", long), wanted)
@@ -232,8 +232,8 @@ def test_an_event_goes_first_where_it_has_no_room_beside_the_own_metrics(format:
     assert (made.plan.lost, len(made.body) <= 1500) == ({}, True)
 
 
-def test_where_the_own_metrics_do_not_fit_the_limits_are_named() -> None:
-    """The page shows it; else somebody misses them and finds no reason."""
+def test_limits_that_the_own_metrics_exceed_are_named() -> None:
+    """The status page shows the limits; without them, missing metrics have no reason."""
     cases = [
         (ScrapeLimits(), ()),
         (ScrapeLimits(samples=10_000, body=2**20, labels=9, name_length=30, value_length=80), ()),

@@ -16,12 +16,12 @@ from oneshotd.logs.throttle import ThrottledLog
 
 @implementer(ILogObserver)
 class Lines:
-    """A log that is kept: (time, line)."""
+    """A log observer that keeps (time, line)."""
 
     def __init__(self, text: str = "{count} {reason}") -> None:
         self.clock = Clock()
         self.lines: list[tuple[float, str]] = []
-        self.quiet = ThrottledLog(self.clock, Logger(observer=self), text)
+        self.throttled = ThrottledLog(self.clock, Logger(observer=self), text)
 
     def __call__(self, event: LogEvent) -> None:
         self.lines.append((self.clock.seconds(), formatEvent(event)))
@@ -31,42 +31,42 @@ def test_the_first_is_logged_at_once_and_the_rest_together_a_second_later() -> N
     """A flood must not fill the disk, and its size must be in the log."""
     log = Lines()
     for _ in range(5):
-        log.quiet.note("syntax")
+        log.throttled.note("syntax")
     assert log.lines == [(0, "1 syntax")]
     log.clock.advance(1)
     assert log.lines == [(0, "1 syntax"), (1, "4 syntax")]
 
 
-def test_the_last_count_comes_out_though_nothing_follows() -> None:
+def test_the_last_count_is_logged_without_a_further_occurrence() -> None:
     log = Lines()
-    log.quiet.note("syntax")
-    log.quiet.note("syntax", 300)
+    log.throttled.note("syntax")
+    log.throttled.note("syntax", 300)
     log.clock.pump([0.5, 0.5, 5])
     assert log.lines == [(0, "1 syntax"), (1, "300 syntax")]
     assert log.clock.getDelayedCalls() == []
 
 
-def test_reasons_do_not_silence_each_other() -> None:
+def test_reasons_are_throttled_separately() -> None:
     log = Lines()
-    log.quiet.note("syntax")
-    log.quiet.note("value")
+    log.throttled.note("syntax")
+    log.throttled.note("value")
     assert log.lines == [(0, "1 syntax"), (0, "1 value")]
 
 
-def test_after_a_silent_second_the_next_is_logged_at_once_again() -> None:
+def test_after_an_interval_without_lines_the_next_is_logged_at_once() -> None:
     log = Lines()
-    log.quiet.note("syntax")
+    log.throttled.note("syntax")
     log.clock.advance(1)
-    log.quiet.note("syntax")
+    log.throttled.note("syntax")
     assert log.lines == [(0, "1 syntax"), (1, "1 syntax")]
 
 
-def test_the_end_of_the_daemon_brings_out_what_is_held_back() -> None:
+def test_flush_writes_the_suppressed_counts() -> None:
     log = Lines()
-    log.quiet.note("syntax")
-    log.quiet.note("syntax")
-    log.quiet.note("value")
-    log.quiet.flush()
+    log.throttled.note("syntax")
+    log.throttled.note("syntax")
+    log.throttled.note("value")
+    log.throttled.flush()
     assert log.lines == [(0, "1 syntax"), (0, "1 value"), (0, "1 syntax")]
     assert log.clock.getDelayedCalls() == []
 
@@ -83,14 +83,14 @@ def test_the_end_of_the_daemon_brings_out_what_is_held_back() -> None:
 )
 def test_the_example_cannot_forge_lines_or_drive_a_terminal(text: str, shown: str) -> None:
     log = Lines("{count} {reason}: {text}")
-    log.quiet.note("syntax", text=text)
+    log.throttled.note("syntax", text=text)
     assert log.lines == [(0, f"1 syntax: {shown}")]
 
 
 def test_one_example_is_shown_the_first_of_those_counted() -> None:
     log = Lines("{count} {reason} from {peer}")
     for peer in ("a", "b", "c"):
-        log.quiet.note("syntax", peer=peer)
+        log.throttled.note("syntax", peer=peer)
     log.clock.advance(1)
     assert [line for _, line in log.lines] == ["1 syntax from a", "2 syntax from b"]
 
@@ -107,7 +107,7 @@ def test_no_count_is_lost_and_no_second_has_two_lines_of_a_reason(
 ) -> None:
     log = Lines()
     for reason, n, pause in notes:
-        log.quiet.note(reason, n)
+        log.throttled.note(reason, n)
         log.clock.advance(pause)
     log.clock.pump([1, 1])
     for reason in ("syntax", "value"):

@@ -19,7 +19,7 @@ NO_TIMEOUT, PAGE, BROWSER = LookReason.NO_TIMEOUT, LookReason.PAGE, LookReason.B
     ("interval", "lasts"), [(None, 300.0), (1.0, 60.0), (12.0, 60.0), (15.0, 75.0), (300.0, 1500.0)]
 )
 def test_the_habit_lapses_after_several_intervals(interval: float | None, lasts: float) -> None:
-    """A Telegraf that takes a Prometheus' place gets its events; a curl beside the Prometheus none."""
+    """A Telegraf that replaces a Prometheus would get no events, or a curl beside it would take them."""
     habits = TimeoutHabits()
     assert not habits.expects_header("ann", interval, 0)
     habits.delivered(PROMETHEUS, 100)
@@ -29,8 +29,8 @@ def test_the_habit_lapses_after_several_intervals(interval: float | None, lasts:
     assert not habits.expects_header("bob", interval, 200)
 
 
-def test_a_prometheus_that_comes_back_takes_up_its_habit() -> None:
-    """After an outage a person's curl takes nothing from it again, from its first request on."""
+def test_a_prometheus_after_an_outage_has_its_habit_again() -> None:
+    """After an outage a curl would take events from the Prometheus."""
     habits = TimeoutHabits()
     habits.delivered(PROMETHEUS, 0)
     assert not habits.expects_header("ann", 10, 100)
@@ -45,7 +45,7 @@ def test_a_request_with_the_header_starts_no_habit_before_it_is_delivered() -> N
 
 
 def test_a_delivery_without_the_header_ends_the_habit() -> None:
-    """An older figure of the store must not bring the looks back."""
+    """Older figures of the store would turn the scrapes into looks again."""
     habits = TimeoutHabits()
     habits.delivered(PROMETHEUS, 0)
     habits.delivered(TELEGRAF, 100)
@@ -54,7 +54,7 @@ def test_a_delivery_without_the_header_ends_the_habit() -> None:
     assert not habits.expects_header("ann", 10, 103)
 
 
-def test_the_store_says_who_had_the_habit_before_a_restart() -> None:
+def test_the_habit_before_a_restart_is_learnt_from_the_store() -> None:
     habits = TimeoutHabits()
     habits.learn({"ann", "bob"}, ["ann"], 1000)
     assert habits.expects_header("ann", None, 1299) and not habits.expects_header("bob", None, 1000)
@@ -68,7 +68,7 @@ def test_the_store_says_who_had_the_habit_before_a_restart() -> None:
 
 
 def look(history: LookHistory, visit: Visit, reason: LookReason, count: int, every: float) -> list[int]:
-    """So many looks from second 0 on; at which of them (from 1) the identity was to be reported."""
+    """Look `count` times from second 0 on; return at which looks (from 1) the identity was reported."""
     return [
         number + 1 for number in range(count) if history.looked(visit, reason, number * every) is not None
     ]
@@ -84,14 +84,14 @@ def test_a_name_that_gets_only_looks_is_reported_once() -> None:
 
 
 def test_a_few_looks_are_a_person() -> None:
-    """A person who clicks a target's link some times in a minute, or comes back now and then."""
+    """A person who opens a target's link several times in a minute would be reported."""
     history = LookHistory()
     assert look(history, TELEGRAF, BROWSER, 20, 3) == []
     assert look(history, Visit(name="bob", named=True), BROWSER, 4, 60) == []
     assert look(history, Visit(name="eve", named=True), BROWSER, 20, 400) == []
 
 
-def test_a_scrape_in_between_is_no_trouble() -> None:
+def test_a_scrape_resets_the_count() -> None:
     history = LookHistory()
     look(history, TELEGRAF, NO_TIMEOUT, 10, 10)
     history.scraped("ann")
@@ -108,8 +108,8 @@ def test_a_scrape_in_between_is_no_trouble() -> None:
         (Visit(name="192.0.2.7 Mozilla"), PAGE),
     ],
 )
-def test_looks_on_purpose_are_no_trouble(visit: Visit, reason: LookReason) -> None:
-    """A monitor that asks for looks, or a page left open in a browser, would warn for ever."""
+def test_looks_on_purpose_are_not_reported(visit: Visit, reason: LookReason) -> None:
+    """A monitor that asks for looks, or a page left open in a browser, would cause warnings for ever."""
     assert look(LookHistory(), visit, reason, 50, 10) == []
 
 
@@ -118,8 +118,8 @@ def test_a_library_without_a_name_is_reported_too(visit: Visit) -> None:
     assert look(LookHistory(), visit, BROWSER, 50, 30) == [5]
 
 
-def test_who_stops_looking_is_forgotten() -> None:
-    """The warning goes when its cause has gone."""
+def test_an_identity_that_stops_looking_is_forgotten() -> None:
+    """The warning would stay after its cause has gone."""
     history = LookHistory()
     look(history, TELEGRAF, NO_TIMEOUT, 11, 60)
     assert len(history.only(600 + 299)) == 1
@@ -127,7 +127,7 @@ def test_who_stops_looking_is_forgotten() -> None:
 
 
 def test_names_are_bounded() -> None:
-    """Invented names must not fill the memory, nor the response."""
+    """Invented names would fill the memory and the response."""
     history = LookHistory()
     for turn in range(7):
         for number in range(2 * MAX_NAMES if turn == 0 else MAX_NAMES):

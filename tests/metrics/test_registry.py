@@ -43,12 +43,12 @@ def scraper(
     )
 
 
-def census(*scrapers: ScraperStatus, lost: dict[tuple[str, str], int] | None = None) -> StoreStats:
+def stats(*scrapers: ScraperStatus, lost: dict[tuple[str, str], int] | None = None) -> StoreStats:
     return StoreStats(events=7, size=700, head=9, scrapers=scrapers, lost=lost or {})
 
 
 class Shown:
-    """What a scraper gets: figures by sample name and labels."""
+    """The metrics of a response: figures by sample name and labels."""
 
     def __init__(self, telemetry: Telemetry, now: StoreStats, most: int | None = None) -> None:
         limits = NO_LIMITS if most is None else ScrapeLimits(samples=most)
@@ -73,7 +73,7 @@ def telemetry() -> Telemetry:
 
 
 def busy_telemetry() -> Telemetry:
-    """One with something in every figure."""
+    """Return a `Telemetry` with a count in every figure."""
     telemetry = Telemetry()
     telemetry.accepted("udp", 3)
     telemetry.refused("syntax")
@@ -91,7 +91,7 @@ def busy_telemetry() -> Telemetry:
     return telemetry
 
 
-BUSY = census(
+BUSY = stats(
     scraper("a", pending=8, owed=2, seen_at=1_500),
     scraper('quo"te\\', lost={"away": 4}),
     lost={("gone", "log full"): 12},
@@ -100,7 +100,7 @@ BUSY = census(
 
 def test_every_label_value_is_there_from_the_start_at_zero(telemetry: Telemetry) -> None:
     """Otherwise `increase()` misses the first refusal, the first loss, the first event."""
-    shown = Shown(telemetry, census(scraper("a")))
+    shown = Shown(telemetry, stats(scraper("a")))
     assert [shown("oneshotd_refused_total", reason=reason) for reason in REASONS] == [0] * len(REASONS)
     accepted = [shown("oneshotd_events_accepted_total", source=source) for source in SOURCES]
     assert accepted == [0] * len(SOURCES)
@@ -115,16 +115,16 @@ def test_every_label_value_is_there_from_the_start_at_zero(telemetry: Telemetry)
     assert shown("oneshotd_delivery_seconds_bucket", le="+Inf") == 0
 
 
-def test_the_oldest_event_to_come_is_shown_as_long_as_there_is_one(telemetry: Telemetry) -> None:
-    """How late a scraper is can be told; one that has all is not late."""
+def test_the_oldest_pending_event_is_shown_while_there_is_one(telemetry: Telemetry) -> None:
+    """A scraper that is late could not be told from one that has every event."""
     late = attrs.evolve(scraper("late", pending=1), oldest_at=1_500)
-    shown = Shown(telemetry, census(late, scraper("has all")))
+    shown = Shown(telemetry, stats(late, scraper("has all")))
     name = "oneshotd_scraper_oldest_pending_timestamp_seconds"
     assert shown(name, scraper="late") == 1.5
     assert shown(name, scraper="has all") is None
 
 
-def test_what_is_counted_is_shown() -> None:
+def test_every_count_is_shown() -> None:
     shown = Shown(busy_telemetry(), BUSY)
     figures = {
         ("oneshotd_events_accepted_total", ("source", "udp")): 3,
@@ -162,29 +162,29 @@ def test_what_is_counted_is_shown() -> None:
 
 def test_an_unwritable_store_shows(telemetry: Telemetry) -> None:
     telemetry.writable = False
-    assert Shown(telemetry, census())("oneshotd_store_writable") == 0
+    assert Shown(telemetry, stats())("oneshotd_store_writable") == 0
 
 
-def test_a_passer_by_leaves_no_series_behind(telemetry: Telemetry) -> None:
-    """Somebody's curl would otherwise be a series in Prometheus for every address it had."""
+def test_a_scraper_that_is_not_live_has_no_series(telemetry: Telemetry) -> None:
+    """A curl would add a series in Prometheus for each of its addresses."""
     telemetry.delivered("192.0.2.7 curl", 1, [0], 1)
-    shown = Shown(telemetry, census(scraper("192.0.2.7 curl", live=False, pending=3)))
+    shown = Shown(telemetry, stats(scraper("192.0.2.7 curl", live=False, pending=3)))
     assert b"curl" not in shown.text
     assert shown("oneshotd_delivery_seconds_count") == 1
 
 
-def test_what_a_visitor_got_counts_once_it_is_live(telemetry: Telemetry) -> None:
+def test_deliveries_to_a_visitor_are_shown_once_it_is_live(telemetry: Telemetry) -> None:
     telemetry.delivered("a", 1, [0], 1)
-    Shown(telemetry, census())  # a census from before its first scrape
-    Shown(telemetry, census(scraper("a", live=False)))
+    Shown(telemetry, stats())  # figures from before its first scrape
+    Shown(telemetry, stats(scraper("a", live=False)))
     telemetry.delivered("a", 2, [0, 0], 1)
-    shown = Shown(telemetry, census(scraper("a")))
+    shown = Shown(telemetry, stats(scraper("a")))
     assert shown("oneshotd_scraper_delivered_events_total", scraper="a") == 3
 
 
-def test_losses_of_the_retired_stay_visible(telemetry: Telemetry) -> None:
-    """The scraper that comes back after a weekend must find what it missed."""
-    now = census(
+def test_losses_of_removed_scrapers_stay_visible(telemetry: Telemetry) -> None:
+    """The operator of a scraper that was off for a weekend would not see what it missed."""
+    now = stats(
         scraper("a", lost={"away": 1}),
         scraper("visitor", live=False, lost={"away": 2}),
         lost={("gone", "away"): 5, ("a", "log full"): 3},
@@ -198,14 +198,14 @@ def test_losses_of_the_retired_stay_visible(telemetry: Telemetry) -> None:
     assert shown("oneshotd_scraper_pending_events", scraper="gone") is None
 
 
-def test_counters_of_those_who_left_are_bounded(telemetry: Telemetry) -> None:
-    """Otherwise a client with ever new names fills the memory."""
+def test_counters_of_unknown_scrapers_are_bounded(telemetry: Telemetry) -> None:
+    """A client with ever new names would fill the memory."""
     telemetry.returned("stays", 1)
     for number in range(MAX_TALLIES):
         telemetry.returned(f"passer-by {number}", 1)
-    shown = Shown(telemetry, census(scraper("stays")))
+    shown = Shown(telemetry, stats(scraper("stays")))
     assert shown("oneshotd_scraper_returned_events_total", scraper="stays") == 1
-    later = Shown(telemetry, census(scraper("stays"), scraper("passer-by 3")))
+    later = Shown(telemetry, stats(scraper("stays"), scraper("passer-by 3")))
     assert later("oneshotd_scraper_returned_events_total", scraper="passer-by 3") == 0
 
 
@@ -213,21 +213,21 @@ def test_a_forgotten_scraper_starts_again_at_zero(telemetry: Telemetry) -> None:
     telemetry.returned("a", 1)
     telemetry.forget("a")
     telemetry.forget("never seen")
-    shown = Shown(telemetry, census(scraper("a")))
+    shown = Shown(telemetry, stats(scraper("a")))
     assert shown("oneshotd_scraper_returned_events_total", scraper="a") == 0
 
 
 def test_kernel_drops_are_summed_over_the_sockets(telemetry: Telemetry) -> None:
     telemetry.watch_drops(lambda: 2)
     telemetry.watch_drops(lambda: 3)
-    assert Shown(telemetry, census())("oneshotd_udp_kernel_drops_total") == 5
+    assert Shown(telemetry, stats())("oneshotd_udp_kernel_drops_total") == 5
 
 
 def test_unknown_kernel_drops_are_not_shown_as_none(telemetry: Telemetry) -> None:
     """0 would say that nothing was dropped."""
     telemetry.watch_drops(lambda: 2)
     telemetry.watch_drops(lambda: None)
-    assert b"kernel_drops" not in Shown(telemetry, census()).text
+    assert b"kernel_drops" not in Shown(telemetry, stats()).text
 
 
 @pytest.mark.parametrize("method", ["accepted", "refused", "scraped"])
@@ -236,7 +236,7 @@ def test_a_label_value_outside_the_closed_set_is_a_mistake(telemetry: Telemetry,
         getattr(telemetry, method)("no such thing")
 
 
-# The forms that scrapers read
+# Formats
 
 
 def openmetrics_of(telemetry: Telemetry, now: StoreStats) -> str:
@@ -245,7 +245,7 @@ def openmetrics_of(telemetry: Telemetry, now: StoreStats) -> str:
     return text.decode()
 
 
-@pytest.mark.parametrize("now", [census(), BUSY])
+@pytest.mark.parametrize("now", [stats(), BUSY])
 def test_the_strict_openmetrics_parser_takes_it(now: StoreStats) -> None:
     """Prometheus discards the whole response for one bad line, events included."""
     families = list(parse_openmetrics(openmetrics_of(busy_telemetry(), now)))
@@ -268,15 +268,15 @@ def test_names_follow_the_naming_rules() -> None:
 
 
 def test_the_process_and_the_build_are_shown(telemetry: Telemetry) -> None:
-    shown = Shown(telemetry, census())
+    shown = Shown(telemetry, stats())
     assert (shown("process_start_time_seconds") or 0) > 1e9
     assert "oneshotd_build_info" in shown.names()
 
 
 def test_two_in_one_process_and_none_in_the_global_registry(telemetry: Telemetry) -> None:
-    """Tests, and whoever embeds the daemon, have their own registries."""
+    """Tests, and programs that embed the daemon, have registries of their own."""
     Telemetry().accepted("http")
-    assert Shown(telemetry, census())("oneshotd_events_accepted_total", source="http") == 0
+    assert Shown(telemetry, stats())("oneshotd_events_accepted_total", source="http") == 0
     assert b"oneshotd" not in prometheus_client.generate_latest()
 
 
@@ -308,7 +308,7 @@ def test_with_a_limit_whole_families_go_the_least_important_first(most: int) -> 
     assert {family.name: len(family.samples) for family in shown.families} == {
         name: whole[name] for name in kept
     }
-    if len(kept) < len(whole):  # the next one would not have fitted
+    if len(kept) < len(whole):  # the next family did not fit
         assert shown.count + list(whole.values())[len(kept)] > most
 
 
@@ -350,8 +350,8 @@ def test_other_names_are_free(name: str) -> None:
 
 
 def test_an_event_of_any_reserved_name_would_have_broken_something_or_is_ours() -> None:
-    """Keeps the list honest: what the strict parser refuses next to our families is reserved."""
-    text = openmetrics_of(Telemetry(), census()).removesuffix("# EOF\n")
+    """Each reserved name is one that the strict parser refuses beside the own families."""
+    text = openmetrics_of(Telemetry(), stats()).removesuffix("# EOF\n")
     event = "# TYPE process_cpu_seconds_total gauge\nprocess_cpu_seconds_total 1\n# EOF\n"
     with pytest.raises(ValueError, match="process_cpu_seconds_total"):
         list(parse_openmetrics(text + event))

@@ -1,4 +1,4 @@
-"""A delivery in front of a real store in a file, with clocks moved by hand."""
+"""Drive `Delivery` in front of a real store in a file; the test moves the clocks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from oneshotd.store.sqlite.store import SQLiteStore
 
 TIMEOUT = 10.0
 
-#: Long enough that nothing is pruned, nobody retired and everything new to a newcomer.
+#: Long enough that no event expires, no scraper is removed, and a new scraper gets every event.
 LIMITS = Limits(hold=1e6, newcomers=1e6)
 
 #: series -> the sum of its samples (of its values, or of its counts).
@@ -37,22 +37,22 @@ Sums = Counter[str]
 
 
 def parsed(body: bytes) -> list[Sample]:
-    """All samples of a response, read as a scraper reads them."""
+    """Parse all samples of a response as a scraper does."""
     return [sample for family in text_string_to_metric_families(body.decode()) for sample in family.samples]
 
 
 def events_in(body: bytes) -> list[Sample]:
-    """Those that are not the daemon's own."""
+    """Return the samples that are not the daemon's own metrics."""
     return [sample for sample in parsed(body) if not sample.name.startswith(("oneshotd_", "process_"))]
 
 
 def sums(body: bytes) -> Sums:
-    """What a scraper's sum over time would have of this response."""
+    """Return what this response adds to a scraper's sum over time."""
     return Counter({sample.name: int(sample.value) for sample in events_in(body)})
 
 
-class Rig:
-    """The daemon from the store to the response; what the receipt would say, the test says."""
+class DeliveryDriver:
+    """The daemon from the store to the response; the test reports how each delivery ended."""
 
     def __init__(self, path: Path, caps: Caps | None = None) -> None:
         self.clock, self.time, self.pump, self.disk = Clock(), SettableClock(), Pump(), Disk()
@@ -60,7 +60,7 @@ class Rig:
         self.start()
 
     def start(self) -> None:
-        """A daemon on this store, the earlier one being gone."""
+        """Start a daemon on this store; the earlier one has stopped."""
         self.real = SQLiteStore(
             str(self._path), self.pump, limits=LIMITS, clock=self.time.clock, connect=self.disk.connect
         )
@@ -70,29 +70,29 @@ class Rig:
         self.delivery = Delivery(self.store, self.telemetry, self.clock, now_ms, self._caps)
 
     def stop(self) -> None:
-        """The daemon ends; what it was about to do is not done any more."""
+        """Stop the daemon; its pending calls are cancelled."""
         self.pump.get(self.real.close())
         for call in self.clock.getDelayedCalls():
             call.cancel()
 
     def restart(self) -> None:
-        """A new daemon, which looks at what is there before it serves."""
+        """Start a new daemon, which learns from the store before it serves."""
         self.stop()
         self.start()
         self.delivery.learn(self.pump.get(self.real.census()))
 
     def quiet(self) -> None:
-        """The store does all that it is asked."""
+        """Wait until the store has carried out all requests."""
         quiet(self.pump, self.real)
 
     def pass_time(self, seconds: float) -> None:
-        """For everybody."""
+        """Advance all clocks, then wait for the store."""
         self.time.advance(seconds)
         self.clock.advance(seconds)
         self.quiet()
 
     def append(self, *reports: str | tuple[str, str]) -> None:
-        """Events without a value, or (series, value)."""
+        """Store events: series without a value, or (series, value)."""
         events = [NewEvent(report) if isinstance(report, str) else NewEvent(*report) for report in reports]
         self.pump.get(self.real.append([Group(events=events)]))
 
@@ -105,7 +105,7 @@ class Rig:
         timed: bool = False,
         limits: Mapping[str, str] | None = None,
     ) -> Deferred[InFlightDelivery]:
-        """A scrape comes in.
+        """Start a scrape.
 
         :param limits: as parameters of ``/metrics``.
         """
@@ -116,11 +116,11 @@ class Rig:
     def look(
         self, name: str = "ann", limit: int | None = None, *, limits: Mapping[str, str] | None = None
     ) -> bytes:
-        """A person looks."""
+        """Return the response to a look."""
         visit = Visit(name=name, named=True)
-        shipment = self.pump.get(Deferred.fromCoroutine(self.delivery.look(visit, _wanted(limit, limits))))
-        assert not shipment.awaits_receipt
-        return shipment.body
+        delivery = self.pump.get(Deferred.fromCoroutine(self.delivery.look(visit, _wanted(limit, limits))))
+        assert not delivery.awaits_receipt
+        return delivery.body
 
     def scrape(
         self,
@@ -131,7 +131,7 @@ class Rig:
         timed: bool = False,
         limits: Mapping[str, str] | None = None,
     ) -> InFlightDelivery:
-        """A scrape, answered."""
+        """Return the response to a scrape."""
         return self.pump.get(self.ask(name, limit=limit, timeout=timeout, timed=timed, limits=limits))
 
     def take(
@@ -142,32 +142,32 @@ class Rig:
         timed: bool = False,
         limits: Mapping[str, str] | None = None,
     ) -> Sums:
-        """A scrape that is answered, read and over."""
-        shipment = self.scrape(name, limit=limit, timed=timed, limits=limits)
-        if shipment.awaits_receipt:
-            shipment.delivered()
-            shipment.final()
+        """Scrape, and report the delivery as delivered and final; return its sums."""
+        delivery = self.scrape(name, limit=limit, timed=timed, limits=limits)
+        if delivery.awaits_receipt:
+            delivery.delivered()
+            delivery.final()
         self.quiet()
-        return sums(shipment.body)
+        return sums(delivery.body)
 
     def take_all(self, name: str = "ann", *, limit: int | None = None) -> Sums:
-        """Scrapes until nothing comes any more."""
+        """Scrape until a response has no events; return the sums of all responses."""
         total: Sums = Counter()
         while now := self.take(name, limit=limit):
             total += now
         return total
 
-    def census(self) -> StoreStats:
-        """The store's figures."""
+    def stats(self) -> StoreStats:
+        """Return the store's figures."""
         return self.pump.get(self.real.census())
 
     def figures(self, name: str) -> dict[str, float]:
-        """The daemon's own metric of this name: value of its one label -> figure."""
-        body = self.telemetry.render(self.census())[0]
+        """Return an own metric by name: value of its one label -> figure."""
+        body = self.telemetry.render(self.stats())[0]
         return {"".join(s.labels.values()): s.value for s in parsed(body) if s.name == name}
 
     def scraped(self, result: str) -> float:
-        """How many reads of /metrics ended so."""
+        """Return how many requests for /metrics had this result."""
         return self.figures("oneshotd_scrapes_total")[result]
 
 
@@ -178,16 +178,18 @@ def _wanted(limit: int | None, limits: Mapping[str, str] | None) -> Wanted:
     return Wanted(limits=scrape_limits(asked))
 
 
-def came(asked: Deferred[InFlightDelivery]) -> list[InFlightDelivery | Failure]:
-    """What is answered is in the list as soon as it is."""
+def answers_of(asked: Deferred[InFlightDelivery]) -> list[InFlightDelivery | Failure]:
+    """Return a list that gets the response or failure as soon as there is one."""
     got: list[InFlightDelivery | Failure] = []
     asked.addBoth(got.append)
     return got
 
 
-def with_events(rig: Rig, *series: str, name: str = "ann", timed: bool = False) -> InFlightDelivery:
-    """A response with these events in it, on its way."""
-    rig.append(*(series or ("a",)))
-    shipment = rig.scrape(name, timed=timed)
-    assert shipment.awaits_receipt
-    return shipment
+def with_events(
+    driver: DeliveryDriver, *series: str, name: str = "ann", timed: bool = False
+) -> InFlightDelivery:
+    """Store events, and return a delivery in flight that has them."""
+    driver.append(*(series or ("a",)))
+    delivery = driver.scrape(name, timed=timed)
+    assert delivery.awaits_receipt
+    return delivery

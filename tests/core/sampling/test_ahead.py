@@ -1,4 +1,4 @@
-"""After a clock that was ahead: if these fail, samples are dropped as out of order, or nothing comes."""
+"""Series ahead of a corrected clock: on failure, samples are dropped as out of order, or never sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENT_TIME = TimestampHistory(event_time=True)
 
 
 def pending(*series: str, owed: int = 0) -> Pending:
-    """Events of a second ago, the first of them owed."""
+    """Return events of a second ago, the first of them owed."""
     seqs = range(1, len(series) + 1)
     return Pending(
         seqs=seqs,
@@ -45,30 +45,30 @@ def planned(rows: Pending, ahead: dict[str, int], **how: Any) -> Plan:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_events_of_a_series_that_is_ahead_wait_and_the_others_go(several: bool) -> None:
+def test_events_of_a_series_that_is_ahead_wait_and_others_go_out(several: bool) -> None:
     plan = planned(pending(A, B, A), {A: NOW + 10_000}, several=several)
     assert plan.samples == [Sample(B, "1", NOW - 998)]
     assert (plan.newly_owed, plan.lost, plan.cursor) == ([1, 3], {}, 3)
 
 
-def test_they_go_when_the_clock_has_passed_it_and_later_than_what_is_there() -> None:
+def test_they_go_out_after_the_clock_and_later_than_the_last_sample() -> None:
     plan = planned(pending(A, A, owed=2), {A: NOW - 1})
     assert plan.samples == [Sample(A, "1", NOW), Sample(A, "1", NOW + 1)]
     assert (plan.went_out, plan.floor) == ([1, 2], NOW + 2)
 
 
-def test_where_they_would_wait_for_longer_than_the_hold_they_are_lost() -> None:
+def test_events_that_would_wait_longer_than_the_hold_are_lost() -> None:
     plan = planned(pending(A, B, A, B, owed=2), {A: NOW + HOLD + 1})
     assert [sample.series for sample in plan.samples] == [B, B]
     assert (plan.lost, plan.went_out, plan.newly_owed, plan.cursor) == ({CLOCK: [1, 3]}, [2], [], 4)
 
 
-def test_nothing_else_is_pending() -> None:
+def test_lost_events_alone_are_settled() -> None:
     plan = planned(pending(A), {A: NOW + HOLD + 1})
     assert (plan.samples, plan.lost, plan.cursor) == ([], {CLOCK: [1]}, 1)
 
 
-def test_beyond_the_end_of_the_walk_nothing_is_lost_yet() -> None:
+def test_events_beyond_the_end_of_the_walk_are_not_lost_yet() -> None:
     rows = pending(B, A, "e", A)
     ahead = Ahead(times={A: NOW + HOLD + 1}, hold_ms=HOLD)
     plan, _ = plan_next(

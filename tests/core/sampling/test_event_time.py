@@ -1,4 +1,4 @@
-"""Samples with the time of their event: if these fail, a scraper drops some, or counts some twice."""
+"""Samples with the time of their event: on failure, a scraper drops some, or counts some twice."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ WALKS: list[Any] = [
 
 @pytest.mark.parametrize(("rows", "several", "one", "waiting"), WALKS)
 def test_walk(rows: list[Row], several: Shown, one: Shown, waiting: list[int]) -> None:
-    """What each kind of scraper is shown, and who waits for the next scrape."""
+    """Each kind of scraper gets the samples of the table, and the other events wait."""
     seqs = set(range(1, len(rows) + 1))
     ahead = {seq for seq in seqs if rows[seq - 1][2] > MAX_AHEAD}
     for takes_several, shown, waits in ((True, several, ahead), (False, one, set(waiting))):
@@ -110,7 +110,7 @@ def test_walk(rows: list[Row], several: Shown, one: Shown, waiting: list[int]) -
 
 
 def test_late_events_keep_apart_and_in_order() -> None:
-    """Two samples at one time are one too few, and a descending one is dropped."""
+    """Of two samples at one time one is lost, and a descending one is dropped."""
     rows: list[Row] = [(A, "1", -9 * SAFE_AGE), (A, "2", -2 * SAFE_AGE), (B, None, -2 * SAFE_AGE)]
     rows += [(A, "3", -SAFE_AGE + 1), (A, "4", -SAFE_AGE + 9)]
     planned = plan_event_time(pending(rows), Caps(), now_ms=NOW, several=True)
@@ -133,7 +133,7 @@ def test_late_events_that_are_counted_need_one_time() -> None:
 
 @pytest.mark.parametrize("several", [True, False])
 def test_no_sample_is_before_the_floor(several: bool) -> None:
-    """Before it the scraper has samples already, and drops what comes later and is older."""
+    """Before the floor the scraper has samples already, and drops later ones that are older."""
     rows: list[Row] = [(A, None, -5_000), (B, "7", -4_000), (C, "8", -1_000)]
     planned = plan_event_time(pending(rows), Caps(), now_ms=NOW, several=several, floor=NOW - 2_000)
     assert planned.samples == samples([(A, "1", -2_000), (B, "7", -2_000), (C, "8", -1_000)])
@@ -142,7 +142,7 @@ def test_no_sample_is_before_the_floor(several: bool) -> None:
 
 @pytest.mark.parametrize("floor", [0, NOW - 60_000])
 def test_the_floor_stays_where_nothing_was_moved(floor: int) -> None:
-    """Otherwise it would move samples that were shown before, and they were counted again."""
+    """A higher floor would move samples that were shown before: they would count twice."""
     rows: list[Row] = [(A, None, -5_000), (A, None, -4_000)]
     for some in (rows[:0], rows):
         planned = plan_event_time(pending(some), Caps(), now_ms=NOW, several=True, floor=floor)
@@ -159,7 +159,7 @@ def test_a_floor_in_the_future_is_waited_for() -> None:
 
 
 def test_a_count_that_may_have_been_read_does_not_grow() -> None:
-    """The response was returned, but perhaps read: 2 and then 3 would be 5 where 3 happened."""
+    """The response was returned, but perhaps read: 2 and then 3 would be 5 for 3 events."""
     rows: list[Row] = [(A, None, -30), (A, None, -20), (B, None, -20)]
     first = plan_event_time(pending(rows), Caps(), now_ms=NOW, several=False)
     rows += [(A, None, -10), (A, None, -5), (C, None, -5), (C, None, -4)]
@@ -170,7 +170,7 @@ def test_a_count_that_may_have_been_read_does_not_grow() -> None:
 
 
 def test_counts_that_may_have_been_read_are_remembered_until_they_arrive() -> None:
-    """And no longer: what is delivered can be counted afresh, what is too old comes at another time."""
+    """Later, a delivered count may start again, and an old one gets another time."""
     rows: list[Row] = [(A, None, -30), (A, None, -20), (B, None, -20), (C, "7", -20)]
     whole = plan_event_time(pending(rows), Caps(), now_ms=NOW, several=False)
     part = plan_event_time(pending(rows), Caps(samples=1), now_ms=NOW, several=False)
@@ -185,7 +185,7 @@ def test_counts_that_may_have_been_read_are_remembered_until_they_arrive() -> No
 
 
 def test_sample_cap_counts_every_sample_of_a_series() -> None:
-    """`?limit=2`: a third sample would make Prometheus throw the whole response away."""
+    """`?limit=2`: a third sample would make Prometheus discard the whole response."""
     rows: list[Row] = [(A, None, -9), (A, None, -8), (A, None, -7)]
     planned = plan_event_time(pending(rows), Caps(samples=2), now_ms=NOW, several=True)
     assert (len(planned.samples), planned.cursor, planned.newly_owed) == (2, 2, [])
@@ -205,7 +205,7 @@ def test_byte_cap_counts_timestamps(several: bool) -> None:
 
 
 def test_owed_cap_stops_the_cursor() -> None:
-    """A burst that ran hours ahead of the clock stays in the log, and not in the scraper's debt."""
+    """A burst that is hours ahead of the clock would fill the scraper's owed events."""
     rows: list[Row] = [*((A, None, MAX_AHEAD + n) for n in range(5)), (B, None, 0)]
     planned = plan_event_time(pending(rows), Caps(owed=2), now_ms=NOW, several=True)
     assert (planned.cursor, planned.newly_owed) == (3, [2, 3])
@@ -213,7 +213,7 @@ def test_owed_cap_stops_the_cursor() -> None:
 
 
 def test_owed_events_come_first() -> None:
-    """Owed ones that still wait are not owed twice, and the log goes on behind them."""
+    """Owed events that still wait would be owed twice, or overtaken by events of the log."""
     rows: list[Row] = [(A, None, -5), (A, None, MAX_AHEAD + 1), (A, None, MAX_AHEAD + 2), (B, None, -1)]
     planned = plan_event_time(pending(rows, 2), Caps(), now_ms=NOW, several=True)
     assert planned.samples == samples([(A, "1", -5), (B, "1", -1)])
@@ -223,7 +223,7 @@ def test_owed_events_come_first() -> None:
 
 
 def test_a_response_with_times_is_read_in_both_formats() -> None:
-    """The same instant in either."""
+    """The formats would show different times."""
     planned = plan_event_time(pending([(A, "7", 5)]), Caps(), now_ms=NOW, several=True)
     assert text(planned.samples).endswith(b" 7 1700000000005\n")
     assert openmetrics(planned.samples).endswith(b" 7 1700000000.005\n")

@@ -1,4 +1,4 @@
-"""What is beyond a scraper's limits alone is passed over; everything else is delivered, in both modes."""
+"""Events that exceed a scraper's limits by themselves are passed over; all others are delivered."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ MODES = pytest.mark.parametrize("mode", ["scrape", "event", "several"])
 
 
 @MODES
-def test_an_event_that_no_response_could_hold_is_lost_and_the_others_go(mode: str) -> None:
-    """One event of 1,100 characters took a whole scrape with forty others along."""
+def test_an_event_that_no_response_can_hold_is_lost_and_others_go_out(mode: str) -> None:
+    """One event of 1,100 characters would cost a whole scrape with forty others."""
     rows = pending(FEW, MANY, LONG, (MANY, "2"), FEW)
     made = planned(rows, ScrapeLimits(labels=4, value_length=100), mode)
     assert made.lost == {"label_limit": [2, 4], "label_value_length_limit": [3]}
@@ -57,14 +57,14 @@ def test_an_event_that_no_response_could_hold_is_lost_and_the_others_go(mode: st
 
 
 @MODES
-def test_owed_ones_as_well(mode: str) -> None:
+def test_owed_events_that_no_response_can_hold_are_lost(mode: str) -> None:
     made = planned(pending(MANY, FEW, MANY, owed=2), ScrapeLimits(labels=4), mode)
     assert (made.lost, made.went_out, made.newly_owed) == ({"label_limit": [1, 3]}, [2], [])
 
 
 @MODES
 @pytest.mark.parametrize("row", [LONG, (LONG, "17")], ids=["occurrence", "value"])
-def test_at_exactly_the_size_an_event_goes(mode: str, row: Any) -> None:
+def test_an_event_of_exactly_the_limit_goes_out(mode: str, row: Any) -> None:
     """An event that the scraper would take must not count as lost."""
     rows = pending(row, "b")
     stamp = 0 if mode == "scrape" else STAMP_SIZE
@@ -76,16 +76,16 @@ def test_at_exactly_the_size_an_event_goes(mode: str, row: Any) -> None:
         assert len(openmetrics(made.samples)) <= size
 
 
-def test_what_does_not_fit_beside_others_waits() -> None:
-    """It is within the limit alone: the next response has room for it."""
+def test_an_event_that_does_not_fit_beside_others_waits() -> None:
+    """An event that fits into the next response would count as lost."""
     rows = pending(FEW, LONG)
     limits = ScrapeLimits(body=least_size(LONG, None))
     made = planned(rows, limits, caps=Caps(bytes=limits.body or 0))
     assert (made.lost, made.cursor, made.events) == ({}, 1, 1)
 
 
-def test_a_series_is_not_kept_waiting_by_an_event_that_is_lost() -> None:
-    """Values of one series queue; what is passed over is no part of the queue."""
+def test_a_lost_event_does_not_delay_its_series() -> None:
+    """Later values of the series would wait for an event that never goes out."""
     rows = pending(("a", "9" * 200), ("a", "1"))
     limits = ScrapeLimits(body=least_size("a", "1"))
     made = planned(rows, limits, caps=Caps(bytes=limits.body or 0))
@@ -113,7 +113,7 @@ LIMITS = st.builds(
 
 @settings(max_examples=300)
 @given(rows=ROWS, limits=LIMITS, mode=st.sampled_from(["scrape", "event", "several"]), owed=st.integers(0, 3))
-def test_whatever_the_limits_each_event_has_one_fate_and_every_response_keeps_them(
+def test_each_event_is_delivered_or_lost_once_and_responses_keep_the_limits(
     rows: list[tuple[str, str | None]], limits: ScrapeLimits, mode: str, owed: int
 ) -> None:
     """Responses one after the other, until nothing is left: none is beyond a limit, none is empty

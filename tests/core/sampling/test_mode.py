@@ -1,4 +1,4 @@
-"""A change of modes never puts a sample where the scraper has others already."""
+"""A change of modes never gives a sample a time before those that the scraper has."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_an_empty_response_shows_no_time() -> None:
     assert respond(Timestamps.SCRAPE, NO_HISTORY)[1] == NO_HISTORY
 
 
-def test_a_newcomer_gets_the_events_own_times() -> None:
+def test_a_new_scraper_gets_the_events_own_times() -> None:
     planned, history = respond(Timestamps.EVENT, NO_HISTORY, NOW - 5)
     assert planned.samples[0].at == NOW - 5
     assert history.event_time
     assert history.latest == NOW - 5
 
 
-def test_the_first_event_times_come_after_the_last_scrape() -> None:
+def test_the_first_event_times_are_after_the_last_scrape() -> None:
     planned, history = respond(Timestamps.EVENT, TimestampHistory(latest=NOW - 1000), NOW - 2000)
     assert planned.samples[0].at == NOW
     assert history.floor > NOW

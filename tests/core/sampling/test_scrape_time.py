@@ -1,4 +1,4 @@
-"""From events to samples: if these fail, a scraper counts an event twice, never, or out of turn."""
+"""From events to samples: on failure, a scraper counts an event twice, never, or out of order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 
 A, B, C = 'e{x="a"}', 'e{x="b"}', "other"
 
-# (series, value) a row, seqs from 1; how many of them are owed; what must go out; which seqs wait
+# Rows of (series, value), seqs from 1; the number of owed rows; the samples; the seqs that wait
 WALKS: list[Any] = [
     pytest.param([], 0, [], [], id="nothing pending, nothing sent"),
     pytest.param([(A, None)] * 3, 0, [(A, "3")], [], id="a burst is one sample with its count"),
@@ -60,7 +60,7 @@ def pending(rows: list[tuple[str, str | None]], owed: int = 0, **facts: Any) -> 
 def test_walk(
     rows: list[tuple[str, str | None]], owed: int, sent: list[tuple[str, str]], waiting: list[int]
 ) -> None:
-    """What each scrape shows, and who has to wait for the next."""
+    """A response has the samples of the table, and the other events wait."""
     planned = plan(pending(rows, owed), Caps())
     away = [seq for seq in range(1, len(rows) + 1) if seq not in waiting]
     assert planned == Plan(
@@ -74,21 +74,21 @@ def test_walk(
     assert planned.events == len(away)
 
 
-def test_cursor_passes_what_holds_no_event_for_this_scraper() -> None:
+def test_cursor_passes_the_log_without_events_for_this_scraper() -> None:
     """The log may have been read further than its last row; that part is not read again."""
     assert plan(pending([(A, None)], end=9), Caps()).cursor == 9
     assert plan(pending([], cursor=4, end=9), Caps()).cursor == 9
 
 
 def test_sample_cap_stops_before_the_event_that_needs_one_more() -> None:
-    """`?limit=2`: a third sample would make Prometheus throw the whole response away."""
+    """`?limit=2`: a third sample would make Prometheus discard the whole response."""
     planned = plan(pending([(A, None), (B, None), (A, None), (C, None), (A, None)]), Caps(samples=2))
     assert planned.samples == [Sample(A, "2"), Sample(B, "1")]
     assert (planned.cursor, planned.ats, planned.newly_owed) == (3, [1000, 2000, 3000], [])
 
 
 def test_a_response_full_at_once_leaves_the_cursor() -> None:
-    """Nothing of the log was walked past: nothing of it may be skipped."""
+    """Events of the log that were not read would be skipped."""
     planned = plan(pending([(A, "1"), (B, None)], 1, cursor=77), Caps(samples=1))
     assert (planned.cursor, planned.went_out, planned.events) == (77, [1], 1)
 
@@ -116,8 +116,8 @@ def test_byte_cap_leaves_room_for_a_count_to_grow() -> None:
     assert sent == [Sample(A, "12345")] and len(text(sent)) <= cap
 
 
-def test_where_one_count_alone_has_no_room_to_grow_it_is_one_occurrence() -> None:
-    """Else an event that a scraper can just take would wait for ever."""
+def test_a_count_alone_without_space_to_grow_is_one_occurrence() -> None:
+    """An event that just fits would wait for ever."""
     least = head_size(A) + line_size(A, "1")
     planned = plan(pending([(A, None), (A, None), (B, None)]), Caps(bytes=least))
     assert planned.samples == [Sample(A, "1")] and len(text(planned.samples)) == least
@@ -126,20 +126,20 @@ def test_where_one_count_alone_has_no_room_to_grow_it_is_one_occurrence() -> Non
 
 
 def test_owed_cap_stops_the_cursor() -> None:
-    """A series that queues without end is kept in the log, and not in the scraper's debt."""
+    """A series that queues without end would fill the scraper's owed events."""
     planned = plan(pending([(A, "1"), (A, "2"), (A, "3"), (A, "4"), (B, None)]), Caps(owed=2))
     assert (planned.cursor, planned.newly_owed, planned.samples) == (3, [2, 3], [Sample(A, "1")])
 
 
-def test_owed_cap_lets_pass_what_owes_nothing() -> None:
-    """At the cap, other series still go out; what goes out makes room for what has to wait."""
+def test_at_the_owed_cap_other_series_go_out() -> None:
+    """At the cap a scraper would get no events at all."""
     planned = plan(pending([(A, "1"), (A, "2"), (B, None), (A, "3"), (A, "4")], 2), Caps(owed=2))
     assert (planned.cursor, planned.went_out, planned.newly_owed) == (4, [1], [4])
     assert planned.samples == [Sample(A, "1"), Sample(B, "1")]
 
 
-def test_debt_beyond_the_cap_is_paid_off() -> None:
-    """A revoked delivery may owe more than the cap; then nothing new is owed, and all moves on."""
+def test_owed_events_beyond_the_cap_go_out() -> None:
+    """After a revoked delivery more than the cap is owed: the scraper would get no events."""
     planned = plan(pending([(A, "1"), (A, "2"), (A, "3"), (B, None), (A, "4")], 3), Caps(owed=1))
     assert (planned.cursor, planned.went_out, planned.newly_owed, planned.events) == (4, [1], [], 2)
 
@@ -153,7 +153,7 @@ def test_log_waits_for_owed_events_that_were_not_read() -> None:
 
 
 def test_queueing_names_the_longest_queues_only() -> None:
-    """The warning about series that queue stays readable, whatever is sent to the daemon."""
+    """The warning about queueing series would be too long to read."""
     rows = [(f"s{n}", "1") for n in range(MAX_QUEUEING + 5)]
     planned = plan(pending([*rows, *rows, ("s104", "2")]), Caps())
     assert len(planned.queueing) == MAX_QUEUEING
@@ -162,7 +162,7 @@ def test_queueing_names_the_longest_queues_only() -> None:
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"bytes": 0}, {"owed": -1}])
 def test_caps_that_would_stop_everything_are_refused(wrong: dict[str, int]) -> None:
-    """With no room for one sample a scraper would never get anything again."""
+    """With no space for one sample a scraper would never get an event."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Caps(**wrong)
 
@@ -196,7 +196,7 @@ class Account:
         )
 
     def settle(self, planned: Plan) -> list[Event]:
-        """Book a delivery, and tell what went out: owed first, then the log."""
+        """Settle a delivery; return the events that went out, owed ones first."""
         newly, went = set(planned.newly_owed), set(planned.went_out)
         passed = [event for event in self.log if self.cursor < event.seq <= planned.cursor]
         assert planned.cursor >= self.cursor
@@ -226,10 +226,10 @@ BIG_ENOUGH = head_size(A) + line_size(A, "0" * 24) + 5  # for each of the sample
     byte_cap=st.sampled_from([BIG_ENOUGH, 3 * BIG_ENOUGH, 10 * BIG_ENOUGH]),
     limits=st.sampled_from([NO_LIMITS, NO_LIMITS, ScrapeLimits(labels=3), ScrapeLimits(value_length=1)]),
 )
-def test_the_quick_plan_is_that_of_the_walk(
+def test_the_plan_by_columns_equals_the_walk(
     series: list[str], samples: int, byte_cap: int, limits: ScrapeLimits
 ) -> None:
-    """Which way a plan was made must not be seen."""
+    """The plan by columns would deliver other samples than the walk."""
     was_pending = pending([(text, None) for text in series])
     caps = Caps(samples=samples, bytes=byte_cap)
     quick = sampling._all_counted(was_pending, caps, limits)
@@ -246,7 +246,7 @@ def test_the_quick_plan_is_that_of_the_walk(
     owed_cap=st.integers(0, 4),
     byte_cap=st.sampled_from([BIG_ENOUGH, 2 * BIG_ENOUGH, 10 * BIG_ENOUGH]),
 )
-def test_every_event_goes_out_once_and_in_turn(
+def test_every_event_goes_out_once_and_in_order(
     scrapes: list[tuple[list[tuple[str, str | None]], str, int, int]], owed_cap: int, byte_cap: int
 ) -> None:
     """Over many scrapes with small caps, some returned or revoked: the sums are exact, and all arrives."""

@@ -1,4 +1,4 @@
-"""The search for a sample that its scraper refuses: logarithmic, exact, and nobody else waits for it."""
+"""The search for a refused sample: logarithmic, exact, and without delay for other samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.sampling.suspects import LARGEST, REFUSED, RESETS, STRIKES, Search
 from oneshotd.core.scraper_features import Timestamps
 
-#: Scrapes after which a search of the tests has not ended.
+#: Scrapes after which a search in a test has failed.
 ENDLESS = 600
 
 NOW = 1_700_000_000_000
@@ -67,7 +67,7 @@ class Scraper:
         )
 
     def plan(self) -> Plan:
-        """The next response."""
+        """Plan the next response."""
         pending = self.pending
         self.search.forget(pending)
         several = self._mode is Timestamps.EVENT
@@ -86,7 +86,7 @@ class Scraper:
         return planned
 
     def scrape(self, works: bool = True) -> list[Sample] | None:
-        """One scrape; None where it was reset."""
+        """Scrape once; return None if the scraper reset the response."""
         planned = self.plan()
         self.scrapes += 1
         if not works or any(self.refuses(sample) for sample in planned.samples):
@@ -129,7 +129,7 @@ def begin_search(scraper: Scraper) -> None:
 @pytest.mark.parametrize("size", [2, 3, 10, 100, LARGEST])
 @pytest.mark.parametrize("where", [0.0, 0.3, 1.0])
 def test_one_sample_is_found_in_logarithmic_time_and_costs_no_other(size: int, where: float) -> None:
-    """One event cost 1,501 others, or the same 500 went out for ever."""
+    """One event would cost 1,501 others, or the same 500 go out for ever."""
     scraper = Scraper()
     events = good(size - 1)
     events.insert(round(where * (size - 1)), "bad")
@@ -152,7 +152,7 @@ def test_several_samples_cost_one_search_each(bad: int) -> None:
 
 
 def test_new_events_are_delivered_while_the_search_goes_on() -> None:
-    """Every second scrape at least takes what is new; the resets in a row are those that began it."""
+    """New events would wait for the end of the search; at least every second scrape takes them."""
     scraper = Scraper()
     scraper.append(*good(200), "bad")
     begin_search(scraper)
@@ -182,7 +182,7 @@ def test_later_events_of_the_series_keep_their_order_behind_it(mode: Timestamps)
     assert scraper.lost == ["v"]
 
 
-def test_a_count_is_neither_split_nor_grown_once_it_is_suspect() -> None:
+def test_a_suspect_count_keeps_its_events() -> None:
     """Refused as 3, it would be counted again as 2 and 5."""
     scraper = Scraper()
     scraper.append("bad", "a", "bad", "b", "bad")
@@ -199,7 +199,7 @@ def test_a_count_is_neither_split_nor_grown_once_it_is_suspect() -> None:
     assert scraper.sums["c"] > 0
 
 
-def test_a_scraper_that_resets_everything_accuses_nobody() -> None:
+def test_a_scraper_that_resets_everything_refuses_no_sample() -> None:
     """A crash loop of a scraper would cost events that it can take."""
     scraper = Scraper(lambda sample: False)
     scraper.append(*good(300))
@@ -212,7 +212,7 @@ def test_a_scraper_that_resets_everything_accuses_nobody() -> None:
     assert sum(scraper.sums.values()) == events
 
 
-def test_a_scraper_that_is_killed_now_and_then_loses_nothing() -> None:
+def test_a_scraper_that_is_killed_at_times_loses_no_event() -> None:
     scraper = Scraper(lambda sample: False)
     for number in range(400):
         scraper.append(f"e{number}")
@@ -232,7 +232,7 @@ def test_one_reset_changes_nothing() -> None:
 
 
 def test_a_sample_is_refused_only_once_others_were_delivered() -> None:
-    """Nothing shows yet that this scraper takes any event at all."""
+    """A scraper that takes no event at all would lose this one."""
     scraper = Scraper()
     scraper.append("bad")
     for _ in range(6 * STRIKES):
@@ -244,7 +244,7 @@ def test_a_sample_is_refused_only_once_others_were_delivered() -> None:
 
 
 def test_a_burst_of_refused_events_does_not_block_all_others() -> None:
-    """Beyond what a scraper may be owed its cursor stops: nothing else was ever delivered."""
+    """At the owed cap the cursor stops: no other event would be delivered."""
     scraper = Scraper(caps=Caps(owed=5))
     scraper.append(*["bad"] * 20, "a")
     begin_search(scraper)
@@ -253,7 +253,7 @@ def test_a_burst_of_refused_events_does_not_block_all_others() -> None:
     assert (len(scraper.lost), scraper.sums) == (40, Counter(a=1, b=1))
 
 
-def test_strikes_do_not_count_where_other_responses_are_reset_as_well() -> None:
+def test_strikes_do_not_count_if_other_responses_are_reset() -> None:
     """A scraper that is killed again and again would refuse what it was killed with."""
     scraper = Scraper()
     scraper.append("bad", "a")
@@ -269,7 +269,7 @@ def test_strikes_do_not_count_where_other_responses_are_reset_as_well() -> None:
 
 
 def test_two_strikes_never_follow_each_other() -> None:
-    """Between two there is a response that the scraper took: it is not the scraper that is broken."""
+    """Without a taken response between two strikes the scraper itself may be broken."""
     scraper = Scraper()
     scraper.append("bad", "a")
     course: list[str] = []
@@ -280,7 +280,7 @@ def test_two_strikes_never_follow_each_other() -> None:
     assert all(later - earlier >= 2 for earlier, later in pairwise(strikes))
 
 
-def test_events_that_are_gone_are_no_longer_suspect() -> None:
+def test_deleted_events_are_no_longer_suspect() -> None:
     """The log was full, or the hold is over: their series must not wait for ever."""
     scraper = Scraper()
     scraper.append("bad", "a")
@@ -323,7 +323,7 @@ def test_each_event_is_delivered_once_or_refused_once(
     owed: int,
     mode: Timestamps,
 ) -> None:
-    """Whatever comes in while it searches, and whatever else fails."""
+    """Events arrive during the search, and deliveries fail for other reasons."""
     scraper = Scraper(caps=Caps(samples=samples, owed=owed), mode=mode)
     for number, events in enumerate(steps):
         scraper.append(*events)
