@@ -1,6 +1,6 @@
 """Scrapes, ends of deliveries, restarts and a failing disk in any order: each scraper gets each event once.
 
-The model of a scraper is its sum over time: what was acknowledged and not thrown away.
+The model of a scraper is its sum over time: responses that were acknowledged and not revoked.
 """
 
 from __future__ import annotations

@@ -34,15 +34,15 @@ def test_a_scraper_that_cannot_take_a_full_response_gets_all_events(
     driver.take()
     names = [f"e{number}" for number in range(20_000)]
     driver.append(*names)
-    came: list[str] = []
+    arrived: list[str] = []
     failed = 0
-    while len(came) < len(names):
+    while len(arrived) < len(names):
         delivery = driver.scrape()
         got = sums(delivery.body)
         if len(got) <= can_take:
             delivery.delivered()
             delivery.final()
-            came += got
+            arrived += got
         else:
             failed += 1
             if ending == "revoked":
@@ -52,7 +52,7 @@ def test_a_scraper_that_cannot_take_a_full_response_gets_all_events(
                 delivery.returned(uncertain=True)
         driver.quiet()
         assert failed < 12, "it starves"
-    assert came == names
+    assert arrived == names
     driver.stop()
 
 

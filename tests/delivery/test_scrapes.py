@@ -104,7 +104,7 @@ def test_a_response_is_bounded_and_the_rest_follows(tmp_path: Path) -> None:
 def test_a_look_shows_the_pending_events_and_takes_none(driver: DeliveryDriver) -> None:
     """A person who opens the scrape URL would take the scraper's events."""
     driver.append("a")
-    assert sums(driver.look()) == sums(driver.look("stranger")) == Counter(a=1)
+    assert sums(driver.look()) == sums(driver.look("unknown")) == Counter(a=1)
     assert driver.stats().scrapers == ()
     assert driver.take() == Counter(a=1)
     assert sums(driver.look()) == Counter()
@@ -134,7 +134,7 @@ def test_while_a_delivery_is_in_flight_the_next_scrape_gets_no_events(driver: De
     driver.quiet()
     assert sums(driver.scrape().body) == Counter(), "it can still be revoked"
     assert driver.scraped("busy") == 2
-    assert driver.take("bob") == Counter(a=1, b=1), "nobody else has to wait"
+    assert driver.take("bob") == Counter(a=1, b=1), "other scrapers do not wait"
     delivery.final()
     assert driver.take() == Counter(b=1)
 

@@ -96,7 +96,7 @@ def test_a_scrape_resets_the_count() -> None:
     look(history, TELEGRAF, NO_TIMEOUT, 10, 10)
     history.scraped("ann")
     assert history.only(91) == [] and history.collect().samples == []
-    history.scraped("nobody")
+    history.scraped("unknown")
 
 
 @pytest.mark.parametrize(

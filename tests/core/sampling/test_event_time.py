@@ -76,7 +76,7 @@ WALKS: list[Any] = [
         [(A, "1", MAX_AHEAD), (C, "1", 0)],
         [(A, "1", MAX_AHEAD), (C, "1", 0)],
         [2, 3],
-        id="what is too far ahead of the clock waits, and holds up nobody else",
+        id="what is too far ahead of the clock waits, and other events go out",
     ),
     pytest.param(
         [(A, None, MAX_AHEAD), (A, None, MAX_AHEAD + 1)],
