@@ -29,8 +29,9 @@ DELIVERED  final                              ENDED; the lease is released
 ENDED      all settlements are on disk        IDLE
 =========  =================================  =======================================================
 
-A settlement that the store refuses is repeated (backoff from `FIRST_RETRY` to `LAST_RETRY` seconds). The
-delivery is *stuck* meanwhile: scrapes of this scraper get no events, and do not wait for it.
+A settlement or release that the store refuses is repeated, with a backoff from `FIRST_RETRY` to
+`LAST_RETRY` seconds. The delivery is *stuck* meanwhile: scrapes of this scraper get no events, and do not
+wait for it.
 
 Invariants:
 
