@@ -1,1 +1,1 @@
-"""The HTTP doors: routes, limits, answers, and the receipt that proves a delivery."""
+"""The HTTP side: routes, limits, answers, and the tracking of acknowledgements."""

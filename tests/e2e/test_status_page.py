@@ -209,7 +209,7 @@ def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromiu
             assert 'type="shared"' not in scrape(fresh, "prometheus-a")
         page = browser.page()
         page.goto(fresh.url)
-        shows(page, "Two connections seem to share one identity, prometheus-a: give each a name", "#state")
+        shows(page, "Two connections seem to share one identity, prometheus-a: give each its own", "#state")
 
 
 def test_what_was_missed_is_said_also_of_one_that_is_given_up(browser: Chromium, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A scraper of bare sockets: it reads, closes and resets when it is told to."""
+"""A scraper on a raw socket for tests with an asynchronous site: the test reads, closes and resets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, cast
 from attrs import frozen
 from twisted.internet.threads import deferToThread
 
-#: Seconds within which everything here happens that happens at all.
+#: Seconds after which a wait fails.
 PATIENCE = 20.0
 
 #: Resets the connection when it is closed (socket(7), SO_LINGER).
@@ -39,7 +39,7 @@ class Answer:
 
 
 class Scraper:
-    """A connection that is read only when it is told to.
+    """A connection that the test reads.
 
     :param window: the receive buffer in bytes, as little as the kernel allows.
     """
@@ -60,7 +60,7 @@ class Scraper:
         self.close()
 
     async def handshake(self, *protocols: str) -> str | None:
-        """Begin to speak TLS, believing everybody; the protocol that was agreed upon."""
+        """Start TLS without checking the certificate; return the negotiated protocol."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(protocols)
@@ -69,7 +69,7 @@ class Scraper:
         return tls.selected_alpn_protocol()
 
     def say_goodbye(self) -> None:
-        """Send close_notify, and wait for no answer."""
+        """Send close_notify without waiting for an answer."""
         self.sock.settimeout(0)
         with suppress(ssl.SSLError):
             cast(ssl.SSLSocket, self.sock).unwrap()
@@ -97,7 +97,7 @@ class Scraper:
         return Answer(response.status, response.headers, response.read())
 
     async def read(self, size: int) -> bytes:
-        """Read so many bytes and no more."""
+        """Read this number of bytes."""
 
         def read() -> bytes:
             data = bytearray()
@@ -118,7 +118,7 @@ class Scraper:
         return cast(bytes, await deferToThread(self._rest, self.sock.recv))
 
     async def rest_raw(self) -> bytes:
-        """Read until the connection ends, as it comes, whatever it means in TLS."""
+        """Read until the connection ends, below TLS."""
         return cast(bytes, await deferToThread(self._rest, partial(socket.socket.recv, self.sock)))
 
     @staticmethod
@@ -129,7 +129,7 @@ class Scraper:
         return bytes(data)
 
     def finish_sending(self) -> None:
-        """Say that no request will follow, as ``nc -N`` does."""
+        """Send a FIN, as ``nc -N`` does."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -157,4 +157,4 @@ class _Opened:
         return getattr(self._file, name)
 
     def close(self) -> None:
-        """One response is read; the next one may follow."""
+        """Do nothing: the next response may follow."""

@@ -1,6 +1,6 @@
-"""A connection and its kernel as the receipt sees them, moved by hand.
+"""A fake connection with a fake kernel for the tests of `AckTracker`, moved by the test.
 
-`test_socket_state.py` holds `FakeQueue` against a real one, step by step.
+`test_socket_state.py` compares `FakeQueue` with a real queue, step by step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracke
 from oneshotd.web.transport.ack_tracker import Connection as TrackedConnection
 from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
-#: Seconds from a bench's beginning to its receipt's deadline.
+#: Seconds from the start of a tracker to its deadline.
 DEADLINE = 10.0
 
-#: All that may be said of a delivery.
+#: All outcomes of a delivery.
 ENDS = (
     ["returned"],
     ["uncertain"],
@@ -30,11 +30,11 @@ ENDS = (
 
 
 class FakeQueue:
-    """What the kernel would say, after what has happened.
+    """A send queue with the kernel's answers after the steps so far.
 
     :ivar left: bytes that the peer has not acknowledged.
     :ivar resets_on_kill: the kernel resets the connection if this process is killed.
-    :ivar silent: it does not say anything any more.
+    :ivar silent: the kernel does not tell anything any more.
     """
 
     def __init__(self, is_tcp: bool = True) -> None:
@@ -44,7 +44,7 @@ class FakeQueue:
         self._state = PeerState.OPEN if is_tcp else PeerState.ENDED
         self._we_finished = self._peer_finished = False
 
-    # What happens
+    # Steps
 
     def written(self, size: int) -> None:
         self.left += size
@@ -54,29 +54,29 @@ class FakeQueue:
         self.left = 0
 
     def peer_finishes(self) -> None:
-        """FIN. Ours, if there was one, is acknowledged as well."""
+        """The peer sends its FIN, and acknowledges the daemon's if there was one."""
         self._peer_finished = True
         self._end()
 
     def peer_resets(self) -> None:
-        """It closes with bytes unread, or gets some when it has closed."""
+        """The peer closes with bytes unread, or gets bytes after it has closed."""
         self._state = PeerState.RESET
         if not self.is_tcp:
             self.left = 0
 
     def reset_is_read(self) -> None:
-        """Twisted has read it off the socket, which takes the error away."""
+        """Twisted reads the error, which the socket then has no more."""
         assert self._state is PeerState.RESET
         self._state = PeerState.ENDED
 
     def peer_speaks(self) -> None:
-        """It sends bytes; where we have closed, our own kernel resets the connection."""
+        """The peer sends bytes; after the daemon has closed, its kernel resets the connection."""
         self._segments += self.is_tcp
         if self._we_finished and self.is_tcp:
             self._state = PeerState.RESET
 
     def we_finish(self) -> None:
-        """Twisted has closed its descriptor."""
+        """Twisted closes its descriptor."""
         self._we_finished = True
         self._end()
 
@@ -84,7 +84,7 @@ class FakeQueue:
         if self._we_finished and self._peer_finished and self._state is PeerState.OPEN:
             self._state = PeerState.ENDED
 
-    # What it says
+    # The interface of SendQueue
 
     def unacknowledged(self) -> int | None:
         assert not self.closed
@@ -108,7 +108,7 @@ class FakeQueue:
 
 
 class FakeLine:
-    """A connection that never moves by itself."""
+    """A connection that the test moves."""
 
     def __init__(self, clock: Clock, queue: FakeQueue | None, is_tls: bool = False) -> None:
         self._clock = clock
@@ -129,7 +129,7 @@ class FakeLine:
         self.user_space += len(data)
 
     def pull_from(self, producer: IPullProducer) -> None:
-        """A transport asks a pull producer at once, and whenever its buffer is empty."""
+        """Ask the producer at once, as a transport does."""
         self.producer = producer
         producer.resumeProducing()
 
@@ -144,7 +144,7 @@ class FakeLine:
         self.aborted += 1
 
     def drain(self) -> None:
-        """The kernel takes all that was written; the producer is asked for more."""
+        """Move the written bytes to the kernel; ask the producer for more."""
         if self._queue is not None:
             self._queue.written(self.user_space)
         self.user_space = 0
@@ -153,7 +153,7 @@ class FakeLine:
 
 
 class FakeShipment:
-    """Keeps what is said of it, and refuses what makes no sense."""
+    """A delivery that records its outcome, and fails on an impossible one."""
 
     awaits_receipt = True
 
@@ -166,7 +166,7 @@ class FakeShipment:
         self._is("delivered")
 
     def returned(self, uncertain: bool, reset: bool = False) -> None:
-        assert not (reset and uncertain), "a sign that the scraper refuses it, and none"
+        assert not (reset and uncertain), "a reset is never uncertain"
         self._is("uncertain" if uncertain else "returned")
         self.was_reset = reset
 
@@ -182,9 +182,9 @@ class FakeShipment:
 
 
 class Bench:
-    """One receipt, begun, on a fake connection.
+    """A started tracker on a fake connection.
 
-    :param queue: None where the kernel cannot be asked.
+    :param queue: None if the kernel shows no queue.
     """
 
     def __init__(self, *, size: int = 1000, queue: FakeQueue | None, is_tls: bool = False) -> None:
@@ -192,10 +192,10 @@ class Bench:
         self.kernel = queue
         self.line = FakeLine(self.clock, queue, is_tls)
         self.shipment = FakeShipment(b"x" * size)
-        line: TrackedConnection = self.line  # mypy holds both fakes against what the receipt needs
+        line: TrackedConnection = self.line  # mypy checks both fakes against the interfaces
         shipment: TrackedDelivery = self.shipment
-        self.receipt = AckTracker(line, shipment, self.line.write, DEADLINE)
-        self.receipt.start()
+        self.tracker = AckTracker(line, shipment, self.line.write, DEADLINE)
+        self.tracker.start()
 
     @property
     def fate(self) -> list[str]:
@@ -203,14 +203,14 @@ class Bench:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing is left: no timer, no descriptor."""
+        """Whether no timer and no descriptor is left."""
         return not self.clock.getDelayedCalls() and (self.kernel is None or self.kernel.closed)
 
 
 class Connection:
-    """What can happen to a connection; each method is one thing, told as the channel tells it.
+    """The inputs of a tracker; each method is one event of a connection, reported as the channel does.
 
-    Nothing happens on a connection that is gone but what the kernel sees.
+    Only the kernel sees events of a connection that is gone.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -228,8 +228,8 @@ class Connection:
             self.bench.line.drain()
 
     def sent(self) -> None:
-        """All of the body is in the kernel."""
-        while self.bench.receipt.state is State.SENDING:
+        """Move the whole body to the kernel."""
+        while self.bench.tracker.state is State.SENDING:
             self.drain()
 
     def taken(self) -> None:
@@ -241,38 +241,38 @@ class Connection:
 
     def delivered(self) -> None:
         self.do("sent", "taken", "look")
-        assert self.bench.receipt.state is not State.SENT
+        assert self.bench.tracker.state is not State.SENT
 
     def next_request(self) -> None:
-        delivered = self.bench.receipt.state in (State.DELIVERED, State.OVERDUE)
+        delivered = self.bench.tracker.state in (State.DELIVERED, State.OVERDUE)
         if self.gone or self.peer_gone or self.deaf or not delivered:
-            return  # the channel does not tell of bytes that came before
-        self.bench.receipt.ask()
+            return  # the channel does not report bytes that arrived before
+        self.bench.tracker.ask()
         self.kernel.peer_speaks()
-        self.bench.receipt.next_request()
+        self.bench.tracker.next_request()
 
     def bytes_ahead(self) -> None:
-        """A further request comes while this one is answered."""
+        """A further request arrives while this one is answered."""
         if not (self.gone or self.peer_gone or self.deaf):
             self.bench.line.is_waiting = False
             self.kernel.peer_speaks()
-            self.bench.receipt.ask()
+            self.bench.tracker.ask()
 
     def fin(self) -> None:
         """The peer closes its side; Twisted reads no more."""
         if not (self.gone or self.peer_gone or self.deaf):
             self.deaf = True
             self.kernel.peer_finishes()
-            self.bench.receipt.peer_finished()
+            self.bench.tracker.peer_finished()
 
     def late_fin(self) -> None:
-        """The same after we have closed."""
+        """The same after the daemon has closed."""
         if self.gone and not self.peer_gone:
             self.peer_gone = True
             self.kernel.peer_finishes()
 
     def reset(self) -> None:
-        """The peer resets; Twisted only gets to know while it reads."""
+        """The peer resets; Twisted sees it only while it reads."""
         if self.peer_gone:
             return
         self.peer_gone = True
@@ -282,14 +282,14 @@ class Connection:
             self._lost(ConnectionLost())
 
     def speak(self) -> None:
-        """The peer sends after we have closed."""
+        """The peer sends after the daemon has closed."""
         if self.gone and not self.peer_gone and not self.deaf:
             self.peer_gone = self.kernel.is_tcp
             self.kernel.peer_speaks()
 
     def close(self) -> None:
-        """We close: never before the response is delivered (but TLS may)."""
-        if self.bench.receipt.state in (State.DELIVERED, State.OVERDUE, State.ENDED) and not self.gone:
+        """The daemon closes: never before the response is delivered (but TLS may)."""
+        if self.bench.tracker.state in (State.DELIVERED, State.OVERDUE, State.ENDED) and not self.gone:
             self.kernel.we_finish()
             self._lost(ConnectionDone())
 
@@ -298,11 +298,11 @@ class Connection:
             self._lost(ConnectionAborted())
 
     def say_goodbye(self) -> None:
-        """TLS ends: what is written is dropped."""
+        """TLS ends and drops further writes."""
         self.bench.line.is_closing = True
 
     def unseen_bytes(self) -> None:
-        """A further request comes, and Twisted has not read it yet."""
+        """A further request arrives, and Twisted has not read it yet."""
         if not (self.gone or self.peer_gone or self.deaf):
             self.kernel.peer_speaks()
 
@@ -313,7 +313,7 @@ class Connection:
             self.kernel.peer_resets()
 
     def swallowed_reset(self) -> None:
-        """The peer resets; the error was read, and the channel was told nothing."""
+        """The peer resets; the error was read, and not reported to the channel."""
         if not self.peer_gone and self.kernel.is_tcp:
             self.unseen_reset()
             self.kernel.reset_is_read()
@@ -322,16 +322,16 @@ class Connection:
         self.bench.clock.advance(DEADLINE)
 
     def grace(self) -> None:
-        """The time after the deadline in which a reset still counts."""
+        """Let the time pass in which a reset after the deadline still counts."""
         self.bench.clock.advance(RESET_GRACE)
 
     def _lost(self, reason: Exception) -> None:
         self.gone = True
-        self.bench.receipt.connection_lost(Failure(reason))
+        self.bench.tracker.connection_lost(Failure(reason))
 
 
 def after(*steps: str, queue: FakeQueue | None = None, size: int = 1000) -> Bench:
-    """What is the case after these steps, on a TCP connection if no queue is given."""
+    """Return the bench after these steps, on a TCP connection if no queue is given."""
     bench = Bench(queue=queue or FakeQueue(), size=size)
     Connection(bench).do(*steps)
     return bench

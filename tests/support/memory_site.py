@@ -1,6 +1,6 @@
-"""The daemon's way out on real sockets, in this process.
+"""A site in this process: routes, delivery and store behind a listening socket.
 
-Every delivery's fate is kept in the words of the receipt, so that a test can wait for it.
+The outcome of each delivery is recorded, so that a test can wait for it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from oneshotd.web.transport.site import Site
 
 reactor: Any = _reactor
 
-#: The endpoint string of Twisted's own port, which shows connections that have not sent anything yet.
+#: The endpoint string of Twisted's own port, which accepts connections before their first byte.
 TWISTEDS_OWN = "tcp:0:interface=127.0.0.1"
 
 #: Events that make a response larger than any socket buffer (some 5 MB).
@@ -49,7 +49,7 @@ MANY = 20_000
 
 
 class Watched:
-    """A shipment that keeps what is said of it."""
+    """A delivery that records its outcome."""
 
     def __init__(self, shipment: InFlightDelivery) -> None:
         self._shipment = shipment
@@ -79,10 +79,10 @@ class Watched:
 
 
 class GatedStore(SQLiteStore):
-    """A store whose reservations are told only when the gate is open.
+    """A store whose reservations are answered only when the gate is open.
 
-    :ivar gate: fired to open it; None where there is none.
-    :ivar waiting: how many reservations have come to the gate so far.
+    :ivar gate: fired to open it; None without a gate.
+    :ivar waiting: number of reservations that have reached the gate so far.
     """
 
     gate: Deferred[None] | None = None
@@ -103,8 +103,9 @@ class GatedStore(SQLiteStore):
 
 
 class House:
-    """Doors, delivery and store behind one listening port.
+    """Routes, delivery and store behind one listening port.
 
+    :ivar doors: the checks of networks, which a test may change.
     :ivar shipments: the deliveries with events so far.
     """
 
@@ -154,21 +155,21 @@ class House:
 
     @property
     def reserved(self) -> int:
-        """How many reservations have come to the gate."""
+        """The number of reservations that have reached the gate."""
         return self.store.waiting
 
     @property
     def fates(self) -> list[list[str]]:
-        """What became of each delivery with events."""
+        """The outcome of each delivery with events."""
         return [shipment.fate for shipment in self.shipments]
 
     @property
     def last(self) -> list[str]:
-        """What became of the latest one."""
+        """The outcome of the latest one."""
         return self.fates[-1] if self.fates else []
 
     async def happen(self, count: int = 1) -> Counter[int]:
-        """Let so many events happen; their numbers, each once."""
+        """Store events; return their numbers, each once."""
         numbers = range(self.accepted, self.accepted + count)
         self.accepted += count
         filler = "x" * 200
@@ -179,19 +180,19 @@ class House:
         return Counter(numbers)
 
     async def shipped(self, count: int = 1) -> None:
-        """Wait until so many deliveries with events are on their way, or were."""
+        """Wait until this number of deliveries with events has been sent."""
         await until(lambda: len(self.shipments) >= count, lambda: f"{len(self.shipments)} deliveries")
 
     async def fate(self, *words: str) -> None:
-        """Wait until this is what became of the latest delivery."""
+        """Wait until the latest delivery has this outcome."""
         await until(lambda: self.last == list(words), lambda: f"{self.last}, not {list(words)}")
 
     def scraper(self, **kind: Any) -> Scraper:
-        """A client with a connection of its own."""
+        """Return a client with its own connection."""
         return Scraper(self.port.getHost(), **kind)
 
     async def scrape(self, name: str = "one") -> Counter[int]:
-        """All that comes until nothing does any more, on a new connection."""
+        """Scrape until no events are left, on a new connection; return the events."""
         with self.scraper() as scraper:
             return await everything(scraper, name)
 
@@ -205,8 +206,10 @@ class House:
 
 
 async def everything(scraper: Scraper, name: str = "one") -> Counter[int]:
-    """All that comes in as many scrapes as it takes: what follows a large response that did not
-    arrive comes in portions."""
+    """Scrape until no events are left; return the events.
+
+    After a large response that did not arrive, the next responses are smaller.
+    """
     found: Counter[int] = Counter()
     while True:
         scraper.ask(name)
@@ -217,7 +220,7 @@ async def everything(scraper: Scraper, name: str = "one") -> Counter[int]:
 
 
 async def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    """Wait for a condition; `what` says what is the case instead."""
+    """Wait for a condition; `what` describes the state for a failure."""
     end = reactor.seconds() + PATIENCE
     while not condition():
         assert reactor.seconds() < end, what()
@@ -225,7 +228,7 @@ async def until(condition: Callable[[], object], what: Callable[[], str]) -> Non
 
 
 def open_descriptors() -> list[str]:
-    """The sockets of this process, by their names in the kernel."""
+    """Return the sockets of this process by their names in the kernel."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -238,13 +241,13 @@ def open_descriptors() -> list[str]:
 
 
 def timers() -> Sequence[str]:
-    """The calls that wait in the reactor."""
+    """Return the delayed calls of the reactor."""
     return sorted(str(call.func) for call in reactor.getDelayedCalls())
 
 
 @asynccontextmanager
 async def open_house(folder: Path, where: str = "localhost:0", **limits: Any) -> AsyncIterator[House]:
-    """A house for one test; it must leave no timer and no socket behind, and each delivery one end."""
+    """Open a site for one test; check that it leaves no timer, no socket and no unfinished delivery."""
     before = timers(), open_descriptors()
     house = House(folder, where, **limits)
     try:

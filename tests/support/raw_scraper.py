@@ -1,6 +1,6 @@
-"""A scraper of bare sockets, which can do at every moment what a network or a crash would do.
+"""A scraper on a raw socket of another host, for tests of networks and crashes with a real daemon.
 
-What it has is what it has read to the end, by Content-Length, as Prometheus does.
+It has the events of the responses that it has read to the end by Content-Length, as Prometheus does.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from support.daemon import Daemon
 from support.processes import until
 from support.veth import PATIENCE, Wire
 
-#: Seconds of a scrape's timeout: one after which the daemon gives up, one that never passes here.
+#: Seconds of a scrape's timeout: one that passes in a test, and one that does not.
 SHORT, LONG = 2, 60
 
-#: Receive buffers, of which the kernel makes some more (tcp(7)): what a scraper that is slow gets
-#: ahead of itself at most, and one that does not take a response of 10 KB.
+#: Receive buffers in bytes, which the kernel doubles (tcp(7)): one that bounds the bytes that a slow
+#: scraper has not read, and one that is too small for a response of 10 KB.
 BUFFER, SMALL_BUFFER = 65536, 2048
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for 0 s
@@ -35,7 +35,7 @@ _WITH_EVENTS = re.compile(r'^oneshotd_scrapes_total\{result="events"\} (\S+)$', 
 
 @frozen
 class Figures:
-    """What the daemon has counted of a scraper's events."""
+    """The daemon's counts of a scraper's events."""
 
     delivered: int = 0
     returned: int = 0
@@ -45,7 +45,7 @@ class Figures:
 
 @define(eq=False)
 class Connection:
-    """A scraper's end of a connection; responses come one after the other, as requests go."""
+    """A scraper's end of a connection; the responses arrive in the order of the requests."""
 
     sock: socket.socket
     got: Counter[str]
@@ -58,9 +58,9 @@ class Connection:
         self.sock.sendall(_request(f"GET {self._path} HTTP/{version}", timeout_line, *lines) * times)
 
     def read(self) -> int:
-        """Read one response to its end; how many events it brought, which the scraper now has.
+        """Read one response to its end; return the number of its events, which the scraper now has.
 
-        :raises OSError: the connection ends before.
+        :raises OSError: the connection ends before the response.
         """
         while b"\r\n\r\n" not in self._read:
             self._more()
@@ -76,12 +76,12 @@ class Connection:
         return len(events)
 
     def read_some(self, size: int) -> None:
-        """Read on until so many bytes of the response have come."""
+        """Read until this number of bytes of the response has arrived."""
         while len(self._read) < size:
             self._more()
 
     def read_what_came(self) -> None:
-        """Read until nothing is there for the moment."""
+        """Read all bytes that have arrived."""
         self.sock.setblocking(False)
         try:
             while True:
@@ -90,15 +90,15 @@ class Connection:
             self.sock.settimeout(PATIENCE)
 
     def is_ended(self) -> bool:
-        """Whether the daemon closes, with nothing further to read."""
+        """Wait for the daemon's close; return whether no bytes came before it."""
         return not self._read and self.sock.recv(1) == b""
 
     def finish(self) -> None:
-        """Say that no further request will come (FIN), and go on reading."""
+        """Send a FIN, and go on reading."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close: with a FIN if all that came was read, else the kernel makes it a reset."""
+        """Close: with a FIN if all bytes were read, else the kernel sends a reset."""
         self.sock.close()
 
     def reset(self) -> None:
@@ -108,7 +108,7 @@ class Connection:
 
     @contextmanager
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that alone has the connection from now on, and never reads."""
+        """Give the connection to a process that never reads."""
         child = subprocess.Popen(["sleep", "60"], pass_fds=[self.sock.fileno()])
         with child:
             try:
@@ -126,10 +126,10 @@ class Connection:
 
 @define(eq=False)
 class Scraper:
-    """One identity on the other host, and the events that are sent for it alone.
+    """A scraper on the other host, and the events that are stored for it alone.
 
     :param port: of the daemon, on every address of its host.
-    :ivar got: number of an event -> how often it was in a response that was read to its end.
+    :ivar got: number of an event -> how often it was in a response read to its end.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Scraper:
     _opened: list[Connection] = Factory(list)
 
     def connect(self, receive_buffer: int = BUFFER, limit: int | None = None) -> Connection:
-        """A new connection.
+        """Open a connection.
 
         :param limit: of the samples in a response.
         """
@@ -151,7 +151,7 @@ class Scraper:
         return self._opened[-1]
 
     def scrape(self) -> int:
-        """One whole scrape on a connection of its own; how many events it brought."""
+        """Scrape on a new connection; return the number of events."""
         connection = self.connect()
         connection.ask()
         count = connection.read()
@@ -159,7 +159,7 @@ class Scraper:
         return count
 
     def post(self, events: int, size: int = 1000) -> None:
-        """Have events stored, with about so many bytes in each, from the daemon's own host."""
+        """Store events with about `size` bytes each, from the daemon's host."""
         numbers = range(self.sent, self.sent + events)
         self.sent += events
         lines = "\n".join(f"__name__=seen&n={number}&pad={'x' * size}" for number in numbers)
@@ -167,24 +167,24 @@ class Scraper:
         assert json.loads(answer) == {"stored": events, "duplicates": 0}
 
     def figures(self) -> Figures:
-        """As the daemon's metrics have them."""
+        """Return the counts from the daemon's metrics."""
         own = self._own_metrics()
         return Figures(*(own[f"{what}_events_total"] for what in Figures.__annotations__))
 
     def await_figures(self, **expected: int) -> None:
-        """Wait until the daemon has counted exactly this."""
+        """Wait until the daemon has exactly these counts."""
         goal = Figures(**expected)
         until(lambda: self.figures() == goal, PATIENCE, lambda: f"{goal}, but {self.figures()}")
 
     @contextmanager
     def until_sent(self) -> Iterator[None]:
-        """Wait at the end until the daemon has sent a further response with events."""
+        """At the end, wait until the daemon has sent a further response with events."""
         before = self._sent_with_events()
         yield
         until(lambda: self._sent_with_events() > before, PATIENCE, "a response with events")
 
     def check(self, *, twice: int = 0, **figures: int) -> None:
-        """All events have arrived, exactly so many of them twice, and the daemon says the same."""
+        """Check that all events have arrived, `twice` of them twice, and that the daemon's counts agree."""
         self.await_figures(**figures)
         assert self.scrape() == 0
         assert set(self.got) == {str(number) for number in range(self.sent)}
@@ -193,7 +193,7 @@ class Scraper:
         assert self.daemon.errors() == []
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         for connection in self._opened:
             connection.close()
 
@@ -208,7 +208,7 @@ class Scraper:
         return self._locally("GET /metrics?scraper=nobody HTTP/1.1", "Accept: text/html").decode()
 
     def _locally(self, *lines: str, body: bytes = b"") -> bytes:
-        """The answer to a request from the daemon's own host, whatever is wrong with the line."""
+        """Send a request from the daemon's host, past the tested network; return the body of the answer."""
         with self.wire.ours.connect("127.0.0.1", self.port) as sock:
             length = f"Content-Length: {len(body)}"
             sock.sendall(_request(*lines, "Connection: close", "Content-Type: text/plain", length) + body)

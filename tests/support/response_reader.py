@@ -1,4 +1,4 @@
-"""A scraper that reads as strictly as any scraper might: prometheus_client's parsers, promtool."""
+"""A strict scraper: reads responses with prometheus_client's parsers and promtool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.daemon import BROWSER, Daemon
 
 from oneshotd.core.negotiation import Format
 
-#: What begins a line with a sample of an event.
+#: The beginning of a line with a sample of an event.
 EVENT = re.compile(rb"^(?!oneshotd_|process_)[a-zA-Z_:]", re.MULTILINE)
 
 _FAMILY = re.compile(r"^# TYPE (\S+) ", re.MULTILINE)
@@ -25,7 +25,7 @@ _FAMILY = re.compile(r"^# TYPE (\S+) ", re.MULTILINE)
 
 @frozen
 class Response:
-    """What the daemon has answered; the body as it is without gzip."""
+    """A response of the daemon, its body decompressed."""
 
     content_type: str
     body: bytes
@@ -33,24 +33,24 @@ class Response:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is in the text format; else it is OpenMetrics."""
+        """Whether it is in the text format; else in OpenMetrics."""
         return self.content_type == Format.TEXT.content_type
 
     @property
     def has_events(self) -> bool:
-        """Whether there are samples in it that are not the daemon's own."""
+        """Whether it has samples that are not the daemon's own metrics."""
         return EVENT.search(self.body) is not None
 
     def samples(self) -> list[Sample]:
-        """Its samples.
+        """Return its samples.
 
-        :raises ValueError: the parser of its format does not take it.
-        :raises AssertionError: it is in neither format, or breaks a rule for which the parser of
-            the text format does not look.
+        :raises ValueError: the parser of its format refuses it.
+        :raises AssertionError: it is in neither format, or breaks a rule that the parser of the text
+            format does not check.
         """
         text = self.body.decode()
         names = _FAMILY.findall(text)
-        assert len(names) == len(set(names)), "a family stands in two places"
+        assert len(names) == len(set(names)), "a family occurs twice"
         if self.is_text:
             families = text_string_to_metric_families(text)
         else:
@@ -61,15 +61,15 @@ class Response:
         return samples
 
     def events(self) -> list[Sample]:
-        """Those of its samples that are not the daemon's own."""
+        """Return its samples that are not the daemon's own metrics."""
         return [sample for sample in self.samples() if not sample.name.startswith(("oneshotd_", "process_"))]
 
 
 class Reader:
-    """Scrapes under a name, as a Prometheus that takes several samples of a series.
+    """Scrapes under a name, as a Prometheus that accepts several samples of a series.
 
-    :param mode: the ``?timestamps=`` that is asked for.
-    :ivar responses: all that came so far.
+    :param mode: the value of ``?timestamps=``.
+    :ivar responses: all responses so far.
     """
 
     def __init__(self, daemon: Daemon, name: str, format: Format, mode: str) -> None:
@@ -82,7 +82,7 @@ class Reader:
         }
 
     def read(self) -> list[Sample]:
-        """One scrape; the events in it."""
+        """Scrape once; return the events."""
         with BROWSER.open(Request(self._url, headers=self._headers), timeout=30) as answer:
             zipped = answer.headers.get("Content-Encoding") == "gzip"
             body = answer.read()
@@ -92,7 +92,7 @@ class Reader:
         return response.events()
 
     def drain(self) -> list[Sample]:
-        """Scrapes until no events come any more; all events."""
+        """Scrape until no events are left; return all events."""
         found: list[Sample] = []
         while events := self.read():
             found += events
@@ -100,7 +100,7 @@ class Reader:
 
 
 def complaints(promtool: Path, responses: Iterable[Response]) -> list[str]:
-    """What ``promtool check metrics`` has against any of them; it reads the text format only."""
+    """Return the errors of ``promtool check metrics``; it reads the text format only."""
     found = []
     for response in responses:
         done = subprocess.run(

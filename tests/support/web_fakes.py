@@ -1,7 +1,7 @@
-"""A daemon with nothing behind its HTTP doors: what comes in is kept, what goes out is set.
+"""The routes with fakes behind them: submitted events are recorded, answers are set by the test.
 
-Requests go as bytes through Twisted's own channel and parser, answers are read back by the
-standard library's client, so neither side of a test shares code with the other.
+Requests go as bytes through Twisted's channel and parser, and the standard library's client reads the
+answers, so the two sides of a test share no code.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Answer:
 
 @define
 class FakeShipment:
-    """What becomes of it is the receipt's affair, which is not in this house."""
+    """A delivery whose outcome is never reported, since no tracker is here."""
 
     body: bytes = BODY
     content_type: str = EXPOSITION
@@ -79,7 +79,7 @@ class FakeShipment:
 
 @define
 class FakeIntake:
-    """Keeps what is submitted; answers with `outcome`, or as `waiting` is fired."""
+    """Records submitted groups; answers with `outcome`, or when `waiting` fires."""
 
     groups: list[tuple[Group, str]] = field(factory=list)
     outcome: Stored | Exception | None = None
@@ -101,7 +101,7 @@ class FakeIntake:
 
 @define
 class FakeDelivery:
-    """Keeps what was asked: (look or scrape, visit, limit, timeout)."""
+    """Records requests: (look or scrape, visit, limit, timeout)."""
 
     asked: list[tuple[str, Visit, int | None, float | None]] = field(factory=list)
     timed: set[str] = field(factory=set)
@@ -123,7 +123,7 @@ class FakeDelivery:
 
 @define
 class FakeStore:
-    """Answers a check and a census at once, or never, or with a fault."""
+    """Answers a check and the statistics at once, or never, or with a fault."""
 
     fault: Exception | None = None
     silent: bool = False
@@ -145,7 +145,7 @@ class FakeStore:
 
 @define
 class FakeReading:
-    """Keeps what was asked; gives the page and the scrapers that are set, or a fault."""
+    """Records queries; answers with the page and the scrapers that are set, or with a fault."""
 
     asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
     page: EventsPage = field(factory=lambda: EventsPage(events=(), next=None))
@@ -186,7 +186,7 @@ class FakeTelemetry:
 
 @define(eq=False, slots=False)
 class House:
-    """The doors and everything behind them."""
+    """The routes and the fakes behind them."""
 
     allow_emit: Iterable[str] = ()
     allow_scrape: Iterable[str] = ()
@@ -242,12 +242,12 @@ class House:
         return Connection(site or self.site(), self.peer)
 
     def ask(self, *lines: str, body: bytes = b"") -> Answer:
-        """The answer to one request of these lines; Host and Content-Length are added."""
+        """Send a request of these lines; Host and Content-Length are added. Return the answer."""
         return self.connect().ask(*lines, body=body)
 
 
 class Connection:
-    """A client's end of a connection to the doors."""
+    """A client's end of a connection in memory."""
 
     def __init__(self, site: Site, peer: IAddress) -> None:
         self.transport = StringTransport(peerAddress=peer)
@@ -265,7 +265,7 @@ class Connection:
         return answer
 
     def answers(self, *methods: str) -> list[Answer]:
-        """What has come back since the last time; `methods` are those of the requests."""
+        """Return the answers since the last call; `methods` are the methods of the requests."""
         file = _Open(self.transport.value())
         self.transport.clear()
         read = []
@@ -273,7 +273,7 @@ class Connection:
             response = HTTPResponse(cast(Any, file), method=method)
             response.begin()
             read.append(Answer(response.status, response.reason, response.headers, response.read()))
-        assert file.read() == b"", "there is more than was asked for"
+        assert file.read() == b"", "more answers than requests"
         for answer in read:
             assert answer.headers["Server"] == "oneshotd"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -288,7 +288,7 @@ class Connection:
 
 
 class _Open(BytesIO):
-    """Bytes that several `HTTPResponse`s read one after the other."""
+    """Bytes that several `HTTPResponse` objects read one after the other."""
 
     def makefile(self, mode: str) -> _Open:
         return self
@@ -298,7 +298,7 @@ class _Open(BytesIO):
 
 
 def request(*lines: str, body: bytes = b"") -> bytes:
-    """The bytes of a request; Host and Content-Length are added where they are not given."""
+    """Return the bytes of a request; Host and Content-Length are added unless given."""
     head = [f"{lines[0]} HTTP/1.1", *lines[1:]]
     names = {line.partition(":")[0].lower() for line in lines[1:]}
     if "host" not in names:
@@ -310,7 +310,7 @@ def request(*lines: str, body: bytes = b"") -> bytes:
 
 @contextmanager
 def failures_logged() -> Iterator[list[LogEvent]]:
-    """What is logged with a traceback meanwhile."""
+    """Collect the log events with a traceback."""
     seen: list[LogEvent] = []
 
     @implementer(ILogObserver)

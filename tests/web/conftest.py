@@ -1,4 +1,4 @@
-"""What tests of several transports need."""
+"""Fixtures of the tests of several transports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An endpoint string with a certificate that nobody else trusts."""
+    """An endpoint string with a self-signed certificate."""
     folder = tmp_path_factory.mktemp("tls")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oneshot.example")])

@@ -1,4 +1,4 @@
-"""Which requests get to a door at all: by address, by page, by path and by method."""
+"""Checks before a route answers: address, page, path and method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress
 
 TIMED = "X-Prometheus-Scrape-Timeout-Seconds: 2"
 
-# Who may
+# Networks
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ TIMED = "X-Prometheus-Scrape-Timeout-Seconds: 2"
         (["GET /readyz"], None, None),
     ],
 )
-def test_the_lists_of_addresses_close_their_doors_and_no_others(
+def test_each_list_of_networks_guards_its_own_endpoints(
     lines: list[str], emit: int | None, scrape: int | None
 ) -> None:
     body = b"a=b" if lines[0] == "POST /events" else b""
@@ -143,7 +143,7 @@ def test_another_sites_page_cannot_send_events_from_a_visitors_browser(
     assert len(house.intake.groups) == (status == 200)
 
 
-# Wrong doors and wrong methods
+# Wrong paths and wrong methods
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Errors as answers: what is told, what is not, and what the operator's log says."""
+"""The answer to each error, and what is logged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from oneshotd.web.transport.site import Site
 
 
 class Failing:
-    """An application that fails as it is told."""
+    """An application that raises the given error."""
 
     app = Klein()
     error_responses.register(app, attrgetter("telemetry.refused"))
@@ -64,7 +64,7 @@ def asked(error: BaseException, *lines: str) -> tuple[Answer, FakeTelemetry, int
 def test_each_error_is_answered_by_its_own_rule(
     error: Exception, status: int, text: str, counted: dict[str, int], logged: int
 ) -> None:
-    """A rule for all that swallows the others would turn a typo into our fault, and a 404 into a 500."""
+    """A generic rule before the others would turn a client's mistake or a 404 into a 500."""
     answer, telemetry, tracebacks = asked(error)
     assert (answer.status, answer.text, telemetry.refusals) == (status, f"{text}\n", counted)
     assert tracebacks == logged
@@ -74,7 +74,7 @@ def test_each_error_is_answered_by_its_own_rule(
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_to_wait_says_how_long(reason: str) -> None:
+def test_every_503_has_a_retry_after(reason: str) -> None:
     answer, _, _ = asked(Refused("wait", reason=reason, status=503))
     assert int(answer.headers["Retry-After"]) >= 1
 
@@ -123,7 +123,7 @@ def test_what_a_client_accepts_is_what_it_names(accept: str, media: str, wanted:
 
 
 def test_a_store_that_gives_up_while_the_client_waits_is_a_503() -> None:
-    """Nobody hung up, so silence would leave the client waiting for ever."""
+    """The client has not hung up, and would wait for ever."""
     house = House()
     waiting: Deferred[Stored] = Deferred()
     house.intake.waiting = waiting

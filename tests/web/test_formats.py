@@ -1,4 +1,4 @@
-"""The form in which a scrape is answered, in bytes: a header amiss costs a scraper the whole response."""
+"""The answer to a scrape in bytes: with a wrong header a scraper drops the whole response."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORTHY = WORTHY[:MIN_COMPRESSED_SIZE]
 
 @define
 class Delivered(FakeShipment):
-    """A shipment of which it is kept what was said."""
+    """A delivery that records its outcome."""
 
     fate: list[str] = Factory(list)
 
@@ -42,7 +42,7 @@ class Delivered(FakeShipment):
 
 @define
 class Deliveries(FakeDelivery):
-    """Answers with `body` in the format that is wanted, and keeps what was."""
+    """Answers with `body` in the wanted format, and records the requests."""
 
     body: bytes = BODY
     awaits_receipt: bool = True
@@ -65,7 +65,7 @@ class Deliveries(FakeDelivery):
 
 
 class Threads(Clock):
-    """A reactor, and its thread pool, with a thread that works when it is told to."""
+    """A reactor and its thread pool; the test runs the thread's work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ def test_zipped(size: str) -> None:
         (WORTHY, ["Accept-Encoding: "], False),
     ],
 )
-def test_gzip_for_who_takes_it_and_where_it_is_worth_it(
+def test_a_body_is_compressed_if_the_client_accepts_it_and_it_is_large_enough(
     body: bytes, headers: list[str], zipped: bool
 ) -> None:
     made, _, _ = house(body)
@@ -199,7 +199,7 @@ def test_two_answers_in_one_connection_keep_apart() -> None:
 
 @pytest.mark.parametrize("headers", [[], [GZIP]])
 @pytest.mark.parametrize("size", ["small", "worthy", "huge"])
-def test_head_says_what_get_would_say(headers: list[str], size: str) -> None:
+def test_head_has_the_headers_of_get(headers: list[str], size: str) -> None:
     body = {"small": SMALL, "worthy": WORTHY, "huge": HUGE}[size]
     heads = {}
     for method in ("HEAD", "GET"):
@@ -214,7 +214,7 @@ def test_head_says_what_get_would_say(headers: list[str], size: str) -> None:
     assert heads["HEAD"] == heads["GET"]
 
 
-def test_a_person_who_looks_sees_it_in_the_format_that_the_browser_takes() -> None:
+def test_a_browser_gets_a_look_in_a_format_that_it_accepts() -> None:
     accept = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     made, _, _ = house(WORTHY)
     answer = made.ask("GET /metrics", accept, "Accept-Encoding: gzip, deflate, br, zstd")
@@ -259,7 +259,7 @@ SID = (
 def test_each_scraper_gets_its_language(
     agent: str | None, accept: str | None, format: Format, several: bool
 ) -> None:
-    """And never a 406, which would cost it what it could have read."""
+    """With a 406 it would lose events that it could have read."""
     made, deliveries, _ = house()
     lines = [f"User-Agent: {agent}"] * (agent is not None) + [f"Accept: {accept}"] * (accept is not None)
     answer = made.ask("GET /metrics?scraper=a", *lines)
@@ -304,7 +304,7 @@ def compressing(**facts: Any) -> tuple[House, Deliveries, Threads, Connection]:
 
 
 @pytest.mark.parametrize(("awaits_receipt", "fate"), [(True, ["returned"]), (False, [])])
-def test_who_hangs_up_meanwhile_gets_the_events_with_the_next_scrape(
+def test_a_client_that_hangs_up_meanwhile_gets_the_events_with_the_next_scrape(
     awaits_receipt: bool, fate: list[str]
 ) -> None:
     """Otherwise they would be reserved for ever, and this scraper would get no others."""

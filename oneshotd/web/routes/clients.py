@@ -1,4 +1,4 @@
-"""Who a client is and what it may do: its address, and the checks of networks and of web pages."""
+"""The clients of HTTP: their addresses, and the checks of networks and of web pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reading doors: what a script is answered, and what it is told when it asks wrongly."""
+"""The queries under ``/api/v1/``: their answers and their refusals."""
 
 from __future__ import annotations
 
@@ -105,19 +105,19 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
     }
 
 
-@pytest.mark.parametrize("door", ["/api/v1/events", "/api/v1/scrapers"])
-def test_a_head_says_the_same_without_the_body(door: str) -> None:
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
+def test_head_has_the_headers_of_get_without_the_body(path: str) -> None:
     house = House()
     house.reading.page, house.reading.known = EventsPage(events=(DEPLOY,), next=None), [ANN]
-    got, head = house.ask(f"GET {door}"), house.ask(f"HEAD {door}")
+    got, head = house.ask(f"GET {path}"), house.ask(f"HEAD {path}")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.body))
 
 
-@pytest.mark.parametrize("door", ["/api/v1/events", "/api/v1/scrapers"])
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_these_doors_are_for_reading(door: str, method: str) -> None:
-    answer = House().ask(f"{method} {door}")
+def test_other_methods_than_get_are_refused(path: str, method: str) -> None:
+    answer = House().ask(f"{method} {path}")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
@@ -192,7 +192,7 @@ def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> 
     ],
 )
 def test_a_wrong_parameter_is_named(query: str, says: str) -> None:
-    """Somebody would read an empty list as "nothing happened"."""
+    """A script would read an empty list as "there are no events"."""
     house = House()
     answer = house.ask(f"GET /api/v1/events?{query}")
     if not says:
@@ -215,26 +215,26 @@ def test_scrapers_take_no_parameters() -> None:
     assert House().ask("GET /api/v1/scrapers?").status == 200
 
 
-@pytest.mark.parametrize("door", ["/api/v1/events", "/api/v1/scrapers"])
-def test_who_may_not_scrape_may_not_look_here(door: str) -> None:
-    """The list of addresses would guard the one door and leave the next one open."""
-    assert House(allow_scrape=["192.0.2.0/24"]).ask(f"GET {door}").status == 200
-    answer = House(allow_scrape=["198.51.100.0/24"]).ask(f"GET {door}?limit=nonsense")
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
+def test_a_client_that_may_not_scrape_may_not_query(path: str) -> None:
+    """A client that may not scrape could read the events here."""
+    assert House(allow_scrape=["192.0.2.0/24"]).ask(f"GET {path}").status == 200
+    answer = House(allow_scrape=["198.51.100.0/24"]).ask(f"GET {path}?limit=nonsense")
     assert (answer.status, answer.text) == (403, "192.0.2.7 may not read here\n")
-    assert House(allow_emit=["198.51.100.0/24"]).ask(f"GET {door}").status == 200
+    assert House(allow_emit=["198.51.100.0/24"]).ask(f"GET {path}").status == 200
 
 
-@pytest.mark.parametrize("door", ["/api/v1/events", "/api/v1/scrapers"])
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 @pytest.mark.parametrize(
     "fault",
     [StoreUnavailable("disk is full"), Refused("too many are looking", reason="busy", status=503)],
 )
 def test_a_store_that_cannot_answer_gives_503_and_says_when_to_come_again(
-    door: str, fault: Exception
+    path: str, fault: Exception
 ) -> None:
     house = House()
     house.reading.fault = fault
-    answer = house.ask(f"GET {door}")
+    answer = house.ask(f"GET {path}")
     assert answer.status == 503
     assert str(fault) in answer.text
     assert int(answer.headers["Retry-After"]) >= 1
@@ -264,7 +264,7 @@ def test_whatever_is_asked_is_understood_or_refused(pairs: list[tuple[str, str]]
 
 @given(st.integers(10**11, 253_402_300_799_999))
 def test_a_time_is_read_back_as_it_was_written(ms: int) -> None:
-    """Who goes on from the time of the last event would miss some."""
+    """A script that continues from the time of the last event would miss some."""
     assert moment(rfc3339(ms)) == moment(str(ms)) == ms
 
 

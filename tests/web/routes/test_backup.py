@@ -1,4 +1,4 @@
-"""The door for backups: what is answered there, and that it is nowhere else."""
+"""The route for backups, which only the listener for backups has."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_copy_is_answered_with_its_file() -> None:
         (ZeroDivisionError("a bug"), 500),
     ],
 )
-def test_what_stands_against_it_is_said(trouble: Exception, status: int) -> None:
+def test_a_failed_backup_is_answered_with_its_reason(trouble: Exception, status: int) -> None:
     """A nightly job would take half a copy for a good one, or try for ever."""
     with failures_logged() as failures:
         answer = connect(trouble).ask("POST /api/v1/backup")
@@ -76,15 +76,15 @@ def test_what_stands_against_it_is_said(trouble: Exception, status: int) -> None
         ("GET", "/", 404),
     ],
 )
-def test_there_is_nothing_else_at_that_socket(method: str, path: str, status: int) -> None:
-    """Whoever may make a copy could take a scraper's events."""
+def test_that_socket_has_no_other_route(method: str, path: str, status: int) -> None:
+    """A process that may make backups could take a scraper's events."""
     assert connect().ask(f"{method} {path}").status == status
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("address", ["192.0.2.7", "127.0.0.1"])
-def test_the_door_is_not_among_those_for_everyone(method: str, address: str) -> None:
-    """Anybody could fill the disk with copies, through a proxy on this host even from afar."""
+def test_the_public_listeners_have_no_route_for_backups(method: str, address: str) -> None:
+    """Any client could fill the disk with copies, through a proxy on this host even from other hosts."""
     house = House(trusted=["192.0.2.0/24"])
     answer = house.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}")
     assert answer.status == 404

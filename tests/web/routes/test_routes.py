@@ -1,4 +1,4 @@
-"""The doors, asked in bytes: what a tool, a scraper, a probe and a passer-by are answered."""
+"""The routes, with requests in bytes: ingest, scrape and health."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_event_goes_in_by_query_or_form(
     assert stored(house) == [(Group(events=[event], key=key), "http")]
 
 
-def test_ok_is_said_after_the_commit_and_not_before() -> None:
+def test_ok_is_answered_after_the_commit_and_not_before() -> None:
     house = House()
     waiting: Deferred[Stored] = Deferred()
     house.intake.waiting = waiting
@@ -101,7 +101,7 @@ def test_ok_is_said_after_the_commit_and_not_before() -> None:
         (["POST /events", TEXT, FORM], b"a=b", 415, "type", "expected text/plain"),
     ],
 )
-def test_what_is_wrong_is_refused_in_one_line_and_counted(
+def test_a_malformed_event_is_refused_in_one_line_and_counted(
     lines: list[str], body: bytes, status: int, reason: str, says: str
 ) -> None:
     house = House()
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_refused_in_one_line_and_counted(
         (StoreUnavailable("no space left"), 503, "5"),
     ],
 )
-def test_a_tool_is_told_whether_and_when_to_try_again(
+def test_the_answer_tells_whether_and_when_to_retry(
     error: Exception, status: int, retry_after: str | None
 ) -> None:
     house = House()
@@ -209,7 +209,7 @@ PROMETHEUS = (
         (["GET /metrics?x&x=1&x=2&scraper=a"], Visit(name="a", named=True), None, 30.0),
     ],
 )
-def test_a_scraper_is_known_by_what_it_says(
+def test_a_scraper_is_identified_by_its_request(
     lines: list[str], visit: Visit, limit: int | None, timeout: float
 ) -> None:
     house = House()
@@ -235,7 +235,7 @@ def test_a_scraper_is_known_by_what_it_says(
         ["GET /metrics?scraper=timed"],
     ],
 )
-def test_a_person_who_looks_takes_nothing_from_the_scraper(lines: list[str]) -> None:
+def test_a_look_takes_no_events_from_the_scraper(lines: list[str]) -> None:
     house = House()
     house.delivery.timed.add("timed")
     answer = house.ask(*lines)
@@ -307,7 +307,7 @@ def test_half_a_scrape_is_cut_off_and_never_filled_up_with_an_error() -> None:
 # Health
 
 
-def test_ready_says_so() -> None:
+def test_a_ready_daemon_answers_200() -> None:
     house = House()
     assert house.ask("GET /healthz").text == "ok\n"
     assert house.ask("GET /readyz").text == "ok\n"
@@ -366,7 +366,7 @@ def test_a_tool_that_hangs_up_is_no_error_in_the_log() -> None:
 
 
 def test_a_connection_serves_one_request_after_the_other() -> None:
-    """Also when they come at once, and bodies and refusals lie between them."""
+    """Also if they arrive at once, with bodies and refusals between them."""
     house = House()
     connection = house.connect()
     connection.protocol.dataReceived(

@@ -1,4 +1,4 @@
-"""The picture's figures: every event of the last hour in its minute, however many there are."""
+"""The counts of the last hour: every event in its minute, however many there are."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Log:
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
-    """What it gives at once."""
+    """Return the result of a coroutine that does not wait."""
     results: list[T] = []
     Deferred.fromCoroutine(work).addCallback(results.append)
     (result,) = results
@@ -92,8 +92,8 @@ def test_what_is_known_is_not_read_again_and_what_is_past_goes() -> None:
     assert now(hour.update(NOW + 3_600_000)).counts == ()
 
 
-def test_a_long_hour_is_counted_bit_by_bit_and_says_from_when_on() -> None:
-    """The first look would read a million events, or the picture pretend that there were few."""
+def test_an_hour_with_many_events_is_counted_step_by_step() -> None:
+    """The first update would read a million events, or the chart would show too few."""
     log = Log()
     for minute in range(50, 0, -1):
         log.happen(minute * 60, times=100)
@@ -142,7 +142,7 @@ def test_types_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatc
     page=st.integers(1, 7),
 )
 def test_in_the_end_every_event_is_counted_once(batches: list[list[tuple[int, str]]], page: int) -> None:
-    """Whatever comes between two looks, and however the log is cut into pages."""
+    """The counts are right for all events between two updates and all sizes of pages."""
     log = Log(page=page)
     hour = LastHour(cast(EventQueries, log), 5)
     ages = sorted((age for batch in batches for age, _ in batch), reverse=True)

@@ -1,4 +1,4 @@
-"""What a person is sent at ``/``; a real browser has it in tests/e2e/test_status_page.py."""
+"""The answer of ``/``; tests/e2e/test_status_page.py shows it in a real browser."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_terminal_gets_ten_lines_with_addresses_that_work_from_there() -> None
         assert f"http://metrics.example:9999{door}" in answer.text
 
 
-def test_a_browser_gets_who_reads_and_what_has_come() -> None:
+def test_a_browser_gets_the_scrapers_and_the_events() -> None:
     text = read(inhabited()).text
     for shown in (
         "All is well; every live scraper has everything",
@@ -75,7 +75,7 @@ def test_a_browser_gets_who_reads_and_what_has_come() -> None:
         assert shown in text
 
 
-def test_before_anything_has_come_the_page_says_how_to_begin() -> None:
+def test_without_events_the_page_shows_how_to_begin() -> None:
     text = read(House()).text
     for shown in ("no scraper is live yet", "No scrapers yet", "No events held"):
         assert shown in text
@@ -92,7 +92,7 @@ def test_only_missed_events_are_marked() -> None:
 
 
 def test_an_events_holders_are_told() -> None:
-    """Somebody would look for a missing event on the wrong server."""
+    """An operator would look for a missing event on the wrong server."""
     house = inhabited()
     behind = evolve(ANN, name="bob", cursor=6, pending=1, oldest_pending=NOW - 4000)
     queued = evolve(ANN, name="cid", owed=1, pending=1, oldest_pending=NOW - 100_000)
@@ -211,12 +211,12 @@ def test_a_host_that_is_none_is_refused_and_never_shown(host: str) -> None:
     assert host not in answer.text
 
 
-def test_without_a_udp_door_none_is_shown() -> None:
+def test_without_a_udp_port_none_is_shown() -> None:
     assert "/dev/udp/" not in read(House(udp_port=None)).text
 
 
-def test_the_page_comes_even_if_the_store_is_in_trouble() -> None:
-    """That is when somebody looks at it."""
+def test_the_page_is_served_even_if_the_store_fails() -> None:
+    """Operators open the page when something fails."""
     house = House()
     house.store.fault = house.reading.fault = StoreUnavailable("no space left")
     text = read(house).text
@@ -225,7 +225,7 @@ def test_the_page_comes_even_if_the_store_is_in_trouble() -> None:
     assert "The store cannot be read now." in text
 
 
-def test_the_page_comes_even_if_others_look_at_the_same_time() -> None:
+def test_the_page_is_served_to_concurrent_requests() -> None:
     house = House()
     house.reading.fault = Refused("too many are looking", reason="busy", status=503)
     assert "The store cannot be read now" in read(house).text
@@ -277,7 +277,7 @@ def test_a_hundred_browsers_cost_one_reading_a_second(monkeypatch: pytest.Monkey
     assert len(house.reading.asked) == len(written) == 2
 
 
-def test_who_asks_meanwhile_shares_the_reading_and_one_who_hangs_up_ends_it_for_nobody(
+def test_concurrent_requests_share_a_query_that_no_hang_up_cancels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     house = inhabited()
@@ -299,7 +299,7 @@ def test_who_asks_meanwhile_shares_the_reading_and_one_who_hangs_up_ends_it_for_
     assert "ann" in answer.text
 
 
-def test_whoever_may_not_read_gets_no_page() -> None:
+def test_a_client_that_may_not_read_gets_no_page() -> None:
     house = House(allow_scrape=["198.51.100.0/24"])
     for door in ("/", "/live", "/" + ASSETS["page.css"].address):
         assert house.ask(f"GET {door}", BROWSER).status == 403
@@ -332,7 +332,7 @@ def test_a_proxy_may_serve_the_page_below_a_path() -> None:
         ([], "/oneshot", ""),
     ],
 )
-def test_what_is_to_be_copied_has_the_path_that_the_proxy_says(
+def test_commands_on_the_page_have_the_prefix_of_the_proxy(
     trusted: list[str], prefix: str, path: str
 ) -> None:
     """What is copied from the page would go to what else the proxy serves."""

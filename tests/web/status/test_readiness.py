@@ -1,4 +1,4 @@
-"""One probe of the store serves all who ask whether it can be written."""
+"""One probe of the store serves all concurrent requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scene:
         return self.checks[-1]
 
     def ask(self) -> list[object]:
-        """Somebody asks; the answer is in the list as soon as there is one."""
+        """Ask for the problem; the answer is in the list as soon as there is one."""
         got: list[object] = []
         self.probe.problem().addBoth(got.append)
         return got
@@ -40,7 +40,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_one_probe_serves_all_who_ask_within_a_second(scene: Scene) -> None:
+def test_one_probe_serves_all_requests_of_a_second(scene: Scene) -> None:
     """Each prober of a load balancer would cost the disk a sync."""
     together = [scene.ask() for _ in range(50)]
     assert len(scene.checks) == 1 and together == [[]] * 50
@@ -65,7 +65,7 @@ def test_a_fault_is_told_and_asked_for_again(scene: Scene) -> None:
 
 
 def test_a_store_that_hangs_gets_no_second_probe(scene: Scene) -> None:
-    """Probes would pile up in the store's queue, and each prober would wait for the whole patience."""
+    """Probes would pile up in the store's queue, and each request would wait for the whole timeout."""
     early = scene.ask()
     scene.clock.advance(STORE_TIMEOUT - 1)
     late = scene.ask()
@@ -86,7 +86,7 @@ def test_a_bug_is_no_answer_and_does_not_stay(scene: Scene) -> None:
     assert scene.ask() == [] and len(scene.checks) == 2
 
 
-def test_who_hangs_up_takes_the_answer_from_nobody(scene: Scene) -> None:
+def test_a_client_that_hangs_up_does_not_cancel_the_probe_of_others(scene: Scene) -> None:
     gone = scene.probe.problem()
     gone.addErrback(lambda _: None)
     stays = scene.ask()
@@ -96,7 +96,7 @@ def test_who_hangs_up_takes_the_answer_from_nobody(scene: Scene) -> None:
 
 
 def test_readyz_and_the_page_share_the_probe() -> None:
-    """Nothing is written for each prober, through whatever connection it comes."""
+    """Each request on each connection would cost the disk a sync."""
     house = House()
     site = house.site()
     for _ in range(20):
@@ -110,7 +110,7 @@ def test_readyz_and_the_page_share_the_probe() -> None:
     assert house.store.checks == 2
 
 
-def test_a_daemon_that_stops_says_so_at_once() -> None:
+def test_a_daemon_that_stops_is_not_ready_at_once() -> None:
     """A probe of a moment ago must not hide it."""
     house = House()
     site = house.site()

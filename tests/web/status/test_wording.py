@@ -1,4 +1,4 @@
-"""What the status page says in words, and what its picture draws."""
+"""The warnings of the status page, and its chart."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_text_of_strangers_is_as_it_looks(text: str, visible: str) -> None:
     assert shown(text, 30) == visible
 
 
-def test_all_is_well_and_nothing_is_said() -> None:
+def test_without_a_problem_there_is_no_warning() -> None:
     assert said(ANN, BOB, evolve(ANN, live=False, last_seen=0)) == []
 
 
@@ -126,11 +126,11 @@ def test_all_is_well_and_nothing_is_said() -> None:
         ),
     ],
 )
-def test_what_needs_a_look_is_said_in_a_sentence(change: dict[str, Any], text: str) -> None:
+def test_each_problem_has_a_warning(change: dict[str, Any], text: str) -> None:
     assert said(ANN, evolve(BOB, **change)) == [text]
 
 
-def test_what_one_has_missed_who_never_came_back_is_said_for_a_day() -> None:
+def test_lost_events_of_a_removed_scraper_are_shown_for_a_day() -> None:
     """The page would say that all is well as soon as the scraper is given up."""
     assert said(ANN, lost={"gone": {"away": 7}, "ann": {"away": 0}}) == [
         "gone has missed 7 events for good: 7 because it did not scrape for longer than events are kept."
@@ -235,7 +235,7 @@ def test_a_name_that_gets_only_looks_needs_a_look() -> None:
 
 
 def test_a_crowd_of_visitors_leaves_room_for_names() -> None:
-    """A full house shuts out every newcomer only if all in it are live."""
+    """At the maximum, further scrapers are refused only if all known ones are live."""
     visitors = [evolve(ANN, name=f"192.0.2.7 v{n}", named=False, live=False) for n in range(199)]
     assert "those with a name replace visitors" in said(ANN, *visitors)[0]
     assert "further ones get no events" in said(*(evolve(ANN, name=f"s{n}") for n in range(200)))[0]

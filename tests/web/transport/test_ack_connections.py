@@ -1,4 +1,4 @@
-"""The receipt and how a connection is used: several requests at once, closing, half closing."""
+"""Tracking of acknowledgements with pipelined requests, closed and half-closed connections."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ async def test_a_request_sent_ahead_is_no_proof_that_the_answer_before_was_read(
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_scraper_of_requests_in_one_segment_has_its_own_receipt(tmp_path: Path) -> None:
-    """What one of two scrapers behind one connection throws away would be lost."""
+async def test_each_of_several_requests_in_one_segment_has_its_own_tracker(tmp_path: Path) -> None:
+    """A response that one of two scrapers behind one connection drops would be lost."""
     async with open_house(tmp_path) as house:
         events = await house.happen(1)
         scraper = house.scraper()
@@ -89,7 +89,7 @@ async def test_each_scraper_of_requests_in_one_segment_has_its_own_receipt(tmp_p
 
 @pytest_twisted.ensureDeferred
 async def test_a_request_sent_ahead_in_two_parts_is_no_proof_either(tmp_path: Path) -> None:
-    """Its rest comes after the answer, but its first byte came before."""
+    """The rest of the request arrives after the answer, its first byte before."""
     async with open_house(tmp_path) as house:
         events = await house.happen(1)
         scraper = house.scraper()
@@ -112,8 +112,8 @@ def unread(house: House) -> int:
 
 @SIZES
 @pytest_twisted.ensureDeferred
-async def test_a_look_sent_ahead_moves_nothing(tmp_path: Path, count: int) -> None:
-    """Whoever looks would take the scraper's events."""
+async def test_a_pipelined_look_delivers_no_events(tmp_path: Path, count: int) -> None:
+    """A person that looks would take the scraper's events."""
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
         with house.scraper() as scraper:
@@ -131,7 +131,7 @@ async def test_a_look_sent_ahead_moves_nothing(tmp_path: Path, count: int) -> No
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["one by one", "in one segment"])
 @pytest_twisted.ensureDeferred
-async def test_who_sends_events_and_scrapes_on_one_connection_gets_each_once(
+async def test_a_client_that_emits_and_scrapes_on_one_connection_gets_each_event_once(
     tmp_path: Path, ahead: bool
 ) -> None:
     """An event on the way to the disk would be taken for a proof, or cut the response before it."""
@@ -187,7 +187,7 @@ async def test_a_connection_that_we_close_brings_all_of_it(
 
 @CLOSING
 @pytest_twisted.ensureDeferred
-async def test_what_is_thrown_away_after_we_have_closed_comes_again(
+async def test_a_response_dropped_after_the_daemon_has_closed_is_repeated(
     tmp_path: Path, request_: dict[str, Any]
 ) -> None:
     """The daemon closes at the last acknowledgement, the scraper crashes before it reads."""
@@ -207,7 +207,7 @@ async def test_what_is_thrown_away_after_we_have_closed_comes_again(
 @CLOSING
 @pytest_twisted.ensureDeferred
 async def test_we_do_not_close_before_all_is_acknowledged(tmp_path: Path, request_: dict[str, Any]) -> None:
-    """What is in the kernel when we close could be lost without a sign."""
+    """Bytes in the kernel's queue when the daemon closes could be lost without a sign."""
     async with open_house(tmp_path) as house:
         events = await house.happen(300)
         with house.scraper(window=1) as scraper:
@@ -223,7 +223,7 @@ async def test_we_do_not_close_before_all_is_acknowledged(tmp_path: Path, reques
 
 @pytest_twisted.ensureDeferred
 async def test_more_bytes_after_we_have_closed_are_no_reset(tmp_path: Path) -> None:
-    """Our own kernel answers them with a reset: the events would be counted twice."""
+    """The daemon's own kernel answers them with a reset: the events would be counted twice."""
     async with open_house(tmp_path) as house:
         await house.happen(1)
         with house.scraper() as scraper:
@@ -237,7 +237,7 @@ async def test_more_bytes_after_we_have_closed_are_no_reset(tmp_path: Path) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_a_scraper_that_has_us_close_gets_each_event_at_once(tmp_path: Path) -> None:
-    """A scrape right after the last one would come back without the event that is pending."""
+    """A scrape right after the last one would not contain the pending event."""
     async with open_house(tmp_path) as house:
         for _ in range(20):
             event = await house.happen()
@@ -253,7 +253,7 @@ async def test_a_scraper_that_has_us_close_gets_each_event_at_once(tmp_path: Pat
 
 @SIZES
 @pytest_twisted.ensureDeferred
-async def test_who_says_that_no_request_will_follow_still_gets_the_answer(tmp_path: Path, count: int) -> None:
+async def test_a_client_that_half_closes_still_gets_the_answer(tmp_path: Path, count: int) -> None:
     """`nc -N` would get nothing, and the events would be lost or held back."""
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
@@ -268,7 +268,7 @@ async def test_who_says_that_no_request_will_follow_still_gets_the_answer(tmp_pa
 
 @pytest.mark.parametrize("count", [300, MANY])
 @pytest_twisted.ensureDeferred
-async def test_who_half_closes_and_goes_away_gets_it_again_at_once(tmp_path: Path, count: int) -> None:
+async def test_a_client_that_half_closes_and_resets_gets_it_again_at_once(tmp_path: Path, count: int) -> None:
     """The scraper would be shut out of its events until the deadline."""
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
@@ -284,10 +284,10 @@ async def test_who_half_closes_and_goes_away_gets_it_again_at_once(tmp_path: Pat
 
 @SIZES
 @pytest_twisted.ensureDeferred
-async def test_who_hangs_up_while_the_store_works_gets_it_with_the_next_scrape(
+async def test_a_client_that_hangs_up_while_the_store_works_gets_it_with_the_next_scrape(
     tmp_path: Path, count: int
 ) -> None:
-    """A FIN first, and a reset only when the response comes: nobody listens for it any more."""
+    """A FIN first, and a reset when the response arrives: Twisted does not read the socket any more."""
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
         gate: Deferred[None] = Deferred()
@@ -305,7 +305,9 @@ async def test_who_hangs_up_while_the_store_works_gets_it_with_the_next_scrape(
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_resets_while_the_store_works_gets_it_with_the_next_scrape(tmp_path: Path) -> None:
+async def test_a_client_that_resets_while_the_store_works_gets_it_with_the_next_scrape(
+    tmp_path: Path,
+) -> None:
     """The reservation of a cancelled request would shut the scraper out until its lease ends."""
     async with open_house(tmp_path) as house:
         events = await house.happen(1)

@@ -1,4 +1,4 @@
-"""Receipts where the daemon, or the reactor's look at a socket, comes at a bad moment."""
+"""Tracking of acknowledgements if the daemon or the reactor is held up."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def test_a_reset_that_the_reactor_takes_for_a_fin_is_a_reset() -> None:
     bench = after("delivered")
     assert bench.kernel is not None
     bench.kernel.peer_resets()
-    bench.receipt.peer_finished()
+    bench.tracker.peer_finished()
     assert bench.fate == ["delivered", "revoked"]
     assert bench.is_clean
 
 
-def test_nothing_is_sent_when_nobody_waits_for_it_any_more() -> None:
+def test_no_event_is_sent_after_the_deadline() -> None:
     """A daemon that was held up over the deadline would send events and at once take them for not
     arrived: who reads them after all would get them twice."""
     clock = Clock()

@@ -1,4 +1,4 @@
-"""The receipt over TCP, one response at a time: what a scraper does with it, and what comes again."""
+"""Tracking of acknowledgements over TCP, one response at a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_what_was_read_does_not_come_again(tmp_path: Path, count: int, win
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_was_read_by_one_comes_to_the_other(tmp_path: Path) -> None:
+async def test_each_scraper_gets_every_event(tmp_path: Path) -> None:
     """One of two Prometheus servers would miss what the other has read."""
     async with open_house(tmp_path) as house:
         events = await house.happen(2)
@@ -48,7 +48,7 @@ async def test_what_was_read_by_one_comes_to_the_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, MANY])
 @pytest_twisted.ensureDeferred
-async def test_who_reads_all_and_closes_has_it(tmp_path: Path, count: int) -> None:
+async def test_a_response_read_to_its_end_is_delivered(tmp_path: Path, count: int) -> None:
     """A scraper that opens a connection for each scrape would get everything twice."""
     async with open_house(tmp_path) as house:
         events = await house.happen(count)
@@ -60,7 +60,7 @@ async def test_who_reads_all_and_closes_has_it(tmp_path: Path, count: int) -> No
 
 @pytest.mark.parametrize("read", [0, 1, 2_000_000])
 @pytest_twisted.ensureDeferred
-async def test_a_response_read_in_part_comes_again(tmp_path: Path, read: int) -> None:
+async def test_a_response_read_in_part_is_repeated(tmp_path: Path, read: int) -> None:
     """A scrape that is given up in the middle would lose everything in it."""
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
@@ -77,7 +77,7 @@ async def test_a_response_read_in_part_comes_again(tmp_path: Path, read: int) ->
 @pytest.mark.parametrize("read", [0, 1])
 @pytest.mark.parametrize("linger", [False, True], ids=["close", "reset"])
 @pytest_twisted.ensureDeferred
-async def test_a_response_thrown_away_after_its_arrival_comes_again(
+async def test_a_response_dropped_after_its_arrival_is_repeated(
     tmp_path: Path, read: int, linger: bool
 ) -> None:
     """All bytes are acknowledged before the scraper gives up: its events would be lost."""
@@ -95,7 +95,9 @@ async def test_a_response_thrown_away_after_its_arrival_comes_again(
 
 @LARGE
 @pytest_twisted.ensureDeferred
-async def test_who_stops_reading_is_waited_for_until_its_deadline(tmp_path: Path, window: int | None) -> None:
+async def test_a_scraper_that_stops_reading_has_until_its_deadline(
+    tmp_path: Path, window: int | None
+) -> None:
     """A scraper that hangs would be shut out of its events for ever, or they would be lost."""
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
@@ -138,8 +140,8 @@ async def test_a_moment_after_the_deadline_a_delivery_cannot_be_thrown_away(tmp_
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_thrown_away_a_moment_after_the_deadline_comes_again(tmp_path: Path) -> None:
-    """A scraper whose timeout is over closes a moment after ours: its events would be lost."""
+async def test_a_response_dropped_just_after_the_deadline_is_repeated(tmp_path: Path) -> None:
+    """A scraper closes a moment after the deadline, at its own timeout: its events would be lost."""
     async with open_house(tmp_path) as house:
         events = await house.happen(1)
         scraper = house.scraper()

@@ -1,4 +1,4 @@
-"""Each row of the receipt's table, and every order in which things can happen to a response."""
+"""Each row of the table in `ack_tracker`, and every order of its inputs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ from oneshotd.web.transport.ack_tracker import FIRST_LOOK, LAST_LOOK, PIECE, RES
     ],
 )
 def test_every_response_ends_once_and_rightly(before: list[str], what: str, fate: str) -> None:
-    """Events would be lost, come twice, or be held back for ever."""
+    """Events would be lost, delivered twice, or held back for ever."""
     bench = Bench(queue=FakeQueue())
     connection = Connection(bench).do(*before)
     if bench.fate != fate.split():  # otherwise an earlier step has ended it already
@@ -91,14 +91,14 @@ def test_every_response_ends_once_and_rightly(before: list[str], what: str, fate
     "steps", [[], ["drain"], ["sent"], ["sent", "bytes_ahead", "look"], ["sent", "fin", "look"]]
 )
 def test_nothing_is_delivered_before_the_last_acknowledgement(steps: list[str]) -> None:
-    """What is in a buffer when the scraper dies would be lost."""
+    """Bytes in a buffer when the scraper dies would be lost."""
     bench = after(*steps)
-    assert (bench.fate, bench.receipt.done.called) == ([], False)
+    assert (bench.fate, bench.tracker.done.called) == ([], False)
 
 
 @pytest.mark.parametrize(("steps", "yes"), [(["drain"], True), (["sent"], True), (["delivered"], False)])
-def test_only_what_is_not_delivered_perishes_with_the_daemon(steps: list[str], yes: bool) -> None:
-    """After `kill -9` what the kernel still sends would come twice, or what it has sent be broken off."""
+def test_only_an_undelivered_response_is_reset_if_the_daemon_is_killed(steps: list[str], yes: bool) -> None:
+    """After `kill -9` the kernel would deliver events that are repeated, or cut a delivered response."""
     bench = after(*steps)
     assert bench.kernel is not None and bench.kernel.resets_on_kill is yes
 
@@ -119,17 +119,17 @@ def test_only_what_is_not_delivered_perishes_with_the_daemon(steps: list[str], y
         (["sent", "taken", "unseen_bytes", "unseen_reset", "look"], False),
     ],
 )
-def test_only_a_reset_says_that_the_scraper_refuses_the_response(steps: list[str], reset: bool) -> None:
+def test_only_a_reset_is_a_sign_that_the_scraper_refuses_the_response(steps: list[str], reset: bool) -> None:
     """Events would be set aside because a scraper was slow or away; or one would spoil all others."""
     assert after(*steps).shipment.was_reset is reset
 
 
 @pytest.mark.parametrize("steps", [["delivered"], ["delivered", "close", "look"]])
 def test_what_is_delivered_can_be_thrown_away_for_a_while(steps: list[str]) -> None:
-    """What the scraper has not read when it crashes would be lost."""
+    """The part that the scraper has not read when it crashes would be lost."""
     bench = after(*steps)
     assert bench.fate == ["delivered"]
-    assert bench.receipt.done.called
+    assert bench.tracker.done.called
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_delivered_can_be_thrown_away_for_a_while(steps: list[str]) -> N
 )
 def test_a_request_whose_response_is_returned_is_not_finished(steps: list[str]) -> None:
     """The next request would be taken from a connection that has half a response in it."""
-    assert not after(*steps).receipt.done.called
+    assert not after(*steps).tracker.done.called
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_body_goes_out_piece_by_piece(size: int) -> None:
     """A large response would be copied into the buffer as a whole, for every slow reader."""
     bench = Bench(queue=FakeQueue(), size=size)
     written = []
-    while bench.receipt.state is State.SENDING:
+    while bench.tracker.state is State.SENDING:
         assert bench.line.user_space <= PIECE
         written.append(bench.line.user_space)
         bench.line.drain()
@@ -198,28 +198,28 @@ def test_after_closing_the_kernel_is_asked_quickly_again() -> None:
 def test_a_queue_at_zero_is_noticed_with_the_bytes_of_the_next_request() -> None:
     """They come before the next look: the scrape would find the last delivery unsettled."""
     bench = after("sent", "taken")
-    bench.receipt.ask()  # what the channel does before it parses the bytes
-    assert bench.fate == ["delivered"] and bench.receipt.done.called
-    bench.receipt.next_request()
+    bench.tracker.ask()  # what the channel does before it parses the bytes
+    assert bench.fate == ["delivered"] and bench.tracker.done.called
+    bench.tracker.next_request()
     assert bench.fate == ["delivered", "final"] and bench.is_clean
 
 
 def test_the_request_may_be_finished_from_within() -> None:
-    """Finishing it closes the connection at once: the receipt is told while it is still telling."""
+    """Finishing it closes the connection at once: `connection_lost` is called within `done`."""
     bench = Bench(queue=FakeQueue())
     connection = Connection(bench)
-    bench.receipt.done.addCallback(lambda _: connection.do("close"))
+    bench.tracker.done.addCallback(lambda _: connection.do("close"))
     connection.do("sent", "taken", "look")
     assert bench.fate == ["delivered"]
     connection.do("reset", "look")
     assert bench.fate == ["delivered", "revoked"] and bench.is_clean
 
 
-def test_a_handler_that_was_cancelled_does_not_stop_the_receipt() -> None:
+def test_a_cancelled_handler_does_not_stop_the_tracker() -> None:
     """Klein cancels it when the client goes: its deliveries would stay open for ever (klein#840)."""
     bench = after("sent")
-    bench.receipt.done.addErrback(lambda _: None)
-    bench.receipt.done.cancel()
+    bench.tracker.done.addErrback(lambda _: None)
+    bench.tracker.done.cancel()
     Connection(bench).do("taken", "look", "fin")
     assert bench.fate == ["delivered", "final"] and bench.is_clean
 
@@ -231,8 +231,8 @@ def test_a_deadline_that_has_passed_already_returns_it() -> None:
     assert bench.fate == ["returned"] and bench.is_clean
 
 
-def test_the_last_look_is_at_the_deadline() -> None:
-    """What is thrown away shortly before it, after we have closed, would be lost."""
+def test_the_queue_is_read_at_the_deadline() -> None:
+    """A response dropped shortly before it, after the daemon has closed, would be lost."""
     bench = after("delivered", "close")
     assert bench.kernel is not None
     bench.clock.callLater(DEADLINE - 1e-6 - bench.clock.seconds(), bench.kernel.peer_resets)
@@ -243,7 +243,7 @@ def test_the_last_look_is_at_the_deadline() -> None:
     assert bench.fate == ["delivered", "revoked"] and bench.is_clean
 
 
-def test_a_reset_that_came_before_a_late_deadline_still_counts() -> None:
+def test_a_reset_before_a_late_deadline_still_counts() -> None:
     """Where the daemon is held up, timers run before sockets are read: the events would be lost."""
     bench = after("delivered")
     bench.clock.callLater(DEADLINE, Connection(bench).do, "reset")
@@ -273,7 +273,7 @@ def test_a_daemon_that_was_stopped_over_deadline_and_grace_asks_the_kernel(steps
     assert bench.fate in (["delivered", "revoked"], ["returned"]) and bench.is_clean
 
 
-def test_a_request_that_was_heard_before_the_delivery_and_never_read_leaves_doubt() -> None:
+def test_an_unread_request_before_the_delivery_makes_a_reset_uncertain() -> None:
     """A daemon that ends closes the connection with the scraper's next request unread in it: the
     scraper resets, and what it had read would come twice, uncounted."""
     bench = after("sent", "taken", "unseen_bytes", "look", "close")
@@ -284,7 +284,7 @@ def test_a_request_that_was_heard_before_the_delivery_and_never_read_leaves_doub
 
 
 def test_without_a_kernel_to_ask_sockets_are_read_before_the_last_word() -> None:
-    """Where this is no Linux, a daemon that was held up would lose what was thrown away."""
+    """Without Linux, a daemon that was held up would lose a dropped response."""
     bench = Bench(queue=None)
     connection = Connection(bench).do("sent", "deadline")
     bench.clock.callLater(RESET_GRACE, connection.do, "reset")
@@ -307,7 +307,7 @@ def test_a_kernel_that_falls_silent_proves_nothing() -> None:
 
 
 def test_without_a_queue_to_see_sent_is_delivered() -> None:
-    """Where this is no Linux nothing would ever be delivered."""
+    """Without Linux no response would ever be delivered."""
     bench = Bench(queue=None)
     connection = Connection(bench).do("sent")
     assert bench.fate == ["delivered"]
@@ -317,7 +317,7 @@ def test_without_a_queue_to_see_sent_is_delivered() -> None:
 
 @pytest.mark.parametrize("end", ["reset", "fin", "close", "abort", "deadline"])
 def test_over_tls_and_unix_sockets_delivered_is_final(end: str) -> None:
-    """Over TLS a client that says no goodbye would be served twice; a Unix socket's was read."""
+    """Over TLS a client without close_notify would be served twice; over a Unix socket all was read."""
     for bench in (Bench(queue=FakeQueue(), is_tls=True), Bench(queue=FakeQueue(is_tcp=False))):
         connection = Connection(bench).do("sent", "taken", "look")
         assert bench.fate == ["delivered", "final"] and bench.is_clean
@@ -327,25 +327,25 @@ def test_over_tls_and_unix_sockets_delivered_is_final(end: str) -> None:
 
 @pytest.mark.parametrize("steps", [["reset"], ["fin", "reset", "look"]])
 def test_a_unix_socket_that_is_empty_because_the_peer_has_closed_was_not_read(steps: list[str]) -> None:
-    """The kernel throws away what the peer did not read: the events would be lost."""
+    """The kernel drops bytes that the peer did not read: the events would be lost."""
     assert after("sent", *steps, queue=FakeQueue(is_tcp=False)).fate == ["returned"]
 
 
 @pytest.mark.parametrize("reason", [ConnectionDone, ConnectionLost])
-def test_over_tls_who_took_all_and_hangs_up_before_we_look_has_it(reason: type[Exception]) -> None:
-    """It would be served twice."""
+def test_over_tls_a_client_that_read_all_and_hangs_up_has_the_response(reason: type[Exception]) -> None:
+    """The client would be served twice."""
     bench = Bench(queue=FakeQueue(), is_tls=True)
     Connection(bench).do("sent", "taken")
-    bench.receipt.connection_lost(Failure(reason()))
+    bench.tracker.connection_lost(Failure(reason()))
     assert bench.fate == ["delivered", "final"] and bench.is_clean
 
 
 def test_over_tls_a_goodbye_before_the_last_acknowledgement_leaves_it_open() -> None:
-    """The kernel goes on sending what it has: what arrives then would come twice."""
+    """The kernel goes on sending its queue: events that arrive then would be delivered twice."""
     bench = Bench(queue=FakeQueue(), is_tls=True)
     connection = Connection(bench).do("sent")
     connection.gone = True
-    bench.receipt.connection_lost(Failure(ConnectionDone()))
+    bench.tracker.connection_lost(Failure(ConnectionDone()))
     assert bench.fate == []
     connection.do("taken", "look")
     assert bench.fate == ["delivered", "final"] and bench.is_clean
@@ -363,7 +363,7 @@ STEPS = (
     st.sampled_from(["tcp", "unix", "tls", "unseen"]), st.lists(st.sampled_from(STEPS.split()), max_size=15)
 )
 def test_in_whatever_order_it_ends_once_and_leaves_nothing(kind: str, steps: list[str]) -> None:
-    """A race that nobody thought of would lose events, repeat them, or leave descriptors open."""
+    """An unknown race would lose events, repeat them, or leave descriptors open."""
     queue = None if kind == "unseen" else FakeQueue(is_tcp=kind != "unix")
     bench = Bench(queue=queue, size=2 * PIECE, is_tls=kind == "tls")
     connection = Connection(bench)
@@ -375,7 +375,7 @@ def test_in_whatever_order_it_ends_once_and_leaves_nothing(kind: str, steps: lis
     connection.do("deadline", "grace")
     assert bench.fate in ENDS
     assert bench.is_clean
-    assert bench.receipt.done.called == ("delivered" in bench.fate)
+    assert bench.tracker.done.called == ("delivered" in bench.fate)
     assert bench.line.aborted <= 1
     if bench.fate[-1].startswith("revoked"):
         assert {"reset", "unseen_reset", "swallowed_reset"} & {*steps}

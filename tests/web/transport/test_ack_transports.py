@@ -1,4 +1,4 @@
-"""The receipt over Unix sockets and TLS."""
+"""Tracking of acknowledgements over Unix sockets and TLS."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_over_a_unix_socket_what_was_read_does_not_come_again(tmp_path: Pa
 @pytest.mark.parametrize("half_closed", [False, True])
 @pytest.mark.parametrize("read", [0, 1])
 @pytest_twisted.ensureDeferred
-async def test_over_a_unix_socket_what_was_thrown_away_comes_again(
+async def test_over_a_unix_socket_a_dropped_response_is_repeated(
     tmp_path: Path, count: int, half_closed: bool, read: int
 ) -> None:
     """The kernel empties the queue of a peer that closes: as if it had read everything."""
@@ -58,7 +58,7 @@ async def test_over_a_unix_socket_what_was_thrown_away_comes_again(
 
 
 @pytest_twisted.ensureDeferred
-async def test_over_a_unix_socket_who_closes_first_gets_it_again(tmp_path: Path) -> None:
+async def test_over_a_unix_socket_a_scraper_that_closes_first_gets_it_again(tmp_path: Path) -> None:
     """A scraper that gives up while the store works would lose its events."""
     async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
         events = await house.happen()
@@ -89,7 +89,7 @@ async def test_over_tls_what_was_read_does_not_come_again(tmp_path: Path, tls: s
 @SIZES
 @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
 @pytest_twisted.ensureDeferred
-async def test_over_tls_who_reads_all_and_says_no_goodbye_has_it(
+async def test_over_tls_a_response_read_to_its_end_is_delivered_without_close_notify(
     tmp_path: Path, tls: str, count: int, header: str
 ) -> None:
     """A client that drops the connection without close_notify, as many do, would be served twice."""
@@ -110,7 +110,7 @@ async def test_over_tls_who_reads_all_and_says_no_goodbye_has_it(
 @pytest.mark.parametrize("goodbye", [False, True], ids=["reset", "close_notify"])
 @pytest.mark.parametrize("read", [1, 2_000_000])
 @pytest_twisted.ensureDeferred
-async def test_over_tls_a_response_read_in_part_comes_again(
+async def test_over_tls_a_response_read_in_part_is_repeated(
     tmp_path: Path, tls: str, goodbye: bool, read: int
 ) -> None:
     """A scrape that is given up in the middle would lose everything in it."""
@@ -133,8 +133,10 @@ async def test_over_tls_a_response_read_in_part_comes_again(
 
 
 @pytest_twisted.ensureDeferred
-async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Path, tls: str) -> None:
-    """TLS drops what is written after close_notify: without a sign, the events would be lost."""
+async def test_over_tls_a_scraper_that_sends_close_notify_early_gets_it_again(
+    tmp_path: Path, tls: str
+) -> None:
+    """TLS drops writes after close_notify: without a sign, the events would be lost."""
     async with open_house(tmp_path, tls) as house:
         events = await house.happen(MANY)
         with house.scraper() as scraper:
@@ -151,10 +153,10 @@ async def test_over_tls_who_says_goodbye_and_reads_on_gets_it_again(tmp_path: Pa
 
 
 @pytest_twisted.ensureDeferred
-async def test_over_tls_who_does_not_answer_our_goodbye_is_cut(
+async def test_over_tls_a_client_that_does_not_answer_close_notify_is_reset(
     tmp_path: Path, tls: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS waits for the other side's: such a client would hold its connection for ever."""
+    """TLS waits for the peer's close_notify: such a client would hold its connection for ever."""
     monkeypatch.setattr(Channel, "abortTimeout", 0.2)
     async with open_house(tmp_path, tls, idle_timeout=0.2) as house:
         with house.scraper() as scraper:
@@ -166,7 +168,7 @@ async def test_over_tls_who_does_not_answer_our_goodbye_is_cut(
 
 @pytest_twisted.ensureDeferred
 async def test_http_2_is_not_offered(tmp_path: Path, tls: str) -> None:
-    """A request would no longer be bound to a connection, and the receipt means nothing."""
+    """A request would no longer be bound to a connection, whose acknowledgements would prove nothing."""
     async with open_house(tmp_path, tls) as house:
         with house.scraper() as scraper:
             assert await scraper.handshake("h2", "http/1.1") == "http/1.1"

@@ -54,7 +54,7 @@ async def test_a_request_that_trickles_in_is_cut(tmp_path: Path) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_does_not_end_is_cut(tmp_path: Path, first: str, part: str) -> None:
-    """Also one that came together with the request before it."""
+    """Also if it arrives together with the request before it."""
     async with open_house(tmp_path, request_timeout=BRIEF, idle_timeout=60) as house:
         with house.scraper() as scraper:
             since = reactor.seconds()
@@ -65,7 +65,7 @@ async def test_a_request_that_does_not_end_is_cut(tmp_path: Path, first: str, pa
 @pytest.mark.parametrize("path", ["/healthz", "/metrics"])
 @pytest_twisted.ensureDeferred
 async def test_an_idle_connection_is_closed(tmp_path: Path, path: str) -> None:
-    """Connections that nobody uses any more would add up."""
+    """Unused connections would add up."""
     async with open_house(tmp_path, request_timeout=60, idle_timeout=BRIEF) as house:
         with house.scraper() as scraper:
             since = reactor.seconds()
@@ -112,7 +112,7 @@ async def test_time_does_not_run_out_while_the_store_works(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
 @pytest_twisted.ensureDeferred
-async def test_who_never_reads_an_answer_that_moves_nothing_is_cut(
+async def test_a_client_that_never_reads_its_answer_is_reset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
 ) -> None:
     """It would hold its connection, and megabytes of memory, for ever."""
@@ -197,8 +197,8 @@ async def test_a_scrape_under_way_is_not_thrown_out(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_thrown_out_after_reading_gets_nothing_twice(tmp_path: Path) -> None:
-    """Our own abort would look like the scraper's."""
+async def test_a_scraper_aborted_after_reading_gets_no_event_twice(tmp_path: Path) -> None:
+    """The daemon's abort would look like the scraper's."""
     async with open_house(tmp_path, max_connections=1) as house:
         events = await house.happen()
         with house.scraper() as scraper:
@@ -214,7 +214,7 @@ async def test_who_is_thrown_out_after_reading_gets_nothing_twice(tmp_path: Path
 
 @pytest_twisted.ensureDeferred
 async def test_at_the_end_idle_connections_are_closed_and_answers_finished(tmp_path: Path) -> None:
-    """A restart would break off the scrape under way, or wait for connections that nobody uses."""
+    """A restart would break off the current scrape, or wait for unused connections."""
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
         idle, half, busy = house.scraper(), house.scraper(), house.scraper()
@@ -237,7 +237,7 @@ async def test_at_the_end_idle_connections_are_closed_and_answers_finished(tmp_p
 
 @pytest_twisted.ensureDeferred
 async def test_at_the_end_a_delivery_can_still_be_thrown_away(tmp_path: Path) -> None:
-    """What the scraper had not read when the daemon was stopped would be lost."""
+    """The part that the scraper had not read when the daemon was stopped would be lost."""
     async with open_house(tmp_path) as house:
         events = await house.happen()
         scraper = house.scraper()
@@ -259,7 +259,7 @@ async def test_with_no_connection_there_is_nothing_to_wait_for(tmp_path: Path) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_broken_off_at_the_end_comes_again(tmp_path: Path) -> None:
+async def test_a_response_broken_off_at_shutdown_is_repeated(tmp_path: Path) -> None:
     """A scraper that hangs when the daemon is stopped would lose its events."""
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
@@ -279,8 +279,8 @@ async def test_what_is_broken_off_at_the_end_comes_again(tmp_path: Path) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_sends_far_ahead_is_still_heard_afterwards(tmp_path: Path) -> None:
-    """Reading is paused for it, a large answer pauses writing, and a receipt comes in between."""
+async def test_a_client_that_pipelines_many_requests_is_still_read_afterwards(tmp_path: Path) -> None:
+    """Reading is paused for it, a large answer pauses writing, and a tracker replaces the producer."""
     async with open_house(tmp_path) as house:
         events = await house.happen(MANY)
         with house.scraper() as scraper:
@@ -312,7 +312,7 @@ async def test_a_length_with_thousands_of_digits_is_refused(tmp_path: Path, digi
 
 
 @pytest_twisted.ensureDeferred
-async def test_at_the_end_who_has_just_come_may_still_ask(tmp_path: Path) -> None:
+async def test_at_shutdown_a_new_client_may_still_send_its_request(tmp_path: Path) -> None:
     """With each restart a request or two would be cut, though the next daemon had answered them."""
     async with open_house(tmp_path) as house:
         with house.scraper() as fresh, house.scraper() as begun:
@@ -327,7 +327,7 @@ async def test_at_the_end_who_has_just_come_may_still_ask(tmp_path: Path) -> Non
 
 
 @pytest_twisted.ensureDeferred
-async def test_at_the_end_nobody_waits_for_those_who_say_nothing(tmp_path: Path) -> None:
+async def test_at_shutdown_the_daemon_does_not_wait_for_silent_clients(tmp_path: Path) -> None:
     """A port scanner, or a client with an open connection, would hold up every restart."""
     async with open_house(tmp_path) as house:
         with house.scraper() as silent, house.scraper() as resting:

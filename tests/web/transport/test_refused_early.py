@@ -1,4 +1,4 @@
-"""Requests that twisted.web does not take: each gets a status, a line of text, a count and a log line."""
+"""Requests that twisted.web refuses: each gets a status, a line of text, a count and a log line."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def _refusal(client: Scraper, status: int, says: str) -> None:
 @pytest.mark.parametrize("case", REFUSED)
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_cannot_be_parsed_gets_a_reason(tmp_path: Path, case: str, port: str) -> None:
-    """A sender whose requests end in an empty 400 cannot find its mistake, nor can the operator."""
+    """Neither the author of a client nor the operator could find the reason of an empty 400."""
     data, status, says, reason = REFUSED[case]
     with logged() as lines:
         async with open_house(tmp_path, PORTS[port]) as house:
@@ -208,7 +208,7 @@ async def test_a_refused_request_is_in_the_access_log(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_flood_of_them_is_logged_once_a_second(tmp_path: Path) -> None:
-    """Anyone who can connect could fill the disk with log lines."""
+    """Any client could fill the disk with log lines."""
     with logged() as lines:
         async with open_house(tmp_path) as house:
             for _ in range(20):
@@ -220,7 +220,9 @@ async def test_a_flood_of_them_is_logged_once_a_second(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_goes_on_sending_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_goes_on_sending_is_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("oneshotd.web.transport.head_channel.MAX_BEHIND_REFUSAL", 1 << 20)
     async with open_house(tmp_path, TWISTEDS_OWN) as house:
         with house.scraper() as client:
@@ -320,7 +322,7 @@ async def test_a_client_that_half_closes_behind_the_proxy_protocol_is_answered(t
 
 
 def test_twisted_still_asks_where_we_answer() -> None:
-    """The seams that this rests on; a Twisted that has renamed them would answer empty 400s again."""
+    """A Twisted that has renamed the overridden methods would answer empty 400s again."""
     from twisted.web.http import HTTPChannel
 
     for name in ("_respondToBadRequestAndDisconnect", "lineLengthExceeded", "headerReceived", "lineReceived"):

@@ -1,4 +1,4 @@
-"""What a request may look like at all: sizes, framing, and who it claims to be for."""
+"""Checks of a request before the routes: sizes, framing and Host."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(size: int) -> None
 
 @pytest.mark.parametrize("framing", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
 def test_what_follows_a_refused_body_is_never_taken_for_a_request(framing: str) -> None:
-    """Whoever gets a body past a proxy must not get a request past it."""
+    """A client could hide a request in a body that a proxy has passed on."""
     house = House()
     connection = house.connect()
     inner = head("POST /event?smuggled=1")
@@ -160,7 +160,7 @@ def test_a_form_is_not_parsed_before_it_is_asked_for() -> None:
         ["no colon"],
     ],
 )
-def test_a_body_whose_end_is_a_matter_of_opinion_closes_the_connection(lines: list[str]) -> None:
+def test_a_body_with_an_ambiguous_end_closes_the_connection(lines: list[str]) -> None:
     house = House()
     connection = house.connect()
     connection.protocol.dataReceived(
@@ -256,13 +256,13 @@ def test_a_client_of_http_1_0_needs_no_host_even_over_a_unix_socket() -> None:
     "target",
     ["http://a/metrics?scraper=x", "HTTPS://other.example:1/metrics?scraper=x", "/metrics?scraper=x"],
 )
-def test_a_request_in_the_form_for_proxies_finds_its_door(target: str) -> None:
+def test_a_request_in_absolute_form_finds_its_route(target: str) -> None:
     house = House()
     house.ask(f"GET {target}")
     assert [visit.name for _, visit, *_ in house.delivery.asked] == ["x"]
 
 
-def test_a_bug_before_the_doors_is_a_500_in_text_logged_once() -> None:
+def test_a_bug_before_the_routes_is_a_500_in_text_logged_once() -> None:
     house = House()
     site = house.site()
     site.getResourceFor = lambda request: 1 / 0  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""What a site keeps in memory for all its connections together."""
+"""The memory of a site for all its connections together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oneshotd.web.transport.site import Site
 
 
 class Connection:
-    """What a site sees of one."""
+    """A channel as the site uses it."""
 
     handling = False
 
@@ -64,7 +64,7 @@ def test_bodies_that_do_not_end_are_so_many_bytes_at_most(
     assert not third.aborted
 
 
-def test_answers_that_nobody_reads_are_so_many_at_most(
+def test_the_number_of_unread_answers_is_bounded(
     connect: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each may have 8 MiB; the one that has waited longest goes."""

@@ -1,4 +1,4 @@
-"""What the kernel says of a connection, and that the fake queue of the receipt's tests says the same."""
+"""The kernel's state of a connection, and that `FakeQueue` behaves the same."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Pair:
         self.fake.written(SIZE)
 
     def taken(self) -> None:
-        """TCP acknowledges without anybody reading."""
+        """TCP acknowledges before the application reads."""
         if not self.queue.is_tcp:
             self.read()
         self.fake.taken()
@@ -127,8 +127,8 @@ if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
 
 
 @pytest.mark.parametrize(("family", "steps"), FAMILIES)
-def test_the_fake_says_what_the_kernel_says(family: socket.AddressFamily, steps: list[str]) -> None:
-    """The receipt's tests would show what is not so, and a delivery would be taken for another."""
+def test_the_fake_queue_behaves_like_the_kernel(family: socket.AddressFamily, steps: list[str]) -> None:
+    """The tests of the tracker would test states that the kernel does not have."""
     with Pair(family) as pair:
         for step in steps:
             getattr(pair, step)()
@@ -186,8 +186,8 @@ def test_our_own_abort_reaches_the_peer_once_the_queue_is_closed() -> None:
 
 
 @pytest.mark.parametrize("yes", [True, False])
-def test_a_connection_perishes_with_us_if_it_is_to(yes: bool) -> None:
-    """After `kill -9` the kernel would go on to deliver what comes again; or break off what was delivered."""
+def test_a_killed_process_resets_the_connection_if_it_is_set_so(yes: bool) -> None:
+    """After `kill -9` the kernel would deliver events that are repeated, or cut a delivered response."""
     with Pair(socket.AF_INET) as pair:
         pair.queue.set_reset_on_kill(True)
         pair.queue.set_reset_on_kill(yes)
