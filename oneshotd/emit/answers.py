@@ -1,6 +1,6 @@
-"""What became of an event: stored, refused, or not known; and when to try again.
+"""Read an answer of the daemon, and schedule the next attempt.
 
-Shared by the blocking and the Twisted emitter; nothing here waits or has a socket.
+The blocking and the Twisted emitter share this module; it has no clock and no socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class EmitError(Exception):
 
 
 class EmitRefused(EmitError):
-    """The daemon will not have it, and another attempt would not change that.
+    """The daemon refuses the event; another attempt would get the same answer.
 
     :param status: the HTTP status; 0 where nothing was sent.
     """
@@ -32,11 +32,11 @@ class EmitRefused(EmitError):
 
 
 class EmitUnavailable(EmitError):
-    """The daemon was not there, had no time or did not answer in time.
+    """The daemon could not be reached, was busy or did not answer in time.
 
     If the connection broke after the request was sent, the event may be stored all the same.
 
-    :param retry_after: seconds for which the daemon asks to be left alone.
+    :param retry_after: seconds to wait before the next attempt, as the daemon asks.
     """
 
     def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
@@ -45,58 +45,61 @@ class EmitUnavailable(EmitError):
 
 
 def check(status: int, retry_after: str | None, body: bytes) -> bytes:
-    """The body, if the answer is a good one.
+    """Return the body of a successful answer.
 
-    :param retry_after: the header, as it came.
-    :raises EmitUnavailable: 503 and the like.
-    :raises EmitRefused: every other status but 2xx.
+    :param retry_after: the header's text.
+    :raises EmitUnavailable: the status asks for another attempt, as 503 does.
+    :raises EmitRefused: any other status that is not 2xx.
     """
     if 200 <= status < 300:
         return body
     said = _first_line(body) or "without a reason"
     if status in _LATER:
-        # The header's other form, a date, is for robots that come back tomorrow.
+        # The header's other form, a date, is for waits longer than LONGEST_PAUSE.
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
         raise EmitUnavailable(f"not now ({status}): {said}", retry_after=seconds)
     raise EmitRefused(f"refused ({status}): {said}", status=status)
 
 
 def check_ok(body: bytes) -> None:
-    """:raises EmitRefused: this is not what oneshotd says to ``POST /event``: the port is another's."""
+    """Check the body of an answer to ``POST /event``.
+
+    :raises EmitRefused: oneshotd does not answer this: another program has the port.
+    """
     if body.strip() != b"ok":
-        raise _stranger(body)
+        raise _not_oneshotd(body)
 
 
 def check_tally(body: bytes) -> tuple[int, int]:
-    """How many events were stored and how many were known already.
+    """Return how many events were stored, and how many were duplicates.
 
-    :raises EmitRefused: this is not what oneshotd says to ``POST /events``.
+    :raises EmitRefused: oneshotd does not answer this to ``POST /events``.
     """
-    import json  # here: a single event does without, and starts faster
+    import json  # here: only batches need it, and a single event starts faster
 
     try:
         tally = json.loads(body)
         return int(tally["stored"]), int(tally["duplicates"])
     except (ValueError, TypeError, KeyError):
-        raise _stranger(body) from None
+        raise _not_oneshotd(body) from None
 
 
-def _stranger(body: bytes) -> EmitRefused:
+def _not_oneshotd(body: bytes) -> EmitRefused:
     return EmitRefused(f"this is not oneshotd, its answer: {_first_line(body)}")
 
 
 def _first_line(body: bytes) -> str:
-    """The first line, without what could move a terminal's cursor."""
+    """Return the first line, unprintable characters replaced: they could move a terminal's cursor."""
     text = body.strip().partition(b"\n")[0].decode("utf-8", "replace")
     shown = "".join(char if char.isprintable() else " " for char in text)
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
 
 
-class Patience:
-    """How often an event is tried.
+class RetrySchedule:
+    """When an event is sent again: exponential backoff within a limit.
 
     :param retry: seconds, from `now` on, in which another attempt may begin.
-    :param now: seconds of a clock that does not jump.
+    :param now: seconds of a monotonic clock.
     """
 
     def __init__(self, retry: float, now: float) -> None:
@@ -104,9 +107,9 @@ class Patience:
         self._pause = FIRST_PAUSE
 
     def pause(self, now: float, error: EmitUnavailable) -> float:
-        """Seconds to wait before the next attempt; the last one is at the very end.
+        """Return the seconds until the next attempt; the last attempt is at the end of `retry`.
 
-        :raises EmitUnavailable: `error`, as the time is over.
+        :raises EmitUnavailable: `error`; the time for attempts is over.
         """
         if now >= self._end:
             raise error

@@ -22,10 +22,10 @@ def emit(
     retry: float | None = None,
     **more: Label,
 ) -> None:
-    """Send one event; back when it is on the daemon's disk (over UDP: when it is on its way).
+    """Send one event; return when it is on the daemon's disk (over UDP: when it was sent).
 
-    :param labels: its labels; those that are Python names may be given by name (`more`) instead.
-        None is no label. ``__name__`` is the metric's name.
+    :param labels: the event's labels; Python names may be keyword arguments (`more`) instead.
+        A label of None is left out. ``__name__`` is the metric's name.
     :param value: the sample's value; without one the event stands for one occurrence.
     :param id: an idempotency key: the same key within the daemon's hold counts once.
     :param url: ``http://HOST:PORT``, ``https://HOST`` or ``udp://HOST:PORT``; else
@@ -34,36 +34,36 @@ def emit(
         host's name has its own timeout, the system's.
     :param retry: seconds in which an attempt that failed is made again; the event has a key then,
         and counts once.
-    :raises EmitRefused: the daemon does not take it; trying again is no use.
-    :raises EmitUnavailable: no answer; the event may have arrived all the same.
-    :raises ValueError: there is no such event: a value that is no number, a name given twice.
+    :raises EmitRefused: the daemon refuses the event; another attempt would fail, too.
+    :raises EmitUnavailable: no answer; the event may be stored all the same.
+    :raises ValueError: the arguments are no event: a value that is no number, a name given twice.
     :raises SettingsError: the environment, the file or one of the arguments is wrong.
     """
     text = line(pairs(labels, more), value=value, id=id)
-    way = sender(configured(url=url, timeout=timeout, retry=retry))
+    client = sender(configured(url=url, timeout=timeout, retry=retry))
     try:
-        way.event(text)
+        client.event(text)
     finally:
-        way.close()
+        client.close()
 
 
 def pairs(labels: Mapping[str, Label] | None, more: Mapping[str, Label]) -> Iterable[tuple[str, Label]]:
-    """All labels of a call; those given twice are twice in it."""
+    """Return all labels of a call; a label given twice is in the result twice."""
     return [*(labels or {}).items(), *more.items()]
 
 
 def configured(
     *, url: str | None = None, timeout: float | None = None, retry: float | None = None
 ) -> Settings:
-    """The settings of this machine under those of the program.
+    """Return the settings of the program over those of the machine.
 
-    :raises SettingsError: one line that says what is wrong where.
+    :raises SettingsError: one line names the source and the error.
     """
     return settings(os.environ, url=url, timeout=timeout, retry=retry)
 
 
 def main() -> int:
-    """The command ``oneshot-emit``; its exit status."""
+    """Run the command ``oneshot-emit``; return its exit status."""
     from oneshotd.emit.cli.command import run
 
     return run(sys.argv[1:], os.environ)

@@ -1,4 +1,4 @@
-"""Connections of Twisted's HTTP client that end after so many bytes of an answer.
+"""Limit the bytes of an answer that Twisted's HTTP client receives.
 
 `twisted.web.client.Agent` bounds neither the number of headers nor the body.
 """
@@ -18,11 +18,11 @@ from zope.interface import implementer
 
 @implementer(IAgentEndpointFactory)
 class BoundedEndpoints:
-    """Where an `Agent` connects to, for one request.
+    """Endpoints of an `Agent` for one request, with a limit of received bytes.
 
     :param timeout: seconds for the connection.
     :param limit: bytes that may be received.
-    :ivar exceeded: whether more came; then the connection was aborted.
+    :ivar exceeded: whether more arrived; then the connection was aborted.
     """
 
     def __init__(self, reactor: IReactorTime, timeout: float, limit: int) -> None:
@@ -40,7 +40,7 @@ class BoundedEndpoints:
         return _Endpoint(endpoint, self)
 
     def received(self, count: int) -> bool:
-        """Count bytes that were received; whether they are still within the limit."""
+        """Count received bytes; return whether the answer is within the limit."""
         self._left -= count
         self.exceeded = self._left < 0
         return not self.exceeded
@@ -53,7 +53,7 @@ class _Endpoint:
         self._bounds = bounds
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect, and give the protocol of `factory`."""
+        """Connect; the result is the protocol of `factory`."""
         wrapping = _Factory(factory)
         wrapping.bounds = self._bounds
         connecting: Deferred[Any] = self._endpoint.connect(wrapping)
@@ -61,7 +61,7 @@ class _Endpoint:
 
 
 class _Protocol(ProtocolWrapper):
-    """Counts what it passes on."""
+    """Counts the received bytes."""
 
     def dataReceived(self, data: bytes) -> None:
         bounds: BoundedEndpoints = self.factory.bounds

@@ -30,7 +30,7 @@ from twisted.web.client import (
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from oneshotd.emit.answers import EmitUnavailable, Patience, check, check_ok
+from oneshotd.emit.answers import EmitUnavailable, RetrySchedule, check, check_ok
 from oneshotd.emit.api import configured, pairs
 from oneshotd.emit.bounds import BoundedEndpoints
 from oneshotd.emit.encoding import Label, Value, has_id, line
@@ -41,7 +41,7 @@ from oneshotd.emit.transport import AGENT, FORM, KEY, UdpSender, new_key
 T = TypeVar("T")
 
 _NO_ANSWER = (ConnectError, ConnectionClosed, DNSLookupError)
-_HALF_AN_ANSWER = (RequestTransmissionFailed, ResponseFailed)
+_INCOMPLETE = (RequestTransmissionFailed, ResponseFailed)
 
 
 def emit(
@@ -56,10 +56,10 @@ def emit(
     retry: float | None = None,
     **more: Label,
 ) -> Deferred[None]:
-    """Send one event; fires when it is on the daemon's disk (over UDP: when it is on its way).
+    """Send one event; the Deferred fires when it is on the daemon's disk (over UDP: when it was sent).
 
-    Arguments and errors are those of `oneshotd.emit.emit`; every error comes through the
-    Deferred. Cancelled, it makes no further attempt.
+    Arguments and errors are those of `oneshotd.emit.emit`; every error is passed to
+    the Deferred. Cancelling it ends the attempts.
 
     :param reactor: with TCP; for ``https://`` with pyOpenSSL, for ``udp://`` with threads.
     """
@@ -70,19 +70,19 @@ def emit(
         if settings.target.scheme == "udp":
             # The resolver of host names blocks.
             threads = cast(IReactorThreads, reactor)
-            await deferToThreadPool(threads, threads.getThreadPool(), _throw, settings, text)
+            await deferToThreadPool(threads, threads.getThreadPool(), _send_datagram, settings, text)
         else:
             await _post(reactor, settings, text)
 
     return Deferred.fromCoroutine(sent())
 
 
-def _throw(settings: Settings, text: bytes) -> None:
-    way = UdpSender(settings)
+def _send_datagram(settings: Settings, text: bytes) -> None:
+    client = UdpSender(settings)
     try:
-        way.event(text)
+        client.event(text)
     finally:
-        way.close()
+        client.close()
 
 
 async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
@@ -91,14 +91,14 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
         headers[KEY] = new_key()
     if settings.target.authorization is not None:
         headers["Authorization"] = settings.target.authorization
-    patience = Patience(settings.retry, reactor.seconds())
+    schedule = RetrySchedule(settings.retry, reactor.seconds())
     while True:
         try:
             attempt = _attempt(reactor, settings, headers, text)
             check_ok(await _in_time(attempt, settings.timeout, reactor))
             return
         except EmitUnavailable as error:
-            pause = patience.pause(reactor.seconds(), error)
+            pause = schedule.pause(reactor.seconds(), error)
         await deferLater(reactor, pause)
 
 
@@ -110,9 +110,9 @@ async def _in_time(attempt: Coroutine[Deferred[Any], Any, T], timeout: float, re
 
 
 def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
-    """The same; its cancellation is a `CancelledError`.
+    """Return a Deferred of the same result that fails with `CancelledError` when cancelled.
 
-    An Agent that is cancelled fails with any of four errors, one of which is that there is no such host.
+    A cancelled Agent fails with one of four errors, among them that the host is unknown.
     """
 
     def cancel(result: Deferred[T]) -> None:
@@ -139,7 +139,7 @@ async def _attempt(
         response.deliverBody(reading)
         body = await reading.whole
         failure = None
-    except _HALF_AN_ANSWER as error:
+    except _INCOMPLETE as error:
         failure = f"no answer: {error.reasons[0].getErrorMessage()}"
     except _NO_ANSWER as error:
         failure = str(error)
@@ -152,7 +152,7 @@ async def _attempt(
 
 
 class _Reading(Protocol):
-    """The body of an answer; cancelled, it hangs up.
+    """Reads the body of an answer; cancelling closes the connection.
 
     `twisted.web.client.readBody` warns of transports that Twisted itself gives it (twisted#8227).
     """

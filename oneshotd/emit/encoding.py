@@ -1,4 +1,4 @@
-"""An event as the line that every door takes: ``type=deploy&version=1.2&value=3``."""
+"""Encode an event as a line of the query-string form: ``type=deploy&version=1.2&value=3``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ESCAPED = tuple(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in ran
 
 
 def line(pairs: Iterable[tuple[str, Label]], *, value: Value = None, id: str | None = None) -> bytes:
-    """The event of these labels, without a line end.
+    """Return the line of an event, without a line end.
 
-    Bytes of an argument that are not UTF-8 go as they are: the daemon says what it thinks of them.
+    Bytes of an argument that are not UTF-8 are sent as they are: the daemon refuses them.
 
     :param value: the sample's value; None: one occurrence.
     :param id: an idempotency key.
     :raises ValueError: a name is given twice or has characters that no label's name may have, the
-        value is no number, or there is no event in it.
+        value is no number, or there are neither labels nor a value.
     """
     given: dict[str, str] = {}
     for name, label in pairs:
@@ -56,14 +56,14 @@ def _take(given: dict[str, str], name: str, label: Label) -> None:
 
 
 def escaped(text: str) -> str:
-    """The text with everything percent-escaped that is not plain ASCII."""
+    """Percent-escape all characters that are not unreserved."""
     return "".join(map(_ESCAPED.__getitem__, text.encode("utf-8", "surrogateescape")))
 
 
 def fault(line: bytes) -> str | None:
-    """Why the daemon would refuse the form or the names of this line, or None.
+    """Return why the daemon would refuse the form or the names of this line, or None.
 
-    For UDP, where no answer says so. Values are left to the daemon.
+    UDP senders check this, as datagrams have no answer. Only the daemon checks values.
     """
     for pair in line.removesuffix(b"\n").split(b"&"):
         raw, equals, _ = pair.partition(b"=")
@@ -91,7 +91,7 @@ def _shown(text: bytes) -> str:
 
 
 def has_id(line: bytes) -> bool:
-    """Whether the line brings an idempotency key of its own."""
+    """Return whether the line has an idempotency key (``__id__``)."""
     if b"__id__" not in line and b"%" not in line:
         return False
     return any(unquote_to_bytes(pair.partition(b"=")[0]) == b"__id__" for pair in line.split(b"&"))

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 client: POST, one request at a time, over a connection that is kept.
+"""A small HTTP/1.1 client: POST, one request at a time, over a persistent connection.
 
-`http.client` takes 20 ms to import, twice what Python itself takes to start; and here the timeout
-covers the whole exchange, however slowly the bytes come.
+`http.client` takes 20 ms to import, twice as long as Python takes to start. And the timeout of this
+client covers the whole exchange, however slowly the bytes arrive.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 
 class _TooLong(Exception):
-    """The server goes on and on."""
+    """The answer is longer than `MAX_ANSWER_BYTES`."""
 
 
 class Answer(NamedTuple):
-    """:param headers: by name in lower case; of a name given twice the last."""
+    """An answer of the server.
+
+    :param headers: by name in lower case; of two with the same name the last.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -33,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """The way to one daemon; opened when it is needed, and opened again after every failure."""
+    """A connection to one daemon, opened by the first request and again after each failure."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -43,18 +46,18 @@ class Connection:
         self._deadline = 0.0
 
     def close(self) -> None:
-        """Let go of the connection; the next request opens another."""
+        """Close the connection; the next request opens another."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
         self._unread.clear()
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
-        """Send a request and read its answer.
+        """Send a request and return its answer.
 
         :param timeout: seconds for everything but the resolution of the host's name.
-        :raises EmitUnavailable: no connection, no answer in time, one without end, or none that can
-            be understood.
+        :raises EmitUnavailable: no connection, no answer in time, an answer that is too long, or one
+            that is not HTTP.
         """
         self._deadline = time.monotonic() + timeout
         self._received = 0
@@ -91,14 +94,14 @@ class Connection:
         return left
 
     def _opened(self) -> socket.socket:
-        """A connection to the first of the host's addresses that takes one."""
+        """Connect to the first of the host's addresses that accepts."""
         host, port = self._target.host, self._target.port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        failure: OSError = OSError("it has no address")
+        failure: OSError = OSError("the host has no address")
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             opening = socket.socket(family, kind, protocol)
             try:
-                # An address that does not answer leaves time for those after it.
+                # The time is shared, so that an address that does not answer leaves time for the next.
                 opening.settimeout(self._left() / (len(addresses) - tried))
                 opening.connect(address)
                 opening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -109,7 +112,7 @@ class Connection:
         raise failure
 
     def _secured(self, opening: socket.socket) -> socket.socket:
-        import ssl  # here: most daemons are on the same host, and need none
+        import ssl  # here: only https needs it
 
         opening.settimeout(self._left())
         return ssl.create_default_context().wrap_socket(opening, server_hostname=self._target.name)
@@ -126,7 +129,10 @@ class Connection:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _answer(self) -> Answer:
-        """:raises ValueError: this is not HTTP."""
+        """Read an answer.
+
+        :raises ValueError: the bytes are not HTTP.
+        """
         version, _, status = self._line().partition(" ")
         if not version.startswith("HTTP/1."):
             raise ValueError(version)
@@ -169,7 +175,7 @@ class Connection:
         return taken
 
     def _chunks(self) -> bytes:
-        """RFC 9112 section 7.1; extensions and trailers are passed over."""
+        """Read a chunked body (RFC 9112 section 7.1); skip extensions and trailers."""
         chunks = []
         while size := int(self._line().partition(";")[0], 16):
             chunks.append(self._bytes(size))
@@ -192,7 +198,7 @@ class Connection:
         self._socket.settimeout(self._left())
         data = self._socket.recv(65536)
         if not data:
-            raise ConnectionResetError("the connection was closed before the answer was whole")
+            raise ConnectionResetError("the connection was closed before the end of the answer")
         self._received += len(data)
         if self._received > MAX_ANSWER_BYTES:
             raise _TooLong
@@ -200,7 +206,7 @@ class Connection:
 
 
 def _has_news(idle: socket.socket) -> bool:
-    """Whether an idle connection has something to say, which can only be its end."""
+    """Return whether an idle connection is readable, which means that the server closed it."""
     poll = select.poll()
     poll.register(idle, select.POLLIN)
     return bool(poll.poll(0))

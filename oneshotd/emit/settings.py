@@ -1,4 +1,4 @@
-"""Where events are sent and how long that may take: command line over environment over file.
+"""The emitter's settings: URL, timeout, retry; command line over environment over file.
 
 # /etc/oneshotd/emit.toml
 url = "http://oneshotd.example.net:8090"
@@ -32,11 +32,11 @@ class SettingsError(Exception):
 
 
 class Target(NamedTuple):
-    """Where a daemon is.
+    """The address of a daemon.
 
     :param scheme: "http", "https" or "udp".
     :param host: a zone is written ``fe80::1%eth0``.
-    :param path: in front of the doors' paths, as ``/oneshotd`` behind a proxy; "" for none.
+    :param path: before the paths of the HTTP API, as ``/oneshotd`` behind a proxy; "" for none.
     :param login: "user:password", or None.
     """
 
@@ -48,7 +48,7 @@ class Target(NamedTuple):
 
     @property
     def address(self) -> str:
-        """``HOST:PORT``, as the header Host has it: without a zone, which means something here only
+        """``HOST:PORT``, as the header Host has it: without a zone, which names an interface of this host
         (RFC 6874 section 4)."""
         return self._at(self.name)
 
@@ -65,7 +65,7 @@ class Target(NamedTuple):
         """The header of that name (RFC 7617)."""
         if self.login is None:
             return None
-        from base64 import b64encode  # here: few need it
+        from base64 import b64encode  # here: only a login needs it
 
         return f"Basic {b64encode(self.login.encode()).decode()}"
 
@@ -80,7 +80,7 @@ class Target(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a sender has to know.
+    """The settings of a sender.
 
     :param timeout: seconds for one attempt.
     :param retry: seconds in which an attempt that failed is made again; 0: never.
@@ -92,7 +92,7 @@ class Settings(NamedTuple):
 
 
 def target(url: str) -> Target:
-    """The daemon at this URL.
+    """Parse the URL of a daemon.
 
     :raises ValueError: "expected …", without the URL if it holds a password.
     """
@@ -124,11 +124,11 @@ def settings(
     file: str | None = None,
     usual_timeout: float = TIMEOUT,
 ) -> Settings:
-    """The settings out of all their sources; what is None here comes from the next one.
+    """Return the settings; an argument that is None is read from the environment or the file.
 
-    :param timeout: seconds; so is `retry`.
+    :param timeout: in seconds, as `retry`.
     :param file: None: `FILE`, if it is there.
-    :param usual_timeout: seconds, where nobody says otherwise.
+    :param usual_timeout: seconds, if no source sets a timeout.
     :raises SettingsError: one line that names the source and what is wrong.
     """
     given = _read(FILE if file is None else file, must_exist=file is not None)
@@ -148,7 +148,7 @@ def settings(
     if not timeout > 0:
         raise SettingsError(f"timeout: expected seconds above 0, got {timeout!r}")
     if retry is None:
-        # A datagram has no answer after which one could try again.
+        # A datagram has no answer, so a failure is not noticed.
         retry = 0.0 if where.scheme == "udp" else _duration(name, given, "retry", 0.0)
     elif not retry >= 0:
         raise SettingsError(f"retry: expected seconds from 0, got {retry!r}")
@@ -165,7 +165,7 @@ def _read(name: str, *, must_exist: bool) -> dict[str, str]:
         if isinstance(error, FileNotFoundError) and not must_exist:
             return {}
         raise SettingsError(f"{name}: {error.strerror}") from None
-    import tomllib  # here: most machines have no such file, and start faster
+    import tomllib  # here: most machines have no such file
 
     try:
         table = tomllib.loads(text.decode())

@@ -1,4 +1,4 @@
-"""The two ways out: HTTP, answered and tried again if asked; UDP, without an answer."""
+"""Send events to the daemon: over HTTP, with answers and retries; over UDP, without either."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from oneshotd import __version__
-from oneshotd.emit.answers import EmitRefused, EmitUnavailable, Patience, check, check_ok, check_tally
+from oneshotd.emit.answers import EmitRefused, EmitUnavailable, RetrySchedule, check, check_ok, check_tally
 from oneshotd.emit.encoding import fault, has_id
 from oneshotd.emit.http import Connection
 from oneshotd.emit.settings import Settings
@@ -20,45 +20,45 @@ KEY = "Idempotency-Key"
 
 #: Bytes of a body that the daemon takes.
 MAX_BODY_BYTES = 1024 * 1024
-#: Bytes of a datagram of several lines: what passes everywhere without being fragmented.
+#: Bytes of a datagram of several lines; networks pass this size without fragmentation.
 DATAGRAM_BYTES = 1400
 #: Bytes of any datagram: 65535 with the heads of UDP and IPv4 (RFC 768, RFC 791).
 MAX_DATAGRAM_BYTES = 65507
 
 
 def new_key() -> str:
-    """An idempotency key that nobody else has."""
+    """Return a unique idempotency key."""
     import uuid  # here: only retries need one
 
     return str(uuid.uuid4())
 
 
 class Sender(Protocol):
-    """How events get to the daemon. Its methods raise `EmitError`."""
+    """A connection to the daemon. Its methods raise `EmitError`."""
 
     def event(self, line: bytes) -> None:
         """Send one event."""
 
     def lines(self, lines: Sequence[bytes]) -> int:
-        """Send many, all or none; how many of them the daemon did not know already."""
+        """Send many events, all or none; return how many were no duplicates."""
 
     def give_up(self) -> None:
-        """Make no second attempt from now on."""
+        """Make no further attempts."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 def sender(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> Sender:
-    """The way out that the settings name.
+    """Return the sender for the settings' URL.
 
-    :param sleep: how to wait between two attempts.
+    :param sleep: waits between two attempts.
     """
     return UdpSender(settings) if settings.target.scheme == "udp" else HttpSender(settings, sleep)
 
 
 class HttpSender:
-    """POST to the daemon. With retries, each request has a key, so that it counts once."""
+    """Sends HTTP requests. With retries, each request has an idempotency key, so that it counts once."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._connection = Connection(settings.target)
@@ -69,7 +69,7 @@ class HttpSender:
     def event(self, line: bytes) -> None:
         """Send one event.
 
-        :raises EmitError: it is not known to be stored.
+        :raises EmitError: the event may not be stored.
         """
         keyed = bool(self._retry) and not has_id(line)
         check_ok(self._post("/event", line, FORM, {KEY: new_key()} if keyed else {}))
@@ -77,13 +77,13 @@ class HttpSender:
     def lines(self, lines: Sequence[bytes]) -> int:
         """Send many events, all or none.
 
-        :return: how many of them the daemon did not know already.
-        :raises EmitError: they are not known to be stored.
+        :return: how many were no duplicates.
+        :raises EmitError: the events may not be stored.
         """
         headers: dict[str, str] = {}
         if self._retry:
             identified = [has_id(line) for line in lines]
-            if any(identified):  # then there can be no key for the whole
+            if any(identified):  # then the request can have no key
                 lines = [
                     line if has else line + b"&__id__=" + new_key().encode()
                     for line, has in zip(lines, identified, strict=True)
@@ -93,16 +93,16 @@ class HttpSender:
         return check_tally(self._post("/events", b"\n".join(lines), LINES, headers))[0]
 
     def give_up(self) -> None:
-        """Make no second attempt from now on."""
+        """Make no further attempts."""
         self._retry = 0.0
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _post(self, path: str, body: bytes, media: str, headers: Mapping[str, str]) -> bytes:
-        patience = Patience(self._retry, time.monotonic())
-        if len(body) > MAX_BODY_BYTES:  # the daemon would hang up before it has read all
+        schedule = RetrySchedule(self._retry, time.monotonic())
+        if len(body) > MAX_BODY_BYTES:  # the daemon would close the connection before the end of the body
             raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
         headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
         while True:
@@ -110,11 +110,11 @@ class HttpSender:
                 answer = self._connection.post(path, body, headers, self._timeout)
                 return check(answer.status, answer.headers.get("retry-after"), answer.body)
             except EmitUnavailable as error:
-                self._sleep(patience.pause(time.monotonic(), error))
+                self._sleep(schedule.pause(time.monotonic(), error))
 
 
 class UdpSender:
-    """Datagrams to the daemon. They have no answer; that nobody listens is seen on this host only."""
+    """Sends datagrams, which have no answer. A closed port is noticed on the same host only."""
 
     def __init__(self, settings: Settings) -> None:
         self._target = settings.target
@@ -123,8 +123,8 @@ class UdpSender:
     def event(self, line: bytes) -> None:
         """Send one event.
 
-        :raises EmitRefused: it is too long for a datagram, or the daemon would refuse it.
-        :raises EmitUnavailable: it cannot have arrived.
+        :raises EmitRefused: the line is too long for a datagram, or the daemon would refuse it.
+        :raises EmitUnavailable: the datagram was not delivered.
         """
         _check_line(line)
         self._datagram(line)
@@ -142,7 +142,7 @@ class UdpSender:
     def lines(self, lines: Sequence[bytes]) -> int:
         """Send many events, as many lines as fit into each datagram.
 
-        :raises EmitRefused: one is too long, or the daemon would refuse it; then none was sent.
+        :raises EmitRefused: a line is too long, or the daemon would refuse it; then none is sent.
         """
         for line in lines:
             _check_line(line)
@@ -157,17 +157,17 @@ class UdpSender:
         return len(lines)
 
     def give_up(self) -> None:
-        """There is no second attempt anyway."""
+        """Do nothing: datagrams are sent once."""
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
 
     def _opened(self, line: bytes) -> socket.socket:
-        """A socket to the first of the host's addresses that seems to take the line."""
-        failure: OSError = OSError("it has no address")
+        """Send the line to the first of the host's addresses that accepts it; return the socket."""
+        failure: OSError = OSError("the host has no address")
         found = socket.getaddrinfo(self._target.host, self._target.port, type=socket.SOCK_DGRAM)
         for family, kind, protocol, _, address in found:
             opened = socket.socket(family, kind, protocol)
@@ -186,7 +186,7 @@ class UdpSender:
 
     def _send(self, opened: socket.socket, line: bytes) -> None:
         opened.send(line)
-        # Of a port where nobody listens the kernel knows at once, on this host.
+        # The kernel reports a closed port at once, if the port is on this host.
         if refused := opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(refused, "nobody listens there")
 

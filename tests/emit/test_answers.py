@@ -9,7 +9,7 @@ from oneshotd.emit.answers import (
     LONGEST_PAUSE,
     EmitRefused,
     EmitUnavailable,
-    Patience,
+    RetrySchedule,
     check,
     check_ok,
     check_tally,
@@ -69,7 +69,7 @@ def test_the_daemons_own_answers_are_understood() -> None:
 
 def pauses(retry: float, retry_after: float = 0.0) -> list[float]:
     """All pauses, if each attempt takes no time."""
-    now, found, patience = 100.0, [], Patience(retry, 100.0)
+    now, found, patience = 100.0, [], RetrySchedule(retry, 100.0)
     error = EmitUnavailable("away", retry_after=retry_after)
     try:
         while True:

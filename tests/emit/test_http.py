@@ -111,9 +111,9 @@ def _until_closed(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (HANG_UP, "closed before the answer was whole"),
-        (STORED[:-1], "closed before the answer was whole"),
-        (CHUNKED[:-4], "closed before the answer was whole"),
+        (HANG_UP, "closed before the end of the answer"),
+        (STORED[:-1], "closed before the end of the answer"),
+        (CHUNKED[:-4], "closed before the end of the answer"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 what\r\n\r\n", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "the answer is not HTTP"),

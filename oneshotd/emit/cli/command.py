@@ -188,14 +188,14 @@ def _send(asked: Asked, environ: Mapping[str, str]) -> int:
         from oneshotd.emit.cli.stream import stream
 
         return stream(chosen, line(asked.labels) if asked.labels else b"", complain)
-    way = sender(chosen)
+    client = sender(chosen)
     try:
-        way.event(_line(asked))
+        client.event(_line(asked))
     except EmitError as error:
         complain(f"{chosen.target}: {error}")
         return REFUSED if isinstance(error, EmitRefused) else UNAVAILABLE
     finally:
-        way.close()
+        client.close()
     return OK
 
 
@@ -209,13 +209,13 @@ def _wrap(asked: Asked, environ: Mapping[str, str]) -> int:
         return ended.exit_code
 
     def send() -> None:
-        way = sender(chosen)
+        client = sender(chosen)
         try:
-            way.event(_line(asked, ended))
+            client.event(_line(asked, ended))
         except EmitError as error:
             complain(f"not reported: {chosen.target}: {error}")
         finally:
-            way.close()
+            client.close()
 
     report(send, chosen.timeout + chosen.retry, complain)
     return ended.exit_code

@@ -48,13 +48,13 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
     :param source: a file descriptor.
     """
     stop, progress = Stop(), Progress(source)
-    way = sender(settings, stop.sleep)
-    outlet = Outlet(way, common, progress, complain)
+    client = sender(settings, stop.sleep)
+    outlet = Outlet(client, common, progress, complain)
     previous = {number: signal.signal(number, stop.heard) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for batch in batches(source, stop, progress):
             if stop.number:
-                way.give_up()
+                client.give_up()
             outlet.send(batch)
             progress.show(outlet.sent, outlet.refused)
     except Stopped:  # between two attempts
@@ -66,7 +66,7 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
         outlet.stopped(f"standard input: {error.strerror}")
         return UNREADABLE
     finally:
-        way.close()
+        client.close()
         progress.end(outlet.sent, outlet.refused)
         for number, action in previous.items():
             signal.signal(number, action)
@@ -181,11 +181,11 @@ class Outlet:
     :param common: labels for each line, as a line; b"" for none.
     """
 
-    def __init__(self, way: Sender, common: bytes, progress: Progress, complain: Complain) -> None:
+    def __init__(self, client: Sender, common: bytes, progress: Progress, complain: Complain) -> None:
         self.sent = 0
         self.refused = 0
         self._next = 1
-        self._way = way
+        self._client = client
         self._suffix = b"&" + common if common else b""
         self._progress = progress
         self._complain = complain
@@ -199,9 +199,9 @@ class Outlet:
         try:
             if len(lines) == 1:  # refused in words without another line's number
                 # Its end says that it is a line, and not several that lost theirs.
-                self._way.event(lines[0] + b"\n")
+                self._client.event(lines[0] + b"\n")
             else:
-                self._way.lines(lines)
+                self._client.lines(lines)
             self.sent += len(lines)
         except EmitRefused as error:
             if error.status not in _FAULT_OF_LINES:

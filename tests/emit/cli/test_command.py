@@ -104,7 +104,7 @@ def test_a_slip_around_a_command_cannot_be_taken_for_the_commands_status(
         (answer(403, b"192.0.2.7 may not send events\n"), 1, "refused (403): 192.0.2.7 may not"),
         (answer(200, b"<html>"), 1, "this is not oneshotd, its answer: <html>"),
         (answer(503, b"busy\n"), 75, "not now (503): busy"),
-        (b"", 75, "the connection was closed before the answer was whole"),
+        (b"", 75, "the connection was closed before the end of the answer"),
     ],
 )
 def test_the_status_says_whether_later_may_help(
