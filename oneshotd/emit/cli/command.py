@@ -1,4 +1,4 @@
-"""The command line of ``oneshot-emit``: what is asked for, and what the exit status says."""
+"""Parse and run the command line of ``oneshot-emit``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class UsageError(Exception):
 
 
 class Asked(NamedTuple):
-    """What the command line says.
+    """A parsed command line.
 
-    :param options: by name without dashes, those with a value.
-    :param switches: the others.
+    :param options: options with a value, by name without dashes.
+    :param switches: options without a value.
+    :param reads: there is a ``-``: read lines from standard input.
     :param command: after ``--``; None without it.
     """
 
@@ -40,7 +41,7 @@ class Asked(NamedTuple):
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the words ask for; the exit status."""
+    """Run the command line; return the exit status."""
     before = words[: words.index("--")] if "--" in words else words
     try:
         asked = parse(words)
@@ -61,17 +62,17 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def complain(text: str) -> None:
-    """One line on standard error, if there is one; nothing here may fail for the lack of it."""
+    """Print one line on standard error; do nothing if it is closed."""
     try:
         if sys.stderr is not None:  # closed by the caller
             print(f"oneshot-emit: {text}", file=sys.stderr, flush=True)
     except OSError:
-        # Python would try again at the end, and make 120 of the exit status.
+        # Otherwise Python flushes it again at the end, fails, and exits with status 120.
         sys.stderr = None
 
 
 def parse(words: Sequence[str]) -> Asked:
-    """The words as options, labels and a command.
+    """Split a command line into options, labels and the command.
 
     :raises UsageError: an unknown option, or a word that is no label.
     """
@@ -105,9 +106,9 @@ def parse(words: Sequence[str]) -> Asked:
 
 
 def check(asked: Asked) -> None:
-    """What goes together, and what can be read before anything is done.
+    """Check the values of the options, and that the options can be combined.
 
-    :raises UsageError: says what does not fit.
+    :raises UsageError: the text names the option and the error.
     """
     options, names = asked.options, [name for name, _ in asked.labels]
     if "http" in options and "udp" in options:
@@ -128,15 +129,15 @@ def check(asked: Asked) -> None:
             raise UsageError("--exec leaves standard input to the command, so there can be no -")
         ours = {"value", "status", "exit_code"}.intersection([*names, *options])
         if ours:
-            raise UsageError(f"--exec gives value, status and exit_code itself, got {min(ours)}")
+            raise UsageError(f"--exec sets value, status and exit_code itself, got {min(ours)}")
     elif asked.command is not None:
         raise UsageError("-- COMMAND goes with --exec")
     if asked.reads:
         for name in ("value", "id"):
             if name in options:
-                raise UsageError(f"--{name} is for one event; with - each line brings its own")
+                raise UsageError(f"--{name} is for one event; with - each line has its own")
         if "__id__" in names:
-            raise UsageError("__id__ is for one event; with - each line brings its own")
+            raise UsageError("__id__ is for one event; with - each line has its own")
     elif not names and not options.keys() & {"value"} and "exec" not in asked.switches:
         raise UsageError("expected labels such as type=deploy, or - to read lines")
     try:
@@ -200,7 +201,7 @@ def _send(asked: Asked, environ: Mapping[str, str]) -> int:
 
 
 def _wrap(asked: Asked, environ: Mapping[str, str]) -> int:
-    """Run the command; whatever becomes of the report, the status is the command's."""
+    """Run the command and send its event; return the command's exit status in any case."""
     ended = execute(asked.command or (), environ, complain)
     try:
         chosen = _settings(asked, environ, usual_timeout=EXEC_TIMEOUT)

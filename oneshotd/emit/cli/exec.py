@@ -1,8 +1,8 @@
-"""Run a command as if it ran alone, and report how it ended.
+"""Run a command and report how it ended.
 
-Standard input, output and error are the command's own: nothing is read, copied or held back. The
-signals that ask a program to end are passed on. Reporting comes after, is bounded, and can only
-write a line to standard error.
+The command inherits standard input, output and error: nothing is read, copied or buffered. Signals
+that ask a program to end are forwarded. The report is sent afterwards, within a time limit; an error
+prints one line on standard error.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
-#: Seconds that a daemon which is away may keep the command's caller waiting.
+#: Seconds that a daemon which does not answer may delay the command's caller.
 EXEC_TIMEOUT = 2.0
 
-#: Signals that are meant for the command.
+#: Signals that are forwarded to the command.
 FORWARDED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -28,9 +28,9 @@ FORWARDED = (
     signal.SIGUSR2,
 )
 
-# What Python ignores for itself, and a command must not inherit.
+# Python ignores these signals; the command must not inherit that.
 _PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
-# As a shell has them.
+# As a shell.
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 Complain = Callable[[str], None]
@@ -40,8 +40,8 @@ class Ended(NamedTuple):
     """How the command ended.
 
     :param status: "ok", "failed" or "killed" (by a signal).
-    :param exit_code: its own; 128 + the signal's number; 126, 127 where it could not be run.
-    :param seconds: how long it ran.
+    :param exit_code: the command's; 128 + the signal's number; 126 or 127 if it could not be run.
+    :param seconds: the command's run time.
     """
 
     status: str
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
 
 
 class _Interrupted(Exception):
-    """Somebody wants us to end while we report."""
+    """A signal arrived during the report."""
 
 
 def execute(command: Sequence[str], environ: Mapping[str, str], complain: Complain) -> Ended:
@@ -58,7 +58,7 @@ def execute(command: Sequence[str], environ: Mapping[str, str], complain: Compla
 
     :param command: the program, looked up in the path, and its arguments.
     """
-    # Inherited as ignored, it would leave no exit status to wait for.
+    # If SIGCHLD is inherited as ignored, the kernel keeps no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     began = time.monotonic()
@@ -69,7 +69,7 @@ def execute(command: Sequence[str], environ: Mapping[str, str], complain: Compla
         return Ended("failed", _NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE, 0.0)
     code = _awaited(child)
     seconds = time.monotonic() - began
-    # What ended the command, as Ctrl-C does, was not meant for the report.
+    # Discard pending signals: a Ctrl-C that ended the command must not interrupt the report.
     while signal.sigtimedwait(FORWARDED, 0) is not None:
         pass
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -90,23 +90,23 @@ def _spawned(command: list[str], environ: Mapping[str, str], mask: set[int | sig
 
 
 def _awaited(child: int) -> int:
-    """Its exit code (negative: the signal's number), passing on signals meanwhile."""
+    """Wait for the command, forward signals, return its exit code (negative: the signal's number)."""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        came = signal.sigwaitinfo({*FORWARDED, signal.SIGCHLD})
-        # A signal of the kernel comes from the terminal, and the command has got it as well.
-        if came.si_signo != signal.SIGCHLD and came.si_code <= 0:
-            os.kill(child, came.si_signo)
+        arrived = signal.sigwaitinfo({*FORWARDED, signal.SIGCHLD})
+        # The kernel sends a terminal's signal to the command as well; forward only those of processes.
+        if arrived.si_signo != signal.SIGCHLD and arrived.si_code <= 0:
+            os.kill(child, arrived.si_signo)
 
 
 def report(send: Callable[[], None], seconds: float, complain: Complain) -> None:
-    """Call `send`, and leave it alone after so many seconds or at a signal, whatever it hangs in.
+    """Call `send` in a thread; stop waiting for it after `seconds` or at a signal.
 
-    :param send: does its own complaining; what else it raises is told, too.
+    :param send: reports its own errors; exceptions are reported here.
     """
-    import threading  # here: the command did not wait for it
+    import threading  # here: an import before the command would delay it
 
     def attempt() -> None:
         try:
@@ -114,18 +114,18 @@ def report(send: Callable[[], None], seconds: float, complain: Complain) -> None
         except Exception as error:
             complain(f"not reported: {error!r}")
 
-    # A thread, for the resolver of host names cannot be told how long it may take. It ends with us.
+    # A daemon thread, because the resolver of host names has no timeout; it ends with the process.
     sending = threading.Thread(target=attempt, daemon=True)
     try:
         _listen(_interrupt)
         sending.start()
-        sending.join(seconds + 0.1)  # its own timeout says more than ours
+        sending.join(seconds + 0.1)  # the message of its own timeout says more
         if sending.is_alive():
             complain(f"not reported: no answer within {seconds:g} s")
     except _Interrupted as interrupted:
         complain(f"not reported: {interrupted}")
     finally:
-        _listen(signal.SIG_IGN)  # there is nothing left to interrupt but the exit status
+        _listen(signal.SIG_IGN)  # a signal now would only change the exit status
 
 
 def _listen(action: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:

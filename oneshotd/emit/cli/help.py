@@ -1,4 +1,4 @@
-"""What ``oneshot-emit --help`` says, and the exit statuses that it explains."""
+"""The text of ``oneshot-emit --help``, and the exit statuses that it explains."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ OK = 0
 REFUSED = 1
 USAGE = 2
 UNREADABLE = 2
-#: EX_TEMPFAIL of sysexits.h: trying later may help.
+#: EX_TEMPFAIL of sysexits.h: a later attempt may succeed.
 UNAVAILABLE = 75
-#: As env, nice and timeout have it: the wrapper is at fault, not the command.
+#: As env, nice and timeout: the wrapper failed, not the command.
 NOT_RUN = 125
-#: As a shell has it: Ctrl-C.
+#: As a shell: Ctrl-C.
 INTERRUPTED = 130
 
 HELP = """\
-oneshot-emit tells oneshotd that something happened. Every Prometheus that scrapes gets it, once.
+oneshot-emit sends events to oneshotd. Every Prometheus that scrapes it gets each event once.
 
     oneshot-emit [OPTIONS] NAME=VALUE...                            one event
     oneshot-emit [OPTIONS] --exec [NAME=VALUE...] -- COMMAND...     how a command ended
@@ -23,49 +23,50 @@ oneshot-emit tells oneshotd that something happened. Every Prometheus that scrap
 Examples
 
     oneshot-emit type=deploy version=1.2
-        Something happened. Its labels say what; there is no number.
+        An event without a value: one occurrence of these labels.
 
     oneshot-emit type=backup task=nightly --value 37.5
-        With a number: seconds, bytes, a temperature.
+        An event with a value: seconds, bytes, a temperature.
 
     oneshot-emit type=payment --id order-4711 --retry 5m
-        Must arrive: tries again for 5 minutes, and counts once, also if it arrives twice.
+        Retries for 5 minutes. The event counts once, also if it arrives twice.
 
     oneshot-emit --exec type=cron task=backup -- /usr/local/bin/backup --all
-        Runs the command; output and exit status are its own. Afterwards one event says
-        status="ok", "failed" or "killed", the exit_code, and as its value the seconds it took.
+        Runs the command, with the command's output and exit status. Then sends one event with the
+        labels status ("ok", "failed" or "killed") and exit_code, and the seconds as its value.
 
     tail -F events.log | oneshot-emit host=web1 -
-        Each line is an event, type=login&user=kim, here with one label more.
+        Sends each line, such as type=login&user=kim, as an event; adds the label host.
 
     oneshot-emit --udp localhost:8090 type=tick
-        Throws a datagram and does not wait: nobody says whether it arrived.
+        Sends a datagram and does not wait. Datagrams have no answer: a loss is not noticed.
 
-Labels are called task rather than job, and host rather than instance: Prometheus has a job and an
-instance of its own, and would show the event's as exported_job and exported_instance.
+Use the labels task and host rather than job and instance: Prometheus adds its own job and instance,
+and renames the event's to exported_job and exported_instance.
 
 Options
 
-    --value NUMBER      the event's value; without one it stands for one occurrence
-    --id KEY            the same key within the daemon's hold (an hour) counts once
-    --http URL          where the daemon is: http://HOST:PORT or https://HOST
-    --udp HOST:PORT     the same, for datagrams
-    --retry DURATION    go on trying for so long (500ms, 90s, 5m, 1h); makes a key where there is
-                        none. With --exec, the command's caller waits as well.
-    --timeout DURATION  for one attempt: 5s, with --exec 2s
-    --config FILE       instead of /etc/oneshotd/emit.toml, which may not exist
+    --value NUMBER      the event's value; without it the event is one occurrence
+    --id KEY            idempotency key: events with the same key count once within the
+                        daemon's hold (an hour)
+    --http URL          send over HTTP: http://HOST:PORT or https://HOST
+    --udp HOST:PORT     send datagrams
+    --retry DURATION    retry for so long (500ms, 90s, 5m, 1h); adds a key if there is none.
+                        With --exec, the command's caller waits as well.
+    --timeout DURATION  for one attempt (default: 5s, with --exec 2s)
+    --config FILE       read this file, which must exist, instead of /etc/oneshotd/emit.toml
     --help, --version
 
-The daemon is where --http or --udp says, else ONESHOTD_URL in the environment, else url in
+The daemon's URL is that of --http or --udp, else $ONESHOTD_URL, else url in
 /etc/oneshotd/emit.toml, else http://localhost:8090.
 
 Exit status
 
     0     stored on the daemon's disk (UDP: sent)
-    1     refused, for the reason on standard error; of lines: some were refused, the others sent
+    1     refused, for the reason on standard error; with -, the other lines were sent
     2     the command line or the settings are wrong
-    75    the daemon was not there or did not answer: try later
-    With --exec it is the command's own: 128 + N where signal N killed it, 126 where it cannot be
-    run, 127 where it is not found; 125 where this command line is wrong. What becomes of the
-    report is never seen in it.
+    75    the daemon could not be reached, was busy or did not answer: try again later
+    With --exec it is the command's exit status: 128 + N if signal N killed the command, 126 if it
+    cannot be run, 127 if it is not found; 125 if this command line is wrong. Whether the event
+    was sent does not change it.
 """

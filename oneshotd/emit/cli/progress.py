@@ -1,4 +1,4 @@
-"""One line on a terminal that says how far a long input is."""
+"""Show the progress of a long input in one line on the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 
-#: Seconds until it first shows, and between two states of it.
+#: Seconds until the line first shows, and between two updates.
 SHOWN_AFTER = 1.0
 SHOWN_EVERY = 0.2
 
@@ -15,9 +15,9 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Silent unless standard error is a terminal, and the input is none.
+    """A progress line; silent unless standard error is a terminal and the input is not.
 
-    :param source: the input's file descriptor; of a file, the part that is read shows, too.
+    :param source: the input's file descriptor; of a file, the line shows the part that was read.
     """
 
     def __init__(self, source: int) -> None:
@@ -31,22 +31,22 @@ class Progress:
             self._size = about.st_size if stat.S_ISREG(about.st_mode) else 0
 
     def read(self, count: int) -> None:
-        """So many bytes more were read."""
+        """Count bytes that were read."""
         self._read += count
 
     def show(self, sent: int, refused: int) -> None:
-        """Bring the line up to date, if it is time."""
+        """Update the line, if an update is due."""
         if self._on and time.monotonic() >= self._due:
             self._write(sent, refused)
             self._due = time.monotonic() + SHOWN_EVERY
 
     def clear(self) -> None:
-        """Make place for another line."""
+        """Clear the line, so that another text can be printed."""
         if self._shown:
             print(_CLEAR, end="", file=sys.stderr, flush=True)
 
     def end(self, sent: int, refused: int) -> None:
-        """Leave the last state behind, if there was one."""
+        """Print the last state and end the line, if it was shown."""
         if self._shown:
             self._write(sent, refused)
             print(file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Lines of standard input as events, in batches: by count for files, by time for ``tail -f``.
+"""Send lines of standard input as events, in batches: by count for files, by time for ``tail -f``.
 
 The daemon takes a body whole or not at all. A batch that it refuses is halved until the bad lines
 stand alone; they are named with the daemon's reason, and the good ones are sent.
@@ -25,12 +25,12 @@ BATCH_LINES = 1000
 BATCH_BYTES = 256 * 1024
 #: Seconds that a line waits for others.
 BATCH_SECONDS = 0.25
-#: Bytes of a line that are kept; the daemon takes no body as long as that, so it is refused.
+#: Bytes of a line that are kept; the daemon refuses a body of this length.
 LONGEST_LINE = 1024 * 1024 + 1
 #: Bad lines that are named; the others are counted.
 MAX_NAMED = 20
 
-# Statuses that say that the lines are at fault, not who sends them or where.
+# Statuses that refuse a line; others refuse the client or the URL.
 _FAULT_OF_LINES = (400, 413, 422)
 
 #: A line with its number in the input, from 1.
@@ -39,10 +39,10 @@ Complain = Callable[[str], None]
 
 
 def stream(settings: Settings, common: bytes, complain: Complain, source: int = 0) -> int:
-    """Send what can be read, to its end; the exit status.
+    """Send the input to its end; return the exit status.
 
-    SIGINT and SIGTERM end it, too: whole lines that were read go out first, without a second
-    attempt. The second signal ends it at once.
+    SIGINT and SIGTERM end it, too: complete lines that were read are sent first, without retries.
+    A second signal ends the process at once.
 
     :param common: labels for each line, as a line; b"" for none.
     :param source: a file descriptor.
@@ -78,18 +78,18 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
 
 
 class Stopped(Exception):
-    """We were asked to end while we waited."""
+    """A signal arrived while the process waited."""
 
 
 class Stop:
-    """SIGINT and SIGTERM, which break off waiting but no request."""
+    """Handles SIGINT and SIGTERM, which interrupt waiting but no request."""
 
     def __init__(self) -> None:
         self.number = 0
         self._waits = False
 
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """Take note of the signal; the second one does what it would have done without us."""
+        """Record the signal; a second one has its default action."""
         if self.number:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -99,9 +99,9 @@ class Stop:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Where waiting can be broken off.
+        """Allow signals to interrupt the block.
 
-        :raises Stopped: a signal came, now or before.
+        :raises Stopped: a signal arrived, now or before.
         """
         self._waits = True
         try:
@@ -118,10 +118,10 @@ class Stop:
 
 
 class Lines:
-    r"""Bytes as numbered lines, without the blank ones; only ``\n`` ends a line, as at the daemon.
+    r"""Splits bytes into numbered lines without blank ones; only ``\n`` ends a line, as in the daemon.
 
-    What the daemon cuts off is cut off here: it stands elsewhere once the lines are in batches and
-    have the labels of the command line.
+    The byte order mark and the blanks that the daemon strips are stripped here: with the labels of
+    the command line they would no longer be at the beginning of the body and the end of a line.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Lines:
         self._begun = b""
 
     def feed(self, data: bytes) -> Iterator[Numbered]:
-        """The lines that these bytes end."""
+        """Return the lines that these bytes complete."""
         *ended, begun = data.split(b"\n")
         for part in ended:
             self._number += 1
@@ -144,9 +144,9 @@ class Lines:
 
 
 def batches(source: int, stop: Stop, progress: Progress) -> Iterator[list[Numbered]]:
-    """What can be read, in batches; ends with the input, or when it shall stop.
+    """Return the input in batches; end with the input or at a signal.
 
-    :raises OSError: it cannot be read.
+    :raises OSError: the input cannot be read.
     """
     lines, batch, size, due = Lines(), list[Numbered](), 0, 0.0
     ended = False
@@ -160,7 +160,7 @@ def batches(source: int, stop: Stop, progress: Progress) -> Iterator[list[Number
         data = os.read(source, 65536) if ready else b""
         progress.read(len(data))
         ended = bool(ready) and not data
-        for line in lines.feed(b"\n" if ended else data):  # the last one may lack its end
+        for line in lines.feed(b"\n" if ended else data):  # the last line may lack its end
             if not batch:
                 due = time.monotonic() + BATCH_SECONDS
             batch.append(line)
@@ -176,7 +176,7 @@ def batches(source: int, stop: Stop, progress: Progress) -> Iterator[list[Number
 
 
 class Outlet:
-    """Sends batches and keeps the books.
+    """Sends batches and counts sent and refused lines.
 
     :param common: labels for each line, as a line; b"" for none.
     """
@@ -193,12 +193,12 @@ class Outlet:
     def send(self, batch: Sequence[Numbered]) -> None:
         """Send the good lines of a batch and name the bad ones.
 
-        :raises EmitError: sending more is no use.
+        :raises EmitError: further batches would fail, too.
         """
         lines = [line + self._suffix for _, line in batch]
         try:
-            if len(lines) == 1:  # refused in words without another line's number
-                # Its end says that it is a line, and not several that lost theirs.
+            if len(lines) == 1:  # the refusal then has no line number of the daemon's
+                # Without the line end the daemon may take it for lines that were joined.
                 self._client.event(lines[0] + b"\n")
             else:
                 self._client.lines(lines)
@@ -215,7 +215,7 @@ class Outlet:
         self._next = batch[-1][0] + 1
 
     def stopped(self, why: str) -> None:
-        """Say from which line on nothing was sent."""
+        """Report the first line that was not sent."""
         self._progress.clear()
         self._complain(f"{why}; stopped before line {self._next}, with {self.sent} sent")
 
