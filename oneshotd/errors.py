@@ -1,4 +1,4 @@
-"""The two families of errors: theirs (`Refused`, with a status) and ours (`OneshotError`).
+"""Errors of clients (`Refused`, with an HTTP status) and of the daemon (`OneshotError`).
 
 `Refused` is translated into an answer in one place (`web/error_responses.py`) and into a counter in
 `udp/datagrams.py`; `OneshotError` ends the start of the daemon, or becomes a 503.
@@ -6,20 +6,20 @@
 
 from __future__ import annotations
 
-#: Every reason with which something is refused; a label of a metric, hence a closed set.
+#: Every reason of a refusal. The reason is a label value of a metric, so the set is closed.
 REASONS = (
     "busy",  # back-pressure: the queue to the store is full
     "conflict",  # an idempotency key was seen with other content
-    "empty",  # nothing in it that could be an event
+    "empty",  # the body has no event
     "encoding",  # not UTF-8, or a broken percent escape
-    "forbidden",  # the client's address, or another site's page
+    "forbidden",  # the client's address is not allowed, or a page of another site sent the request
     "key",  # a malformed idempotency key
     "label",  # a label's name
     "limit",  # too many labels, too long a name or value, too many events, too large a body
     "name",  # a metric name that is illegal or taken
     "query",  # a parameter of a scrape that is no name, number or mode
-    "store",  # the store cannot take it now
-    "syntax",  # not the form it claims to have
+    "store",  # the store cannot write at the moment
+    "syntax",  # the bytes have not the form that their type says
     "timeout",  # a request that was not complete in time
     "type",  # an unknown body type
     "value",  # a sample value that is not a number
@@ -27,7 +27,7 @@ REASONS = (
 
 
 class Refused(Exception):
-    """What a client sent is not taken: what, where and why, in one line of text.
+    """A client's request is refused; one line of text says what, where and why.
 
     :param text: one line for a person, without a full stop at its end.
     :param reason: one of `REASONS`.
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class OneshotError(Exception):
-    """Something on our side is wrong; the text says what, for the operator."""
+    """The daemon has failed; the text tells the operator the cause."""
 
 
 class ConfigError(OneshotError):
@@ -52,7 +52,7 @@ class ConfigError(OneshotError):
 
 
 class StoreRefused(OneshotError):
-    """The store is not ours, too new, held by another, or cannot be opened: do not start."""
+    """The store is foreign, too new, locked, or cannot be opened; the daemon does not start."""
 
 
 class StoreUnavailable(OneshotError):
@@ -60,9 +60,9 @@ class StoreUnavailable(OneshotError):
 
 
 class CopyFailed(StoreUnavailable):
-    """A copy of the store could not be made; nothing of it is left, and the store itself goes on.
+    """A copy of the store could not be made; the partial copy was removed, the store itself continues.
 
-    :param full: there is no room for it.
+    :param full: the disk is full.
     """
 
     def __init__(self, text: str, *, full: bool = False) -> None:

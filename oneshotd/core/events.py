@@ -1,9 +1,9 @@
-"""The records that flow through the daemon, from a parsed report to a sample.
+"""The records of the daemon, from a parsed event to a sample.
 
 A *series* is written everywhere as the text in which it is exposed,
 ``name{a="x",b="y"}``: labels sorted by name, empty values dropped, values escaped. That text
-is the identity of the series, what the store keeps and what a scrape answers; nothing
-downstream of `core/parsing/formats.py` takes it apart again except to look (`labels_of`).
+is the identity of the series, what the store keeps and what a scrape answers; behind
+`core/parsing/formats.py` the labels are parsed again only for filters and pages (`labels_of`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 
 def series_text(name: str, labels: Iterable[tuple[str, str]]) -> str:
-    """The canonical text of a series.
+    """Return the canonical text of a series.
 
     :param name: a legal metric name.
     :param labels: (legal label name, any text); empty values are dropped, order does not matter.
@@ -30,19 +30,19 @@ def series_text(name: str, labels: Iterable[tuple[str, str]]) -> str:
 
 
 def escape(value: str) -> str:
-    r"""A label value as the exposition formats write it (``\`` ``"`` and newline escaped)."""
+    r"""Escape a label value as the exposition formats do (``\`` ``"`` and newline escaped)."""
     if "\\" in value or '"' in value or "\n" in value:
         return "".join(_ESCAPES.get(char, char) for char in value)
     return value
 
 
 def metric_of(series: str) -> str:
-    """The metric name of a series text."""
+    """Return the metric name of a series text."""
     return series.partition("{")[0]
 
 
 def labels_of(series: str) -> dict[str, str]:
-    """The labels of a series text, unescaped; an escape that is none stays as it is."""
+    """Return the labels of a series text, unescaped; unknown escapes stay as they are."""
     return {
         name: re.sub(r"\\.", lambda found: _UNESCAPES.get(found[0], found[0]), value)
         for name, value in _LABEL.findall(series)
@@ -50,9 +50,9 @@ def labels_of(series: str) -> dict[str, str]:
 
 
 class NewEvent(NamedTuple):
-    """An event as a tool reported it; the store gives it its `seq` and `at`.
+    """An event as reported; the store assigns `seq` and `at`.
 
-    A named tuple, not attrs: tens of thousands are made in a second.
+    A named tuple, not attrs: tens of thousands are created in a second.
 
     :param series: canonical text of the series.
     :param value: the sample's value as it will be exposed, or None for "one occurrence".
@@ -92,7 +92,7 @@ class Event(NamedTuple):
 
 @frozen(kw_only=True)
 class Pending:
-    """What a scraper has to come, as parallel columns (a scrape may carry 100 000 events).
+    """The pending events of a scraper, as parallel columns (a scrape may have 100 000 events).
 
     The first `owed` rows are the events behind the cursor, the rest come after it; each part
     ascends by seq.

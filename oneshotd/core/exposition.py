@@ -1,4 +1,4 @@
-"""Samples -> the bytes of a scrape response, in the formats that scrapers read.
+"""Write samples as the bytes of a scrape response, in the formats of scrapers.
 
 A family's samples must stand together under one HELP and one TYPE (text format 0.0.4,
 prometheus.io/docs/instrumenting/exposition_formats; OpenMetrics 1.0,
@@ -7,12 +7,12 @@ and the samples in them keep the order in which they first came. A series is alr
 is exposed (the formats escape alike), so there is nothing to escape here.
 
 Every family is a gauge, whatever its name. A gauge expands to its own name only, so ``a``,
-``a_total`` and ``a_info`` do not clash as they would beside a counter or an info ``a``; names of
-the daemon's own families, in all their forms, are refused at the door. OpenMetrics only advises
+``a_total`` and ``a_info`` do not clash as they would beside a counter or an info ``a``; events
+with names of the daemon's own families, in all their forms, are refused. OpenMetrics only advises
 against such names, and a safer type there is not: Datadog drops what is of type unknown.
 
-The `_size` functions say beforehand how many bytes `text` will write; `core/sampling/scrape_time.py` fits a
-response into its cap by them.
+The `_size` functions return how many bytes `text` writes; `core/sampling/scrape_time.py` keeps responses
+within their limit with them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MILLISECONDS = tuple(f".{ms:03d}\n" for ms in range(1000))
 
 
 def text(samples: Iterable[Sample]) -> bytes:
-    """Text format 0.0.4; nothing at all for no samples.
+    """Return samples in the text format 0.0.4; no bytes for no samples.
 
     An explicit timestamp is written in milliseconds, as this format has it.
     """
@@ -56,7 +56,7 @@ def text(samples: Iterable[Sample]) -> bytes:
 
 
 def openmetrics(samples: Iterable[Sample]) -> bytes:
-    """OpenMetrics 1.0.0 without its end; the daemon's own metrics follow and bring ``# EOF``.
+    """Return samples in OpenMetrics 1.0.0 without ``# EOF``, which ends the daemon's own metrics behind them.
 
     An explicit timestamp is written in seconds with three decimals. Prometheus makes milliseconds
     of them by ``int64(seconds * 1000)``, which is exact for all times until January 2038; then,
@@ -79,7 +79,7 @@ def openmetrics(samples: Iterable[Sample]) -> bytes:
 
 
 def _counts(samples: CountSamples) -> bytes:
-    """The same in both formats."""
+    """Return samples without timestamps, which both formats write alike."""
     if not samples:
         return b""
     if samples.values.count("1") == len(samples):
@@ -96,13 +96,13 @@ def _family(families: dict[str, list[str]], series: str) -> tuple[str, list[str]
 
 
 def line_size(series: str, value: str, at: int | None = None) -> int:
-    """Bytes of one sample's line, an explicit timestamp in milliseconds."""
+    """Return the bytes of a sample's line, an explicit timestamp in milliseconds."""
     stamp = 0 if at is None else 1 + len(str(at))
     return _utf8_size(series) + len(value) + stamp + 2  # the space and the newline
 
 
 def head_size(series: str) -> int:
-    """Bytes of what stands before the first sample of this series' family."""
+    """Return the bytes of HELP and TYPE of this series' family."""
     return len(_head(metric_of(series)))
 
 

@@ -1,7 +1,7 @@
-r"""Which events somebody wants to see: by metric name, labels and time.
+r"""Select events by metric name, labels and time.
 
-A series text is taken apart only if it may be wanted: if it has `,type="deploy"` somewhere, which may
-also be a value that ends in `,type=`.
+The labels of a series text are parsed only if a substring test finds `,type="deploy"` in it, which may
+also be part of a value.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ METRIC = "__name__"
 
 @frozen(kw_only=True)
 class Selection:
-    """What has to be true of an event.
+    """Conditions that a selected event meets.
 
-    :param where: label -> value that it must have; "" where it must not have the label.
+    :param where: label -> its value; "" selects events without the label.
         `METRIC` stands for the metric name. Names are legal ones; line ends in values are ``\n``,
         as in every event.
     :param since: Unix ms of the earliest `at`, or None.
@@ -32,11 +32,11 @@ class Selection:
     until: int | None = None
 
     def in_time(self, at: int) -> bool:
-        """Whether this time (Unix ms) is wanted."""
+        """Return whether the time (Unix ms) is within the bounds."""
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
     def series_test(self) -> Callable[[str], bool]:
-        """A quick test for series texts."""
+        """Return a function that tests series texts."""
         metric = self.where.get(METRIC)
         has = [
             (f'{{{name}="{escape(value)}"', f',{name}="{escape(value)}"')

@@ -1,4 +1,4 @@
-"""Who is scraping, and what a scrape request asks for (docs/scraping.md).
+"""The identity and the deadline of a scrape request (docs/scraping.md).
 
 A scraper is known by the name it gives, else by its address and the product in its User-Agent;
 neither port nor version, which change under a scraper that stays the same. An unnamed identity
@@ -17,18 +17,18 @@ from attrs import frozen
 from oneshotd.core.networks import UNIX, UNIX_HOP, client_address
 from oneshotd.errors import Refused
 
-#: Answered scrapes after which an unnamed scraper is waited for; before, it is a visitor.
+#: Answered scrapes after which events are kept for an unnamed scraper.
 LIVE_AFTER = 3
 
 #: Identities known at a time; an unknown one beyond gets the daemon's own metrics only.
 MAX_SCRAPERS = 200
 
-#: Events read from the store for one response. Above `sampling.plan.Caps.owed`, so that a scraper
-#: that is owed its fill still gets to the log.
+#: Events read from the store for one response. Above `sampling.Caps.owed`, so that a scraper
+#: with as many owed events still reads new ones.
 MAX_PENDING = 100_000
 
-#: Seconds that a scraper may take for one scrape: the least, the most, and where it says
-#: nothing. Prometheus' own default is 10 s, and a timeout is at most the scrape interval.
+#: Seconds that a scraper may take for one scrape: the least, the most, and the default.
+#: Prometheus' own default is 10 s, and a timeout is at most the scrape interval.
 MIN_DEADLINE, MAX_DEADLINE, DEFAULT_DEADLINE = 1.0, 120.0, 30.0
 
 _NAME = re.compile(r"[A-Za-z0-9._:@/-]{1,64}")
@@ -43,10 +43,10 @@ _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([^\[\]]+)\](?::[0-9]+)?")
 
 @frozen(kw_only=True)
 class Visit:
-    """One scraper coming for its events.
+    """The identity of a scrape request.
 
-    :param name: its identity.
-    :param named: it said its name itself (``?scraper=``), so it is waited for at once.
+    :param name: the scraper's identity.
+    :param named: the request has ``?scraper=``; events are kept for the scraper from its first scrape on.
     :param timed: the request carried X-Prometheus-Scrape-Timeout-Seconds.
     """
 
@@ -56,10 +56,10 @@ class Visit:
 
 
 def identify(*, scraper: str | None, user_agent: bytes | None, address: str, timed: bool) -> Visit:
-    """The identity under which a request scrapes.
+    """Return the identity of a scrape request.
 
     :param scraper: the ``?scraper=`` parameter, None where there is none.
-    :param user_agent: the User-Agent header as it came.
+    :param user_agent: the User-Agent header as received.
     :param address: the client's, normalised (`client_address`), without port.
     :param timed: the request carries X-Prometheus-Scrape-Timeout-Seconds.
     :raises Refused: `scraper` is no name.
@@ -82,12 +82,12 @@ def _product(user_agent: bytes | None) -> str:
 def forwarded_client(
     peer: str, x_forwarded_for: Sequence[str], x_real_ip: str | None, trusted: Container[str]
 ) -> str:
-    """The address of the client behind trusted proxies.
+    """Return the address of the client behind trusted proxies.
 
-    Anyone can write these headers, so they count only as far as trusted proxies vouch for them:
-    from the right, each hop was written by the one right of it. The first hop that is not
-    trusted is the client; behind a hop that is no address nothing can be believed. X-Real-Ip
-    counts where there is no X-Forwarded-For.
+    Any client can send these headers, so a hop counts only if a trusted proxy wrote it: each hop was
+    written by the one to its right. From the right, the first hop that is not trusted is the
+    client; hops beyond one that is no address are ignored. X-Real-Ip counts if there is no
+    X-Forwarded-For.
 
     :param peer: the address at the other end of the connection, without port.
     :param x_forwarded_for: the values of all headers of that name, in their order.
@@ -124,9 +124,9 @@ def _hop_address(hop: str) -> str | None:
 
 
 def scrape_deadline(header: bytes | None) -> float:
-    """Seconds from a scrape's arrival to its deadline.
+    """Return the seconds from a scrape's arrival to its deadline.
 
-    :param header: X-Prometheus-Scrape-Timeout-Seconds; nonsense is as good as none.
+    :param header: X-Prometheus-Scrape-Timeout-Seconds; None or no number: `DEFAULT_DEADLINE`.
     """
     try:
         seconds = float(header or b"")

@@ -1,8 +1,8 @@
-"""Which reads of ``/metrics`` are looks: they show the pending events and deliver none.
+"""Tell looks from scrapes: a look at ``/metrics`` shows the pending events and delivers none.
 
-Prometheus' targets page links the full scrape URL, query included, so people open it. A person's
-browser, a page's script and a person's curl must not take a scraper's events; an HTTP library
-must get them, although some libraries send single headers that browsers send as well.
+Prometheus' targets page links the full scrape URL, query included, so people open it. A request
+of a browser, a page's script or a person's curl must not consume a scraper's events; a request of
+an HTTP library must, although some libraries send single headers that browsers send, too.
 """
 
 from __future__ import annotations

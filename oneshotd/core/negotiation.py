@@ -1,7 +1,7 @@
-"""What a client takes (RFC 9110, 12.5): its Accept headers -> a format, gzip or not.
+"""Content negotiation (RFC 9110, 12.5): parse Accept headers, choose the format and compression.
 
-Who cannot be understood or served as he asks gets what every scraper reads: text 0.0.4, plain.
-A missing or unknown Content-Type costs a scraper the whole response, a 406 likewise.
+If a header cannot be parsed or names no format of ours, the response is text 0.0.4 without gzip, which
+every scraper reads. A scraper discards a response with another Content-Type, and a 406.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from attrs import field, frozen
 
 from oneshotd.core.exposition import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT
 
-#: Characters of a header that is looked at; a longer one counts as none. Prometheus' Accept has
+#: Characters of a header that is looked at; a longer one is ignored. Prometheus' Accept has
 #: 308 at most, browsers' have less.
 MAX_HEADER = 2000
 
-# An element of a list; a quoted string may hold the comma and the semicolon, and one that does
-# not end reaches to the end.
+# An element of a list; a quoted string may hold the comma and the semicolon, and one
+# without a closing quote reaches to the end of the header.
 _QUOTED = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
 _ELEMENT = re.compile(rf'(?:[^,"]|{_QUOTED})+', re.DOTALL)
 _PARAMETER = re.compile(rf'(?:[^;"]|{_QUOTED})+', re.DOTALL)
@@ -77,7 +77,7 @@ _OFFERS = (
 
 
 def choose_format(accept: str | None) -> Format:
-    """The format of the highest weight; text 0.0.4 where both weigh the same or nothing.
+    """Return the format of the highest weight; text 0.0.4 if the weights are equal or zero.
 
     A format's weight is that of the most specific range that matches it (RFC 9110, 12.5.1). A
     range with a parameter that is not spoken here (another version, say) matches nothing.
@@ -103,7 +103,7 @@ def _weight(offer: _Offer, ranges: list[_Range]) -> float:
 
 
 def names_type(accept: str | None, media: str) -> bool:
-    """Whether a client names this media type itself, with a weight above 0.
+    """Return whether the header names this media type, with a weight above 0.
 
     Wildcards do not count: ``*/*`` is sent by every client that has no preference.
 
@@ -114,10 +114,10 @@ def names_type(accept: str | None, media: str) -> bool:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether the client takes gzip, and no less gladly than the bytes as they are.
+    """Return whether gzip has a weight above 0 and at least that of identity.
 
-    :param accept_encoding: the Accept-Encoding headers, joined by commas; where there is none
-        the client is taken at its silence, and gets no gzip.
+    :param accept_encoding: the Accept-Encoding headers, joined by commas; without one
+        the client gets no gzip.
     """
     weights = {coding.name.removeprefix("x-"): coding.weight for coding in _elements(accept_encoding)}
     others = weights.get("*", 0.0)
@@ -126,7 +126,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 
 def _elements(header: str | None) -> Iterator[_Range]:
-    """The elements of a header, names and values in lower case; what makes no sense is left out."""
+    """The elements of a header, names and values in lower case; invalid elements are skipped."""
     if header is None or len(header) > MAX_HEADER:
         return
     for element in _ELEMENT.findall(header.lower()):

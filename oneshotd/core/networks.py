@@ -1,4 +1,4 @@
-"""Client addresses, and the sets of networks that doors and proxies are told by.
+"""Client addresses, and the sets of networks in options such as --allow-emit and --trusted-proxy.
 
 A dual-stack socket shows an IPv4 client as ``::ffff:192.0.2.7`` (RFC 4291, 2.5.5.2). Everywhere
 else in the daemon such a client has its IPv4 address, so `client_address` comes first.
@@ -26,17 +26,17 @@ _MAPPED_BITS = 96
 
 
 def client_address(text: str) -> str:
-    """The one spelling of an address: IPv4-mapped becomes IPv4, IPv6 is compressed.
+    """Return the normal form of an address: IPv4-mapped becomes IPv4, IPv6 is compressed.
 
-    :param text: what a transport or a header gave; anything that is no address (a UNIX socket's
-        empty name, "unknown") comes back as it is.
+    :param text: from a transport or a header; a text that is no address (a UNIX socket's empty name,
+        "unknown") is returned unchanged.
     """
     address = _parsed(text)
     return text if address is None else str(address)
 
 
 def plain_zone(address: str) -> str:
-    """The address with a zone written as ``fe80::1%eth0``, of ``fe80::1%25eth0`` (RFC 6874) as well.
+    """Return the address with its zone as in ``fe80::1%eth0``; accepts ``fe80::1%25eth0`` (RFC 6874), too.
 
     Where ``%25`` may be the number of an interface (``%251``), it is left as it is.
     """
@@ -47,7 +47,7 @@ def plain_zone(address: str) -> str:
 
 
 def parse_member(text: str) -> _Network | str:
-    """One member of a list: ``unix``, or a network as `parse_network` has it.
+    """Parse a member of a list: ``unix`` or a network.
 
     :raises ValueError: see `parse_network`.
     """
@@ -55,10 +55,10 @@ def parse_member(text: str) -> _Network | str:
 
 
 def parse_network(text: str) -> _Network:
-    """One network in CIDR notation; an address alone is the network of itself.
+    """Parse a network in CIDR notation; a single address is a network of its full length.
 
     :raises ValueError: "expected …, got …"; bits beyond the prefix are refused, since
-        ``10.1.2.3/8`` means a host to some and a network to others.
+        ``10.1.2.3/8`` may mean the host or the network.
     """
     text = plain_zone(text)
     try:
@@ -77,7 +77,7 @@ def parse_network(text: str) -> _Network:
 
 @frozen(kw_only=True)
 class Networks:
-    """A set of networks: ``"192.0.2.7" in networks``. The empty set contains nobody.
+    """A set of networks: ``"192.0.2.7" in networks``. The empty set contains no address.
 
     ``unix`` is a member of its own: the clients of UNIX sockets.
     """
@@ -86,14 +86,14 @@ class Networks:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Networks:
-        """The set of these networks in CIDR notation.
+        """Return the set of networks in CIDR notation.
 
         :raises ValueError: see `parse_network`.
         """
         return cls(members=tuple(parse_member(text) for text in texts))
 
     def __contains__(self, text: object) -> bool:
-        """Whether the address is in one of the networks; what is no address is in none."""
+        """Return whether the address is in one of the networks; a text that is no address is in none."""
         if text == UNIX:
             return UNIX in self.members
         address = _parsed(text) if isinstance(text, str) else None
@@ -103,7 +103,7 @@ class Networks:
         return bool(self.members)
 
     def admits(self, text: str) -> bool:
-        """Whether a door with this list is open to the address: an empty list is open to all."""
+        """Return whether an allow list admits the address; an empty list admits all."""
         return not self.members or text in self
 
 

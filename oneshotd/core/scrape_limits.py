@@ -1,11 +1,11 @@
-"""A scraper's own limits: what one response to it may hold, and which events it can never take.
+"""A scraper's limits of one response, and the series that exceed them.
 
-Prometheus reads a response that is beyond one of its limits to the end and discards all of it, and
-HTTP has no receipt for that. So a scrape names the job's limits, in the words, numbers and units
-of the scrape configuration, and the response stays within them.
+Prometheus discards a response that exceeds one of its limits, and the daemon is not told. So a
+scrape request has the job's limits as parameters, with the names, numbers and units of the scrape
+configuration, and the response stays within them.
 
-What happens at exactly the limit was tried out with Prometheus 2.42, 2.53.3 and 3.5.3, which all
-do the same, and with VictoriaMetrics 1.145 (`tests/e2e/test_scrape_limits.py`):
+The behaviour at exactly the limit was tested with Prometheus 2.42, 2.53.3 and 3.5.3, which agree,
+and with VictoriaMetrics 1.145 (`tests/e2e/test_scrape_limits.py`):
 
 ==========================  ======================================================================
 sample_limit                as many samples are taken
@@ -61,7 +61,7 @@ _PART = re.compile(r"([0-9.]+)(?:([KMGTPE])(I?))?B?", re.IGNORECASE)
 
 @frozen(kw_only=True)
 class ScrapeLimits:
-    """What one response may hold; None: no limit.
+    """The limits of one response; None: no limit.
 
     :param samples: lines of samples.
     :param body: bytes, uncompressed, the largest size that is still taken.
@@ -82,7 +82,7 @@ class ScrapeLimits:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The limits that there are."""
+        """The names of the limits that are set."""
         given = {
             "sample_limit": self.samples,
             self.body_name: self.body,
@@ -93,7 +93,7 @@ class ScrapeLimits:
         return tuple(name for name, limit in given.items() if limit is not None)
 
     def less(self, samples: int, body: int) -> ScrapeLimits:
-        """What is left beside so many samples and bytes."""
+        """Return the limits less so many samples and bytes."""
         if self is NO_LIMITS:
             return self
         return evolve(
@@ -103,7 +103,7 @@ class ScrapeLimits:
         )
 
     def half(self) -> ScrapeLimits:
-        """The same for half a response."""
+        """Return the limits of half a response."""
         if self is NO_LIMITS:
             return self
         return evolve(
@@ -113,7 +113,7 @@ class ScrapeLimits:
         )
 
     def label_fault(self, name: str, labels: Mapping[str, str]) -> str | None:
-        """The limit that a series' labels are beyond, None if they are within all.
+        """Return the limit that a series' labels exceed, None if they are within all.
 
         :param name: of the metric.
         """
@@ -128,7 +128,7 @@ class ScrapeLimits:
         return None
 
     def series_fault(self, series: str) -> str | None:
-        """`label_fault` of a series text; quick where the text as a whole is short enough."""
+        """Return `label_fault` of a series text, without parsing a text that is short enough."""
         size = len(series) if series.isascii() else len(series.encode())
         # '="' stands before each value; elsewhere only at the end of a value that ends in '='.
         most_labels = series.count('="') + len(RESERVED) + self.extra_labels
@@ -141,18 +141,18 @@ class ScrapeLimits:
         return self.label_fault(metric_of(series), labels_of(series))
 
 
-#: Of a scraper that names none.
+#: The limits of a scrape request without parameters.
 NO_LIMITS = ScrapeLimits()
 
 
 def scrape_limits(asked: Mapping[str, str]) -> ScrapeLimits:
-    """The limits that the parameters of a scrape name; of two for the same thing the smaller one.
+    """Parse the limits in a scrape's parameters; of two for the same quantity the smaller one counts.
 
     As in the scrape configuration, 0 stands for no limit.
 
     :param asked: the parameters, decoded; others than `PARAMETERS` are ignored.
-    :raises Refused: one of them is no number, or no series could ever be within it: then the
-        scrape fails with a reason instead of losing every event.
+    :raises Refused: a parameter is no number, or no series could be within the limit. The scrape
+        fails with a reason instead of losing every event.
     """
     body, body_name = _body(asked)
     limits = ScrapeLimits(
@@ -178,7 +178,7 @@ def scrape_limits(asked: Mapping[str, str]) -> ScrapeLimits:
 
 
 def _renamed(label: str, labels: Mapping[str, str]) -> str:
-    """A label's name in the scraper, whose target has a job and an instance already."""
+    """Return a label's name in the scraper, which adds its own job and instance."""
     if label not in RESERVED:
         return label
     renamed = EXPORTED + label

@@ -1,4 +1,4 @@
-"""Read a scrape request: query and headers -> one record that everything behind the route uses."""
+"""Read a scrape request once: query and headers -> the record that all later steps use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SHOWN = 80
 
 @frozen(kw_only=True)
 class Wanted:
-    """What a scraper asks for, and can take.
+    """The response that a scraper asks for and accepts.
 
-    :param limits: of the scraper, for the whole response.
+    :param limits: the scraper's limits of one response.
     :param timestamps: the mode (``?timestamps=``); None: the daemon's default.
-    :param several: it takes several samples of a series (`abilities.takes_several`).
+    :param several: the scraper stores several samples of a series (`scraper_features.takes_several`).
     """
 
     limits: ScrapeLimits = NO_LIMITS
@@ -40,7 +40,7 @@ class Wanted:
 class ScrapeRequest:
     """One read of ``/metrics``.
 
-    :param visit: the identity that asks.
+    :param visit: the scraper's identity.
     :param wanted: what the response may hold, and in which form.
     :param deadline: seconds from the request's arrival until the client gives up.
     :param look: why the request is a look; None: it is a scrape.

@@ -1,8 +1,8 @@
-"""What a scraper can take, by its User-Agent, and the timestamps it asks for.
+"""Features of a scraper by its User-Agent, and the timestamps it asks for.
 
-All that matters here is whether a scraper stores several samples of one series out of one
-response, given that they ascend by explicit timestamps. Where that is not known it gets one
-sample a series, which all can take: events are then counted in it or wait, but none is lost.
+The feature is whether a scraper stores several samples of one series from one response, with
+ascending explicit timestamps. If that is unknown, the response has one sample a series: events are
+counted in it or stay pending, and none is lost.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from oneshotd.errors import Refused
 _SHOWN = 80
 
 # A product of the form that all of these have. Behind the three numbers may come a pre-release
-# or what a distribution adds (3.5.3+ds1); anything else (2.45.3-gmp.5) is somebody's own version
-# with a storage of its own.
+# or what a distribution adds (3.5.3+ds1); anything else (2.45.3-gmp.5) is another vendor's build
+# with its own storage.
 _PRODUCT = re.compile(
     rb"([A-Za-z_-]{1,40})/v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})"
     rb"(?:-(?:alpha|beta|rc)\.[0-9]{1,4})?(?:[+~][0-9A-Za-z.+~]{0,40})?(?=\s|\Z)"
@@ -57,7 +57,7 @@ _TABLE = (
     # outputs' affair; not run.
     _Row("Telegraf", _EVERY, False),
 )
-# Not in the table, as nothing in their User-Agent could be told from a stranger's:
+# Not in the table, as their User-Agent has no version of the form above:
 # - VictoriaMetrics and vmagent, `vm_promscrape` without a version. They ignore timestamps unless
 #   the job sets honor_timestamps (since 1.93.0), and would store all samples at one time.
 # - Datadog, `Datadog Agent/7.50.0`. It gives a gauge the time of its own check, and the last of
@@ -65,9 +65,9 @@ _TABLE = (
 
 
 def takes_several(user_agent: bytes | None) -> bool:
-    """Whether the scraper stores several samples of a series from one response.
+    """Return whether the scraper stores several samples of a series from one response.
 
-    :param user_agent: the User-Agent header as it came.
+    :param user_agent: the User-Agent header as received.
     """
     found = _PRODUCT.match((user_agent or b"").strip())
     if found is None:
@@ -91,9 +91,9 @@ class Timestamps(Enum):
 
 
 def timestamps_mode(text: str | None) -> Timestamps | None:
-    """The mode that a scraper asks for (``?timestamps=``), None where it does not say.
+    """Return the mode of ``?timestamps=``, None without the parameter.
 
-    :raises Refused: it is neither.
+    :raises Refused: the text is no mode.
     """
     if text is None:
         return None

@@ -1,6 +1,6 @@
-"""Other formats that senders aim at this port by mistake: recognised to name them in a refusal.
+"""Recognise other formats that are sent to this port by mistake, to name them in the refusal.
 
-A line is looked at only after the grammar has refused it, so nothing is refused for its looks.
+Only lines that the grammar has refused are tested, so a line is never refused by these patterns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 from oneshotd.errors import Refused
 
-#: Bytes of a line that are looked at.
+#: Bytes of a line that are tested.
 MAX_LOOKED_AT = 512
 
 #: Where the formats and their remedies are described.

@@ -1,12 +1,12 @@
-"""From bytes to events: one grammar behind all doors (HTTP, files, UDP).
+"""Parse bytes to events: one grammar for HTTP bodies, files and datagrams.
 
 A byte order mark at the beginning of a body or datagram is cut off, and so are NULs and blanks at
-the end of each line: editors, shells and C buffers leave them, and a line is to mean the same
-wherever it stands.
+the end of each line: editors, shells and C buffers add them, and a line must have one meaning
+in every position.
 
-The forms are the query string, lines of it, a JSON array and lines of JSON. In a body of many
-events it is all or none; in a datagram each line stands for itself. Nothing but `Refused` is
-raised, whatever the bytes.
+The forms are the query string, lines of it, a JSON array and lines of JSON. A body is
+parsed as a whole or refused; the lines of a datagram are parsed one by one. The parsers raise
+`Refused` and no other exception.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _Item = TypeVar("_Item")
 
 
 def parse_line(line: bytes, *, rules: Rules) -> NewEvent:
-    """An event in the query-string form, ``type=deploy&version=1.2&value=3``.
+    """Parse an event in the query-string form, ``type=deploy&version=1.2&value=3``.
 
     Raw spaces and raw UTF-8 are fine: lines come from files and shells, too.
 
@@ -102,7 +102,7 @@ def parse_line(line: bytes, *, rules: Rules) -> NewEvent:
 
 
 def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
-    """The event of ``POST /event``: the query and a form-urlencoded body both carry labels.
+    """Parse the event of ``POST /event``; the query and a form-urlencoded body both have labels.
 
     :param body: may end with a line end, as ``curl --data-binary @file`` sends it.
     :raises Refused: also for a body of several lines, which would become one garbled event.
@@ -122,7 +122,7 @@ def parse_query(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
 
 
 def parse_json_event(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
-    """The event of ``POST /event`` whose body is a flat JSON object; the query carries labels, too.
+    """Parse the event of ``POST /event`` with a flat JSON object as body; the query has labels, too.
 
     :raises Refused: also for a body of several events.
     """
@@ -134,7 +134,7 @@ def parse_json_event(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
 
 
 def idempotency_key(header: bytes) -> str:
-    r"""The key in an ``Idempotency-Key`` header.
+    r"""Parse an ``Idempotency-Key`` header.
 
     A string of RFC 8941, ``"…"`` with ``\"`` and ``\\``, as draft-ietf-httpapi-idempotency-key
     asks; or bare, as many clients send it.
@@ -156,7 +156,7 @@ def idempotency_key(header: bytes) -> str:
 
 
 def query_pairs(line: bytes) -> Iterator[Pair]:
-    """The pairs of a query string, decoded.
+    """Decode the pairs of a query string.
 
     :raises Refused: while it is read: a broken escape, no ``=``, no UTF-8.
     """
@@ -181,7 +181,7 @@ def query_pairs(line: bytes) -> Iterator[Pair]:
 
 
 def parse_lines(body: bytes, *, rules: Rules) -> Sequence[NewEvent]:
-    """Lines in the query-string form, all or none.
+    """Parse lines in the query-string form, all or none.
 
     :raises Refused: names the bad lines; its reason is that of the first.
     """
@@ -194,12 +194,12 @@ def parse_lines(body: bytes, *, rules: Rules) -> Sequence[NewEvent]:
     return _all_or_none("line", list(_split(body)), lambda line: _event(line, rules, ordinary))
 
 
-#: What bodies have taught it serves the next ones.
+#: Parsers keep the templates of earlier bodies.
 _ordinary = lru_cache(maxsize=4)(TemplateParser)
 
 
 def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
-    """Lines of one flat JSON object each, all or none; as `parse_lines`."""
+    """Parse lines of one flat JSON object each, all or none, as `parse_lines`."""
 
     def parse(line: bytes) -> NewEvent:
         return event(wire_json.pairs(wire_json.decode(line)), rules)
@@ -209,7 +209,7 @@ def parse_ndjson(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
 
 def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
-    """A JSON array of flat objects, all or none; or one such object.
+    """Parse a JSON array of flat objects, all or none; or one such object.
 
     Strings are labels as they are, numbers in the digits they were written with, booleans as
     ``true`` and ``false``; null is no label.
@@ -229,9 +229,9 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
 def parse_datagram(
     data: bytes, *, rules: Rules, ordinary: TemplateParser | None = None
 ) -> tuple[Sequence[NewEvent], list[Refused]]:
-    """The good lines of a datagram as events, and why the others are none.
+    """Parse a datagram; return the events of its valid lines, and the refusals of the others.
 
-    :param ordinary: for these rules; it knows the lines of the datagrams before.
+    :param ordinary: a parser for these rules, with the templates of earlier datagrams.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
@@ -253,7 +253,7 @@ def parse_datagram(
 
 
 def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: TemplateParser) -> SeriesBatch | None:
-    """The events of several datagrams in order, if all lines are plain and alike; else None, and soon."""
+    """Return the events of several datagrams if all lines are plain and have the same names; else None."""
     if max(map(len, datagrams)) >= MAX_DATAGRAM_LINES * len(b"a=1\n"):
         return None  # it may have too many lines
     text = b"\n".join([data.rstrip(_ENDS) for data in datagrams])
@@ -261,7 +261,7 @@ def parse_plain_datagrams(datagrams: Sequence[bytes], ordinary: TemplateParser) 
 
 
 def line_count(data: bytes) -> int:
-    """How many lines of a datagram could be events."""
+    """Return the number of lines of a datagram that are not blank."""
     return sum(1 for _ in _split(data))
 
 

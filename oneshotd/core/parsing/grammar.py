@@ -1,4 +1,4 @@
-r"""What an event may be: pairs of name and text -> `NewEvent`, whatever form they came in.
+r"""The grammar of an event: pairs of name and text, decoded from any form, -> `NewEvent`.
 
 1. ``value``, ``__name__`` and ``__id__`` are reserved; every other pair is a label.
 2. A label's name is made legal (`label_name`) if it has no characters but those that names are
@@ -66,7 +66,7 @@ def _legal_metric(rules: Rules, attribute: Attribute[str], name: str) -> None:
 
 @frozen(kw_only=True)
 class Rules:
-    """What is allowed here beyond the grammar.
+    """The daemon's limits and names beyond the grammar.
 
     :param taken: metric names that events may not have: the families of the daemon's own
         registry, in all their forms (``_total``, ``_bucket`` …).
@@ -84,7 +84,7 @@ class Rules:
     )
 
     def fault(self, name: str) -> str | None:
-        """Why events may not have this metric name; None if they may."""
+        """Return why events may not have this metric name; None if they may."""
         if not _METRIC_NAME.fullmatch(name):
             return "is not of the form [a-zA-Z_:][a-zA-Z0-9_:]*"
         if len(name) > MAX_NAME_BYTES:
@@ -95,14 +95,14 @@ class Rules:
 
 
 def quoted(text: str) -> str:
-    """The client's text inside a refusal: short, on one line, control characters escaped."""
+    """Quote a client's text for a refusal: short, on one line, control characters escaped."""
     return repr(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…")
 
 
 def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
-    """The event that the pairs of any form make up.
+    """Return the event of these pairs.
 
-    :raises Refused: says what and why; also what iterating over `pairs` raises.
+    :raises Refused: the text says what and why; also raised by iterating over `pairs`.
     """
     labels: dict[str, str] = {}
     reserved: dict[str, str | None] = {}
@@ -142,7 +142,7 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
 
 
 def one_line_end(text: str) -> str:
-    r"""The text with ``\n`` for every line end of Unicode, one for a CR LF.
+    r"""Replace every line end of Unicode by ``\n``, a CR LF by one.
 
     ``\n`` is the only one that the exposition formats escape. A scraper that splits a response at
     the others finds lines that it cannot parse, and discards the whole response.
@@ -152,7 +152,7 @@ def one_line_end(text: str) -> str:
 
 @lru_cache(maxsize=4096)  # tools use few names, again and again; what is refused is not kept
 def label_name(name: str) -> str:
-    """A label's name in the characters that every version of every scraper can read.
+    """Return a label's name in the characters that every version of every scraper accepts.
 
     Letters and digits of other scripts and ``- . / :`` become ``_``, and a digit in front gets
     one before it.
@@ -199,9 +199,9 @@ def _sample_value(text: str) -> str:
 
 
 def checked_key(source: str, text: str) -> str:
-    """An idempotency key as it is, if its length is right.
+    """Return an idempotency key unchanged if its length is valid.
 
-    :param source: where it stood, for the refusal.
+    :param source: the key's field or header, for the refusal.
     :raises Refused: it is empty or too long.
     """
     if not text:

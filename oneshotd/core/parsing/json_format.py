@@ -1,7 +1,7 @@
 """The JSON forms of an event: a flat object -> its pairs.
 
-The standard library's decoder with its leniency taken out: no ``NaN``, no member lost because
-its name comes twice, no number rounded or (a long integer) costly, no half surrogates.
+The standard library's decoder made strict: ``NaN`` and half surrogates are refused, a name that is
+given twice is noticed, and numbers keep their digits (no rounding, no costly long integers).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _DECODER = json.JSONDecoder(
 
 
 def decode(text: bytes) -> object:
-    """The JSON value that the whole text is.
+    """Decode a text that is one JSON value.
 
-    :raises Refused: it is none; says what it looks like instead.
+    :raises Refused: the text is not JSON; names the format that it seems to have.
     """
     try:
         return _DECODER.decode(text.decode())
@@ -50,9 +50,9 @@ def decode(text: bytes) -> object:
 
 
 def _hint(text: bytes, joined: bool = False) -> str:
-    """What the text looks like, if it looks like a common mistake.
+    """Return a hint if the text has the form of a common mistake, else "".
 
-    :param joined: whether a JSON value was found, and something behind it.
+    :param joined: whether more text follows a JSON value.
     """
     if foreign.is_utf16(text):
         return f" (this looks like UTF-16; {foreign.SEE})"
@@ -64,12 +64,12 @@ def _hint(text: bytes, joined: bool = False) -> str:
 
 
 def is_object(item: object) -> bool:
-    """Whether a decoded value is a JSON object."""
+    """Return whether a decoded value is a JSON object."""
     return isinstance(item, _Object)
 
 
 def pairs(item: object) -> Iterator[Pair]:
-    """The members of a flat JSON object as pairs."""
+    """Return the members of a flat JSON object as pairs."""
     if not isinstance(item, _Object):
         raise Refused("not a JSON object", reason="syntax")
     for name, value in item:

@@ -1,9 +1,9 @@
 """The characters of a label's name, for the daemon and for the emitter.
 
-Names are really written with letters of any script, digits and ``_ - . / :``; the scrapers' own
-character set is smaller, so the others of these become ``_``. A name with anything else in it is
-the start of a line in another format (syslog, StatsD ...): each such line would make a series of
-its own, often a new label name each second.
+Tools write names with letters of any script, digits and ``_ - . / :``. Scrapers accept fewer
+characters, so the grammar replaces the others of these by ``_``. A name with any other character is
+the start of a line in another format (syslog, StatsD ...): each such line would create a series,
+often with a new label name each second.
 """
 
 from __future__ import annotations

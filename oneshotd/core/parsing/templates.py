@@ -1,9 +1,9 @@
-"""A short way for the lines that tools send all day; the grammar itself is `grammar.py`.
+"""A fast parser for plain lines; the grammar itself is `grammar.py`.
 
 Nearly every line has the same few labels as the one before, and values with nothing in them to
-decode or to escape. The series text of such a line is its values put into a template, which
-the grammar makes once for each sequence of names. What `TemplateParser` answers is what the grammar
-would have answered; all else it leaves to the grammar.
+decode or to escape. The series text of such a line is a template filled with its values; the
+grammar makes the template once for each sequence of names. `TemplateParser` returns the result of
+the grammar, or None if the grammar has to parse the line.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Shape:
         return list(map(self._text.__mod__, map(self._sorted, found) if self._sorted else found))
 
     def match_line(self, line: str) -> str | None:
-        """As `all`, with less ado."""
+        """Return the series text of one line, as `match_lines` does for several."""
         found = None if self.lines is None else self.lines.fullmatch(line)
         if found is None:
             return None
@@ -80,7 +80,7 @@ class _Shape:
 
 
 class TemplateParser:
-    """Knows the plain lines for certain."""
+    """Parses plain lines with the templates of earlier lines; state for one set of rules."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -88,14 +88,14 @@ class TemplateParser:
         self._last: _Shape | None = None
 
     def parse_line(self, line: bytes) -> str | None:
-        """The series text of a plain line of labels; None where the grammar is to judge."""
+        """Return the series text of a plain line; None if the grammar has to parse it."""
         if len(line) > MAX_VALUE_BYTES:
             return None
         found = None if self._last is None else self._last.match_line(line.decode("latin-1"))
         return self._other(line) if found is None else found
 
     def parse_lines(self, text: bytes) -> SeriesBatch | None:
-        """The events of plain lines; None where the grammar is to judge one of them.
+        """Return the events of plain lines; None if the grammar has to parse one of them.
 
         :param text: with a line end between two lines, and nowhere else.
         """
@@ -111,7 +111,7 @@ class TemplateParser:
         return SeriesBatch(found)
 
     def parse_uniform(self, text: bytes) -> SeriesBatch | None:
-        """The events of plain lines that all have the names of the line before; else None, and soon."""
+        """Return the events of plain lines that all have the last line's names; else None, at little cost."""
         found = None if self._last is None else self._last.match_lines(text.decode("latin-1"))
         return None if found is None else SeriesBatch(found)
 
