@@ -23,7 +23,7 @@ LIVE_AFTER = 3
 #: Identities known at a time; an unknown one beyond gets the daemon's own metrics only.
 MAX_SCRAPERS = 200
 
-#: Events read from the store for one response. Above `sampling.Caps.owed`, so that a scraper
+#: Events read from the store for one response. Above `sampling.plan.Caps.owed`, so that a scraper
 #: with as many owed events still reads new ones.
 MAX_PENDING = 100_000
 

@@ -62,6 +62,6 @@ def test_a_series_is_found_by_any_part_of_itself(
 def test_spans_of_time_that_follow_each_other_share_nothing(
     since: int | None, until: int | None, wanted: list[int]
 ) -> None:
-    """Who reads hour by hour would have the event on the edge twice, or never."""
+    """A client that reads hour by hour would get the event at the boundary twice, or never."""
     selection = Selection(since=since, until=until)
     assert [at for at in range(1, 5) if selection.in_time(at)] == wanted

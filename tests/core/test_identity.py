@@ -1,4 +1,4 @@
-"""Who is scraping: if these fail, someone gets another's events, or a person takes a scraper's."""
+"""Identities: if these fail, a scraper gets another's events, or a person consumes a scraper's."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_no_unnamed_identity_can_be_given_as_a_name(user_agent: bytes | None, ad
 FORWARDED: list[Any] = [
     pytest.param("192.0.2.7", [], None, "192.0.2.7", id="no proxy"),
     pytest.param("::ffff:192.0.2.7", [], None, "192.0.2.7", id="the IPv4 address of a dual-stack socket"),
-    pytest.param("192.0.2.7", ["198.51.100.1"], "198.51.100.1", "192.0.2.7", id="a stranger claims another"),
+    pytest.param(
+        "192.0.2.7", ["198.51.100.1"], "198.51.100.1", "192.0.2.7", id="an untrusted client claims another"
+    ),
     pytest.param("127.0.0.1", [], None, "127.0.0.1", id="the proxy itself"),
     pytest.param(
         "::ffff:127.0.0.1", ["198.51.100.1"], None, "198.51.100.1", id="a proxy on a dual-stack socket"
@@ -126,7 +128,7 @@ FORWARDED: list[Any] = [
 def test_the_client_behind_proxies(
     peer: str, x_forwarded_for: list[str], x_real_ip: str | None, client: str
 ) -> None:
-    """Nobody becomes another by writing headers; who is behind a trusted proxy is told apart."""
+    """A client could take another's identity by headers, or all clients behind a proxy share one."""
     assert forwarded_client(peer, x_forwarded_for, x_real_ip, PROXIES) == client
 
 

@@ -35,7 +35,7 @@ PROMETHEUS_3_5 = (
 )
 ONLY_1_0_0 = "text/plain;version=1.0.0;escaping=allow-utf-8"
 
-# Who sends it, the Accept header, what is answered
+# Client, Accept header, format of the response
 SCRAPERS = [
     ("Prometheus 2.42, OpenTelemetry Collector of its time", PROMETHEUS_2_42, OPENMETRICS),
     ("Prometheus 2.53", PROMETHEUS_2_53, OPENMETRICS),
@@ -166,7 +166,7 @@ def test_the_content_type_names_format_and_version() -> None:
     ],
 )
 def test_who_gets_gzip(accept_encoding: str | None, gzip: bool) -> None:
-    """Only who asks for it: others would show their users a page of garbage."""
+    """A client that does not accept gzip would show its user a page of garbage."""
     assert accepts_gzip(accept_encoding) is gzip
 
 

@@ -1,4 +1,4 @@
-"""Addresses: a client has one spelling everywhere, and the doors' lists mean what they say."""
+"""Addresses: a client has one normal form everywhere, and allow lists admit the listed networks only."""
 
 import pytest
 from hypothesis import given
@@ -71,12 +71,12 @@ def test_normalising_again_changes_nothing(text: str) -> None:
     ],
 )
 def test_who_is_in_a_list_of_networks(networks: list[str], address: str, inside: bool) -> None:
-    """A door would be open to strangers or closed to friends."""
+    """An allow list would admit other clients, or refuse the listed ones."""
     assert (address in Networks.parse(networks)) is inside
 
 
 def test_an_empty_list_leaves_the_door_open_but_trusts_nobody() -> None:
-    """The same record is the list of a door and the list of trusted proxies."""
+    """The same record is an allow list and the list of trusted proxies."""
     nobody, some = Networks(), Networks.parse(["192.0.2.0/24"])
     assert nobody.admits("198.51.100.1")
     assert "198.51.100.1" not in nobody
@@ -97,7 +97,7 @@ def test_an_empty_list_leaves_the_door_open_but_trusts_nobody() -> None:
     ],
 )
 def test_a_wrong_network_is_refused_with_a_better_one(text: str, error: str) -> None:
-    """Who mistypes a list must not find the door open or closed by surprise."""
+    """A typing error in an allow list would admit all clients, or none."""
     with pytest.raises(ValueError, match="expected a network") as raised:
         parse_network(text)
     assert str(raised.value) == error

@@ -71,7 +71,7 @@ from oneshotd.errors import Refused
     ],
 )
 def test_who_takes_several_samples_of_a_series(user_agent: bytes | None, several: bool) -> None:
-    """Who keeps only the first of them must not get more; who is unknown gets what all can take."""
+    """A scraper that keeps only the first sample would lose the others; so would an unknown one."""
     assert takes_several(user_agent) is several
 
 

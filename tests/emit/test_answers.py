@@ -42,7 +42,7 @@ def test_trouble_passes(status: int, header: str | None, seconds: float) -> None
 
 
 def test_what_a_terminal_would_obey_is_not_shown() -> None:
-    """A hostile answer could repaint the terminal of whoever emits."""
+    """A hostile answer could repaint the sender's terminal."""
     with pytest.raises(EmitRefused, match=r"^refused \(400\):  \[2Jx$"):
         check(400, None, b"\x1b[2Jx")
     with pytest.raises(EmitRefused, match=r"…$") as caught:

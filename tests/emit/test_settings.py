@@ -59,7 +59,7 @@ def test_the_usual_timeout_gives_way_to_the_file(file: Path) -> None:
 
 
 def test_the_example_file_shows_the_defaults(file: Path) -> None:
-    """Whoever takes a line's comment sign away would change something."""
+    """Uncommenting a line of the example would change a default."""
     lines = (ETC / "emit.toml").read_text(encoding="utf-8").splitlines()
     options = [
         line[1:] for line in lines if line.startswith("#") and not line.startswith("# ") and line != "#"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 from fuzz import vocabulary as words
-from fuzz.doors import serve
+from fuzz.connections import serve
 from fuzz.response import RULES, check
 
 from oneshotd.core.events import NewEvent

@@ -106,7 +106,7 @@ def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
     return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, *length, b"", body])
 
 
-#: What `doors.serve` takes: a byte that says how to cut the rest, then requests.
+#: What `connections.serve` takes: a byte that says how to cut the rest, then requests.
 REQUESTS = (
     *(b"\0" + request(b"POST /event?" + quote(line, "=&%+").encode()) for line in LINES),
     b"\1" + request(b"POST /events", b"Content-Type: text/plain", body=b"\n".join(LINES)),

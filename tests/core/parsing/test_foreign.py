@@ -1,4 +1,4 @@
-"""Lines of other formats: no door takes them, and the refusal names the format."""
+"""Lines of other formats: every parser refuses them, and the refusal names the format."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from oneshotd.core.parsing.formats import (
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
 
-#: Every door that takes lines, the query escaped as a client must.
-DOORS: dict[str, Callable[[bytes], Sequence[NewEvent]]] = {
+#: Every parser of lines; the query is escaped, as a client must do.
+PARSERS: dict[str, Callable[[bytes], Sequence[NewEvent]]] = {
     "line": lambda line: [parse_line(line, rules=RULES)],
     "query": lambda line: [parse_query(quote(line, safe="=").encode(), b"", rules=RULES)],
     "form": lambda line: [parse_query(b"", line, rules=RULES)],
@@ -45,17 +45,17 @@ def raised(events: Sequence[NewEvent], refusals: list[Refused]) -> Sequence[NewE
     return events
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize(("line", "what"), [*FOREIGN, *((line, None) for line in UNNAMED)])
-def test_no_door_takes_a_line_of_another_format(door: str, line: bytes, what: str | None) -> None:
+def test_no_parser_accepts_a_line_of_another_format(parser: str, line: bytes, what: str | None) -> None:
     """Each would be a series of its own, with a new label name every second."""
     with pytest.raises(Refused) as caught:
-        DOORS[door](line)
+        PARSERS[parser](line)
     assert caught.value.reason in ("label", "syntax", "encoding")
     assert caught.value.text.isprintable()
     if what is None:
         assert "looks like" not in caught.value.text
-    elif door != "query":  # there the line is escaped, and only its names are seen
+    elif parser != "query":  # there the line is escaped, and only its names are seen
         assert caught.value.text.endswith(f"(this looks like {what}; see docs/emitting.md)")
 
 
@@ -99,7 +99,7 @@ def test_good_lines_do_not_suffer_from_foreign_ones(line: bytes, what: str) -> N
     ],
 )
 def test_a_good_line_is_not_judged_by_its_looks(line: bytes) -> None:
-    for parse in (DOORS["line"], DOORS["form"], DOORS["lines"], DOORS["datagram"]):
+    for parse in (PARSERS["line"], PARSERS["form"], PARSERS["lines"], PARSERS["datagram"]):
         assert len(parse(line)) == 1
 
 
@@ -123,9 +123,9 @@ def test_nothing_is_guessed(line: bytes) -> None:
 def test_lines_that_were_joined_are_refused(lines: list[bytes]) -> None:
     """`curl -d @file` deletes line ends: `type=atype=b` would be one event of garbage."""
     body = b"".join(lines)
-    for door in ("form", "lines"):
+    for parser in ("form", "lines"):
         with pytest.raises(Refused, match=r"'type' begins a line again .*--data-binary @FILE") as caught:
-            DOORS[door](body)
+            PARSERS[parser](body)
         assert caught.value.reason == "syntax"
     assert len(parse_lines(b"\n".join(lines), rules=RULES)) == len(lines)
 
@@ -143,8 +143,8 @@ def test_lines_that_were_joined_are_refused(lines: list[bytes]) -> None:
     ],
 )
 def test_an_unescaped_equals_sign_is_no_joined_line(body: bytes) -> None:
-    assert len(DOORS["form"](body)) == 1
-    assert len(DOORS["lines"](body)) == 1
+    assert len(PARSERS["form"](body)) == 1
+    assert len(PARSERS["lines"](body)) == 1
 
 
 def test_values_of_json_that_were_joined_are_refused_with_the_cure() -> None:

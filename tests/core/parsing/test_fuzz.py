@@ -1,4 +1,4 @@
-"""Any bytes at any door: nothing breaks, and what is stored reads back equal in every response.
+"""Any bytes at any parser: only refusals, and stored events are equal in every response.
 
 `make fuzz` runs the same targets for longer, guided by coverage. What would be noticed if this
 failed: one odd event costs every scraper all the others, or one odd request the daemon its log.

@@ -144,7 +144,7 @@ def test_wrong_settings_are_told_with_their_source(
 
 @pytest.mark.parametrize("words", ["--help", "-h", "--help a=1", "--exec --help"])
 def test_help_is_printed_whatever_else_is_there(words: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whoever asks for help would get an error."""
+    """A user would get an error instead of the help."""
     assert run(words.split(), {}) == 0
     assert capfd.readouterr() == (HELP, "")
 

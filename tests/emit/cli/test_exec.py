@@ -190,7 +190,7 @@ SLEEPER = ("--exec", "--", "sh", "-c", "echo; exec sleep 60")
 
 
 def test_a_command_that_dies_of_the_signal_is_reported_all_the_same() -> None:
-    """Whoever stops a job would see nothing of it in Prometheus."""
+    """A job that is stopped by a signal would be missing in Prometheus."""
     with (
         Server() as server,
         started(*SLEEPER, url=server.url) as child,

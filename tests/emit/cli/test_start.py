@@ -51,7 +51,7 @@ def test_one_event_imports_nothing_heavy() -> None:
 
 
 def test_it_starts_in_well_under_100_ms() -> None:
-    """It would be felt in a prompt, a Makefile, a loop."""
+    """A prompt, a Makefile or a loop would become noticeably slower."""
     with Server() as server:
         # The time of the processor, the best of some: the machine may be busy with other things.
         times = [_processor_time(server.url) for _ in range(7)]

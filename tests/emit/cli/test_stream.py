@@ -175,7 +175,7 @@ def test_what_more_lines_would_not_mend_ends_it_with_the_place(
 
 
 def test_the_second_signal_ends_it_at_once() -> None:
-    """Whoever is in a hurry would have to look for its process number."""
+    """A second Ctrl-C would not end the process."""
     stop = Stop()
     stop.heard(signal.SIGUSR1, None)
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Whole connections: any bytes, through the real channel, parser and doors, in memory."""
+"""Whole connections: any bytes, through the real channel, parser and HTTP API, in memory."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     clock = Clock()
     intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
     everyone = Networks.parse([])
-    doors = HTTPApi(
+    api = HTTPApi(
         intake=cast(Any, intake),
         delivery=cast(Any, deliveries),
         store=cast(Any, FakeStore()),
@@ -158,7 +158,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     def request(*args: Any) -> OneshotRequest:
         return OneshotRequest(*args, refused=telemetry.refused)
 
-    site = Site(doors.resource(), requestFactory=cast(Any, request), reactor=clock)
+    site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel
     if short_way:
         site.shortcut = RequestMatcher(intake, RULES, everyone)
