@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from attrs import frozen
 from soak.actor import Actor, Bag
-from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, READ, Books
-from soak.scraper import SCRAPERS, Scraper
-from soak.senders import BulkSender, DatagramSender, KeyedSender, PlainSender, Sender
+from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, PLAIN, READ, Books
+from soak.marks import ODD, is_odd, labels
+from soak.scraper import REFUSING, SCRAPERS, Scraper
+from soak.senders import FOREIGN, BulkSender, DatagramSender, KeyedSender, OddSender, PlainSender, Sender
 from soak.sendings import Outage
 from support.daemon import Daemon
 from support.faketime import WallClock
@@ -67,6 +70,11 @@ TIME_TO_NOTE, TIME_FOR_A_TURN = 1.5, 30.0
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 60.0
 
+#: Seconds until all events are set aside that a scraper refuses: the search for one takes up to some
+#: 30 scrapes, a slow machine makes two or three in a second, and there may be two to search for.
+#: And seconds in which a delivery that was read is no longer pending.
+REFUSED_WITHIN, SETTLED_WITHIN = 120.0, 0.5
+
 #: A campaign that is behind its plan, on a machine with other things to do, ends at this multiple of
 #: its time.
 OVERTIME = 5.0
@@ -74,7 +82,7 @@ OVERTIME = 5.0
 #: Command line name -> sender.
 SENDERS: dict[str, type[Sender]] = {"keyed": KeyedSender, "plain": PlainSender, "bulk": BulkSender}
 DATAGRAMS = "udp"
-ALL_SENDERS = (*SENDERS, DATAGRAMS)
+ALL_SENDERS = (*SENDERS, DATAGRAMS, ODD)
 
 
 @frozen(kw_only=True)
@@ -83,7 +91,7 @@ class Settings:
 
     :param seconds: how long it takes, about.
     :param rounds: kills.
-    :param senders: names out of `ALL_SENDERS`; two of each are started.
+    :param senders: names out of `ALL_SENDERS`; two of each are started, and one of `ODD`.
     :param clock: whether the daemon gets a wall clock that is set now and then.
     """
 
@@ -107,7 +115,7 @@ class Campaign:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
-        self.books = Books(SCRAPERS)
+        self.books = Books(SCRAPERS, [REFUSING])
         self.kills = 0
         self.began = time.monotonic()
         self.seconds = 0.0
@@ -124,12 +132,14 @@ class Campaign:
         self._scrapers = [
             Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
         ]
-        self.senders = [
+        self.senders: list[Sender] = [
             SENDERS[name](f"{name}-{i}", books=books, port=port, seed=seed)
             for name in settings.senders
             if name in SENDERS
             for i in (1, 2)
         ]
+        if ODD in settings.senders:
+            self.senders.append(OddSender(f"{ODD}-1", books=books, port=port, seed=seed, scraper=REFUSING))
         self._datagrams = [
             DatagramSender(f"{DATAGRAMS}-{name}", books=books, port=port, seed=seed, scraper=name)
             for name in ("ann", "cyd")
@@ -310,6 +320,10 @@ class Campaign:
         """Nothing more is sent: wait until all is read, and for what would come twice."""
         for scraper in self._scrapers:
             scraper.calm_down()
+        if any(is_odd(identity) for sending in self.books.sendings for identity in sending.amounts):
+            self._await_refusals()
+        if self._datagrams:
+            self._send_foreign_lines()
         try:
             until(self._nothing_pending, QUIET_WITHIN, lambda: f"all read; pending: {self._pending()}")
         except AssertionError as error:
@@ -318,7 +332,59 @@ class Campaign:
             self.books.note_wrong("a scraper does not get three answers in 30 s, and all is quiet")
         for series, value in self._figures("oneshotd_scraper_lost_events_total"):
             if float(value):
-                self.books.note_wrong(f"counted as lost: {series} {value}")
+                of = labels(series)
+                self.books.losses[of["scraper"], of["reason"]] = int(float(value))
+
+    def _await_refusals(self) -> None:
+        """Wait until every event is set aside that a scraper refuses.
+
+        Other events have to go on for that: until one was delivered, nothing shows that the scraper
+        refuses this sample and not all of them.
+        """
+        books = self.books
+        sender = PlainSender("last", books=books, port=self.daemon.port, seed=self.settings.seed)
+        end = time.monotonic() + REFUSED_WITHIN
+        while time.monotonic() < end:
+            mark = sender.mark()
+            sender.post_once(PLAIN, [mark], partial(sender.post, f"/event?{mark.line()}"))
+            books.await_read(REFUSING, mark.identity, end - time.monotonic())
+            settled = time.monotonic() + SETTLED_WITHIN
+            while time.monotonic() < settled:
+                if not self._pending_of(REFUSING):
+                    sender.leave()
+                    return
+                time.sleep(0.02)
+        sender.leave()
+        books.note_wrong(f"{REFUSING}: not all is read or set aside within {REFUSED_WITHIN:g} s")
+
+    def _send_foreign_lines(self) -> None:
+        """Send one of each, and see that the daemon counts each as refused.
+
+        Only now is that exact: no datagram is under way from before, and no kill comes.
+        """
+        books = self.books
+        sender = DatagramSender(
+            f"{DATAGRAMS}-last", books=books, port=self.daemon.port, seed=self.settings.seed, scraper="ann"
+        )
+        if not books.await_read("ann", sender.send_one(), 30):
+            books.note_wrong("a datagram is not read within 30 s, and all is quiet")
+        before = self._refused()
+        sent = [sender.send_one(line) for line in FOREIGN]
+        books.await_read("ann", sent[-1], 30)
+        counted = self._refused() - before
+        if counted != Counter(FOREIGN.values()):
+            books.note_wrong(f"of the foreign lines {Counter(FOREIGN.values())}, refused: {counted}")
+        sender.leave()
+
+    def _refused(self) -> Counter[str]:
+        """Reason -> how many lines and requests this process has refused."""
+        figures = self._figures("oneshotd_refused_total")
+        return Counter({labels(series)["reason"]: int(float(value)) for series, value in figures})
+
+    def _pending_of(self, scraper: str) -> int:
+        return sum(
+            int(float(value)) for series, value in self._pending() if labels(series)["scraper"] == scraper
+        )
 
     def _nothing_pending(self) -> bool:
         pending = self._pending()

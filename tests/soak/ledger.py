@@ -12,6 +12,9 @@ What the daemon promises (docs/semantics.md), in terms of the books:
   hear and note that, may be missing.
 * A delivery that a scraper has thrown away later than a second after its timeout, or after it has
   sent a FIN, may be missing.
+* The events of a line that a scraper refuses are missing for this scraper, and each is counted as
+  refused. Of those in a delivery that may be missing as a whole, for one of the former two reasons,
+  it may be missing and not counted.
 * A datagram may be missing if it was sent up to 3 s before the daemon was killed, or while there
   was none, or was dropped by the kernel and counted.
 """
@@ -25,11 +28,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import Factory, define, frozen
 from soak.exchange import Exchange
-from soak.marks import Reading
+from soak.marks import Reading, is_odd
 from soak.sendings import Outage, Sending
 
 KEYED, PLAIN, BULK, UDP = "POST /event with a key", "POST /event without a key", "POST /events", "UDP"
 DOORS = (KEYED, PLAIN, BULK, UDP)
+
+#: Why the daemon counts an event as lost that a scraper refuses (docs/semantics.md).
+REFUSED = "refused by scraper"
+
+#: How an exchange ends at a line that the scraper refuses.
+REFUSAL = "a scraper resets the connection at a line that it refuses"
 
 #: Seconds before a kill in which a datagram may be on its way: in the socket's buffer, in a turn
 #: of the reactor, in a commit.
@@ -87,6 +96,8 @@ class Verdict:
     :param uncertain: readings that came again as they may, called uncertain by the daemon.
     :param gone: (reading, events that are missing) of those thrown away as the daemon was killed.
     :param late: likewise of those thrown away too late.
+    :param refused: identities that are missing because the scraper refuses their lines.
+    :param uncounted: those of them that need not be counted as refused.
     :param lost: identity -> how many are missing.
     :param doubled: identity -> how many there are too many.
     """
@@ -95,6 +106,8 @@ class Verdict:
     uncertain: Sequence[Reading]
     gone: Sequence[tuple[Reading, int]]
     late: Sequence[tuple[Reading, int]]
+    refused: Sequence[str]
+    uncounted: Sequence[str]
     lost: Mapping[str, int]
     doubled: Mapping[str, int]
 
@@ -102,11 +115,15 @@ class Verdict:
 class Books:
     """Where all actors write down what they did; for any thread.
 
+    :param refusing: those of the scrapers that refuse the lines of some senders.
     :ivar wrong: what must never be, as text.
     :ivar faults: how often each kind of fault was injected.
+    :ivar losses: (scraper, reason) -> events that the daemon counts as lost, in the end.
     """
 
-    def __init__(self, scrapers: Iterable[str]) -> None:
+    def __init__(self, scrapers: Iterable[str], refusing: Iterable[str] = ()) -> None:
+        self.refusing = frozenset(refusing)
+        self.losses: dict[tuple[str, str], int] = {}
         self.sendings: list[Sending] = []
         self.accounts = {name: Account() for name in scrapers}
         self.wrong: list[str] = []
@@ -213,6 +230,13 @@ class Books:
         with self._changed:
             return self._changed.wait_for(lambda: total[identity] > 0, seconds)
 
+    def refused_lately(self, scraper: str, scrapes: int) -> bool:
+        """Whether one of the scraper's last scrapes has ended at a line that it refuses."""
+        with self._changed:
+            return any(
+                exchange.outcome == REFUSAL for exchange in self.accounts[scraper].exchanges[-scrapes:]
+            )
+
     def await_readings(self, more: int, seconds: float) -> bool:
         """Wait until every scraper has read so many responses more."""
         with self._changed:
@@ -229,11 +253,15 @@ class Books:
         """What is missing although a scraper has read what was sent after its 200.
 
         Events come in the order of the log, valued ones apart; so this can be said while all is
-        in motion.
+        in motion. Not of a scraper that refuses lines: what is in a response with such a line may
+        come later than its successors.
         """
         missing = []
         with self._changed:
             for name, account in self.accounts.items():
+                if name in self.refusing:
+                    account.waiting = []
+                    continue
                 thrown = {identity for thrown in account.thrown for identity in thrown.reading.amounts}
                 rest = []
                 for item in account.waiting:
@@ -264,6 +292,10 @@ class Books:
         account = self.accounts[scraper]
         over = Counter(account.total)
         over.subtract(expected)
+        refused = {i for i in over if over[i] < 0 and scraper in self.refusing and is_odd(i)}
+        for identity in refused:
+            del over[identity]
+        uncounted: set[str] = set()
         again: list[Reading] = []
         gone: list[tuple[Reading, int]] = []
         late: list[tuple[Reading, int]] = []
@@ -281,14 +313,21 @@ class Books:
         last_thrown = self._last_of_each([thrown.reading for thrown in account.thrown])
         for thrown in account.thrown:
             reading = thrown.reading
-            missing = {i: min(n, -over[i]) for i, n in reading.amounts.items() if over[i] < 0}
+            amounts = {i: n for i, n in reading.amounts.items() if i not in refused}
+            # A delivery that is missing as a whole was settled: its refused lines are not counted.
+            is_missing = all(over[i] <= -n for i, n in amounts.items())
+            missing = {i: min(n, -over[i]) for i, n in amounts.items() if over[i] < 0}
             read = last.get(reading.process)
             at_a_kill = (
                 last_thrown.get(reading.process) is reading
                 and self._is_fresh(reading)
                 and (read is None or read.at < reading.at)
             )
-            if missing and (at_a_kill or thrown.is_excused):
+            if not (at_a_kill or thrown.is_excused):
+                continue
+            if is_missing:
+                uncounted |= refused.intersection(reading.amounts)
+            if missing:
                 over.update(missing)
                 (gone if at_a_kill else late).append((reading, sum(missing.values())))
         return Verdict(
@@ -296,6 +335,8 @@ class Books:
             uncertain=uncertain,
             gone=gone,
             late=late,
+            refused=sorted(refused),
+            uncounted=sorted(uncounted),
             lost={identity: -n for identity, n in over.items() if n < 0},
             doubled={identity: n for identity, n in over.items() if n > 0},
         )
@@ -306,9 +347,8 @@ class Books:
         found = []
         for reading in self.accounts[scraper].readings:
             fits = all(over[identity] >= amount for identity, amount in reading.amounts.items())
-            events = reading.events + reading.foreign
-            if reading.amounts and fits and said[events]:
-                said[events] -= 1
+            if reading.amounts and fits and said[reading.events]:
+                said[reading.events] -= 1
                 over.subtract(reading.amounts)
                 found.append(reading)
         return found

@@ -18,6 +18,12 @@ COUNTED, VALUED = "soak", "soak_value"
 #: What a line without a metric name becomes, where a daemon takes a foreign one.
 FOREIGN = "events_to_metrics{"
 
+#: Begins the name of senders whose lines one scraper refuses.
+ODD = "odd"
+
+_ODD_LABEL = f'sender="{ODD}-'.encode()
+_LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
+
 _SAMPLE = re.compile(rf'({COUNTED}|{VALUED})\{{n="([0-9]+)",(?:pad="x+",)?sender="([^"]+)"\}} (\S+)')
 _OWN = re.compile(r"(process_start_time_seconds|oneshotd_udp_kernel_drops_total) (\S+)")
 
@@ -69,7 +75,6 @@ class Reading:
     :param kernel_drops: datagrams dropped so far by the kernel, as that process says.
     :param at: monotonic seconds at which it was read.
     :param samples: lines that are no comments.
-    :param foreign: events in them that nobody of the campaign has sent as such.
     """
 
     process: str
@@ -77,12 +82,26 @@ class Reading:
     kernel_drops: int = 0
     at: float = 0.0
     samples: int = 0
-    foreign: int = 0
 
     @property
     def events(self) -> int:
         """How many events it stands for."""
         return sum(self.amounts.values())
+
+
+def is_odd(identity: str) -> bool:
+    """Whether a scraper may refuse this event."""
+    return identity.startswith(f"{ODD}-")
+
+
+def has_odd_line(data: bytes) -> bool:
+    """Whether one of the whole lines is of an event that a scraper may refuse."""
+    return data.find(_ODD_LABEL, 0, data.rfind(b"\n") + 1) >= 0
+
+
+def labels(series: str) -> Mapping[str, str]:
+    """The labels of one of the daemon's own series."""
+    return dict(_LABEL.findall(series))
 
 
 def glimpse(data: bytes) -> dict[str, int]:
@@ -104,7 +123,6 @@ def read(body: bytes, at: float) -> Reading:
     """
     amounts: dict[str, int] = {}
     own: dict[str, str] = {}
-    foreign = 0
     if not body.endswith(b"\n"):
         raise Unreadable(f"the last line is cut: {body[-80:]!r}")
     lines = body.decode().splitlines()
@@ -122,7 +140,7 @@ def read(body: bytes, at: float) -> Reading:
         elif found := _OWN.fullmatch(line):
             own[found[1]] = found[2]
         elif line.startswith(FOREIGN):
-            foreign += int(float(line.rpartition(" ")[2]))
+            raise Unreadable(f"a foreign line was taken for an event: {line[:200]!r}")
     if "process_start_time_seconds" not in own:
         raise Unreadable("the response does not say which process it is from")
     return Reading(
@@ -130,6 +148,5 @@ def read(body: bytes, at: float) -> Reading:
         amounts=amounts,
         kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
         at=at,
-        foreign=foreign,
         samples=sum(not line.startswith("#") for line in lines),
     )

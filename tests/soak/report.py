@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 from soak import evidence
 from soak.campaign import KILLS, STARTING, Campaign
-from soak.ledger import DOORS, UDP, Books, Verdict
+from soak.ledger import DOORS, REFUSED, UDP, Books, Verdict
 from soak.marks import Reading
 from soak.scraper import CUTS, SCRAPERS
 from soak.sendings import Sending
@@ -58,6 +58,7 @@ def report(campaign: Campaign) -> Report:
     wrong = [
         *books.wrong,
         *_disagreements(campaign, verdicts, log),
+        *_miscounts(campaign, verdicts, log),
         *(evidence.datagram(books, s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
         *_omissions(campaign),
     ]
@@ -127,6 +128,10 @@ def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
             "doubled, allowed: deliveries that the daemon counts as uncertain",
             _deliveries(uncertain),
         )
+        if name in books.refusing:
+            yield group, "lost, allowed: events that the scraper refuses", _n(len(verdict.refused))
+            counted = books.losses.get((name, REFUSED), 0)
+            yield group, f"of these, counted by the daemon as `{REFUSED}`", _n(counted)
 
 
 def _disagreements(
@@ -139,6 +144,26 @@ def _disagreements(
             for identity in list(identities)[:TOLD]:
                 told = evidence.of(campaign.books, identity, name, campaign.began, log)
                 yield f"{what}: " + "\n".join(told)
+
+
+def _miscounts(
+    campaign: Campaign, verdicts: Mapping[str, Verdict], log: Sequence[evidence.Step]
+) -> Iterable[str]:
+    """Losses that the daemon counts and should not, or should and does not."""
+    books = campaign.books
+    for (name, reason), events in books.losses.items():
+        if name not in books.refusing or reason != REFUSED:
+            yield f"counted as lost: {name}, {reason}: {events} events"
+    for name in sorted(books.refusing):
+        verdict, counted = verdicts[name], books.losses.get((name, REFUSED), 0)
+        if len(verdict.refused) - len(verdict.uncounted) <= counted <= len(verdict.refused):
+            continue
+        yield (
+            f"{name}: {len(verdict.refused)} events are missing that it refuses, {len(verdict.uncounted)} of"
+            f" them in deliveries that may be missing; counted as refused by the daemon: {counted}"
+        )
+        for identity in verdict.refused[:TOLD]:
+            yield "refused: " + "\n".join(evidence.of(books, identity, name, campaign.began, log))
 
 
 def _omissions(campaign: Campaign) -> Iterable[str]:

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from soak import marks
 from soak.actor import Actor, Bag
 from soak.exchange import Exchange
-from soak.ledger import ASKED, FIRST, Books
+from soak.ledger import ASKED, FIRST, REFUSAL, Books
 from soak.line import CutShort, Line, WrongAnswer, body_of
 
 #: Where a scrape is broken off.
@@ -24,12 +24,19 @@ BEFORE, UNREAD, HALF_READ, LATE, AHEAD = (
 )
 STALL = "a scraper stops reading until its timeout is over"
 DEATH = "a scraper is gone after reading, before its next scrape"
-CUTS = (BEFORE, UNREAD, HALF_READ, LATE, AHEAD, STALL, DEATH)
+CUTS = (BEFORE, UNREAD, HALF_READ, LATE, AHEAD, STALL, DEATH, REFUSAL)
 
 #: How often each comes among those that are drawn for a scrape.
 DRAWN = (BEFORE, *(UNREAD,) * 3, *(HALF_READ,) * 3, LATE, AHEAD, AHEAD)
 
-#: Seconds beyond its own timeout for which a scraper that has stalled goes on reading.
+#: Responses in a row that a scraper leaves unread. After a third one with events the daemon takes
+#: their samples for suspects (docs/semantics.md, "A sample that a scraper refuses") and might set one
+#: aside, which for a scraper that cuts at random would be a loss. Responses without events, and those
+#: that end with the daemon, are counted here and not there.
+CUTS_IN_A_ROW = 2
+
+#: Seconds beyond its own timeout for which a scraper goes on reading that has stalled, or that has
+#: left `CUTS_IN_A_ROW` responses unread: the daemon closes first, and that is no reset.
 PATIENCE = 5.0
 
 #: Bytes that a scraper reads before it stalls.
@@ -52,6 +59,7 @@ class Habit:
     :param pause: seconds between two pieces, at most.
     :param window: receive buffer, bytes; None for the kernel's choice.
     :param limit: samples that it takes in one response; 0 for any number.
+    :param refuses: at the first line of an odd event it resets the connection, the rest unread.
     """
 
     timeout: float
@@ -62,6 +70,7 @@ class Habit:
     pause: float = 0.0
     window: int | None = None
     limit: int = 0
+    refuses: bool = False
 
 
 STEADY = Habit(timeout=2.0, dies=0.2)
@@ -69,9 +78,23 @@ CUTTING = Habit(timeout=1.0, cuts=0.4, dies=0.1)
 SLOW = Habit(timeout=2.0, stalls=10, piece=1 << 14, pause=0.03, window=8192)
 LIMITED = Habit(timeout=1.5, dies=0.1, limit=400)
 SLOW_AND_CUTTING = Habit(timeout=1.0, cuts=0.3, piece=1 << 13, pause=0.01, window=4096)
+#: The pieces are smaller than the daemon's own metrics, which stand last: these are left unread.
+PARTICULAR = Habit(timeout=2.0, dies=0.1, piece=2048, refuses=True)
 
 #: Scraper -> its habit.
-SCRAPERS = {"ann": STEADY, "bob": CUTTING, "cyd": SLOW, "dan": LIMITED, "eve": SLOW_AND_CUTTING}
+SCRAPERS = {
+    "ann": STEADY,
+    "bob": CUTTING,
+    "cyd": SLOW,
+    "dan": LIMITED,
+    "eve": SLOW_AND_CUTTING,
+    "fay": PARTICULAR,
+}
+REFUSING = "fay"
+
+
+class Refusal(CutShort):
+    """One of the lines is not acceptable to the scraper."""
 
 
 class Scraper(Actor):
@@ -84,6 +107,7 @@ class Scraper(Actor):
         self._port = port
         self._line: Line | None = None
         self._scrapes = 0
+        self._unread = 0  # responses in a row, since one with events was read
         self._cuts = Bag(self.dice, DRAWN)
 
     def calm_down(self) -> None:
@@ -97,7 +121,7 @@ class Scraper(Actor):
 
     def turn(self) -> None:
         began = time.monotonic()
-        cuts = self.dice.random() < self._habit.cuts
+        cuts = self.dice.random() < self._habit.cuts and self._unread < CUTS_IN_A_ROW
         try:
             if self._line is None:
                 self._line = Line(self._port, self._habit.window)
@@ -143,7 +167,8 @@ class Scraper(Actor):
 
     def _receive(self, line: Line, exchange: Exchange, stalls: bool = False) -> None:
         habit, data = self._habit, b""
-        until = exchange.asked + habit.timeout + (PATIENCE if stalls else 0.0)
+        is_patient = stalls or self._unread >= CUTS_IN_A_ROW
+        until = exchange.asked + habit.timeout + (PATIENCE if is_patient else 0.0)
         try:
             data = line.receive(b"", STALLED_AT if stalls else habit.piece, until)
             exchange.first = time.monotonic()
@@ -151,9 +176,16 @@ class Scraper(Actor):
             if stalls:
                 self._books.fault(STALL)
                 self.over.wait(habit.timeout + 0.2)
+            self._check(data)
             while (body := body_of(data)) is None:
                 self.over.wait(self.dice.uniform(0.0, habit.pause))
-                data = line.receive(data, habit.piece, until)
+                size = max(habit.piece, len(data) // 32 if habit.refuses else 0)  # joining them takes long
+                data = line.receive(data, size, until)
+                self._check(data)
+        except Refusal as error:
+            self._books.fault(REFUSAL)
+            self._throw_away(line, exchange, error.data, REFUSAL, reset=True)
+            raise
         except CutShort as error:
             self._throw_away(line, exchange, error.data, f"gave up ({error})")
             raise
@@ -162,6 +194,16 @@ class Scraper(Actor):
         if habit.limit and reading.samples > habit.limit:
             self._books.note_wrong(f"{self.name}: {reading.samples} samples, and its limit is {habit.limit}")
         self._books.read(self.name, reading)
+        if reading.amounts:
+            self._unread = 0
+
+    def _check(self, data: bytes) -> None:
+        """Look at the lines of a response as far as they have come.
+
+        :raises Refusal: the scraper refuses one of them.
+        """
+        if self._habit.refuses and marks.has_odd_line(data):
+            raise Refusal(REFUSAL, data)
 
     # -- breaking off
 
@@ -211,6 +253,7 @@ class Scraper(Actor):
         self, line: Line, exchange: Exchange, data: bytes, why: str, *, reset: bool = False
     ) -> None:
         """Close, and leave what has come to nobody."""
+        self._unread += 1
         unread, finished = line.stop_taking(reset=reset)
         data += unread
         body = body_of(data)

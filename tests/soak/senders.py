@@ -21,18 +21,22 @@ from soak.marks import Mark
 #: Seconds after which an event that is tried again and again has to be accepted.
 PATIENCE = 60.0
 
-#: What programs send that take the port for another one's: none of these lines is an event, and the
-#: lines beside them in a datagram are.
-FOREIGN = (
-    "<13>Nov 27 12:00:00 host app[7]: type=x",
-    "_e{5,3}:title|a=b|#env:prod",
-    "deploys:1|c|#env=prod",
-    "deploys:1|c",
-    "cpu,host=a load=1 2",
-    "export type=x",
-    "GET / HTTP/1.1",
-)
+#: What programs send that take the port for another one's -> the reason for which the daemon refuses
+#: it. None of these lines is an event, and the lines beside them in a datagram are.
+FOREIGN = {
+    "<13>Nov 27 12:00:00 host app[7]: type=x": "label",
+    "_e{5,3}:title|a=b|#env:prod": "label",
+    "deploys:1|c|#env=prod": "label",
+    "deploys:1|c": "syntax",
+    "cpu,host=a load=1 2": "label",
+    "export type=x": "label",
+    "GET / HTTP/1.1": "syntax",
+}
 FOREIGN_LINE = "a foreign line in a datagram"
+
+#: Seconds between two events that a scraper refuses, at least; and scrapes of that scraper without a
+#: refusal before the next one: a search takes at most 18 from one reset to the next.
+ODD_INTERVAL, ODD_SCRAPES = 3.0, 20
 
 TEXT, NDJSON, JSON = "text/plain", "application/x-ndjson", "application/json"
 
@@ -173,6 +177,33 @@ class BulkSender(Sender):
             self.post_once(BULK, marks, partial(self.post, "/events", body(form, marks), headers))
 
 
+class OddSender(Sender):
+    """`POST /event` with a key, of events that one scraper refuses.
+
+    Where the daemon is killed before the search for one is at its end, that begins anew. So the next
+    one is sent when there has been no sign of a search for a while.
+
+    :param scraper: the one that refuses them.
+    """
+
+    def __init__(self, name: str, *, books: Books, port: int, seed: int, scraper: str) -> None:
+        super().__init__(name, books=books, port=port, seed=seed)
+        self._scraper = scraper
+        self._next = 0.0
+
+    def turn(self) -> None:
+        if time.monotonic() < self._next or self.books.refused_lately(self._scraper, ODD_SCRAPES):
+            self.over.wait(0.1)
+        else:
+            super().turn()
+
+    def send_next(self) -> None:
+        mark = self.mark()
+        headers = {"Idempotency-Key": f'"{self.name}-{mark.n}"'}
+        self.post_until_stored(KEYED, [mark], partial(self.post, f"/event?{mark.line()}", headers=headers))
+        self._next = time.monotonic() + ODD_INTERVAL
+
+
 class DatagramSender(Actor):
     """Datagrams of one or more numbered lines; the next ones go when a scraper has read these.
 
@@ -196,13 +227,22 @@ class DatagramSender(Actor):
             last = marks[-1].identity
             lines = [mark.line() for mark in marks]
             if self.dice.random() < 0.1:
-                lines.insert(self.dice.randrange(len(lines) + 1), self.dice.choice(FOREIGN))
+                lines.insert(self.dice.randrange(len(lines) + 1), self.dice.choice(list(FOREIGN)))
                 self._books.fault(FOREIGN_LINE)
-            sending = self._books.send(UDP, amounts(marks))
-            self._socket.sendto("\n".join(lines).encode(), self._daemon)
-            sending.gone = time.monotonic()
+            self._send(marks, lines)
         self._books.await_read(self._scraper, last, 0.5)
         self.rest(0.0)
+
+    def send_one(self, *foreign: str) -> str:
+        """Send a datagram of one event behind foreign lines; the event's identity."""
+        mark = self._mark()
+        self._send([mark], [*foreign, mark.line()])
+        return mark.identity
+
+    def _send(self, marks: Sequence[Mark], lines: Sequence[str]) -> None:
+        sending = self._books.send(UDP, amounts(marks))
+        self._socket.sendto("\n".join(lines).encode(), self._daemon)
+        sending.gone = time.monotonic()
 
     def _mark(self) -> Mark:
         self._n += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from attrs import frozen
@@ -12,6 +12,7 @@ from soak.ledger import KEYED, PLAIN, UDP, Books
 from soak.marks import Reading
 from soak.sendings import Outage
 
+from oneshotd.core.sampling import suspects
 from oneshotd.web.transport.ack_tracker import RESET_GRACE
 
 NOW = 1000.0
@@ -84,8 +85,8 @@ CASES = {
 }
 
 
-def books() -> Books:
-    found = Books(["ann", "bob"])
+def books(refusing: Sequence[str] = ()) -> Books:
+    found = Books(["ann", "bob"], refusing)
     found.ended = {KILLED: NOW, STOPPED: NOW, LONG_DEAD: NOW + 2 * ledger.UNSETTLED}
     found.ended[AT_REST] = NOW
     found.in_order, found.at_rest = {STOPPED}, {AT_REST}
@@ -161,9 +162,92 @@ def test_what_is_thrown_away_in_time_has_to_come_again(thrown: Exchange, excused
     assert verdict.gone == []
 
 
+@frozen(kw_only=True)
+class RefusedCase:
+    """Sent and answered: `odd-1/1` and `odd-1/2`, whose lines `ann` refuses, and `a`.
+
+    :param refused: number of events that are missing because their lines are refused.
+    :param uncounted: those of them that need not be counted.
+    """
+
+    read: tuple[tuple[str, Mapping[str, int]], ...] = ((STOPPED, {"a": 1}),)
+    thrown: tuple[tuple[str, Mapping[str, int]], ...] = ()
+    exchange: Exchange | None = None
+    refused: int = 2
+    uncounted: int = 0
+    lost: Mapping[str, int] = {}
+    doubled: Mapping[str, int] = {}
+
+
+ODD_1, ODD_2 = "odd-1/1", "odd-1/2"
+REFUSED_CASES = {
+    "all others are read": RefusedCase(thrown=((STOPPED, {ODD_1: 1, "a": 1}), (STOPPED, {ODD_2: 1}))),
+    "another event is missing as well": RefusedCase(read=(), lost={"a": 1}),
+    "another event is missing that was in the same response": RefusedCase(
+        thrown=((LONG_DEAD, {ODD_1: 1, "a": 1}),), read=(), lost={"a": 1}
+    ),
+    "one of them is read": RefusedCase(read=((STOPPED, {"a": 1, ODD_1: 1}),), refused=1),
+    "one of them is read twice": RefusedCase(
+        read=((LONG_DEAD, {ODD_1: 1}), (STOPPED, {"a": 1, ODD_1: 1})), refused=1, doubled={ODD_1: 1}
+    ),
+    "the daemon is killed as one of them is thrown away": RefusedCase(
+        thrown=((KILLED, {ODD_1: 1}),), uncounted=1
+    ),
+    "the same with others, which are missing too": RefusedCase(
+        thrown=((KILLED, {ODD_1: 1, "a": 1}),), read=(), uncounted=1
+    ),
+    "the others are read afterwards": RefusedCase(thrown=((KILLED, {ODD_1: 1, "a": 1}),)),
+    "it is thrown away in time, and the daemon lives on": RefusedCase(
+        thrown=((STOPPED, {ODD_1: 1}),), exchange=exchange(1.0), read=((STOPPED, {"a": 1}),)
+    ),
+    "it is thrown away too late": RefusedCase(
+        thrown=((LONG_DEAD, {ODD_1: 1}),), exchange=exchange(2.0 + 1.01 * GRACE), uncounted=1
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_CASES.values(), ids=REFUSED_CASES.keys())
+def test_only_refused_lines_may_be_missing_as_such(case: RefusedCase) -> None:
+    """A daemon that sets the wrong sample aside is found out."""
+    kept = books(refusing=["ann"])
+    answered(kept, **{ODD_1: 1})
+    answered(kept, **{ODD_2: 1})
+    answered(kept, a=1)
+    for process, amounts in case.thrown:
+        kept.throw_away("ann", Reading(process=process, amounts=amounts, at=NOW - 2), case.exchange)
+    for process, amounts in case.read:
+        kept.read("ann", Reading(process=process, amounts=amounts, at=NOW - 1))
+    verdict = kept.verdict("ann", kept.expected()[0])
+    assert (verdict.lost, verdict.doubled) == (case.lost, case.doubled)
+    assert (len(verdict.refused), len(verdict.uncounted)) == (case.refused, case.uncounted)
+
+
+def test_what_one_scraper_refuses_the_others_have_to_get() -> None:
+    """An event that is set aside for one scraper must not be missing for another."""
+    kept = books(refusing=["ann"])
+    answered(kept, **{ODD_1: 1})
+    verdict = kept.verdict("bob", kept.expected()[0])
+    assert (verdict.lost, verdict.refused) == ({ODD_1: 1}, [])
+
+
+def test_a_search_may_hold_events_up() -> None:
+    """Innocent samples of a refused response come later than what was sent after them."""
+    kept = books(refusing=["ann"])
+    answered(kept, a=2)
+    answered(kept, b=1)
+    for name in ("ann", "bob"):
+        kept.read(name, Reading(process=KILLED, amounts={"b": 1}, at=NOW))
+    assert kept.overdue() == ["bob has read later events, but not 2 of a"]
+
+
 def test_the_grace_is_the_daemons() -> None:
     """The judge would blame a daemon that does as it says, or let one pass that does less."""
     assert GRACE == RESET_GRACE
+
+
+def test_the_reason_of_a_refusal_is_the_daemons() -> None:
+    """All refusals would count as losses, or a new word for them would pass unseen."""
+    assert ledger.REFUSED == suspects.REFUSED
 
 
 def test_without_an_answer_it_is_there_for_all_or_for_none() -> None:

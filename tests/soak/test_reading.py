@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from soak.line import Line, WrongAnswer, body_of
-from soak.marks import Mark, Reading, Unreadable, glimpse, read
+from soak.marks import Mark, Reading, Unreadable, glimpse, has_odd_line, labels, read
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 OWN = b"process_start_time_seconds 1.5e+09\n"
@@ -46,14 +46,13 @@ def test_an_event_is_known_again() -> None:
         b'# TYPE soak gauge\nsoak{n="7",pad="xx",sender="bulk-1"} 3\nsoak_value{n="8",sender="keyed-1"} 5\n'
     )
     marks = [Mark(sender="bulk-1", n=7, pad=2), Mark(sender="keyed-1", n=8, value=5)]
-    own = b'oneshotd_udp_kernel_drops_total 4.0\nevents_to_metrics{_13_Nov="x"} 2\n'
+    own = b"oneshotd_udp_kernel_drops_total 4.0\n"
     assert read(text + OWN + own, at=1.0) == Reading(
         process="1.5e+09",
         amounts={marks[0].identity: 3, marks[1].identity: 1},
         kernel_drops=4,
         at=1.0,
-        samples=5,
-        foreign=2,
+        samples=4,
     )
 
 
@@ -64,6 +63,7 @@ def test_an_event_is_known_again() -> None:
         pytest.param(b'soak{n="7"} 1\n' + OWN, id="a sample that was never sent"),
         pytest.param(OWN.strip(), id="the last line cut"),
         pytest.param(b"up 1\n", id="no process"),
+        pytest.param(b'events_to_metrics{_13_Nov="x"} 2\n' + OWN, id="a foreign line taken for an event"),
     ],
 )
 def test_what_cannot_be_accounted_for(body: bytes) -> None:
@@ -76,6 +76,25 @@ def test_of_half_a_response_the_whole_lines_are_known() -> None:
     """Nobody could tell which events a response had that a scraper gave up."""
     body = HEAD + b'\r\nsoak{n="1",sender="a"} 2\nsoak_value{n="2",sender="a"} 7\nsoak{n="3",sender="a"} 1'
     assert glimpse(body) == {"a/1": 2, "a/2=7": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        pytest.param(b'soak{n="1",sender="odd-1"} 1\n', True, id="a whole line"),
+        pytest.param(b'soak{n="1",sender="odd-1"} 1', False, id="not all of it has come"),
+        pytest.param(b'soak{n="1",sender="plain-1"} 1\n' + OWN, False, id="another sender"),
+    ],
+)
+def test_a_line_is_refused_when_it_has_come(lines: bytes, found: bool) -> None:
+    """A scraper that parses line by line decides at the end of one."""
+    assert has_odd_line(HEAD + b"\r\n" + lines) is found
+
+
+def test_labels_are_told_in_any_order() -> None:
+    """A loss would be put down to another scraper."""
+    series = 'oneshotd_scraper_lost_events_total{reason="refused by scraper",scraper="fay"}'
+    assert labels(series) == {"scraper": "fay", "reason": "refused by scraper"}
 
 
 # How a scraper leaves a response unread

@@ -8,17 +8,17 @@ from typing import Any, cast
 import pytest
 from soak.campaign import KILLS, TERM, UNDER_LOAD, Campaign, Settings
 from soak.exchange import Exchange
-from soak.ledger import DOORS, Books
+from soak.ledger import DOORS, REFUSED, Books
 from soak.marks import Reading
 from soak.report import Report, report
-from soak.scraper import CUTS, SCRAPERS
+from soak.scraper import CUTS, REFUSING, SCRAPERS
 
 PROCESS = "P"
 
 
 def books() -> Books:
     """One event through each door, read by every scraper."""
-    kept = Books(SCRAPERS)
+    kept = Books(SCRAPERS, [REFUSING])
     kept.ended[PROCESS] = 1000.0
     kept.in_order.add(PROCESS)
     for i, door in enumerate(DOORS):
@@ -88,6 +88,39 @@ def test_what_the_log_calls_uncertain_may_be_doubled() -> None:
     ):
         kept.uncertain["ann"] = []
         assert len(judged(kept, log=step.format(what, events)).wrong) == violations
+
+
+@pytest.mark.parametrize(
+    ("counted", "text"),
+    [
+        pytest.param(0, "counted as refused by the daemon: 0", id="one too few"),
+        pytest.param(1, None, id="each"),
+        pytest.param(2, "counted as refused by the daemon: 2", id="one too many"),
+    ],
+)
+def test_each_refused_event_is_counted(counted: int, text: str | None) -> None:
+    """Events would be lost in silence, or a sample be set aside that was read."""
+    kept = books()
+    kept.answered(kept.send(DOORS[0], {"odd-1/1": 1}))
+    for name in SCRAPERS:
+        if name != REFUSING:
+            kept.read(name, reading(**{"odd-1/1": 1}))
+    kept.losses[REFUSING, REFUSED] = counted
+    found = judged(kept)
+    assert (f"scraper {REFUSING}", "lost, allowed: events that the scraper refuses", "1") in found.rows
+    if text is None:
+        assert found.wrong == []
+    else:
+        assert text in found.wrong[0]
+        assert found.wrong[1].startswith(f"refused: {REFUSING}: odd-1/1: {DOORS[0]}")
+
+
+@pytest.mark.parametrize(("scraper", "reason"), [("bob", REFUSED), (REFUSING, "away"), ("ann", "log full")])
+def test_any_other_loss_that_is_counted_fails_it(scraper: str, reason: str) -> None:
+    """A sample that a scraper takes could be set aside for it."""
+    kept = books()
+    kept.losses[scraper, reason] = 3
+    assert judged(kept).wrong == [f"counted as lost: {scraper}, {reason}: 3 events"]
 
 
 @pytest.mark.parametrize(
