@@ -1,1 +1,1 @@
-"""Where the log, the cursors and the keys are kept: one interface, several back ends."""
+"""The store of events, cursors and idempotency keys: one interface, one package per back end."""

@@ -1,4 +1,4 @@
-"""Opening a store by the kind of its address; the one module that knows all back ends."""
+"""Open a store by its kind; the only module that imports back ends."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def open_store(
     clock: Clock,
     committed: Callable[[float], object] = lambda seconds: None,
 ) -> IStore:
-    """Open a store, or make it.
+    """Open a store, or create it.
 
     :param kind: "sqlite".
-    :param place: where it is; for SQLite the path of the file.
+    :param place: its address; for SQLite the path of the file.
     :param reactor: answers are given in its thread.
     :param committed: called in the reactor's thread with the seconds of each commit.
-    :raises StoreRefused: it is not to be had, or no back end is of this kind.
+    :raises StoreRefused: it cannot be used, or no back end is of this kind.
     """
     if kind == "sqlite":
         return SQLiteStore(place, reactor, limits=limits, clock=clock, committed=committed)

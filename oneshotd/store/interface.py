@@ -1,15 +1,15 @@
-"""What a store promises; every back end passes the one contract suite in `tests/store`.
+"""The interface of a store; every back end passes the contract suite in `tests/store`.
 
-The store owns its clock. It fixes an event's `at` and `seq`, knows each scraper's cursor and
-what it is owed, and keeps one reservation per scraper. Time out of the store is in Unix
-milliseconds, durations are in seconds.
+The store owns its clock. It gives each event its `at` and `seq`, keeps each scraper's cursor and owed
+events, and at most one reservation per scraper. Times from the store are Unix milliseconds, durations
+are seconds.
 
 A reservation ends in one of three ways:
 
-* ``settle(delivered)``: durable at once; the lease stays, so that nobody else reserves for
-  this scraper while the delivery can still be revoked. It ends with `release` or `revoke`.
-* ``settle(returned)``: everything reserved is to come again.
-* the daemon dies: after its lease a reservation counts as returned.
+* ``settle(delivered)``: durable when answered. The lease stays, so that no other request reserves for
+  this scraper while the delivery can still be revoked; it ends with `release` or `revoke`.
+* ``settle(returned)``: the reserved events are pending again.
+* The daemon dies: when its lease has run out, a reservation counts as returned.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 
 @frozen(kw_only=True)
 class Stored:
-    """A group is on disk.
+    """The answer for a group that is on disk.
 
-    :param stored: how many of its events were new.
-    :param duplicates: how many were known by their own key.
-    :param first: seq of the first new one (0 if none), the rest follow without a gap.
-    :param again: the whole group was known by its key: this is the answer of the first time.
+    :param stored: number of new events.
+    :param duplicates: number of events whose own key was known.
+    :param first: seq of the first new event (0 if none); the others follow without a gap.
+    :param again: the group's key was known: this repeats the first answer.
     """
 
     stored: int
@@ -47,17 +47,17 @@ class Stored:
 
 @frozen(kw_only=True)
 class Conflict:
-    """A key was seen before with other content; nothing of the group was stored."""
+    """The answer for a group with a key that was used with other content; none of its events is stored."""
 
     key: str
 
 
 @frozen(kw_only=True)
 class ClockCorrected:
-    """The wall clock was ahead and was set back.
+    """A correction of a wall clock that was ahead.
 
-    :param at: Unix ms, by the clock as it was then.
-    :param seconds: how far ahead.
+    :param at: Unix ms of the correction, by the corrected clock.
+    :param seconds: how far the clock was ahead.
     """
 
     at: int
@@ -66,14 +66,14 @@ class ClockCorrected:
 
 @frozen(kw_only=True)
 class Reservation:
-    """Events set aside for one scrape response.
+    """Events reserved for one scrape response.
 
-    :param token: names the reservation; None where there is nothing to settle (see `busy`).
-    :param remaining: how many events the scraper has to come beyond the pending ones.
-    :param busy: why there are no events here: another delivery to this scraper is under way
-        ("in flight"), or there are too many scrapers ("too many"); None otherwise.
-    :param past: what the scraper has been shown so far.
-    :param ahead: what it was shown while the clock was ahead.
+    :param token: identifies the reservation; None where there is nothing to settle (see `busy`).
+    :param remaining: number of the scraper's pending events that were not read.
+    :param busy: why no event was read: another delivery to this scraper is in flight ("in flight"), or
+        there are too many scrapers ("too many"); None otherwise.
+    :param past: timestamps of the samples that the scraper got so far.
+    :param ahead: timestamps that it got while the clock was ahead.
     """
 
     token: int | None
@@ -85,7 +85,7 @@ class Reservation:
 
 
 class Settled(Enum):
-    """What became of a settlement."""
+    """The outcome of a settlement: done, done before, or too late because the lease had lapsed."""
 
     SETTLED = "settled"
     ALREADY = "already"
@@ -94,17 +94,17 @@ class Settled(Enum):
 
 @frozen(kw_only=True)
 class ScraperStatus:
-    """One scraper as it is now.
+    """The state of one scraper.
 
-    :param pending: events to come, the owed ones among them.
-    :param owed: events behind the cursor that it has yet to get.
-    :param seen_at: Unix ms of its last answered or attempted scrape.
-    :param oldest_at: `at` of the oldest event it has to come, or None.
-    :param answered: scrapes delivered to it.
-    :param lost: events it missed, by reason ("away", "log full", and what settlements named).
-    :param timed: its last delivery carried X-Prometheus-Scrape-Timeout-Seconds.
-    :param named: it said its name itself.
-    :param in_flight: a delivery to it is under way, or may still be revoked.
+    :param pending: number of its pending events, owed ones included.
+    :param owed: number of events behind its cursor that it has not got.
+    :param seen_at: Unix ms of its last scrape, delivered or not.
+    :param oldest_at: `at` of its oldest pending event, or None.
+    :param answered: number of delivered scrapes.
+    :param lost: reason -> events it missed ("away", "log full", and the reasons given to `settle`).
+    :param timed: its last delivered scrape carried X-Prometheus-Scrape-Timeout-Seconds.
+    :param named: it scrapes with ``?scraper=NAME``.
+    :param in_flight: a delivery to it is not settled, or can still be revoked.
     """
 
     name: str
@@ -123,12 +123,12 @@ class ScraperStatus:
 
 @frozen(kw_only=True)
 class StoreStats:
-    """The store's figures for the metrics and the page.
+    """The figures of the store, for the metrics and the status page.
 
-    :param size: bytes of the held events' text.
-    :param head: seq of the newest event ever accepted.
-    :param lost: (scraper, reason) -> events missed, retired scrapers included for a day.
-    :param clock: the last correction of a clock that was ahead, for a hold after it.
+    :param size: bytes of text of the held events.
+    :param head: seq of the newest event that was ever stored.
+    :param lost: (scraper, reason) -> events missed; for a day after a scraper was removed, too.
+    :param clock: the last correction of a clock that was ahead, if it was within the hold.
     """
 
     events: int
@@ -141,11 +141,11 @@ class StoreStats:
 
 @frozen(kw_only=True)
 class LogPage:
-    """A part of the log that was looked at, from its newer end.
+    """The events of a selection in one part of the log.
 
-    :param events: those that were wanted, newest first.
-    :param looked: how many were looked at.
-    :param next: the seq before which to go on; None where there is nothing more to find.
+    :param events: the selected events, newest first.
+    :param looked: number of events in that part.
+    :param next: the seq before which the next page starts; None if this is the last one.
     """
 
     events: Sequence[Event]
@@ -155,7 +155,7 @@ class LogPage:
 
 @frozen(kw_only=True)
 class Loss:
-    """Events that upkeep, or a full log, took from a live scraper for good, and why."""
+    """Pending events of a live scraper that retention deleted, and the reason."""
 
     scraper: str
     reason: str
@@ -163,7 +163,7 @@ class Loss:
 
 
 class IStore(Interface):
-    """All methods may fail with `StoreUnavailable`; then nothing was changed."""
+    """A store. Each method may fail with `StoreUnavailable`; then it has changed nothing."""
 
     def append(
         groups: Sequence[Group], at_once: Callable[[], object] | None = None
@@ -175,17 +175,17 @@ class IStore(Interface):
         """
 
     def reserve(visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
-        """Set aside what this scraper has to come, at most `limit` events, owed ones first.
+        """Reserve at most `limit` of the scraper's pending events, owed ones first.
 
-        A newcomer is registered durably before its first response. Where `MAX_SCRAPERS` are known, a
-        named newcomer takes the place of the visitor (not live) that was not seen for the longest time
-        and has no delivery under way; an unnamed one is "too many".
+        A new scraper is registered durably before its first response. Where `MAX_SCRAPERS` are known, a
+        named one replaces the visitor (not live) that was unseen for longest and has no delivery in
+        flight; an unnamed one is "too many".
 
         :param lease: seconds after which an unsettled reservation counts as returned.
         """
 
     def look(visit: Visit, limit: int) -> Deferred[Reservation]:
-        """The same reading without a reservation, a registration or a trace."""
+        """Read what `reserve` would read, without changing anything."""
 
     def settle(
         token: int,
@@ -196,21 +196,21 @@ class IStore(Interface):
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Deferred[Settled]:
-        """End a reservation. What follows `delivered` counts only if it is.
+        """Settle a delivery. The parameters after `delivered` count only if it was delivered.
 
         :param cursor: the scraper's new cursor.
-        :param newly_owed: seqs behind the new cursor that did not go out.
-        :param went_out: owed seqs that did.
-        :param past: what the scraper has been shown now; None: as before.
-        :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones
-            up to `cursor`, in none of the other lists. They are counted in `StoreStats.lost` in the
-            same transaction. `prune` does not report them: the caller knows them.
+        :param newly_owed: seqs behind the new cursor that were not in the response.
+        :param went_out: owed seqs that were in the response.
+        :param past: timestamps of the samples that the scraper has got now; None: as before.
+        :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones up to
+            `cursor`, in neither of the other lists. The same transaction counts them in
+            `StoreStats.lost`; `prune` does not report them.
         """
 
     def revoke(token: int) -> Deferred[Settled]:
-        """What was delivered under this token is to come again.
+        """Undo a delivery: its events become pending again.
 
-        What its settlement counted as lost is pending again, too, and no longer counted.
+        Events that its settlement counted as lost become pending, too, and are no longer counted.
         """
 
     def release(token: int) -> Deferred[None]:
@@ -221,26 +221,29 @@ class IStore(Interface):
         """
 
     def census() -> Deferred[StoreStats]:
-        """Figures of the log and of every scraper."""
+        """Return the figures of the log and of every scraper."""
 
     def recent(selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
-        """Look back through the held events, newest first; never consumes.
+        """Read the held events of a selection, newest first, without consuming any.
 
-        A call looks at a bounded part of the log, so that nobody else waits long; it may find
-        nothing in it and have more to look at all the same (`LogPage.next`).
+        One call reads a bounded part of the log, so that other requests do not wait long. A page may be
+        empty and not be the last one (`LogPage.next`).
 
-        :param before: only events below this seq; None: from the newest.
-        :param limit: events that are given at most, from 1.
+        :param before: read only events below this seq; None: from the newest event on.
+        :param limit: greatest number of events returned, at least 1.
         """
 
     def prune() -> Deferred[list[Loss]]:
-        """Drop what has had its time, retire who stayed away, keep the log within its bounds."""
+        """Delete expired events, remove scrapers unseen for the hold, trim the log to its limits.
+
+        :returns: losses that retention caused since the last call, those of a full log included.
+        """
 
     def check() -> Deferred[None]:
-        """Write something small; fails with the reason if the store cannot."""
+        """Write a little; fails with the reason if the store cannot be written."""
 
     def close() -> Deferred[None]:
-        """Finish what waits, then let go of everything."""
+        """Finish the waiting requests, then close files and connections; later requests are refused."""
 
 
 class IBackup(Interface):

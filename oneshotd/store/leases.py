@@ -1,6 +1,6 @@
-"""Reservations: what is set aside for a response, from `reserve` until it is final.
+"""Leases: the reserved events of a response, from `reserve` until the delivery is final.
 
-Memory only. A daemon that dies takes them along, which is what makes them *returned*.
+They are in memory only: when the daemon dies, its reservations are gone and so count as returned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from oneshotd.core.events import Event, Pending
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 
-#: Ended tokens remembered, to tell "already" from "superseded".
+#: Number of ended tokens kept, to tell "already" from "superseded".
 ENDED_TOKENS = 1000
 
 
@@ -22,14 +22,14 @@ ENDED_TOKENS = 1000
 class Lease:
     """One reservation.
 
-    :param until: monotonic seconds at which it lapses if nobody settles it.
-    :param cursor: the scraper's cursor when it reserved.
-    :param past: what it had been shown then.
-    :param answered: how many of its scrapes had been delivered then.
+    :param until: monotonic seconds at which it lapses if it is not settled.
+    :param cursor: the scraper's cursor at the reservation.
+    :param past: timestamps of the samples that it had got by then.
+    :param answered: number of its scrapes delivered by then.
     :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
-    :param delivered: it was settled so; what follows is there to undo it.
-    :param went_out: the owed events that are no longer owed, the lost ones among them.
-    :param lost: reason -> events that were counted as lost.
+    :param delivered: it was settled as delivered; the parameters that follow are there to undo it.
+    :param went_out: events that are no longer owed, lost ones included.
+    :param lost: reason -> number of events counted as lost.
     """
 
     token: int
@@ -46,7 +46,7 @@ class Lease:
     lost: Mapping[str, int] = MappingProxyType({})
 
     def rows(self, seqs: set[int]) -> list[Event]:
-        """The pending events with these seqs."""
+        """Return the pending events with these seqs."""
         if not seqs:
             return []
         pending = self.pending
@@ -55,9 +55,9 @@ class Lease:
 
 
 class Leases:
-    """At most one lease for each scraper.
+    """The leases, at most one per scraper.
 
-    `snapshot` and `restore` make them follow a transaction that is rolled back.
+    `snapshot` and `restore` undo the changes of a transaction that is rolled back.
     """
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class Leases:
         self._by_scraper: dict[str, int] = {}
         self._ended: deque[int] = deque(maxlen=ENDED_TOKENS)
         self._last = 0
-        #: Tokens whose settlement or revocation has been asked for; they never lapse.
+        #: Tokens with a settlement or revocation under way; their leases do not lapse.
         self.settling: set[int] = set()
 
     def of(self, scraper: str, now: float) -> Lease | None:
-        """The scraper's lease, unless it has lapsed."""
+        """Return the scraper's lease; one that has lapsed is dropped."""
         token = self._by_scraper.get(scraper)
         if token is None:
             return None
@@ -80,7 +80,7 @@ class Leases:
         return lease
 
     def holds(self, scraper: str, now: float) -> bool:
-        """Whether it has a lease that has not lapsed; one that has stays, for a late settlement."""
+        """Return whether the scraper has a valid lease; keep a lapsed one for a late settlement."""
         token = self._by_scraper.get(scraper)
         return token is not None and not self._has_lapsed(self._by_token[token], now)
 
@@ -88,11 +88,11 @@ class Leases:
         return now >= lease.until and lease.token not in self.settling
 
     def get(self, token: int) -> Lease | None:
-        """The lease with this token, lapsed or not, as long as nobody took its place."""
+        """Return the lease with this token, lapsed or not, unless another took its place."""
         return self._by_token.get(token)
 
     def events(self) -> Iterator[tuple[int, int, str]]:
-        """seq, `at` and series of all events that a settlement or a revocation may make owed."""
+        """Iterate over (seq, `at`, series) of the events that a settlement or revocation may make owed."""
         for lease in self._by_token.values():
             pending = lease.pending
             yield from zip(pending.seqs, pending.ats, pending.series, strict=True)
@@ -100,7 +100,7 @@ class Leases:
 
     @property
     def last(self) -> int:
-        """The token that was granted last."""
+        """The newest token."""
         return self._last
 
     def grant(
@@ -112,7 +112,7 @@ class Leases:
         past: TimestampHistory = NO_HISTORY,
         answered: int = 0,
     ) -> Lease:
-        """A new lease; the caller has made sure that the scraper has none."""
+        """Grant a lease to a scraper that has none."""
         self._last += 1
         lease = Lease(
             token=self._last,
@@ -134,7 +134,7 @@ class Leases:
         went_out: tuple[Event, ...],
         lost: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Keep what is needed to undo the delivery, and no more."""
+        """Mark a lease as delivered, keeping only what is needed to undo the delivery."""
         self._put(
             evolve(
                 lease,
@@ -147,30 +147,30 @@ class Leases:
         )
 
     def end(self, lease: Lease) -> None:
-        """The scraper may reserve again."""
+        """End a lease: the scraper can reserve again."""
         self._drop(lease)
         self._ended.append(lease.token)
 
     def has_ended(self, token: int) -> bool:
-        """Whether the token was settled to its end (and did not lapse)."""
+        """Return whether this lease was ended, and did not lapse."""
         return token in self._ended
 
     def lowest(self, now: float) -> int | None:
-        """The lowest cursor that a lease may fall back to: nothing beyond it may be pruned."""
+        """Return the lowest cursor that a delivery may fall back to: events behind it must be kept."""
         held = (self.of(lease.scraper, now) for lease in tuple(self._by_token.values()))
         return min((lease.cursor for lease in held if lease is not None), default=None)
 
     def clear(self) -> None:
-        """Nothing is reserved any more, and no token is known."""
+        """Forget all leases and tokens."""
         self._by_token, self._by_scraper = {}, {}
         self._ended.clear()
 
     def snapshot(self) -> object:
-        """The state to come back to."""
+        """Return the state for `restore`."""
         return dict(self._by_token), dict(self._by_scraper)
 
     def restore(self, state: object) -> None:
-        """Come back to a snapshot."""
+        """Return to a snapshot."""
         assert isinstance(state, tuple)
         self._by_token, self._by_scraper = state
 

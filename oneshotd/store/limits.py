@@ -1,4 +1,4 @@
-"""How much a store keeps, and for how long."""
+"""The limits of a store: how much it keeps, and for how long."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from oneshotd.core.sampling.plan import Caps
 
 @frozen(kw_only=True)
 class Limits:
-    """How much is kept.
+    """The limits of a store.
 
-    :param hold: seconds that every event is kept and that a scraper may stay away.
-    :param newcomers: seconds of the past that a new scraper sees, at most the hold.
+    :param hold: seconds for which an event is kept, and for which a scraper may be unseen.
+    :param newcomers: age in seconds of the oldest event that a new scraper gets, at most the hold.
     :param max_events: events in the log.
     :param max_bytes: bytes of event text in the log.
-    :param max_keys: idempotency keys; the oldest beyond it are forgotten before their hold is over.
-    :param read_bytes: text read for one response, beyond which the rest follows with the next;
-        it bounds what a scraper is owed as well, since the log is read only behind it.
-    :param read_series: different series read from the log for one response, likewise: more than
-        it holds would be read in vain.
+    :param max_keys: idempotency keys; beyond it the oldest are deleted before the hold is over.
+    :param read_bytes: bytes of text read for one response; the next response has the rest. It bounds the
+        owed events, too, since the log is read only behind them.
+    :param read_series: different series read from the log for one response, which has no room for more.
     """
 
     hold: float = 3600.0

@@ -1,8 +1,8 @@
-"""What becomes of a group of events, given the idempotency keys that are known already; without SQL.
+"""Plan the append of a group of events, given the known idempotency keys. Pure.
 
-A key covers a group (``Idempotency-Key``) or one event (``__id__``); both live in one name
-space, as a client may say the same key either way. A back end looks up `keys_of` a group, calls
-`plan_append`, and writes what it says in one transaction.
+A key covers a group (``Idempotency-Key``) or one event (``__id__``); both share one name space, as a
+client may give the same key either way. A back end looks up `keys_of` a group, calls `plan_append`, and
+writes the plan in one transaction.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from oneshotd.store.interface import Conflict, Stored
 
 @frozen
 class Known:
-    """What is kept of a key: its content, and what was answered the first time.
+    """The stored row of a key: a digest of its content, and the first answer.
 
     :param digest: of the content, see `digest_of`.
-    :param stored: events stored then.
-    :param duplicates: events known by their own keys then.
-    :param first: seq of the first stored one; 0 if none was stored.
+    :param stored: number of events stored.
+    :param duplicates: number of events whose own keys were known.
+    :param first: seq of the first stored event; 0 if none was stored.
     """
 
     digest: bytes
@@ -32,16 +32,16 @@ class Known:
     first: int
 
     def answer(self) -> Stored:
-        """Return what was answered the first time."""
+        """Return the first answer, marked as repeated."""
         return Stored(stored=self.stored, duplicates=self.duplicates, first=self.first, again=True)
 
 
 @frozen(kw_only=True)
 class AppendPlan:
-    """What is written for a group, and answered.
+    """The answer for a group, and the rows to write.
 
-    :param events: those that go into the log, in order.
-    :param keys: those to keep, new ones all.
+    :param events: events to append to the log, in order.
+    :param keys: new keys to keep.
     """
 
     answer: Stored | Conflict
@@ -50,7 +50,7 @@ class AppendPlan:
 
 
 def digest_of(events: Sequence[NewEvent]) -> bytes:
-    """Return what makes two groups the same: names, labels and values, in order."""
+    """Return a digest of names, labels and values, in order: equal groups have equal digests."""
     digest = blake2b(digest_size=16)
     for event in events:
         digest.update(f"{event.series}\n{event.value or ''}\n".encode())
@@ -58,7 +58,7 @@ def digest_of(events: Sequence[NewEvent]) -> bytes:
 
 
 def keys_of(group: Group) -> list[str]:
-    """Return the keys that have to be looked up before the group is planned."""
+    """Return the keys that a back end looks up before it plans the group."""
     own = dict.fromkeys(event.key for event in group.events if event.key is not None)
     return [*own, *([] if group.key is None else [group.key])]
 
@@ -66,8 +66,8 @@ def keys_of(group: Group) -> list[str]:
 def plan_append(group: Group, known: Mapping[str, Known], first: int) -> AppendPlan:
     """Plan the append of one group.
 
-    :param known: of the group's keys, those that were seen within the hold.
-    :param first: seq that the next event of the log gets.
+    :param known: those of the group's keys that were used within the hold.
+    :param first: seq of the next event in the log.
     """
     digest = b""
     if group.key is not None:

@@ -1,4 +1,4 @@
-"""What is read for one response: owed events first, then the log, within bounds; without SQL."""
+"""Read the pending events for one response: owed events first, then the log, within bounds. Pure."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def collect_pending(
 ) -> Pending:
     """Read a scraper's pending events.
 
-    The reading ends with the part of the log in which a bound is reached, so that it may exceed
-    `max_bytes` and `max_series` by one part, and never `max_events`. Where a bound ends the owed events,
-    the log is not read: an older event of the same series may be among those that are missing.
+    Reading stops behind the part of the log in which a bound is reached, so that it may exceed `max_bytes`
+    and `max_series` by one part, and never `max_events`. If the owed events reach a bound, the log is not
+    read: an older event of the same series may be among the owed ones that were left out.
 
     :param owed: its owed events, ascending by seq.
-    :param read_log: not called where the owed events fill a bound.
-    :param cursor: where its part of the log begins.
-    :param owed_total: how many events it is owed in all.
-    :param max_bytes: of the series' text.
+    :param read_log: reads the log behind the cursor; not called if the owed events reach a bound.
+    :param cursor: seq behind which its part of the log begins.
+    :param owed_total: number of all its owed events.
+    :param max_bytes: bytes of series text.
     :param max_series: different series read from the log.
     """
     seqs: list[int] = []

@@ -1,4 +1,4 @@
-r"""How the events of a commit are coded as the columns of a segment, and read back; without SQL.
+r"""Encode the events of a commit as the columns of a segment, and decode them. Pure.
 
 A segment is a part of the log in consecutive order of `seq`. Its columns are
 
@@ -8,9 +8,8 @@ values     values, one a line, an empty line for none; None: no event has a valu
 ats        `at` of each event, signed 64 bit, little endian; None: all are `clock_at`
 =========  ===========================================================================
 
-A backlog that trickled in is thousands of segments of one event. A back end therefore reads a
-*run* of small segments at once: it joins each column over the rows in the database, and
-`decode_run` takes the joined text apart.
+A backlog of single events is thousands of segments of one event. A back end therefore reads a *run* of
+small segments at once: the database joins each column over the rows, and `decode_run` splits the text.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from attrs import frozen
 from oneshotd.core.events import Event
 from oneshotd.store.soundness import fault_in
 
-#: Between the acceptance times of the segments of a run, and between their values; neither has one.
+#: Separators of a run's acceptance times and values, which contain neither.
 CLOCK_END = ","
 VALUES_END = ";"
 
 
 class ColumnsDamaged(ValueError):
-    """The columns do not fit together: something in the store has changed since they were written."""
+    """The columns do not fit together: the file was damaged since they were written."""
 
 
 @frozen(kw_only=True)
@@ -45,12 +44,12 @@ class Segment:
     ats: list[int]
 
     def events(self) -> Iterator[Event]:
-        """The events, ascending by seq."""
+        """Iterate over the events, ascending by seq."""
         for index, (series, value, at) in enumerate(zip(self.series, self.values, self.ats, strict=True)):
             yield Event(self.first + index, at, series, value)
 
     def part(self, first: int, last: int) -> Segment:
-        """Return the events with seqs from `first` to `last`; this very segment if that is all of it."""
+        """Return the part with seqs from `first` to `last`, or this object if it is the whole segment."""
         start, end = max(0, first - self.first), last + 1 - self.first
         if start == 0 and end >= len(self.series):
             return self
@@ -62,9 +61,9 @@ class Segment:
 
 @frozen(kw_only=True)
 class Columns:
-    """A segment as it is written.
+    """The columns of a segment.
 
-    :param size: bytes of its text, as the log's bound counts them.
+    :param size: bytes of its text, as `Limits.max_bytes` counts them.
     """
 
     series: str
@@ -74,9 +73,9 @@ class Columns:
 
 
 def encode(series: Sequence[str], values: Sequence[str | None], ats: Sequence[int], clock_at: int) -> Columns:
-    """Code events as columns.
+    """Encode events as columns.
 
-    :param clock_at: the commit's acceptance time (Unix ms), which is not repeated for each event.
+    :param clock_at: acceptance time of the commit (Unix ms), not repeated for each event.
     """
     series_text = "\n".join(series)
     value_text = "\n".join(value or "" for value in values) if any(values) else None
@@ -91,9 +90,9 @@ def encode(series: Sequence[str], values: Sequence[str | None], ats: Sequence[in
 def decode(
     first: int, count: int, clock_at: int, series: str, values: str | None, ats: bytes | None
 ) -> Segment:
-    """Read one segment.
+    """Decode one segment.
 
-    :raises ColumnsDamaged: they do not fit together, or are of another type.
+    :raises ColumnsDamaged: the columns do not fit together, or are of a wrong type.
     """
     try:
         lines = series.split("\n")
@@ -119,24 +118,24 @@ def decode_run(
     values: str | None = None,
     ats: Sequence[tuple[int, bytes]] = (),
 ) -> Segment:
-    """Read many segments that follow each other without a gap, as one.
+    """Decode many segments that follow each other without a gap, as one.
 
     :param first: seq of the first event.
     :param end: seq after the last event.
-    :param counts: events of each segment.
-    :param series: their texts, joined by newlines, in the order of the log.
-    :param clock_ats: their acceptance times, joined by `CLOCK_END`.
-    :param values: their values, joined by `VALUES_END`, an empty text for a segment without any; None:
-        there are none at all.
-    :param ats: first seq and column of the segments that have times of their own.
-    :raises ColumnsDamaged: this is no such run (as after a gap), or something is damaged; the segments
-        one by one tell which.
+    :param counts: number of events of each segment.
+    :param series: the texts, joined by newlines, in the order of the log.
+    :param clock_ats: the acceptance times, joined by `CLOCK_END`.
+    :param values: the values, joined by `VALUES_END`, an empty text for a segment without any; None: no
+        segment has values.
+    :param ats: first seq and column of each segment that has times of its own.
+    :raises ColumnsDamaged: the segments do not follow each other, or one is damaged; decoding them one by
+        one tells which.
     """
     try:
         lines = series.split("\n")
         times: list[int] = json.loads(f"[{clock_ats}]")
-        # What a database joins in the opposite order shows by the clock. Where the clock itself went
-        # back, the segments are read one by one.
+        # If the database joined the rows in the opposite order, the clock runs backwards here. If the clock
+        # itself was set back, the segments are read one by one.
         if not (
             len(lines) == sum(counts) == end - first and len(times) == len(counts) and times[0] <= times[-1]
         ):
@@ -185,12 +184,12 @@ def _with_own(
 
 
 def _values(text: str, count: int) -> list[str | None]:
-    """One or none for each event; a single event without a value and no values at all read the same."""
+    """Return a value or None for each event; an empty text means that no event has a value."""
     return [value or None for value in text.split("\n")] if text else [None] * count
 
 
 def pack(ats: Sequence[int]) -> bytes:
-    """Code the times of a segment's events as its column."""
+    """Encode the times of a segment's events as its column."""
     packed = array("q", ats)
     if byteorder == "big":
         packed.byteswap()

@@ -1,8 +1,7 @@
-"""What a rotted file shows in texts and times that SQLite itself has nothing against.
+"""Find damage in series texts and times that the database itself accepts.
 
-SQLite has no checksums. A flipped bit in a segment is noticed where it leaves an escape that is
-none, which would cost a scraper the whole response that the event is in; or a time that no
-calendar has.
+SQLite has no checksums. A flipped bit in a segment is noticed if it makes an invalid escape, which would
+make a scraper reject the whole response, or a time that no calendar has.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _ESCAPE = re.compile(r'\\[\\n"]')
 
 
 def fault_in(series: str, ats: Sequence[int]) -> str | None:
-    """Return what is wrong with series texts, one a line, or with times (Unix ms); or None."""
+    """Return what is wrong with series texts, one per line, or with times (Unix ms); None if nothing."""
     if type(series) is not str or not {*map(type, ats)} <= {int}:
         return "is nonsense"  # SQLite gives back whatever type it finds
     if "\\" in series and "\\" in _ESCAPE.sub("", series):
