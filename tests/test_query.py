@@ -141,7 +141,7 @@ def test_a_call_examines_a_part_of_the_log_only(
 def test_a_page_of_large_events_ends_early(driver: DeliveryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand events of the largest kind would take a quarter of a gigabyte."""
     monkeypatch.setattr(module, "MAX_PAGE_TEXT", 10_000)
-    monkeypatch.setattr(recent_module, "STRETCH_TEXT", 10_000)
+    monkeypatch.setattr(recent_module, "PAGE_TEXT", 10_000)
     large = f'm{{a="{"x" * 3000}"}}'
     for _ in range(20):
         driver.append(large)

@@ -1,7 +1,7 @@
-"""An online copy of the SQLite file: some pages at a time, and everything else goes on in between.
+"""An online copy of the SQLite file, some pages at a time; other jobs run between two steps.
 
-SQLite's backup follows what the same connection commits meanwhile, so the copy is the store as it is
-at the end. The copy is on disk, under its own name, or it is not there at all.
+SQLite's backup includes what the same connection commits meanwhile, so the copy is the store as it is at
+the end. A copy gets its name when it is complete and on disk; one that fails is deleted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from twisted.internet.interfaces import IReactorFromThreads
 from oneshotd.errors import CopyFailed
 from oneshotd.store.sqlite.connection import primary_code, reason_of
 
-#: Pages (4 KiB each) that are copied at a time: an append waits for so many at most.
+#: Pages (4 KiB each) copied in one step: an append waits for one step at most.
 STEP_PAGES = 64
 
-#: Behind the name of a copy that is not whole yet.
+#: Suffix of the name of a copy that is not complete.
 PART = ".part"
 
 
 def copy_pages(connection: sqlite3.Connection, path: str, between: Callable[[], object]) -> None:
-    """Copy the database into the new file `path` + `PART`; what is in it is not synced yet.
+    """Copy the database into the new file `path` + `PART`, without syncing it.
 
-    :param between: called between two steps; the connection may be used in it. What it raises ends
-        the copy.
-    :raises CopyFailed: there is such a file, or it cannot be written.
+    :param between: called between two steps; it may use the connection. An exception ends the copy.
+    :raises CopyFailed: the file exists, or cannot be written.
     """
     part = path + PART
 
@@ -46,8 +45,7 @@ def copy_pages(connection: sqlite3.Connection, path: str, between: Callable[[], 
         raise _failed(path, error) from error
     try:
         with closing(sqlite3.connect(part, isolation_level=None)) as target:
-            # A copy that is not whole is thrown away, so it needs no journal; it is synced at its end,
-            # and not by this thread.
+            # An incomplete copy is deleted, so it needs no journal; `put_in_place` syncs it.
             target.execute("PRAGMA journal_mode = OFF")
             target.execute("PRAGMA synchronous = OFF")
             connection.backup(target, pages=STEP_PAGES, progress=step)
@@ -61,9 +59,9 @@ def copy_pages(connection: sqlite3.Connection, path: str, between: Callable[[], 
 
 
 def put_in_place(path: str) -> None:
-    """Bring a copy to disk and give it its name.
+    """Sync a copy and give it its name.
 
-    :raises CopyFailed: that cannot be done; then the copy is gone.
+    :raises CopyFailed: it cannot be synced or renamed; the copy is deleted.
     """
     part = path + PART
     try:
@@ -77,7 +75,7 @@ def put_in_place(path: str) -> None:
 
 
 def aside(reactor: IReactorFromThreads, work: Callable[[], None]) -> Deferred[None]:
-    """Have work done in a thread of its own: bringing a large file to disk may take seconds."""
+    """Run work in a thread of its own: syncing a large file may take seconds."""
     done: Deferred[None] = Deferred()
 
     def run() -> None:
@@ -98,7 +96,7 @@ def _check_free(path: str) -> None:
 
 
 def _drop(part: str) -> None:
-    with suppress(OSError):  # the disk itself may be gone; why it failed is the news
+    with suppress(OSError):  # the disk may be gone; the error that ended the copy is reported
         os.unlink(part)
 
 

@@ -1,15 +1,15 @@
-"""The wall clock was ahead and was corrected: `at` starts again, and what is dated ahead is set right.
+"""Correct the times in the store after the wall clock was ahead and was set back.
 
 One transaction does all of it:
 
-* For each scraper that gets the events' own times: the series of which it has a sample that is ahead of
-  the clock now are noted (`core/sampling/ahead.py`).
-* Events in the log, and owed ones, with an `at` that is ahead get one from the clock on, a millisecond
-  apart within their series. So `at` ascends along the log again, and each series keeps its order.
-* A scraper's floor and latest time are lowered to the clock.
+* For each scraper that gets the events' own times, it writes down the series whose latest sample is now
+  ahead of the clock (`core/sampling/ahead.py`).
+* Events in the log and owed events whose `at` is ahead get one from the clock on, a millisecond apart
+  within their series. So `at` ascends along the log again, and each series keeps its order.
+* It lowers each scraper's floor and latest time to the clock.
 
-A delivery that is under way carries what was before; `ClockCorrections` sets that right when it ends.
-Which series a scraper was shown is known as far back as the log is held.
+A delivery in flight carries the earlier times; `ClockCorrections` corrects them when it ends. The series
+that a scraper has got are known as far back as the log is held.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Correction:
     :param at: Unix ms of the clock from which `at` goes on.
     :param ahead: ms by which it went back.
     :param up: up-time (ms).
-    :param token: of the last reservation before it.
-    :param ats: seq -> new `at` of events of deliveries that were under way.
+    :param token: token of the last reservation before it.
+    :param ats: seq -> new `at`, for the events of deliveries in flight.
     """
 
     at: int
@@ -48,7 +48,7 @@ class Correction:
 
 
 class ClockCorrections:
-    """Corrects a ledger's times, and what was under way meanwhile."""
+    """Corrects the times of a ledger, and of the deliveries in flight."""
 
     _log = Logger()
 
@@ -61,7 +61,7 @@ class ClockCorrections:
         self._unsaid = False
 
     def begin(self, connection: sqlite3.Connection, pruned: int, pruned_size: int) -> None:
-        """A transaction begins: let `at` start again where it is too far ahead of the clock."""
+        """Prepare for a transaction: start `at` again if it is too far ahead of the clock."""
         if not self._times.is_wrong:
             return
         ahead = self._times.start_again()
@@ -79,7 +79,7 @@ class ClockCorrections:
         self._unsaid = True
 
     def committed(self) -> None:
-        """The transaction is on disk: say what is to be said of it."""
+        """Log the correction that the last transaction brought to disk."""
         if self._unsaid and self._last is not None:
             self._unsaid = False
             self._log.warn(
@@ -90,36 +90,36 @@ class ClockCorrections:
             )
 
     def recent(self, since: int) -> ClockCorrected | None:
-        """The last correction, unless it was before this up-time (ms)."""
+        """Return the last correction, unless it was before this up-time (ms)."""
         last = self._last
         if last is None or last.up < since:
             return None
         return ClockCorrected(at=last.at, seconds=last.ahead / 1000)
 
     def events(self, token: int, events: Iterable[Event]) -> list[Event]:
-        """Events of a reservation, with their times of now."""
+        """Return events of a reservation with their corrected times."""
         last = self._since(token)
         if last is None:
             return list(events)
         return [event._replace(at=last.ats.get(event.seq, event.at)) for event in events]
 
     def past(self, token: int, past: TimestampHistory) -> TimestampHistory:
-        """What a reservation carries as the scraper's past, as it is to be kept."""
+        """Return a reservation's timestamp history, corrected."""
         last = self._since(token)
         return past if last is None else _lowered(past, last.at)
 
     def show(self, scraper: Scraper, past: TimestampHistory) -> TimestampHistory:
-        """Keep the times to which a delivery has moved samples; gives the past without them."""
+        """Write the times to which a delivery moved samples; return the history without them."""
         if not past.moved:
             return past
         self._scrapers.show(scraper, past.moved, self._times.up(), ahead=False)
         return evolve(past, moved={})
 
     def settled(self, scraper: Scraper, lease: Lease, waiting: set[int]) -> None:
-        """Note what a delivery has shown that was planned before the last correction.
+        """Write the times in a delivery that was planned before the last correction.
 
-        :param scraper: as it is after the delivery.
-        :param waiting: seqs of its events that did not go out.
+        :param scraper: its state after the delivery.
+        :param waiting: seqs of reserved events that were not in the response.
         """
         last = self._since(lease.token)
         if last is None or not scraper.past.event_time:
@@ -134,11 +134,11 @@ class ClockCorrections:
         self._scrapers.mark_ahead(last.at)
 
     def _since(self, token: int) -> Correction | None:
-        """The correction since this reservation."""
+        """Return the correction since this reservation, or None."""
         return self._last if self._last is not None and token <= self._last.token else None
 
     def _note_shown(self, connection: sqlite3.Connection, now: int, up: int) -> None:
-        """Note of which series each scraper has a sample that is ahead, by the log behind its cursor."""
+        """Write the series whose latest sample is ahead, for each scraper, from the log behind its cursor."""
         scrapers = [one for one in self._scrapers.by_name.values() if one.past.event_time]
         owed = {one.name: {event.seq for event in self._scrapers.owed(one)} for one in scrapers}
         times: dict[str, dict[str, int]] = {one.name: {} for one in scrapers}
@@ -157,10 +157,10 @@ class ClockCorrections:
             self._scrapers.show(scraper, times[scraper.name], up, ahead=True)
 
     def _redate(self, connection: sqlite3.Connection, pruned: int, now: int) -> Mapping[int, int]:
-        """Set every `at` that is ahead, in the log and in the copies of owed events; seq -> new `at`."""
+        """Correct every `at` that is ahead, in the log and in owed events; return seq -> new `at`."""
         owed = connection.execute("SELECT scraper, seq, at, series FROM owed WHERE at > ?", (now,)).fetchall()
         copies = [row[1:] for row in owed]
-        # Those that the log has dropped are older than what it holds.
+        # Events deleted from the log are older than the held ones, and so get their times first.
         gone = {seq: series for seq, at, series in [*copies, *self._leases.events()] if at > now}
         last: dict[str, int] = {}
         ats: dict[int, int] = {}
@@ -173,7 +173,7 @@ class ClockCorrections:
 
 
 def _lowered(past: TimestampHistory, now: int) -> TimestampHistory:
-    """What a scraper has been shown, as far as it binds the next response.
+    """Return a timestamp history whose times are at most the clock's.
 
     :param now: Unix ms.
     """

@@ -1,7 +1,7 @@
-"""The SQLite file: opened, recognised, upgraded; or refused, with the reason.
+"""Open, recognise and upgrade the SQLite file, or refuse it with the reason.
 
-One connection, which locks the file for itself before WAL is switched on: a second daemon is
-refused, and the WAL-reset bug of SQLite 3.7.0-3.51.2 (it needs two connections) cannot happen.
+There is one connection, which locks the file before it turns WAL on: a second daemon is refused, and the
+WAL-reset bug of SQLite 3.7.0-3.51.2 (it needs two connections) cannot occur.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from twisted.logger import Logger
 from oneshotd.errors import StoreRefused
 from oneshotd.store.soundness import fault_in
 
-#: "1sht", at offset 68 of the file: how a file of ours is known.
+#: "1sht", at offset 68 of the file: identifies a store of oneshotd.
 APPLICATION_ID = 0x31736874
 
-#: The newest layout, and so the number of scripts in `schema/`.
+#: The newest layout, which is the number of scripts in `schema/`.
 SCHEMA_VERSION = 1
 
-#: Errors after which a file of ours is moved aside and a new one begun.
+#: Errors after which a store of oneshotd is moved aside and a new one created.
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-#: Characters of SQLite's text that are passed on.
+#: Greatest length of SQLite's error texts in log and answers.
 MAX_REASON = 200
 
 _log = Logger()
@@ -40,16 +40,15 @@ Connect = Callable[[str], sqlite3.Connection]
 
 
 def plain_connect(path: str) -> sqlite3.Connection:
-    """A connection for one thread at a time, with transactions left to us."""
+    """Open a connection for one thread at a time, without implicit transactions."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
 
 
 def open_database(path: str, connect: Connect = plain_connect, thorough: bool = False) -> sqlite3.Connection:
-    """Open the file, or make it.
+    """Open the file, or create it.
 
-    :param thorough: look at every page, because something in it could not be read.
-
-    :raises StoreRefused: it is not ours, from a newer version, in use, or cannot be opened.
+    :param thorough: check every page, because something in the file could not be read.
+    :raises StoreRefused: it is no store of oneshotd, of a newer version, in use, or cannot be opened.
     """
     try:
         return _open(path, connect, thorough)
@@ -82,7 +81,7 @@ def open_database(path: str, connect: Connect = plain_connect, thorough: bool = 
 def _open(path: str, connect: Connect, thorough: bool) -> sqlite3.Connection:
     fresh = not os.path.exists(path) or os.path.getsize(path) == 0
     if fresh:
-        # Events may carry what is not for every user's eyes.
+        # Events may contain private data.
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
     connection = connect(path)
     try:
@@ -121,7 +120,7 @@ def _has_our_id(connection: sqlite3.Connection) -> bool:
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing is in it yet: a daemon was killed between making the file and its tables."""
+    """Return whether it has no tables: a daemon was killed after it had created the file."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     return not tables and connection.execute("PRAGMA application_id").fetchone()[0] == 0
 
@@ -130,8 +129,7 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise corrupt(found)
-    # SQLite has no checksums. What has rotted in a text shows where it is no UTF-8 any more, or
-    # where a line end is gone.
+    # SQLite has no checksums. Damaged text shows if it is no UTF-8 any more, or if a line end is gone.
     for table in _tables(connection):
         for _ in connection.execute(f"SELECT * FROM {table}"):
             pass
@@ -179,19 +177,19 @@ def _upgrade(connection: sqlite3.Connection) -> None:
                 connection.execute("ROLLBACK")
             raise
     if version < SCHEMA_VERSION:
-        # So that the file itself, and not only its WAL, says whose it is.
+        # The application id has to be in the file itself, not only in its WAL.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:
-    """SQLite believes what the schema says: with one bit flipped in it, a column is gone."""
+    """Compare the schema: SQLite accepts a damaged one, in which a flipped bit hides a column."""
     if not _wanted_schema(SCHEMA_VERSION) <= _schema(connection):
         raise corrupt("its schema is another")
 
 
 @cache
 def _wanted_schema(version: int) -> set[tuple[str, ...]]:
-    """As the package had it at the first opening; it may be replaced while the daemon works."""
+    """Return the schema of the package at the first opening; an upgrade may replace the package since."""
     with closing(sqlite3.connect(":memory:")) as model:
         for number in range(1, version + 1):
             for statement in _script(number):
@@ -200,13 +198,13 @@ def _wanted_schema(version: int) -> set[tuple[str, ...]]:
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    """Tables and indexes, without the comments: a new wording of these makes no file corrupt."""
+    """Return tables and indexes without comments, whose wording may differ between versions."""
     rows = connection.execute("SELECT name, tbl_name, ifnull(sql, '') FROM sqlite_master").fetchall()
     return {(name, table, *re.sub(r"--.*", "", sql).split()) for name, table, sql in rows}
 
 
 def _script(number: int) -> list[str]:
-    """The statements that make this layout of the one before; `executescript` would commit first."""
+    """Return the statements that make this layout from the one before; `executescript` commits first."""
     script = (files("oneshotd.store.sqlite") / "schema" / f"{number}.sql").read_text("utf-8")
     statements, start = [], 0
     for end, char in enumerate(script, 1):
@@ -217,22 +215,22 @@ def _script(number: int) -> list[str]:
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code of an error, 0 if the module itself raised it."""
+    """Return SQLite's primary result code of an error; 0 if Python's module raised it."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Whether it says that the file cannot be trusted any more."""
+    """Return whether the error says that the file is damaged."""
     return primary_code(error) in _CORRUPT or str(error).startswith("Could not decode to UTF-8")
 
 
 def reason_of(error: sqlite3.Error) -> str:
-    """What it says, in one line; SQLite quotes a text that is no UTF-8 whole."""
+    """Return its text in one bounded line; SQLite quotes text that is no UTF-8 in full."""
     return str(error)[:MAX_REASON].replace("\n", " ")
 
 
 def corrupt(text: str) -> sqlite3.DatabaseError:
-    """What we found wrong in a file that SQLite itself has nothing against."""
+    """Return an error for damage that SQLite itself does not notice."""
     error = sqlite3.DatabaseError(text)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

@@ -1,4 +1,4 @@
-"""The table of idempotency keys: what was answered the first time, for as long as the hold."""
+"""The table of idempotency keys: each key's first answer, kept for the hold."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from oneshotd.store.planning import Known
 class KeyTable:
     """The table `key`; changes are part of the caller's transaction.
 
-    How many keys there are is counted once after a start (or a rollback) and carried on from there:
-    counting a million takes SQLite some 20 ms.
+    The keys are counted once after a start or a rollback, and each change adjusts the count: counting a
+    million takes SQLite some 20 ms.
     """
 
     def __init__(self) -> None:
         self._held: int | None = None
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Use this connection; what was counted before may have been undone."""
+        """Use this connection, and count the keys again: a rollback may have changed their number."""
         self._connection = connection
         self._held = None
 
     def held(self) -> int:
-        """How many keys are kept."""
+        """Return the number of keys."""
         if self._held is None:
             self._held = int(self._connection.execute("SELECT count(*) FROM key").fetchone()[0])
         return self._held
 
     def find(self, keys: Sequence[str], since_up: int) -> dict[str, Known]:
-        """Return the rows of those keys that were seen since then (up-time, ms)."""
+        """Return the rows of those keys that were used since this up-time (ms)."""
         found = {}
         for key in keys:
             row = self._connection.execute(
@@ -41,7 +41,7 @@ class KeyTable:
         return found
 
     def remember(self, keys: Mapping[str, Known], up: int) -> None:
-        """Keep keys; one that has had its time is taken over."""
+        """Write keys; an expired row of the same key is replaced."""
         rows = [
             (key, known.digest, known.stored, known.duplicates, known.first, up)
             for key, known in keys.items()
@@ -55,10 +55,12 @@ class KeyTable:
             self._held += new
 
     def forget(self, before_up: int, keep: int, most: int) -> bool:
-        """Drop those that have had their time, and the oldest of more than are to be kept.
+        """Delete expired keys, and the oldest of those beyond the limit.
 
-        :param most: to drop in this call, of either.
-        :returns: whether there is more to do.
+        :param before_up: up-time (ms) before which keys are expired.
+        :param keep: greatest number of keys.
+        :param most: greatest number of keys deleted in this call, of each kind.
+        :returns: whether there is more to delete.
         """
         old = self._drop("SELECT key FROM key WHERE up < ? LIMIT ?", before_up, most)
         beyond = self.held() - keep

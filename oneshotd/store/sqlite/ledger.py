@@ -1,8 +1,7 @@
-"""The ledger: what append, reserve, settle and revoke mean, in terms of the SQLite schema.
+"""The ledger: append, reserve, settle and revoke, on the tables of the SQLite schema.
 
-Everything here runs inside a transaction that `sqlite.py` opens and commits. What the ledger
-keeps in memory (the head of the log, the scrapers) is a copy of what is on disk; after a
-rollback `load` reads it again.
+All of it runs inside a transaction that the store's thread (`worker.py`) opens and commits. The head of
+the log and the scrapers in memory are a copy of the file; after a rollback `load` reads them again.
 """
 
 from __future__ import annotations
@@ -69,69 +68,69 @@ class Ledger:
         self.keys.load(connection)
 
     def resume_sequence_after(self, head: int) -> None:
-        """This file took another's place: seqs go on after that one's, reservations are void."""
+        """Continue the seqs of the file that this new one replaces; its reservations are void."""
         self.connection.execute("UPDATE state SET pruned = ?", (head,))
         self.leases.clear()
         self.load(self.connection)
 
     def begin(self) -> None:
-        """A transaction begins: one time of acceptance holds for all of it."""
+        """Prepare for a transaction; all its events get the same time of acceptance."""
         self.scrapers.begin()
         self.corrections.begin(self.connection, self.pruned, self.pruned_size)
         self._now_at = self.times.at()
 
     def flush(self) -> None:
-        """Write what was appended; before the log is read, and before the commit."""
+        """Write the appended events; called before the log is read, and before COMMIT."""
         self.log.flush(self.connection, self.times.up(), self._now_at)
 
     def bump_commit_counter(self) -> None:
-        """Count this transaction, which appends nothing, so that the marker changes with it as well."""
+        """Count a transaction that appends nothing, so that it changes the commit marker, too."""
         self._unseen += 1
         self.connection.execute("UPDATE state SET commits = ?", (self._unseen,))
 
     @property
     def commit_marker(self) -> tuple[int, int]:
-        """Changes with every transaction that writes: it tells afterwards whether one came through."""
+        """A value that every transaction that writes changes: on disk it tells whether one was committed."""
         return self._unseen, self.head
 
     def monotonic(self) -> float:
-        """Seconds of the clock that leases run by."""
+        """Return the seconds of the clock that leases run by."""
         return self._monotonic()
 
     def write_time(self) -> None:
-        """Bring up-time and clock to disk: nothing less than a write shows that one is possible."""
+        """Write up-time and clock to disk; `IStore.check` uses it to see whether a write succeeds."""
         self.connection.execute(
             "UPDATE state SET now_up = ?, clock_at = max(clock_at, ?)", (self.times.up(), self.times.at())
         )
 
     def write_final_state(self) -> None:
-        """What is to be on disk at the end."""
+        """Write what is kept in memory between transactions: the times of scrapes, up-time and clock."""
         self.scrapers.write_seen()
         self.write_time()
 
     @property
     def head(self) -> int:
-        """seq of the newest event."""
+        """The seq of the newest event."""
         return self.log.next - 1
 
     @property
     def held_events(self) -> int:
-        """Events in the log."""
+        """The number of events in the log."""
         return self.head - self.pruned
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the events' text in the log."""
+        """The bytes of event text in the log."""
         return self.log.total_size - self.pruned_size
 
     def uptime_cutoff(self, seconds: float) -> int:
-        """The up-time so long ago, ms."""
+        """Return the up-time (ms) of so many seconds ago."""
         return self.times.up() - int(seconds * 1000)
 
-    # -- the way in
+    # -- append
 
     def append(self, groups: Sequence[Group]) -> list[Stored | Conflict]:
-        """Put groups into the log; see `IStore.append`."""
+        """Append groups to the log; see `IStore.append`."""
         return [self._append(group) for group in groups]
 
     def _append(self, group: Group) -> Stored | Conflict:
@@ -148,10 +147,10 @@ class Ledger:
             add(series, value, now)
         return planned.answer
 
-    # -- the way out
+    # -- reserve and settle
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Reservation:
-        """Set events aside for a scraper; see `IStore.reserve`."""
+        """Reserve events for a scraper; see `IStore.reserve`."""
         self.flush()
         scraper = self.scrapers.by_name.get(visit.name)
         if scraper is None:
@@ -172,7 +171,7 @@ class Ledger:
         return self._reservation(granted.token, scraper, pending)
 
     def look(self, visit: Visit, limit: int) -> Reservation:
-        """Read what `reserve` would give, and leave no trace; see `IStore.look`."""
+        """Read what `reserve` would read, without changing anything; see `IStore.look`."""
         self.flush()
         scraper = self.scrapers.by_name.get(visit.name) or self._newcomer(visit)
         return self._reservation(None, scraper, self._pending(scraper, limit))
@@ -200,7 +199,7 @@ class Ledger:
         )
 
     def _start(self, scraper: Scraper) -> int:
-        """Where its log begins: nobody waited for a visitor, and what was pruned is gone."""
+        """Return the seq behind which it reads the log; events are not kept for a visitor."""
         return scraper.cursor if scraper.live else max(scraper.cursor, self.pruned)
 
     def _pending(self, scraper: Scraper, limit: int) -> Pending:
@@ -225,7 +224,7 @@ class Ledger:
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Settled:
-        """End a reservation; see `IStore.settle`."""
+        """Settle a delivery; see `IStore.settle`."""
         lease = self.leases.get(token)
         if lease is None:
             return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
@@ -236,7 +235,7 @@ class Ledger:
             return Settled.SETTLED
         scraper = self.scrapers.by_name[lease.scraper]
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
-        # Of the lost ones only those that were owed have a copy to drop; the cursor passes the others.
+        # Only lost events that were owed have a copy to delete; the cursor passes the others.
         owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
         lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
         newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
@@ -247,11 +246,11 @@ class Ledger:
         scraper.cursor = cursor
         if past is not None:
             scraper.past = self.corrections.show(scraper, self.corrections.past(token, past))
-        scraper.timed = lease.timed  # a scrape without the header counts once the habit has lapsed
+        scraper.timed = lease.timed
         scraper.answered += 1
         changed = before != (scraper.cursor, scraper.timed, scraper.past)
         if newly or gone or missed or not was_live or changed:
-            # Otherwise the count of answers waits for the next transaction that writes.
+            # Otherwise `answered` is written by the next transaction that writes anyway.
             self.scrapers.unowe(scraper, [event.seq for event in gone])
             self.scrapers.owe(scraper, newly)
             self.scrapers.write(scraper)
@@ -269,7 +268,7 @@ class Ledger:
         self.scrapers.unowe(scraper, lease.newly_owed)
         self.scrapers.owe(scraper, self.corrections.events(token, lease.went_out))
         scraper.cursor, scraper.past = lease.cursor, self.corrections.past(token, lease.past)
-        scraper.answered = lease.answered  # its own answer may not have been written, and be gone
+        scraper.answered = lease.answered  # the count after `settle` may be lost by a rollback
         self.scrapers.write(scraper)
         for reason, events in lease.lost.items():
             self.scrapers.unlose(scraper.name, reason, events)
@@ -277,34 +276,34 @@ class Ledger:
         return Settled.SETTLED
 
     def release(self, token: int) -> None:
-        """A delivery is final; see `IStore.release`."""
+        """Make a delivery final; see `IStore.release`."""
         lease = self.leases.get(token)
         if lease is not None and lease.delivered:
             self.leases.end(lease)
 
-    # -- looking
+    # -- figures
 
     def census(self) -> StoreStats:
-        """Figures of everything; see `IStore.census`."""
+        """Return all figures; see `IStore.census`."""
         self.flush()
         rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
         lost = {(scraper, reason): events for scraper, reason, events in rows}
-        of_each: dict[str, dict[str, int]] = {}
+        by_scraper: dict[str, dict[str, int]] = {}
         for scraper, reason, events in rows:
-            of_each.setdefault(scraper, {})[reason] = events
+            by_scraper.setdefault(scraper, {})[reason] = events
         return StoreStats(
             events=self.held_events,
             size=self.held_bytes,
             head=self.head,
             lost=lost,
             scrapers=tuple(
-                self._status(each, of_each.get(each.name, {})) for each in self.scrapers.by_name.values()
+                self._status(each, by_scraper.get(each.name, {})) for each in self.scrapers.by_name.values()
             ),
             clock=self.corrections.recent(self.uptime_cutoff(self.limits.hold)),
         )
 
     def pending_count(self, scraper: Scraper) -> int:
-        """Events that the scraper has to come."""
+        """Return the number of the scraper's pending events."""
         return self.head - self._start(scraper) + scraper.owed
 
     def _status(self, scraper: Scraper, lost: Mapping[str, int]) -> ScraperStatus:
@@ -325,7 +324,7 @@ class Ledger:
         )
 
     def _seen_at(self, scraper: Scraper) -> int:
-        # By up-time where that can be told: the wall clock may have been set since.
+        # From the up-time if it was seen by this daemon, as the wall clock may have been set since.
         if scraper.name in self.scrapers.here:
             return self.times.ago(scraper.seen_up)
         return self.times.past(scraper.seen_at)

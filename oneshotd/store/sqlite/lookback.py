@@ -1,7 +1,7 @@
-"""Looking back through the log, newest first, a bounded stretch at a time.
+"""Read the log backwards, newest first, one bounded page per job.
 
-The stretches are short because the store's thread does nothing else meanwhile; whoever wants more
-asks again, and appends and scrapes go on in between.
+The pages are short because the store's thread does nothing else meanwhile: appends and scrapes run
+between two pages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from oneshotd.store.interface import LogPage
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.segments import read_back, seq_before
 
-#: Events and characters of their text beyond which a stretch ends: at the next segment, or at once
-#: if all that text is wanted.
-STRETCH_EVENTS = 2000
-STRETCH_TEXT = 1 << 20
+#: Events and characters of text beyond which a page ends: at the end of the segment, or at once if the
+#: selected events have so much text.
+PAGE_EVENTS = 2000
+PAGE_TEXT = 1 << 20
 
 
 def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int) -> LogPage:
-    """One stretch of the log; see `IStore.recent`."""
+    """Read one page; see `IStore.recent`."""
     ledger.flush()
     wanted = selection.series_test()
     end = ledger.head if before is None else min(before - 1, ledger.head)
@@ -40,12 +40,12 @@ def recent(ledger: Ledger, selection: Selection, before: int | None, limit: int)
             if wanted(series) and selection.in_time(at):
                 found.append(Event(segment.first + index, at, series, segment.values[index]))
                 shown += len(series)
-                if len(found) == limit or shown >= STRETCH_TEXT:
-                    return _stretch(ledger, found, looked, segment.first + index)
-        if looked >= STRETCH_EVENTS or size >= STRETCH_TEXT:
-            return _stretch(ledger, found, looked, segment.first)
+                if len(found) == limit or shown >= PAGE_TEXT:
+                    return _page(ledger, found, looked, segment.first + index)
+        if looked >= PAGE_EVENTS or size >= PAGE_TEXT:
+            return _page(ledger, found, looked, segment.first)
     return LogPage(events=found, looked=looked, next=None)
 
 
-def _stretch(ledger: Ledger, found: list[Event], looked: int, reached: int) -> LogPage:
+def _page(ledger: Ledger, found: list[Event], looked: int, reached: int) -> LogPage:
     return LogPage(events=found, looked=looked, next=reached if reached - 1 > ledger.pruned else None)

@@ -1,6 +1,6 @@
-"""The tables `scraper`, `owed` and `loss`, with a copy of the first in memory.
+"""The tables `scraper`, `owed`, `shown` and `loss`, with a copy of the first in memory.
 
-At most `MAX_SCRAPERS` rows, each some hundred bytes; what a scraper is owed stays on disk.
+The copy has at most `MAX_SCRAPERS` rows of some hundred bytes; owed events stay on disk.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from oneshotd.store.sqlite.connection import corrupt
 
 @define(kw_only=True)
 class Scraper:
-    """A row of the table `scraper`, and how many events it is owed.
+    """A row of the table `scraper`, and the number of its owed events.
 
-    :ivar ahead: series -> time (Unix ms) of its latest sample, where a clock that was ahead gave it.
+    :ivar ahead: series -> time (Unix ms) of its latest sample, if a clock that was ahead gave it.
     """
 
     id: int
@@ -38,22 +38,22 @@ class Scraper:
 
     @property
     def live(self) -> bool:
-        """Whether events are kept for it (docs/semantics.md); it is removed when it is away too long."""
+        """Whether events are kept for it (docs/semantics.md), until it is unseen for the hold."""
         return self.named or self.answered >= LIVE_AFTER
 
 
 class ScraperTable:
-    """Who scrapes; changes are part of the caller's transaction."""
+    """The known scrapers; changes are part of the caller's transaction."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Scraper] = {}
-        #: Who was seen since the daemon's start.
+        #: Names of the scrapers seen since the daemon's start.
         self.here: set[str] = set()
         self._seen: set[str] = set()
-        self._written: set[str] = set()  # whose visits this transaction brings to disk
+        self._written: set[str] = set()  # names of those whose visits this transaction writes
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read the tables anew; that a scraper was here stays true when a transaction is undone."""
+        """Read the tables again; visits noted in memory survive the rollback of a transaction."""
         self._connection = connection
         self._seen |= self._written
         seen = [self.by_name[name] for name in self._seen & self.by_name.keys()]
@@ -106,10 +106,10 @@ class ScraperTable:
             scraper.ahead = ahead.get(scraper.id, {})
 
     def show(self, scraper: Scraper, times: Mapping[str, int], up: int, ahead: bool) -> None:
-        """Note the times of the latest samples of some series.
+        """Write the times of a scraper's latest samples of some series.
 
         :param up: up-time, ms.
-        :param ahead: they are ahead of the clock.
+        :param ahead: the times are ahead of the clock.
         """
         self._connection.executemany(
             "INSERT INTO shown VALUES (?, ?, ?, ?, ?) ON CONFLICT (scraper, series) DO UPDATE"
@@ -121,24 +121,24 @@ class ScraperTable:
             scraper.ahead = {**scraper.ahead, **latest}
 
     def mark_ahead(self, now: int) -> None:
-        """What was shown beyond this time (Unix ms) is ahead of the clock."""
+        """Mark the samples with times beyond this one (Unix ms) as ahead of the clock."""
         self._connection.execute("UPDATE shown SET ahead = 1 WHERE at > ?", (now,))
         self._load_ahead()
 
     def forget_shown(self, up: int, now: int) -> None:
-        """Drop what is older than this up-time and behind the clock since this time (Unix ms)."""
+        """Delete samples noted before this up-time (ms) with a time before this one (Unix ms)."""
         gone = self._connection.execute("DELETE FROM shown WHERE up < ? AND at < ?", (up, now)).rowcount
         if gone and any(scraper.ahead for scraper in self.by_name.values()):
             self._load_ahead()
 
     def live(self) -> Iterator[Scraper]:
-        """Those whom events wait for."""
+        """Iterate over the scrapers for which events are kept."""
         return (scraper for scraper in self.by_name.values() if scraper.live)
 
     def make_room(self, visit: Visit, is_reserved: Callable[[str], bool]) -> bool:
-        """Return whether this newcomer can be registered; for a named one, delete a visitor if need be.
+        """Return whether a new scraper can be registered; delete a visitor for a named one if need be.
 
-        :param is_reserved: whether a delivery to the scraper of this name is under way.
+        :param is_reserved: whether a delivery to the scraper of this name is in flight.
         """
         if len(self.by_name) < MAX_SCRAPERS:
             return True
@@ -155,11 +155,11 @@ class ScraperTable:
         return True
 
     def next_id(self) -> int:
-        """A free row number."""
+        """Return a free row number."""
         return 1 + max((scraper.id for scraper in self.by_name.values()), default=0)
 
     def write(self, scraper: Scraper) -> None:
-        """Bring a row to disk."""
+        """Write a row."""
         self.by_name[scraper.name] = scraper
         self._connection.execute(
             "INSERT OR REPLACE INTO scraper VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -179,24 +179,24 @@ class ScraperTable:
         )
 
     def saw(self, scraper: Scraper, up: int, at: int) -> None:
-        """Note a visit; it comes to disk with `write_seen`, never by a commit of its own."""
+        """Note a visit in memory; `write_seen` writes it with a transaction that writes anyway."""
         scraper.seen_up, scraper.seen_at = up, at
         self._seen.add(scraper.name)
         self.here.add(scraper.name)
 
     def write_seen(self) -> None:
-        """Bring the visits noted so far to disk."""
+        """Write the visits noted so far."""
         for name in self._seen & self.by_name.keys():
             self.write(self.by_name[name])
         self._written |= self._seen
         self._seen.clear()
 
     def begin(self) -> None:
-        """A transaction begins: what the one before has written is on disk, or noted again."""
+        """Prepare for a transaction: the visits that the last one wrote are on disk, or noted again."""
         self._written.clear()
 
     def delete(self, scraper: Scraper) -> None:
-        """Forget a scraper and what it is owed."""
+        """Delete a scraper and its owed events."""
         self._connection.execute("DELETE FROM owed WHERE scraper = ?", (scraper.id,))
         self._connection.execute("DELETE FROM shown WHERE scraper = ?", (scraper.id,))
         self._connection.execute("DELETE FROM scraper WHERE id = ?", (scraper.id,))
@@ -204,21 +204,21 @@ class ScraperTable:
         self.here.discard(scraper.name)
 
     def owe(self, scraper: Scraper, events: Sequence[Event]) -> None:
-        """Keep copies of events that the scraper has yet to get."""
+        """Copy events that the scraper has yet to get out of the log."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?)", [(scraper.id, *event) for event in events]
         )
         self._count(scraper)
 
     def unowe(self, scraper: Scraper, seqs: Sequence[int]) -> None:
-        """Drop such copies."""
+        """Delete such copies."""
         self._connection.executemany(
             "DELETE FROM owed WHERE scraper = ? AND seq = ?", [(scraper.id, seq) for seq in seqs]
         )
         self._count(scraper)
 
     def _count(self, scraper: Scraper) -> None:
-        # Counted anew, since a settlement may be repeated after a commit of unknown outcome.
+        # Counted again, since a settlement may be repeated after a commit of unknown outcome.
         count = self._connection.execute("SELECT count(*) FROM owed WHERE scraper = ?", (scraper.id,))
         scraper.owed = count.fetchone()[0]
 
@@ -242,9 +242,9 @@ class ScraperTable:
         self._connection.execute("DELETE FROM loss WHERE scraper = ? AND reason = ? AND events <= 0", key)
 
     def owed(self, scraper: Scraper) -> Iterator[Event]:
-        """What the scraper is owed, ascending by seq.
+        """Iterate over the scraper's owed events, ascending by seq.
 
-        :raises sqlite3.DatabaseError: it has rotted.
+        :raises sqlite3.DatabaseError: one of them is damaged.
         """
         rows = self._connection.execute(
             "SELECT seq, at, series, value FROM owed WHERE scraper = ? ORDER BY seq", (scraper.id,)

@@ -1,4 +1,4 @@
-"""The log on disk: segments of a commit's events, written and read whole.
+"""The log on disk: segments, each with the events of one commit, written and read whole.
 
 A segment keeps its events as columns of text (see `schema/1.sql`, and `segment_columns.py` for how).
 """
@@ -22,23 +22,23 @@ from oneshotd.store.segment_columns import (
 )
 from oneshotd.store.sqlite.connection import corrupt
 
-#: Events a segment holds at most: the grain of pruning, and of what a scrape reads too much.
+#: Greatest number of events in a segment: retention deletes, and a scrape reads, whole segments.
 SEGMENT_EVENTS = 2000
 
-#: Events, and bytes of text, that a run of small segments has at most when they are read as one.
+#: Greatest number of events, and of bytes of text, in a run of small segments that is read as one.
 RUN_EVENTS = 2000
 RUN_BYTES = 4 << 20
 
-#: Events of a segment from which on it is read by itself: joining would only copy its text.
+#: Number of events from which a segment is read by itself: joining would only copy its text.
 LARGE = 50
 
 _COLUMNS = "first, count, clock_at, series, value, ats"
 
 # Joined in the database: fetching a row of a single event costs several times as much as joining it.
-# SQLite walks a range of rowids upwards, though it promises no order here: `decode_run` looks.
+# SQLite walks a range of rowids upwards, but does not promise an order here: `decode_run` checks it.
 _WITHIN = "FROM segment WHERE first >= ? AND first <= ?"
-# Most small segments have one event without a value; only a segment that has values or times of its own
-# leaves its clock out here, and then the rest is asked for.
+# Most small segments have one event without a value. A segment with values or times of its own leaves its
+# clock out here; then `_JOINED` is queried, too.
 _PLAIN = (
     "SELECT group_concat(series, '\n'),"
     f" group_concat(CASE WHEN coalesce(value, ats) IS NULL THEN clock_at END, '{CLOCK_END}') {_WITHIN}"
@@ -52,11 +52,11 @@ _OWN_ATS = f"SELECT first, ats {_WITHIN} AND ats IS NOT NULL ORDER BY first"
 
 
 class LogWriter:
-    """Collects the events of a transaction, gives them `seq` and `at`, writes them as segments.
+    """Collects the events of a transaction, gives them `seq` and `at`, and writes them as segments.
 
-    :ivar next: seq that the next event gets.
-    :ivar total_size: bytes of text ever logged.
-    :ivar latest_at: greatest `at` ever given.
+    :ivar next: seq of the next event.
+    :ivar total_size: bytes of text that were ever logged.
+    :ivar latest_at: greatest `at` that was ever given.
     """
 
     def __init__(self) -> None:
@@ -73,10 +73,10 @@ class LogWriter:
         self._ats: list[int] = []
 
     def load(self, connection: sqlite3.Connection, pruned: int, pruned_size: int, now: int) -> None:
-        """Go on where the log on disk ends, and forget what was not written.
+        """Continue at the end of the log on disk; forget events that were not written.
 
-        :param now: Unix ms. Where bursts of one series were given times beyond it, those are
-            read back, so that no `at` of a series is given twice.
+        :param now: Unix ms. Times beyond it, given to bursts of one series, are read from the log, so
+            that no series gets the same `at` twice.
         """
         self._clear()
         self._ahead = {}
@@ -95,10 +95,10 @@ class LogWriter:
         rows.close()
 
     def add(self, series: str, value: str | None, now: int) -> None:
-        """Put one event at the end of the log.
+        """Append one event to the log.
 
-        :param now: acceptance time, Unix ms; a further event of the series in the same
-            millisecond gets the next free one.
+        :param now: acceptance time, Unix ms; a further event of the series in the same millisecond gets
+            the next free one.
         """
         at = self._ahead.get(series, 0) + 1
         if at < now:
@@ -110,7 +110,7 @@ class LogWriter:
         self.next += 1
 
     def add_all(self, series: Sequence[str], now: int) -> None:
-        """Put events without values at the end of the log, as `add` does."""
+        """Append events without values to the log, as `add` does."""
         fresh = dict.fromkeys(series, now)
         if len(fresh) < len(series) or not self._ahead.keys().isdisjoint(fresh):
             for each in series:
@@ -123,9 +123,9 @@ class LogWriter:
         self.next += len(series)
 
     def outlived(self, connection: sqlite3.Connection, horizon: int, now: int) -> int:
-        """The least time (Unix ms) that no series which is gone with the log up to `horizon` has had.
+        """Return the least time (Unix ms) that no series has whose last event is deleted up to `horizon`.
 
-        Zero, unless the wall clock stood still or a burst ran ahead of it for the whole hold.
+        It is zero unless the wall clock stood still, or a burst ran ahead of it, for the whole hold.
         """
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM segment WHERE first <= ? AND latest_at >= ?", (horizon, now)
@@ -140,7 +140,7 @@ class LogWriter:
         return max(lasts, default=-1) + 1
 
     def flush(self, connection: sqlite3.Connection, up: int, now: int) -> None:
-        """Write what was collected; part of the caller's transaction."""
+        """Write the collected events, as part of the caller's transaction."""
         total = len(self._series)
         if not total:
             return
@@ -166,7 +166,7 @@ class LogWriter:
             )
         self._clear()
         if len(self._ahead) > self._tidy_at:
-            # Times that have passed bind nobody any more.
+            # A time that has passed does not restrict the next event of its series.
             self._ahead = {series: at for series, at in self._ahead.items() if at >= now}
             self._tidy_at = 2 * len(self._ahead) + 1000
 
@@ -176,10 +176,10 @@ def read(
 ) -> Iterator[Segment]:
     """Read the log beyond seq `after`, in parts.
 
-    A part is one segment, or a run of smaller ones; of the first one, what is beyond `after`.
+    A part is one segment or a run of small ones; the first part begins behind `after`.
 
-    :param events: that are wanted in a part; it has more only if its last segment has.
-    :param size: bytes of text that are wanted in all; beyond, each part is a single segment.
+    :param events: number of events wanted in a part; its last segment may exceed it.
+    :param size: bytes of text wanted in all; beyond, each part is a single segment.
     """
     start, count, read_size = _last_before(connection, after + 2) or _oldest(connection) or (0, 0, 0)
     events, size = min(events, RUN_EVENTS), read_size + size
@@ -203,7 +203,7 @@ def read(
 
 
 def _last_before(connection: sqlite3.Connection, seq: int) -> tuple[int, int, int] | None:
-    """Return `first`, `count` and `total_size` of the last segment that begins before this seq."""
+    """Return `first`, `count` and `total_size` of the last segment that starts before this seq."""
     row = connection.execute(
         "SELECT first, count, total_size FROM segment WHERE first < ? ORDER BY first DESC LIMIT 1", (seq,)
     ).fetchone()
@@ -227,7 +227,7 @@ def _read_run(connection: sqlite3.Connection, start: int, last: tuple[int, int, 
     within, end = (start, first), first + count
     series, clock_ats = connection.execute(_PLAIN, within).fetchone()
     try:
-        if count == 1:  # then there are no more events than are wanted, whatever is damaged
+        if count == 1:  # then the run has no more events than wanted, even if a count is damaged
             with suppress(ColumnsDamaged):
                 return [decode_run(start, end, [1] * (end - start), series, clock_ats)]
         rows, clock_ats, valued, values, timed = connection.execute(_JOINED, within).fetchone()
@@ -242,16 +242,16 @@ def _read_run(connection: sqlite3.Connection, start: int, last: tuple[int, int, 
 
 
 def decoded(connection: sqlite3.Connection, after: int) -> Iterator[Segment]:
-    """The segments behind which an `at` is later than this time (Unix ms), ascending."""
+    """Iterate over the segments up to which some `at` is later than this time (Unix ms), ascending."""
     rows = connection.execute(f"SELECT {_COLUMNS} FROM segment WHERE latest_at > ? ORDER BY first", (after,))
     return (_decode(row) for row in rows)
 
 
 def redate(connection: sqlite3.Connection, now: int, last: dict[str, int]) -> dict[int, int]:
-    """Set every `at` that is later than this time (Unix ms) to what follows it, a millisecond apart
-    within a series; seq -> new `at`.
+    """Replace every `at` later than this time (Unix ms) by one behind it, a ms apart within a series.
 
-    :param last: series -> the last of these times that it has already; brought up to date.
+    :param last: series -> the last of the new times that it has already; updated.
+    :returns: seq -> new `at`.
     """
     ats: dict[int, int] = {}
     latest = now
@@ -275,7 +275,7 @@ def redate(connection: sqlite3.Connection, now: int, last: dict[str, int]) -> di
 
 
 def read_back(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Segment, int]]:
-    """The log up to seq `end`, newest segment first, each with the greatest `at` up to its end."""
+    """Read the log up to seq `end`, newest segment first, each with the greatest `at` up to its end."""
     cursor = connection.execute(
         f"SELECT latest_at, {_COLUMNS} FROM segment WHERE first <= ? ORDER BY first DESC", (end,)
     )
@@ -285,9 +285,9 @@ def read_back(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Segmen
 
 
 def seq_before(connection: sqlite3.Connection, time: int, pruned: int, head: int, column: str = "up") -> int:
-    """The greatest seq that was accepted before this time (`pruned` if none is held).
+    """Return the greatest seq that was accepted before this time (`pruned` if none is held).
 
-    :param column: which time, "up" or "clock_at"; both only grow along the log.
+    :param column: the kind of time, "up" or "clock_at"; both ascend along the log.
     """
     low, high = pruned, head
     while low < high:
@@ -304,7 +304,7 @@ def seq_before(connection: sqlite3.Connection, time: int, pruned: int, head: int
 
 
 def accepted_at(connection: sqlite3.Connection, seq: int) -> int | None:
-    """Return when the first held event from this seq on was accepted (Unix ms), None if there is none.
+    """Return the acceptance time (Unix ms) of the first held event from this seq on; None without one.
 
     Two look-ups by `first`; a condition on ``first + count`` would walk the whole log.
     """
