@@ -101,7 +101,7 @@ def test_paging_gives_every_event_once_while_events_arrive(
     """A list of events would lack one, or have one twice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAX_EXAMINED", most)
-        patch.setattr(recent_module, "STRETCH_EVENTS", stretch)
+        patch.setattr(recent_module, "PAGE_EVENTS", stretch)
         driver = DeliveryDriver(Path(folder) / "store")
         try:
             for batch in filter(None, batches):

@@ -168,7 +168,7 @@ class OneshotService(Service):
         if not config.access_log:
             self._site.shortcut = RequestMatcher(self._intake, self._rules, config.allow_emit)
         self._datagrams = Datagrams(
-            intake=self._intake,
+            ingest=self._intake,
             telemetry=telemetry,
             rules=self._rules,
             allowed=config.allow_emit,

@@ -1,15 +1,37 @@
-"""The one way in: events of all doors, batched into the store, with back-pressure.
+"""The ingest pipeline: events of all sources, batched into the store, with back-pressure.
 
-What comes in while a commit runs waits here and goes into the next one together. What waits
-is bounded in events and bytes; beyond that it is refused ("busy"), so that memory is bounded
-however slow the disk is.
+Theory of operation
+-------------------
+
+An `Ingest` is in one of three states; events are accepted in each.
+
+| state | what holds | leaves it |
+|---|---|---|
+| IDLE | no event is in the queue | an event arrives: GATHERING |
+| GATHERING | events are in the queue, a timer runs | the batch is due (`ingest/batching.py`): COMMITTING |
+| COMMITTING | the store has a batch, new events stay in the queue | the batch is answered, or is overdue |
+
+A batch is overdue when the store has not answered for `COMMIT_OVERDUE_SECONDS`. After COMMITTING comes
+GATHERING if events are in the queue, else IDLE.
+
+Invariants:
+
+* Each event is in the queue or in exactly one batch. A batch holds the whole queue, in the order of arrival.
+* Each batch is given to the store once. Nothing is given to it again here; a client that was refused may
+  send its event again, with its key.
+* A client is told "stored" only when the Deferred of `IStore.append` has fired with the results, that is
+  after the commit, and in the reactor's thread. If it fails, all clients of the batch are refused.
+* Each client is answered once. A client that has cancelled its Deferred is not, but its event is stored.
+* One batch is at the store, further ones only while earlier ones are overdue: those are in doubt perhaps,
+  and the store refuses the next ones in the meantime instead of leaving them without an answer.
+* `load` counts the events in the queue and at the store. It is bounded, so memory is, however slow the disk
+  is: beyond the bounds events are refused ("busy").
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from functools import partial
+from enum import Enum, auto
 from itertools import groupby
 from typing import Protocol
 
@@ -22,71 +44,64 @@ from twisted.python.failure import Failure
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.ingest.batching import BatchRule
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Conflict, IStore, Stored
 
-#: What may wait for the store: some seconds of the fastest intake, and little memory.
+#: Bounds of what waits for the store: some seconds of the fastest ingest, and little memory.
 MAX_WAITING_EVENTS = 100_000
 MAX_WAITING_BYTES = 64 << 20
 
-#: A batch goes when so many turns of the reactor have brought nothing more for it. A turn may well
-#: bring connections only, whose events come with the next one.
-QUIET_TURNS = 3
-
-#: Who was answered within so many seconds is expected to come again at once. A batch goes when as
-#: many are here as are expected, or when nothing has come for so many times as long as the last commit
-#: took: who comes too late waits for another, and so do all others, behind it. Otherwise two halves of
-#: the clients take turns, and pay for twice as many commits.
-RETURNING, WORTH_COMMITS = 0.005, 2
-
-#: Clients that send an event now and then do not come again at once, and waiting for them makes the
-#: reactor spin for nothing. So it is done as long as it works: one that has worked counts one, up to
-#: so many; one that was in vain takes so many away; at none, one batch in so many tries again.
-MOST_TRUST, DISAPPOINTMENT, NEXT_TRIAL = 16, 3, 64
-
-#: A batch goes after so many seconds at the latest: if somebody waits for the answer, and if nobody
-#: does (UDP).
-MAX_GATHERING, MAX_GATHERING_UNHEARD = 0.002, 0.01
-
-#: After a commit that took longer than this (seconds), those who were just answered get a part
-#: of that time to come again, and at most so many seconds: their way may be longer than some turns
-#: of the reactor, and the other half's commit is long to wait for. PostgreSQL has `commit_delay`
-#: for it.
-SLOW_COMMIT, PAUSE_PART, MAX_PAUSE = 0.05, 0.1, 0.1
-
-#: Seconds after which the next batch goes though the one before is not answered: the store is in
-#: doubt about that one perhaps, and what comes now is to be refused and not to wait for ever.
-PATIENCE = 1.0
+#: Seconds after which the next batch goes to the store although the one before is not answered.
+COMMIT_OVERDUE_SECONDS = 1.0
 
 #: Memory that an event takes besides its text, roughly (bytes).
 _OVERHEAD = 200
 
 
 class SubmitCallback(Protocol):
-    """Who waits for events without a Deferred; is told how it ended once, and does not raise."""
+    """Is told once how a `submit_series` ended, in the reactor's thread. Its methods do not raise."""
 
-    def begin(self) -> None:
-        """They are on disk. Said to one taker of a batch at most, in the store's thread: a client may wake
-        while the reactor does. Nothing of the reactor's is to be touched; `stored` follows, or
-        `not_stored` if the store fails even then."""
+    def on_stored(self, now: float) -> None:
+        """The events are on disk, at this time of the reactor (seconds)."""
 
-    def stored(self, now: float) -> None:
-        """They are on disk, at this time of the reactor (seconds)."""
+    def on_failed(self) -> None:
+        """The events are not on disk, and may be submitted again."""
 
-    def not_stored(self) -> None:
-        """They are not, and may be tried again."""
+
+class State(Enum):
+    """See the head of the module."""
+
+    IDLE = auto()
+    GATHERING = auto()
+    COMMITTING = auto()
 
 
 @frozen
 class _Waiting:
-    """A group on its way; nobody waits for the answer of one from UDP."""
+    """A group in the queue or at the store, and how to answer its client: by neither if it came by UDP."""
 
     group: Group
     size: int
-    door: str
+    source: str
     done: Deferred[Stored] | None
-    takers: Sequence[SubmitCallback] = ()
+    callbacks: Sequence[SubmitCallback] = ()
+
+
+@frozen(eq=False)
+class _Batch:
+    """Groups that one `IStore.append` stores.
+
+    :param requests: events whose client waits for an answer.
+    :param first_arrival: when its first event arrived.
+    :param asked_at: when the store was asked.
+    """
+
+    groups: list[_Waiting]
+    requests: int
+    first_arrival: float
+    asked_at: float
 
 
 @define
@@ -102,8 +117,8 @@ def _size(events: Sequence[NewEvent]) -> int:
     return _OVERHEAD * len(series) + sum(map(len, series))
 
 
-def _apart(events: Sequence[NewEvent]) -> list[Group]:
-    """Groups of events that stand alone: one for each that has a key, and one for each run that has none."""
+def _independent_groups(events: Sequence[NewEvent]) -> list[Group]:
+    """Split events that stand alone: one group for each with a key, and one for each run without."""
     if isinstance(events, SeriesBatch):
         return [Group(events=events)]
     groups: list[Group] = []
@@ -122,90 +137,98 @@ class Ingest:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
+        self._rule = BatchRule()
+        self._state = State.IDLE
         self._queue: list[_Waiting] = []
-        self._crowd: list[str] = []  # events that are plain series; go with the queue, as one group
-        self._crowd_size = 0
-        self._takers: list[SubmitCallback] = []  # whose events they are
-        self._arrivals = 0
-        self._listeners = 0  # who wait for an answer, and are not in a batch yet
-        self._expected = 0  # listeners
-        self._is_counted = False  # who is expected after the batch at the store
-        self._trust, self._batches = 1, 0
-        self._answered_at = self._took = 0.0  # the last commit: when, and for how long (seconds)
-        self._storing = False  # when `_queue` goes next is settled
-        self._first_came: float | None = None  # of those that are in no batch yet, reactor seconds
-        self._at_store: list[float] = []  # batches: when the first event of each came
-        self._pause = 0.0  # before the next batch goes, seconds
-        self._idle: list[Deferred[None]] = []
-        self._unheard = ThrottledLog(
+        # Events of `submit_series` belong to the queue, and become one group at its end.
+        self._series: list[str] = []
+        self._series_size = 0
+        self._callbacks: list[SubmitCallback] = []
+        self._requests = 0  # events in the queue whose client waits for an answer
+        self._first_arrival: float | None = None  # of the events in the queue
+        self._latest_arrival = 0.0
+        self._gathering_since = 0.0
+        self._due = 0.0  # when the timer fires
+        self._timer: IDelayedCall | None = None
+        self._at_store: list[_Batch] = []
+        self._drained: list[Deferred[None]] = []
+        self._refusals = ThrottledLog(
             clock, self._log, "{count} events refused ({reason}), whose senders do not hear of it: {text}"
         )
         self.load = Load()
 
-    def submit(self, group: Group, door: str) -> Deferred[Stored]:
+    def submit(self, group: Group, source: str) -> Deferred[Stored]:
         """Store a group.
 
-        :param door: one of `metrics.registry.SOURCES`.
-        :returns: fires when the group is on disk; fails with `Refused` (422 for a key with
-            other content, 503 if the store cannot take it now). Cancelling it changes nothing
-            but that nobody hears the answer.
+        :param source: one of `metrics.registry.SOURCES`.
+        :returns: fires when the group is on disk; fails with `Refused` (422 for a key with other content,
+            503 if the store cannot take it now). Cancelling it leaves out the answer only.
         """
         done: Deferred[Stored] = Deferred()
         try:
-            self._put([_Waiting(group, _size(group.events), door, done)])
+            self._enqueue([_Waiting(group, _size(group.events), source, done)])
         except Refused as refused:
             done.errback(refused)
         return done
 
-    def offer(self, events: Sequence[NewEvent], door: str) -> None:
-        """Store events for which nobody waits, in order; each stands alone. Where there are too many
-        for all to wait, the first are stored. Refusals are counted here."""
+    def submit_nowait(self, events: Sequence[NewEvent], source: str) -> None:
+        """Store events whose sender waits for no answer, in order; each stands alone.
+
+        If there is no room for all, the first ones are stored. Refused events are counted and logged here.
+        """
         try:
             if events:
-                self._put([_Waiting(group, _size(group.events), door, None) for group in _apart(events)])
+                groups = _independent_groups(events)
+                self._enqueue([_Waiting(group, _size(group.events), source, None) for group in groups])
         except Refused as refused:
             room = MAX_WAITING_EVENTS - self.load.events
             if 0 < room < len(events):
-                self.offer(events[:room], door)
+                self.submit_nowait(events[:room], source)
                 events = events[room:]
             self._note(refused, len(events))
 
-    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
-        """Store events that are a series and nothing else, with as little ado as may be.
+    def submit_series(self, series: Sequence[str], callback: SubmitCallback) -> bool:
+        """Store events that have a series and nothing else, at the least cost.
 
-        :param taker: waits for all of them, and counts as so many.
-        :returns: whether there is room for them; if not, nothing has happened.
+        :param callback: is told when all of them are on disk, or that they are not.
+        :returns: False if there is no room for them: nothing has changed, the callback is not called.
         """
         size = _size(SeriesBatch(series))
         if not self._has_room(len(series), size):
             return False
         self.load.events += len(series)
         self.load.size += size
-        self._crowd_size += size
-        self._crowd += series
-        self._takers.append(taker)
-        self._listeners += len(series)
-        self._soon()
+        self._series_size += size
+        self._series += series
+        self._callbacks.append(callback)
+        self._requests += len(series)
+        self._arrived()
         return True
 
     def waits(self) -> float:
-        """Seconds for which the longest-waiting event has been waiting for the disk; 0 if none waits."""
-        came = self._at_store if self._first_came is None else [*self._at_store, self._first_came]
-        return self._clock.seconds() - min(came) if came else 0.0
+        """Return the seconds for which the oldest event has been waiting for the disk; 0 if none waits."""
+        arrivals = [batch.first_arrival for batch in self._at_store]
+        if self._first_arrival is not None:
+            arrivals.append(self._first_arrival)
+        return self._clock.seconds() - min(arrivals) if arrivals else 0.0
 
     def flush(self) -> None:
-        """Log the counts that are still held back; for the end of the daemon."""
-        self._unheard.flush()
+        """Log the counts that the throttled log holds back; for the end of the daemon."""
+        self._refusals.flush()
 
     def drain(self) -> Deferred[None]:
-        """Fires when nothing waits any more, and everybody has been answered."""
-        if not self._storing and not self._at_store:
+        """Return a Deferred that fires when no event waits any more and all clients have been answered."""
+        if self._is_drained:
             return succeed(None)
         done: Deferred[None] = Deferred()
-        self._idle.append(done)
+        self._drained.append(done)
         return done
 
-    def _put(self, waiting: Sequence[_Waiting]) -> None:
+    @property
+    def _is_drained(self) -> bool:
+        return self._state is State.IDLE and not self._at_store
+
+    def _enqueue(self, waiting: Sequence[_Waiting]) -> None:
         events = sum(len(item.group.events) for item in waiting)
         size = sum(item.size for item in waiting)
         if not self._has_room(events, size):
@@ -215,124 +238,101 @@ class Ingest:
         self.load.events += events
         self.load.size += size
         self._queue.extend(waiting)
-        self._listeners += sum(item.done is not None for item in waiting)
-        self._soon()
+        self._requests += sum(item.done is not None for item in waiting)
+        self._arrived()
 
     def _has_room(self, events: int, size: int) -> bool:
         return self.load.events + events <= MAX_WAITING_EVENTS and self.load.size + size <= MAX_WAITING_BYTES
 
-    def _soon(self) -> None:
-        self._arrivals += 1
-        if self._first_came is None:
-            self._first_came = self._clock.seconds()
-        if not self._storing:
-            self._storing = True
-            self._gather()
+    # -- IDLE, GATHERING
 
-    def _gather(self) -> None:
-        """The next batch goes soon, and not at once."""
+    def _arrived(self) -> None:
+        """Events are in the queue that were not before."""
+        now = self._latest_arrival = self._clock.seconds()
+        if self._first_arrival is None:
+            self._first_arrival = now
+        if self._state is State.IDLE:
+            self._gather(now)
+        elif self._state is State.GATHERING and (due := self._batch_due()) < self._due:
+            assert self._timer is not None
+            self._timer.cancel()
+            self._set_timer(due, now)
+
+    def _gather(self, now: float) -> None:
+        self._state = State.GATHERING
+        self._gathering_since = now
+        self._set_timer(self._batch_due(), now)
+
+    def _batch_due(self) -> float:
+        return self._rule.due(
+            requests=self._requests, since=self._gathering_since, latest=self._latest_arrival
+        )
+
+    def _set_timer(self, due: float, now: float) -> None:
+        # Also "at once" is a turn of the reactor later: all that one turn brings goes together.
+        self._due = due
+        self._timer = self._clock.callLater(max(0.0, due - now), self._on_timer)
+
+    def _on_timer(self) -> None:
         now = self._clock.seconds()
-        self._batches += 1
-        if now - self._answered_at > RETURNING or not (self._trust or self._batches % NEXT_TRIAL == 0):
-            self._expected = 0
-        if self._pause:
-            self._clock.callLater(self._pause, self._store_waiting)
+        due = self._batch_due()  # later than before if something has arrived
+        if due <= now:
+            self._commit(now)
         else:
-            self._clock.callLater(0, self._turn, self._arrivals, 0, now, now)
+            self._set_timer(due, now)
 
-    def _turn(self, arrivals: int, quiet: int, since: float, latest: float) -> None:
-        now = self._clock.seconds()
-        if arrivals == self._arrivals:
-            quiet += 1
+    # -- COMMITTING
+
+    def _commit(self, now: float) -> None:
+        """Give the queue to the store, as one batch."""
+        self._state = State.COMMITTING
+        batch = self._next_batch(now)
+        self._at_store.append(batch)
+        stored = self._store.append([item.group for item in batch.groups])
+        overdue = self._clock.callLater(COMMIT_OVERDUE_SECONDS, self._go_on)
+        stored.addBoth(self._on_answer, batch, overdue)
+
+    def _next_batch(self, now: float) -> _Batch:
+        groups, self._queue = self._queue, []
+        if self._series:
+            series, self._series = self._series, []
+            size, self._series_size = self._series_size, 0
+            callbacks, self._callbacks = self._callbacks, []
+            groups.append(_Waiting(Group(events=SeriesBatch(series)), size, "http", None, callbacks))
+        requests, self._requests = self._requests, 0
+        first, self._first_arrival = self._first_arrival, None
+        return _Batch(groups, requests, now if first is None else first, now)
+
+    def _go_on(self) -> None:
+        """Leave COMMITTING: the batch is answered, or overdue."""
+        if self._queue or self._series:
+            self._gather(self._clock.seconds())
         else:
-            quiet, latest = 0, now
-        if self._is_complete(quiet, now - latest) or now - since >= (
-            MAX_GATHERING if self._listeners else MAX_GATHERING_UNHEARD
-        ):
-            self._store_waiting()
-        else:
-            if quiet and self._is_expecting:
-                # Who is expected may be waiting for this very processor.
-                os.sched_yield()
-            self._clock.callLater(0, self._turn, self._arrivals, quiet, since, latest)
+            self._state = State.IDLE
 
-    @property
-    def _is_expecting(self) -> bool:
-        """Whether the next batch is one that waits for who was just answered."""
-        return bool(self._listeners and self._expected)
-
-    def _is_complete(self, turns: int, seconds: float) -> bool:
-        """Whether a batch for which nothing has come for so long is to go."""
-        if self._is_expecting:
-            return self._listeners >= self._expected or seconds >= WORTH_COMMITS * self._took
-        return turns >= QUIET_TURNS
-
-    def _store_waiting(self) -> None:
-        if self._is_expecting:
-            worked = self._listeners >= self._expected
-            self._trust = min(self._trust + 1, MOST_TRUST) if worked else max(self._trust - DISAPPOINTMENT, 0)
-        batch, self._queue = self._queue, []
-        listeners, self._listeners = self._listeners, 0
-        at_once = None
-        if self._crowd:
-            crowd, self._crowd = self._crowd, []
-            size, self._crowd_size = self._crowd_size, 0
-            takers, self._takers = self._takers, []
-            batch.append(_Waiting(Group(events=SeriesBatch(crowd)), size, "http", None, takers))
-            at_once = partial(self._begin, takers[0], listeners)
-        asked = self._clock.seconds()
-        came, self._first_came = asked if self._first_came is None else self._first_came, None
-        self._at_store.append(came)
-        stored = self._store.append([item.group for item in batch], at_once)
-        overdue = self._clock.callLater(PATIENCE, self._next)
-        stored.addBoth(self._answer, batch, listeners, came, asked, overdue)
-
-    def _begin(self, taker: SubmitCallback, listeners: int) -> None:
-        """In the store's thread: the batch is on disk, and so many wait for it."""
-        # Before anybody is answered, who may be here again before the reactor is awake.
-        self._expected, self._is_counted = self._listeners + listeners, True
-        taker.begin()
-
-    def _next(self) -> None:
-        """The next batch may go, if there is one."""
-        if self._queue or self._crowd:
-            self._gather()
-        else:
-            self._storing = False
-
-    def _answer(
-        self,
-        result: list[Stored | Conflict] | Failure,
-        batch: list[_Waiting],
-        listeners: int,
-        came: float,
-        asked: float,
-        overdue: IDelayedCall,
+    def _on_answer(
+        self, result: list[Stored | Conflict] | Failure, batch: _Batch, overdue: IDelayedCall
     ) -> None:
-        self._at_store.remove(came)
-        for item in batch:
+        now = self._clock.seconds()
+        self._at_store.remove(batch)
+        for item in batch.groups:
             self.load.events -= len(item.group.events)
             self.load.size -= item.size
-        self._answered_at = self._clock.seconds()
-        self._took = took = self._answered_at - asked
-        if not self._is_counted:
-            self._expected = self._listeners + listeners
-        self._is_counted = False
-        self._pause = min(PAUSE_PART * took, MAX_PAUSE) if took > SLOW_COMMIT else 0.0
+        self._rule.committed(at=now, seconds=now - batch.asked_at, expected=self._requests + batch.requests)
         if overdue.active():
             overdue.cancel()
-            self._next()
+            self._go_on()
         if isinstance(result, Failure):
-            self._refuse(batch, result)
+            self._refuse(batch.groups, result)
         else:
-            for item, outcome in zip(batch, result, strict=True):
-                self._complete(item, outcome)
-        if not self._storing and not self._at_store:
-            idle, self._idle = self._idle, []
-            for done in idle:
+            for item, outcome in zip(batch.groups, result, strict=True):
+                self._answer(item, outcome)
+        if self._is_drained:
+            drained, self._drained = self._drained, []
+            for done in drained:
                 done.callback(None)
 
-    def _complete(self, item: _Waiting, outcome: Stored | Conflict) -> None:
+    def _answer(self, item: _Waiting, outcome: Stored | Conflict) -> None:
         if isinstance(outcome, Conflict):
             refused = Refused(
                 f"key {outcome.key!r} was seen before with other content", reason="conflict", status=422
@@ -340,27 +340,27 @@ class Ingest:
             self._fail(item, refused)
             return
         now = self._clock.seconds()
-        for taker in item.takers:
-            taker.stored(now)
+        for callback in item.callbacks:
+            callback.on_stored(now)
         if item.done is not None and not item.done.called:
             item.done.callback(outcome)
         if outcome.again:
             self._telemetry.duplicate(len(item.group.events))
         else:
-            self._telemetry.accepted(item.door, outcome.stored)
+            self._telemetry.accepted(item.source, outcome.stored)
             self._telemetry.duplicate(outcome.duplicates)
 
-    def _refuse(self, batch: list[_Waiting], failure: Failure) -> None:
+    def _refuse(self, groups: Sequence[_Waiting], failure: Failure) -> None:
         self._telemetry.writable = False
         if not isinstance(failure.value, StoreUnavailable):
-            self._log.failure("storing {count} groups", failure=failure, count=len(batch))
-        for item in batch:
+            self._log.failure("storing {count} groups", failure=failure, count=len(groups))
+        for item in groups:
             self._fail(item, Refused(f"not stored: {failure.value}", reason="store", status=503))
 
     def _fail(self, item: _Waiting, refused: Refused) -> None:
-        if item.takers:
-            for taker in item.takers:
-                taker.not_stored()
+        if item.callbacks:
+            for callback in item.callbacks:
+                callback.on_failed()
         elif item.done is None:
             self._note(refused, len(item.group.events))
         elif not item.done.called:
@@ -368,4 +368,4 @@ class Ingest:
 
     def _note(self, refused: Refused, events: int) -> None:
         self._telemetry.refused(refused.reason, events)
-        self._unheard.note(refused.reason, events, text=refused.text)
+        self._refusals.note(refused.reason, events, text=refused.text)

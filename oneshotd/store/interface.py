@@ -14,7 +14,7 @@ A reservation ends in one of three ways:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 
@@ -165,14 +165,8 @@ class Loss:
 class IStore(Interface):
     """A store. Each method may fail with `StoreUnavailable`; then it has changed nothing."""
 
-    def append(
-        groups: Sequence[Group], at_once: Callable[[], object] | None = None
-    ) -> Deferred[list[Stored | Conflict]]:
-        """Store each group or refuse it; durable when the Deferred fires.
-
-        :param at_once: called as soon as it is known to be durable, before the Deferred fires and
-            perhaps in another thread; or not at all. It must not block.
-        """
+    def append(groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
+        """Store each group or refuse it; durable when the Deferred fires."""
 
     def reserve(visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         """Reserve at most `limit` of the scraper's pending events, owed ones first.

@@ -12,7 +12,6 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger, LogLevel
@@ -31,6 +30,7 @@ from oneshotd.core.parsing.formats import (
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.udp.blocks import Blocks
@@ -59,13 +59,6 @@ _SK_MEMINFO_DROPS = 8
 _MEMINFO = struct.Struct("=9I")
 
 
-class Ingest(Protocol):
-    """What this door needs of `oneshotd.ingest.pipeline`."""
-
-    def offer(self, events: Sequence[NewEvent], door: str) -> None:
-        """Take these or count them as refused; nobody waits for an answer."""
-
-
 class Datagrams:
     """What to do with a datagram; one for all UDP sockets of the daemon.
 
@@ -77,13 +70,13 @@ class Datagrams:
     def __init__(
         self,
         *,
-        intake: Ingest,
+        ingest: Ingest,
         telemetry: Telemetry,
         rules: Rules,
         allowed: Networks,
         clock: IReactorTime,
     ) -> None:
-        self._intake = intake
+        self._ingest = ingest
         self._telemetry = telemetry
         self._rules = rules
         self._ordinary = TemplateParser(rules)
@@ -162,7 +155,7 @@ class Datagrams:
     def _offer(self, events: Sequence[NewEvent]) -> None:
         if events:
             try:
-                self._intake.offer(events, "udp")
+                self._ingest.submit_nowait(events, "udp")
             except Exception:  # whatever it is, the next datagram must be read
                 self._telemetry.refused("store", len(events))
                 self._faults.note("intake", log_failure=Failure())

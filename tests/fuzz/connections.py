@@ -97,10 +97,10 @@ class Ingest(FakeIntake):
         super().__init__()
         self._clock = clock
 
-    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
+    def submit_series(self, series: Sequence[str], callback: SubmitCallback) -> bool:
         def stored() -> None:
             self.groups.extend((Group(events=[NewEvent(each)]), "http") for each in series)
-            taker.stored(self._clock.seconds())
+            callback.on_stored(self._clock.seconds())
 
         self._clock.callLater(0, stored)
         return True
@@ -161,7 +161,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel
     if short_way:
-        site.shortcut = RequestMatcher(intake, RULES, everyone)
+        site.shortcut = RequestMatcher(cast(Any, intake), RULES, everyone)
     transport = Transport(hostAddress=_SERVER, peerAddress=_CLIENT)
     channel = cast(Any, site.buildProtocol(_CLIENT))
     with failures_logged() as failures:

@@ -1,192 +1,186 @@
-"""When a batch goes: who is waited for, and for how long."""
+"""When a batch goes to the store: the rule as a table, and the pipeline's timer that follows it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.ingest_driver import Rig
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
-from oneshotd.core.events import Group
-from oneshotd.ingest import pipeline as module
-from oneshotd.ingest.pipeline import Ingest
-from oneshotd.store.interface import Conflict, Stored
+from oneshotd.core.events import NewEvent
+from oneshotd.ingest.batching import DATAGRAM_INTERVAL, MAX_LIMIT, MIN_LIMIT, BatchRule
+
+#: When the last commit ended, in all rows.
+END = 100.0
+
+#: Row: (seconds of the last commit, requests expected), (requests that wait, begin of the batch after the
+#: last commit, latest arrival after it), when the batch is due after the last commit; None: at once.
+Row = tuple[tuple[float, int], tuple[int, float, float], float | None]
+ROWS: dict[str, Row] = {
+    "no request is expected": ((0.0005, 0), (1, 0.0001, 0.0001), None),
+    "as many as were answered": ((0.0005, 3), (3, 0.0001, 0.0007), None),
+    "more than were answered": ((0.0005, 3), (4, 0.0001, 0.0007), None),
+    "the first of three": ((0.0005, 3), (1, 0.0001, 0.0001), 0.0011),
+    "the second of three": ((0.0005, 3), (2, 0.0001, 0.0004), 0.0014),
+    "waited behind the commit": ((0.0005, 3), (2, 0.0, -0.0003), 0.001),
+    "two commit times are beyond the limit": ((0.003, 3), (1, 0.0001, 0.0001), 0.0021),
+    "arrivals that do not end": ((0.0005, 99), (9, 0.0001, 0.002), 0.0021),
+    "the last commit is long ago": ((0.0005, 3), (1, 0.0021, 0.0021), None),
+    "after a slow commit": ((0.2, 3), (2, 0.0, 0.01), 0.02),
+    "after a slow commit, a long way": ((0.2, 3), (1, 0.019, 0.019), 0.039),
+    "after a very slow commit": ((60.0, 3), (2, 0.0, 0.01), MAX_LIMIT),
+    "datagrams soon after a commit": ((0.0005, 0), (0, 0.0001, 0.0001), DATAGRAM_INTERVAL),
+    "datagrams while requests are expected": ((0.0005, 3), (0, 0.0001, 0.0001), DATAGRAM_INTERVAL),
+    "datagrams long after a commit": ((0.0005, 3), (0, 1.0, 1.0), None),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_when_a_batch_is_due(row: Row) -> None:
+    """Clients would split into two halves and pay for twice as many commits, or wait for nothing."""
+    (seconds, expected), (requests, since, latest), due = row
+    rule = BatchRule()
+    rule.committed(at=END, seconds=seconds, expected=expected)
+    found = rule.due(requests=requests, since=END + since, latest=END + latest)
+    if due is None:
+        assert found <= END + since
+    else:
+        assert found == pytest.approx(END + due, abs=1e-9)
+
+
+def test_the_first_batch_of_all_is_due_at_once() -> None:
+    for requests in (0, 1):
+        assert BatchRule().due(requests=requests, since=5.0, latest=5.0) <= 5.0
+
+
+_SECONDS = st.floats(0.0, 10.0)
+
+
+@given(_SECONDS, st.integers(0, 100), st.integers(0, 100), _SECONDS, _SECONDS)
+def test_no_event_waits_longer_than_the_limit(
+    seconds: float, expected: int, requests: int, since: float, after: float
+) -> None:
+    """A client would wait for one that never returns."""
+    rule = BatchRule()
+    rule.committed(at=0.0, seconds=seconds, expected=expected)
+    due = rule.due(requests=requests, since=since, latest=since + after)
+    assert due <= since + max(MIN_LIMIT, DATAGRAM_INTERVAL, min(seconds / 10, MAX_LIMIT))
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     made = Rig(str(tmp_path / "store"))
+    made.store.silent.add("append")
     yield made
     made.pump.get(made.real.close())
 
 
-class Turns(Clock):
-    """A clock whose calls of no delay wait for the next turn, as in a reactor."""
-
-    def turn(self) -> None:
-        for call in list(self.calls):
-            if call.getTime() <= self.seconds():
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-
-
-@pytest.fixture
-def turning(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Turns:
-    """The clock of an intake in front of the rig's store."""
-    clock = Turns()
-    rig.intake = Ingest(rig.store, rig.telemetry, clock)
-    rig.store.silent.add("append")
-    return clock
-
-
-def test_who_comes_within_the_next_turns_goes_along(rig: Rig, turning: Turns) -> None:
-    """Two halves of the clients would take turns, and pay for twice as many commits."""
-    for number in range(5):
-        rig.submit(f"e{number}")
-        for _ in range(module.QUIET_TURNS - 1):
-            turning.turn()
-        assert rig.store.calls == []
-    for _ in range(module.QUIET_TURNS):
-        turning.turn()
-    assert rig.store.calls == ["append"]
-    assert rig.log() == []
-    rig.store.resume()
-    assert rig.series() == [f"e{number}" for number in range(5)]
-
-
-def test_a_batch_does_not_wait_for_the_end_of_a_flood(rig: Rig, turning: Turns) -> None:
-    """Its first client would hear nothing as long as there is always another."""
-    started = turning.seconds()
-    while not rig.store.calls:
-        rig.submit("e")
-        turning.rightNow += module.MAX_GATHERING / 10
-        turning.turn()
-    assert turning.seconds() - started == pytest.approx(module.MAX_GATHERING)
-
-
-def answered(rig: Rig, turning: Turns, clients: int, took: float) -> None:
-    """So many clients have been answered by one commit, which took so long (seconds)."""
+def answered(rig: Rig, clients: int, took: float) -> None:
+    """Answer so many clients by one commit that takes so long (seconds)."""
     for number in range(clients):
         rig.submit(f"first{number}")
-    while not rig.store.calls:
-        turning.turn()
-    turning.rightNow += took
+    rig.clock.advance(0)
+    assert rig.store.calls == ["append"]
+    rig.clock.advance(took)
     rig.store.resume()
-    rig.turn()
+    rig.settle()
     rig.store.calls.clear()
     rig.store.silent.add("append")
 
 
-def test_who_was_answered_is_waited_for_and_for_nobody_else(rig: Rig, turning: Turns) -> None:
+def until_committed(rig: Rig) -> float:
+    """Pass time until the store is asked; returns the seconds."""
+    started = rig.clock.seconds()
+    while not rig.store.calls:
+        rig.clock.advance(0.00005)
+    return rig.clock.seconds() - started
+
+
+def test_a_batch_waits_for_the_clients_that_were_answered_and_for_no_others(rig: Rig) -> None:
     """A part of the clients would go ahead, or a batch that is whole would stand still."""
-    answered(rig, turning, clients=3, took=0.001)
+    answered(rig, clients=3, took=0.001)
     for number in range(3):
+        rig.clock.advance(0.0005)
         assert rig.store.calls == []
         rig.submit(f"e{number}")
-        for _ in range(5 * module.QUIET_TURNS if number < 2 else 1):
-            turning.rightNow += 0.00001
-            turning.turn()
-    assert rig.store.calls == ["append"]
-
-
-def test_the_processor_is_given_away_while_somebody_is_expected(
-    rig: Rig, turning: Turns, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client waited for the very processor on which the reactor was waiting for it, and everybody for a
-    second commit; a lone event is not to wait for who makes other use of the processor."""
-    given: list[int] = []
-    monkeypatch.setattr("os.sched_yield", lambda: given.append(len(rig.store.calls)))
-    answered(rig, turning, clients=2, took=0.001)
-    assert given == []
-    rig.submit("e")
-    turning.turn()
-    turning.turn()
-    assert given == [0, 0]
+    assert rig.store.calls == [], "what the same turn of the reactor brings goes along"
     rig.submit("f")
-    turning.turn()
+    rig.clock.advance(0)
     assert rig.store.calls == ["append"]
-    assert given == [0, 0]
+    rig.store.resume()
+    rig.settle()
+    assert rig.series()[3:] == ["e0", "e1", "e2", "f"]
 
 
-class Client:
-    """Who waits for the store, and does not mind."""
-
-    def begin(self) -> None:
-        """Its answer is out."""
-
-    def stored(self, now: float) -> None:
-        """It had its answer."""
-
-    def not_stored(self) -> None:
-        """It is patient."""
-
-
-def test_who_is_back_before_the_reactor_knows_is_expected_once(
-    rig: Rig, turning: Turns, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was answered by the store's thread; the batch would wait for one more than there are."""
-    asked: list[tuple[Callable[[], object], Deferred[list[Stored | Conflict]]]] = []
-
-    def append(groups: Sequence[Group], at_once: Callable[[], object]) -> Deferred[list[Stored | Conflict]]:
-        asked.append((at_once, Deferred()))
-        return asked[-1][1]
-
-    monkeypatch.setattr(rig.store, "append", append)
-    rig.intake.take(["a"], Client())
-    rig.intake.take(["b"], Client())
-    while not asked:
-        turning.turn()
-    at_once, stored = asked.pop()
-    turning.rightNow += 0.001
-    at_once()
-    rig.intake.take(["c"], Client())
-    stored.callback([Stored(stored=2, first=1)])
-    for _ in range(2 * module.QUIET_TURNS):
-        turning.turn()
-        assert not asked
-    rig.intake.take(["d"], Client())
-    turning.turn()
-    assert len(asked) == 1
-
-
-def test_who_does_not_come_again_costs_two_commits_at_most(rig: Rig, turning: Turns) -> None:
-    """The others' answers would wait for one that nobody wants."""
-    answered(rig, turning, clients=3, took=0.0005)
-    rig.submit("e")
-    started = turning.seconds()
+def test_a_batch_does_not_wait_for_the_end_of_a_flood(rig: Rig) -> None:
+    """Its first client would hear nothing as long as there is always another."""
+    answered(rig, clients=99, took=0.001)
+    started = rig.clock.seconds()
     while not rig.store.calls:
-        turning.turn()
-        turning.rightNow += 0.0001
-    assert turning.seconds() - started == pytest.approx(module.WORTH_COMMITS * 0.0005, abs=0.00011)
-
-
-def test_the_reactor_does_not_spin_for_clients_that_never_come_again(rig: Rig, turning: Turns) -> None:
-    """A few hundred events a second, from clients that send one now and then, took half a processor."""
-    turns = 0
-    for _ in range(module.NEXT_TRIAL - 1):
-        answered(rig, turning, clients=2, took=0.002)
         rig.submit("e")
-        while not rig.store.calls:
-            turning.turn()
-            turning.rightNow += 0.00001
-            turns += 1
-        rig.store.resume()
-        rig.turn()
-        rig.store.calls.clear()
-        rig.store.silent.add("append")
-    assert turns < 10 * module.NEXT_TRIAL
+        rig.clock.advance(MIN_LIMIT / 10)
+    assert rig.clock.seconds() - started == pytest.approx(MIN_LIMIT, abs=MIN_LIMIT / 9)
 
 
-def test_who_was_answered_long_ago_is_not_expected(rig: Rig, turning: Turns) -> None:
-    """Every tool's event would wait for those of a crowd that was here once."""
-    answered(rig, turning, clients=3, took=0.001)
-    turning.rightNow += 1.1 * module.RETURNING
+def test_a_client_that_does_not_return_costs_two_commits_at_most(rig: Rig) -> None:
+    """The others' answers would wait for one that nobody wants."""
+    answered(rig, clients=3, took=0.0005)
     rig.submit("e")
-    for _ in range(module.QUIET_TURNS):
-        assert rig.store.calls == []
-        turning.turn()
+    assert until_committed(rig) == pytest.approx(2 * 0.0005, abs=0.00011)
+
+
+def test_a_client_that_was_answered_long_ago_is_not_expected(rig: Rig) -> None:
+    """The event of a tool would wait for the clients of a crowd that is gone."""
+    answered(rig, clients=3, took=0.001)
+    rig.clock.advance(1.1 * MIN_LIMIT)
+    rig.submit("e")
+    rig.clock.advance(0)
+    assert rig.store.calls == ["append"]
+
+
+def test_the_reactor_sleeps_while_a_batch_gathers(rig: Rig) -> None:
+    """A few hundred events a second, from clients that send one now and then, took half a processor."""
+    answered(rig, clients=2, took=0.001)
+    rig.submit("e")
+    [call] = (call for call in rig.clock.getDelayedCalls())
+    assert call.getTime() == pytest.approx(rig.clock.seconds() + 0.002)
+
+
+def test_clients_that_waited_behind_a_commit_go_with_those_that_it_answered(rig: Rig) -> None:
+    """Two halves of the clients would take turns for ever."""
+    rig.submit("a")
+    rig.clock.advance(0)
+    rig.submit("b")
+    rig.clock.advance(0.001)
+    rig.store.resume()
+    rig.settle()
+    rig.clock.advance(0.0005)
+    assert rig.store.calls == ["append"]
+    rig.submit("a again")
+    rig.settle()
+    assert rig.store.calls == ["append", "append"]
+    assert rig.series() == ["a", "b", "a again"]
+
+
+def test_a_flood_of_datagrams_does_not_cost_a_commit_in_each_turn(rig: Rig) -> None:
+    """A commit takes the processor from reading the socket, whose buffer overflows."""
+    rig.store.silent.clear()
+    for _ in range(100):
+        rig.intake.submit_nowait([NewEvent("e")], "udp")
+        rig.clock.advance(DATAGRAM_INTERVAL / 10)
+        rig.settle()
+    assert 10 <= len(rig.store.calls) <= 12
+
+
+def test_a_request_does_not_wait_with_the_datagrams(rig: Rig) -> None:
+    """Its client would wait longer than beside no datagram."""
+    answered(rig, clients=1, took=0.001)
+    rig.intake.submit_nowait([NewEvent("e")], "udp")
+    rig.clock.advance(0)
+    assert rig.store.calls == []
+    rig.submit("f")
+    rig.clock.advance(0)
     assert rig.store.calls == ["append"]

@@ -37,7 +37,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def test_what_one_turn_brings_goes_into_one_commit(rig: Rig) -> None:
     """A thousand clients at once would cost a thousand fsyncs."""
     first, second = rig.submit("a", "b"), rig.submit("c")
-    rig.intake.offer([NewEvent("d")], "udp")
+    rig.intake.submit_nowait([NewEvent("d")], "udp")
     assert rig.store.calls == []
     rig.turn()
     assert rig.store.calls == ["append"]
@@ -132,7 +132,7 @@ def test_everybody_in_a_batch_hears_that_the_store_cannot(rig: Rig) -> None:
     """Some clients would wait for ever, and their events would be lost without a word."""
     rig.disk.full = True
     answers = [rig.submit("a"), rig.submit("b", "c")]
-    rig.intake.offer([NewEvent("d"), NewEvent("e")], "udp")
+    rig.intake.submit_nowait([NewEvent("d"), NewEvent("e")], "udp")
     rig.turn()
     for answer in answers:
         assert refusal(answer) == ("store", 503)
@@ -170,7 +170,7 @@ def test_repeats_are_answered_as_the_first_time_and_counted(rig: Rig) -> None:
     again = _turned(rig, rig.submit("a", "b", key="k"))
     assert first == [Stored(stored=2, first=1)]
     assert again == [Stored(stored=2, first=1, again=True)]
-    rig.intake.offer([NewEvent("c", key="1"), NewEvent("c", key="1"), NewEvent("c", key="2")], "udp")
+    rig.intake.submit_nowait([NewEvent("c", key="1"), NewEvent("c", key="1"), NewEvent("c", key="2")], "udp")
     rig.turn()
     assert rig.series() == ["a", "b", "c", "c"]
     assert rig.figure("oneshotd_events_duplicate_total") == 3
@@ -201,7 +201,8 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
     """One line with a used key would take the other lines of its datagram along."""
     rig.submit("a", key="k")
     rig.turn()
-    rig.intake.offer([NewEvent("b"), NewEvent("x", key="k"), NewEvent("c", key="l"), NewEvent("d")], "udp")
+    events = [NewEvent("b"), NewEvent("x", key="k"), NewEvent("c", key="l"), NewEvent("d")]
+    rig.intake.submit_nowait(events, "udp")
     rig.turn()
     assert sorted(rig.series()) == ["a", "b", "c", "d"]
     assert rig.figure("oneshotd_refused_total", reason="conflict") == 1
@@ -211,7 +212,7 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
 def test_lines_with_and_without_a_key_keep_their_order(rig: Rig) -> None:
     """A value would be followed by an older one of its series."""
     events = [NewEvent("a"), NewEvent("b", key="1"), NewEvent("c"), NewEvent("d"), NewEvent("e", key="2")]
-    rig.intake.offer(events, "udp")
+    rig.intake.submit_nowait(events, "udp")
     rig.turn()
     assert rig.series() == ["a", "b", "c", "d", "e"]
 
@@ -223,7 +224,7 @@ def test_datagrams_that_find_no_room_are_counted_and_logged_once(
     monkeypatch.setattr(module, "MAX_WAITING_EVENTS", 2)
     with logged() as events:
         for _ in range(10):
-            rig.intake.offer([NewEvent("a"), NewEvent("b", key="k"), NewEvent("c")], "udp")
+            rig.intake.submit_nowait([NewEvent("a"), NewEvent("b", key="k"), NewEvent("c")], "udp")
         rig.clock.advance(0.5)
         rig.intake.flush()
     assert rig.figure("oneshotd_refused_total", reason="busy") == 28
@@ -235,7 +236,7 @@ def test_datagrams_that_find_no_room_are_counted_and_logged_once(
 
 def test_an_empty_offer_is_no_reason_to_write(rig: Rig) -> None:
     """A datagram of refused lines would cost an fsync."""
-    rig.intake.offer([], "udp")
+    rig.intake.submit_nowait([], "udp")
     rig.turn()
     assert rig.store.calls == []
 
@@ -294,7 +295,7 @@ def test_how_long_the_longest_waits(rig: Rig) -> None:
 
 def test_events_that_never_become_a_batch_are_waiting_too(rig: Rig) -> None:
     """A batch whose timer does not come would be no fault to /readyz."""
-    rig.intake.offer([NewEvent("a")], "udp")
+    rig.intake.submit_nowait([NewEvent("a")], "udp")
     for call in rig.clock.getDelayedCalls():
         call.cancel()  # what a clock that was set back did to it
     rig.clock.advance(20)

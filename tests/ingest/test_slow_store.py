@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused
-from oneshotd.ingest.pipeline import MAX_PAUSE, PATIENCE, PAUSE_PART, Ingest
+from oneshotd.ingest.batching import LIMIT_PART, MAX_LIMIT
+from oneshotd.ingest.pipeline import COMMIT_OVERDUE_SECONDS, Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Stored
 from oneshotd.store.sqlite.store import SQLiteStore
@@ -62,7 +63,7 @@ def test_after_a_slow_commit_those_just_answered_may_come_again(rig: Rig) -> Non
     rig.turn()
     assert rig.answered == ["a"]
     rig.submit("a again")
-    rig.turn(PAUSE_PART * 0.2)
+    rig.turn(LIMIT_PART * 0.2)
     assert rig.answered == ["a", "b", "a again"]
     assert rig.commits() == 2
 
@@ -78,7 +79,7 @@ def test_the_first_to_come_again_waits_for_the_others(rig: Rig) -> None:
     rig.submit("a again")
     rig.turn()
     rig.submit("b again")
-    rig.turn(PAUSE_PART * 0.2)
+    rig.turn(LIMIT_PART * 0.2)
     assert rig.answered == ["a", "b", "a again", "b again"]
     assert rig.commits() == 2
 
@@ -92,7 +93,7 @@ def test_nobody_pauses_for_long_however_slow_it_was(rig: Rig) -> None:
     rig.store.resume()
     rig.turn()
     rig.submit("b")
-    rig.turn(MAX_PAUSE)
+    rig.turn(MAX_LIMIT)
     assert rig.answered == ["a", "b"]
 
 
@@ -106,7 +107,7 @@ def test_a_batch_in_doubt_does_not_keep_the_next_ones_waiting(rig: Rig) -> None:
     later = refusals(rig.intake.submit(Group(events=[NewEvent("later")]), "http"))
     rig.turn()
     assert later == []
-    rig.turn(PATIENCE)
+    rig.turn(COMMIT_OVERDUE_SECONDS)
     rig.turn()
     assert later == [503]
     drained = ended(rig.intake.drain())

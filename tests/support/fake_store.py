@@ -100,10 +100,8 @@ class TroubledStore:
         self._held.append(lambda: ask().chainDeferred(answer))
         return answer
 
-    def append(
-        self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
-    ) -> Deferred[list[Stored | Conflict]]:
-        return self._ask("append", partial(self.store.append, groups, at_once))
+    def append(self, groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
+        return self._ask("append", partial(self.store.append, groups))
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         return self._ask("reserve", partial(self.store.reserve, visit, lease, limit))

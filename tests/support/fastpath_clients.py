@@ -21,13 +21,13 @@ class HeldIntake:
 
     room: int = 1000
     events: list[str] = field(factory=list)
-    takers: list[SubmitCallback] = field(factory=list)
+    callbacks: list[SubmitCallback] = field(factory=list)
 
-    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
+    def submit_series(self, series: Sequence[str], callback: SubmitCallback) -> bool:
         if len(self.events) + len(series) > self.room:
             return False
         self.events += series
-        self.takers.append(taker)
+        self.callbacks.append(callback)
         return True
 
     async def hold(self, count: int) -> None:
@@ -36,15 +36,15 @@ class HeldIntake:
 
     def stored(self) -> None:
         """Answer all."""
-        takers, self.takers, self.events = self.takers, [], []
-        for taker in takers:
-            taker.stored(reactor.seconds())
+        callbacks, self.callbacks, self.events = self.callbacks, [], []
+        for callback in callbacks:
+            callback.on_stored(reactor.seconds())
 
 
 def held(house: House) -> HeldIntake:
     """From now on the short way of this house ends here."""
     intake = HeldIntake()
-    house.site.shortcut.intake = intake
+    house.site.shortcut.ingest = intake
     return intake
 
 

@@ -21,21 +21,21 @@ class TakingIntake(FakeIntake):
     room: bool = True
     taken: list[tuple[list[str], SubmitCallback]] = field(factory=list)
 
-    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
+    def submit_series(self, series: Sequence[str], callback: SubmitCallback) -> bool:
         if self.room:
-            self.taken.append((list(series), taker))
+            self.taken.append((list(series), callback))
         return self.room
 
     def commit(self, stored: bool = True) -> int:
         """End what is under way, and how much it was."""
         ended = 0
         while self.taken:
-            series, taker = self.taken.pop(0)
+            series, callback = self.taken.pop(0)
             if stored:
                 self.groups += [(Group(events=[NewEvent(each)]), "http") for each in series]
-                taker.stored(self.clock.seconds())
+                callback.on_stored(self.clock.seconds())
             else:
-                taker.not_stored()
+                callback.on_failed()
             ended += len(series)
         return ended
 

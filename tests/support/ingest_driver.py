@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from oneshotd.core.events import Event, Group, NewEvent
+from oneshotd.ingest.batching import DATAGRAM_INTERVAL
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Stored, StoreStats
@@ -37,11 +38,20 @@ class Rig:
         """What is answered is in the list as soon as it is."""
         return heard(self.intake.submit(group(*series, key=key), "http"))
 
-    def turn(self) -> None:
-        """The reactor turns, and the store does all that it is asked, until nothing is left to do now."""
+    def settle(self) -> None:
+        """Run the reactor and the store, and let no time pass."""
         self.clock.advance(0)
         quiet(self.pump, self.real)
-        if any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+        self.clock.advance(0)
+        quiet(self.pump, self.real)
+
+    def turn(self) -> None:
+        """Run the reactor and the store until no batch is left to do soon."""
+        self.clock.advance(0)
+        quiet(self.pump, self.real)
+        soon = self.clock.seconds() + DATAGRAM_INTERVAL
+        if any(call.getTime() <= soon for call in self.clock.getDelayedCalls()):
+            self.clock.advance(DATAGRAM_INTERVAL)
             self.turn()
 
     def log(self) -> list[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.interfaces import IReactorFDSet
@@ -32,8 +32,8 @@ class Offered:
         self.portions: list[int] = []
         self.fails = False
 
-    def offer(self, events: Sequence[NewEvent], door: str) -> None:
-        assert door == "udp"
+    def submit_nowait(self, events: Sequence[NewEvent], source: str) -> None:
+        assert source == "udp"
         if self.fails:
             raise RuntimeError("a bug in the intake")
         self.events += events
@@ -83,7 +83,7 @@ class Bench:
         self.offered = Offered()
         self.telemetry = Telemetry()
         self.datagrams = Datagrams(
-            intake=self.offered,
+            ingest=cast(Any, self.offered),
             telemetry=self.telemetry,
             rules=Rules(),
             allowed=Networks.parse(allowed),

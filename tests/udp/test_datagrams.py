@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.udp_bench import Bench, log_lines
@@ -108,7 +108,7 @@ def test_only_allowed_addresses_may_send(
     bench: Bench, allowed: tuple[str, ...], host: str, taken: bool
 ) -> None:
     datagrams = Datagrams(
-        intake=bench.offered,
+        ingest=cast(Any, bench.offered),
         telemetry=bench.telemetry,
         rules=Rules(),
         allowed=Networks.parse(allowed),

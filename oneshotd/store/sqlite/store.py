@@ -71,10 +71,8 @@ class SQLiteStore:
         if seconds is not None:
             self._committed(seconds)
 
-    def append(
-        self, groups: Sequence[Group], at_once: Callable[[], object] | None = None
-    ) -> Deferred[list[Stored | Conflict]]:
-        return self._worker.submit(lambda: self._ledger.append(groups), at_once=at_once)
+    def append(self, groups: Sequence[Group]) -> Deferred[list[Stored | Conflict]]:
+        return self._worker.submit(lambda: self._ledger.append(groups))
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
         return self._worker.submit(lambda: self._ledger.reserve(visit, lease, limit))

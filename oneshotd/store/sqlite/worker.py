@@ -64,14 +64,12 @@ class _Job:
 
     :param lone: it cannot run inside a transaction.
     :param in_memory: it needs no disk, so it takes effect even if its transaction fails.
-    :param at_once: called in the thread when it is committed; not if that was in doubt.
     """
 
     work: Callable[[], Any]
     done: Deferred[Any] | None = None
     lone: bool = False
     in_memory: bool = False
-    at_once: Callable[[], object] | None = None
 
 
 _Results = list[tuple[_Job, object]]
@@ -127,9 +125,7 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, work: Callable[[], T], lone: bool = False, at_once: Callable[[], object] | None = None
-    ) -> Deferred[T]:
+    def submit(self, work: Callable[[], T], lone: bool = False) -> Deferred[T]:
         """Run work in a transaction and return its result; fails with `StoreUnavailable`.
 
         Cancelling the Deferred drops the answer; the work is done all the same.
@@ -138,7 +134,7 @@ class GroupCommit:
         if self._closed is not None:
             done.errback(StoreUnavailable("the store is closed"))
         else:
-            self._jobs.put(_Job(work, done, lone, at_once=at_once))
+            self._jobs.put(_Job(work, done, lone))
         return done
 
     def submit_memory_job(self, work: Callable[[], object]) -> Deferred[None]:
@@ -279,21 +275,12 @@ class GroupCommit:
                 for job in jobs:
                     self._transaction([job])
         else:
-            self._say_at_once(jobs)
             ledger.corrections.committed()
             self._head = ledger.head
             if wrote and self._trouble is not None:
                 self._log.info("the store can be written again")
                 self._trouble = None
             self._complete(outcomes, ledger.monotonic() - started if wrote else None, losses)
-
-    def _say_at_once(self, jobs: Sequence[_Job]) -> None:
-        for job in jobs:
-            try:
-                if job.at_once is not None:
-                    job.at_once()
-            except Exception:
-                self._log.failure("who was told of a commit at once")
 
     def _roll_back(self) -> None:
         connection = self._ledger.connection

@@ -69,30 +69,24 @@ def _finish(sock: socket.socket, answer: bytes) -> None:
 class PendingClients:
     """Connections whose one request each has its event on the way to the disk."""
 
-    __slots__ = ("_answer", "_port", "_size", "_sockets")
+    __slots__ = ("_port", "_sockets")
 
-    def __init__(self, port: Listener, sockets: Sequence[socket.socket], answer: bytes) -> None:
+    def __init__(self, port: Listener, sockets: Sequence[socket.socket]) -> None:
         self._port = port
-        self._sockets = list(sockets)  # that wait; nobody else has them
-        self._size = len(sockets)
-        self._answer = answer
+        self._sockets = sockets
 
-    def begin(self) -> None:
-        """Answer one; its date is that of when they came."""
-        _finish(self._sockets.pop(0), self._answer)
-
-    def stored(self, now: float) -> None:
+    def on_stored(self, now: float) -> None:
         """Answer all that wait."""
         answer = self._port.answer()
         for sock in self._sockets:
             _finish(sock, answer)
-        self._port.done(self._size)
+        self._port.done(len(self._sockets))
 
-    def not_stored(self) -> None:
+    def on_failed(self) -> None:
         """The store refuses: a channel is to say so, by asking it again."""
         for sock in self._sockets:
             self._port.hand_over(sock)
-        self._port.done(self._size)
+        self._port.done(len(self._sockets))
 
 
 @implementer(IListeningPort, IReadDescriptor)
@@ -222,7 +216,7 @@ class Listener:
         ordinary = [(sock, series) for sock, series in found if series is not None]
         while ordinary:
             takers, series = zip(*ordinary, strict=True)
-            if shortcut.intake.take(series, PendingClients(self, takers, self.answer())):
+            if shortcut.ingest.submit_series(series, PendingClients(self, takers)):
                 self._bare += len(takers)
                 self._site.enter()
                 return set(takers)

@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
@@ -25,7 +24,7 @@ from twisted.web.http import datetimeToString
 from oneshotd.core.networks import UNIX, Networks, client_address
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.parsing.templates import TemplateParser
-from oneshotd.ingest.pipeline import SubmitCallback
+from oneshotd.ingest.pipeline import Ingest
 from oneshotd.web import error_responses as problems
 from oneshotd.web.transport.channel import Channel
 from oneshotd.web.transport.request import is_host
@@ -68,13 +67,6 @@ _HARMLESS = frozenset(
 )
 
 
-class Ingest(Protocol):
-    """What the shortcut needs of `oneshotd.ingest.pipeline`."""
-
-    def take(self, series: Sequence[str], taker: SubmitCallback) -> bool:
-        """Store events of these series and tell the taker; False if there is no room for them now."""
-
-
 class RequestMatcher:
     """What all connections of a site share.
 
@@ -83,9 +75,9 @@ class RequestMatcher:
     """
 
     def __init__(
-        self, intake: Ingest, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
+        self, ingest: Ingest, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
     ) -> None:
-        self.intake = intake
+        self.ingest = ingest
         self._wall = wall
         self._emitters = emitters
         self._ordinary = TemplateParser(rules)
@@ -249,7 +241,7 @@ class FastPathChannel(Channel):
             return
         if self._shortcut is not None and self.is_resting:
             series, end, closes = self._shortcut.recognize(data)
-            if series and self._shortcut.intake.take(series, self):
+            if series and self._shortcut.ingest.submit_series(series, self):
                 self._count, self._closes = len(series), closes
                 self._taken = data[:end]
                 self._ahead += data[end:]
@@ -258,10 +250,7 @@ class FastPathChannel(Channel):
         self._socket = None
         super().dataReceived(data)
 
-    def begin(self) -> None:
-        """Its socket is the transport's, and so the reactor's thread's."""
-
-    def stored(self, now: float) -> None:
+    def on_stored(self, now: float) -> None:
         """The events are on disk: answer for each."""
         count = self._settle(now)
         if self._lost or self._shortcut is None:
@@ -297,7 +286,7 @@ class FastPathChannel(Channel):
         except OSError:
             return 0
 
-    def not_stored(self) -> None:
+    def on_failed(self) -> None:
         """The store refuses: `twisted.web` is to say so, by asking it again."""
         taken = self._taken
         self._settle(self.clock.seconds())

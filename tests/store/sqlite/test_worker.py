@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,55 +267,6 @@ def test_an_answer_that_nobody_waits_for_any_more_is_left_out(backend: FaultyBac
     backend.disk.go_on()
     assert backend.append("b") == Stored(stored=1, first=2)
     assert backend.logged() == ["a", "b"]
-
-
-def test_who_is_told_at_once_hears_of_it_before_the_reactor(backend: FaultyBackend) -> None:
-    """What it does in the store's thread is over when the answer comes: both may use the same things."""
-    heard: list[str] = []
-
-    def at_once() -> None:
-        elsewhere = threading.current_thread() is not threading.main_thread()
-        heard.append("first" if elsewhere and backend.pump.idle else "too late")
-
-    assert backend.store
-    backend.disk.stop()
-    asked = [backend.store.append([group("a")], at_once)]
-    backend.disk.await_stop()
-    asked += [backend.store.append([group(name)], partial(heard.append, name)) for name in "bc"]
-    assert heard == []
-    backend.disk.go_on()
-    for answer in asked:
-        backend.get(answer)
-    assert heard == ["first", "b", "c"]
-
-
-@pytest.mark.parametrize("fault", [*UNDONE, DONE], ids=str)
-def test_nobody_is_told_at_once_of_what_failed_or_is_in_doubt(backend: FaultyBackend, fault: Fault) -> None:
-    heard: list[str] = []
-    assert backend.store
-    backend.disk.fail(fault)
-    asked = backend.store.append([group("a")], lambda: heard.append("a"))
-    if fault is DONE:
-        backend.get(asked)
-    else:
-        with pytest.raises(StoreUnavailable):
-            backend.get(asked)
-    assert heard == []
-
-
-def test_who_is_told_at_once_may_stumble(backend: FaultyBackend) -> None:
-    """The others hear of it, and the answers are as they are."""
-    heard: list[str] = []
-    assert backend.store
-    backend.disk.stop()
-    first = backend.store.append([group("a")], lambda: [].pop())
-    backend.disk.await_stop()
-    asked = [backend.store.append([group("b")], lambda: [].pop())]
-    asked.append(backend.store.append([group("c")], lambda: heard.append("c")))
-    backend.disk.go_on()
-    answers = [backend.get(answer) for answer in (first, *asked)]
-    assert answers == [[Stored(stored=1, first=number)] for number in (1, 2, 3)]
-    assert heard == ["c"]
 
 
 def test_commits_are_timed_and_readings_are_not(backend: FaultyBackend) -> None:

@@ -95,7 +95,7 @@ async def test_what_the_store_refuses_is_asked_again_on_the_long_way(tmp_path: P
         with knock(house) as client:
             await intake.hold(1)
             intake.room = 0
-            intake.takers.pop().not_stored()
+            intake.callbacks.pop().on_failed()
             assert b" 200 OK" in await client.rest()
         assert (await house.store.census()).events == 1
 
@@ -141,7 +141,7 @@ async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
 async def test_who_may_not_emit_is_told_so(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
         networks = Networks.parse(["192.0.2.0/24"])
-        house.site.shortcut = RequestMatcher(house.site.shortcut.intake, Rules(), networks)
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), networks)
         house.doors.allow_emit = networks
         assert b" 403 " in await ask(house, EVENT)
 
@@ -201,7 +201,7 @@ async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> N
     """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
     async with open_house(tmp_path, "0") as house:
         allowed = Networks.parse(["127.0.0.0/8"])
-        house.site.shortcut = RequestMatcher(house.site.shortcut.intake, Rules(), allowed)
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), allowed)
         house.doors.allow_emit = allowed
         port = cast(Any, house.port.getHost()).port
         for host, status in (("127.0.0.1", b" 200 OK"), ("::1", b" 403 ")):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
 from support.fastpath_clients import EVENT, ask, heard, held, knock
 from support.fastpath_requests import TakingIntake, mutant, post
-from support.memory_site import TWISTEDS_OWN, House, open_house, reactor, until
+from support.memory_site import TWISTEDS_OWN, House, open_house, reactor
 from support.store_log import held_events
 
-from oneshotd.core.events import Group
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.web.fastpath.requests import RequestMatcher
@@ -24,7 +22,7 @@ CLOSE = "Connection: close"
 
 
 def shortcut() -> RequestMatcher:
-    return RequestMatcher(TakingIntake(clock=reactor), Rules(), Networks.parse([]))
+    return RequestMatcher(cast(Any, TakingIntake(clock=reactor)), Rules(), Networks.parse([]))
 
 
 def alone(data: bytes) -> str | None:
@@ -96,48 +94,6 @@ async def test_those_that_come_together_are_answered_as_by_twisteds_own_port(tmp
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_of_them_is_answered_while_the_reactor_is_not_awake_yet(tmp_path: Path) -> None:
-    """By the store's thread; the client wakes up meanwhile. The others follow, each with one answer."""
-    early: list[bytes] = []
-    async with open_house(tmp_path) as house:
-        clients = crowd(house, *[EVENT] * 5)
-        append = house.store.append
-
-        def append_and_wait(groups: Sequence[Group], at_once: Any = None) -> Any:
-            stored = append(groups, at_once)
-            if not early:
-                early.append(clients[0].sock.recv(4096))
-            return stored
-
-        house.store.append = append_and_wait  # type: ignore[method-assign]  # the reactor is in here
-        await until(lambda: early, lambda: "nobody was answered")
-        assert await clients[0].rest() == b""
-        assert early[0].startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
-        assert early[0].endswith(b"\r\n\r\nok\n")
-        others = await answers(clients[1:])
-        assert all(b" 200 OK" in answer and answer.count(b"HTTP/1.1") == 1 for answer in others)
-        clients[0].close()
-        await until(lambda: not house.site.shortcut.intake.load.events, lambda: "some wait")
-        assert (await house.store.census()).events == 5
-
-
-@pytest_twisted.ensureDeferred
-async def test_who_was_answered_early_is_not_asked_again(tmp_path: Path) -> None:
-    """The store's thread fails between the first answer and the others."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
-        clients = crowd(house, *[EVENT] * 4)
-        await intake.hold(4)
-        intake.room = 0
-        takers, intake.takers = intake.takers, []
-        takers[0].begin()
-        for taker in takers:
-            taker.not_stored()
-        assert all(answer.count(b" 200 OK") == 1 for answer in await answers(clients))
-        assert (await house.store.census()).events == 3
-
-
-@pytest_twisted.ensureDeferred
 async def test_an_odd_one_among_them_goes_its_own_way(tmp_path: Path) -> None:
     """The others are not handed to a channel because of it."""
     async with open_house(tmp_path) as house:
@@ -173,12 +129,12 @@ async def test_one_that_goes_takes_no_other_along(tmp_path: Path) -> None:
         for refused in (False, True):
             clients = crowd(house, *[EVENT] * 5)
             await intake.hold(5)
-            assert len(intake.takers) <= 2  # the first shows what the others are like
+            assert len(intake.callbacks) <= 2  # the first shows what the others are like
             clients.pop(2).reset()
             if refused:
                 intake.room = 0
-                for taker in intake.takers:
-                    taker.not_stored()
+                for callback in intake.callbacks:
+                    callback.on_failed()
             else:
                 intake.stored()
             assert all(b" 200 OK" in answer for answer in await answers(clients))

@@ -39,7 +39,9 @@ class Line:
         site = self.house.site()
         if quick:
             site.protocol = cast(Any, FastPathChannel)
-            site.shortcut = RequestMatcher(self.intake, Rules(), Networks.parse(self.house.allow_emit))
+            site.shortcut = RequestMatcher(
+                cast(Any, self.intake), Rules(), Networks.parse(self.house.allow_emit)
+            )
         self.shortcut: RequestMatcher = site.shortcut
         self.site = site
         self.short = 0

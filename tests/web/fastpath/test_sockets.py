@@ -75,7 +75,7 @@ async def test_who_may_emit_is_told_by_the_proxy_in_front(tmp_path: Path) -> Non
     """By the PROXY protocol, which speaks after the connection was made."""
     async with open_house(tmp_path, TRANSPORTS["haproxy"]) as house:
         house.site.shortcut = RequestMatcher(
-            house.site.shortcut.intake, Rules(), Networks.parse(["127.0.0.0/8"])
+            house.site.shortcut.ingest, Rules(), Networks.parse(["127.0.0.0/8"])
         )
         house.doors.allow_emit = Networks.parse(["127.0.0.0/8"])
         assert b" 403 " in await _emit(house, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
@@ -123,7 +123,7 @@ async def test_a_unix_socket_is_admitted_by_name(
     where = TRANSPORTS["unix"].format(tmp_path)
     async with open_house(tmp_path, where) as house:
         house.doors.allow_emit = Networks.parse(members)
-        house.site.shortcut = RequestMatcher(house.site.shortcut.intake, Rules(), Networks.parse(members))
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), Networks.parse(members))
         answer = await _emit(house, where, post("a=1", more, "Connection: close"))
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert (await house.store.census()).events == (status == 200)
