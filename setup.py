@@ -36,6 +36,7 @@ setup(
     ],
     packages=[
         "oneshotd",
+        "oneshotd.access",
         "oneshotd.core",
         "oneshotd.core.parsing",
         "oneshotd.core.sampling",

@@ -50,7 +50,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "delivery": (("delivery",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "query": (("query",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "backups": (("backups",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
-    "udp": (("udp",), ("core", "logs", "metrics", "ingest")),
+    "access": (("access",), ("core", "logs", "metrics")),
+    "udp": (("udp",), ("core", "logs", "metrics", "ingest", "access")),
     ANSWERS: (("web.error_responses", "web.timestamps", "web.compression"), ("core", "logs")),
     "web.transport": (("web.transport",), ("core", "logs", "metrics", ANSWERS)),
     "web.status": (("web.status",), ("core", "logs", STORE_SHARED, "metrics", "query", ANSWERS)),
@@ -58,19 +59,19 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("web.routes",),
         (
             *("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "delivery", "query", "backups"),
-            *(ANSWERS, "web.transport", "web.status"),
+            *("access", ANSWERS, "web.transport", "web.status"),
         ),
     ),
     "web.app": (
         ("web.app",),
         (
             *("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "delivery", "query", "backups"),
-            *(ANSWERS, "web.transport", "web.status", "web.routes"),
+            *("access", ANSWERS, "web.transport", "web.status", "web.routes"),
         ),
     ),
     "web.fastpath": (
         ("web.fastpath",),
-        ("core", "logs", "metrics", "ingest", ANSWERS, "web.transport"),
+        ("core", "logs", "metrics", "ingest", "access", ANSWERS, "web.transport"),
     ),
     "emit": (("emit",), ("core.parsing.numbers", "core.parsing.names")),
     "daemon": (
@@ -78,7 +79,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             *("core", "logs", STORE_SHARED, "store.factory", "metrics", "admission", "ingest", "delivery"),
             *("query", "backups", "udp", ANSWERS, "web.transport", "web.routes", "web.app", "web.fastpath"),
-            "web.status",
+            *("web.status", "access"),
         ),
     ),
 }

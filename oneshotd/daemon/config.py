@@ -171,6 +171,16 @@ def mode(text: str) -> Timestamps:
         raise ValueError(f"expected scrape or event, got {text!r}") from None
 
 
+def on_or_off(text: str) -> bool:
+    """Return whether something is on.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if text not in ("on", "off"):
+        raise ValueError(f"expected on or off, got {text!r}")
+    return text == "on"
+
+
 def path_or_none(text: str) -> str | None:
     """Parse a path; an empty text means that the option is off."""
     return text or None
@@ -329,6 +339,9 @@ class Config:
         "info", level_name, "|".join(LOG_LEVELS), "lowest level that is logged; see also $LOG_LEVEL"
     )
     access_log: bool = _option(False, str, None, "log every HTTP request")
+    fast_path: bool = _option(
+        "on", on_or_off, "on|off", "the shorter way for a plain POST /event; off with access-log"
+    )
 
 
 #: Every option by its name on the command line and in the file, in the order of --help.

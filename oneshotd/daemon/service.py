@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.web.pages import notFound
 
 from oneshotd import __version__
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
@@ -91,7 +92,10 @@ class OneshotService(Service):
         self._telemetry = Telemetry()
         self._site = self._make_site(affordable(config.max_connections))
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
-        self._site.protocol = FastPathChannel
+        # The fast path logs no requests.
+        self._has_fast_path = config.fast_path and not config.access_log
+        if self._has_fast_path:
+            self._site.protocol = FastPathChannel
 
     def _make_site(self, max_connections: int) -> Site:
         return Site(
@@ -117,8 +121,7 @@ class OneshotService(Service):
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
-        # The fast path writes no access log.
-        make = adopt if self._config.access_log else Listener
+        make = Listener if self._has_fast_path else adopt
         self._ports = [
             port for where in self._config.http for port in http_ports(self._reactor, where, self._site, make)
         ]
@@ -130,6 +133,7 @@ class OneshotService(Service):
         super().startService()
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
+        access = AccessPolicy(emit=config.allow_emit, scrape=config.allow_scrape)
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -156,8 +160,7 @@ class OneshotService(Service):
             clock=reactor,
             rules=self._rules,
             trusted_proxies=config.trusted_proxy,
-            allow_emit=config.allow_emit,
-            allow_scrape=config.allow_scrape,
+            access=access,
             now_ms=_now_ms,
             hold=config.hold,
             udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
@@ -165,13 +168,13 @@ class OneshotService(Service):
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
-        if not config.access_log:
-            self._site.shortcut = RequestMatcher(self._intake, self._rules, config.allow_emit)
+        if self._has_fast_path:
+            self._site.shortcut = RequestMatcher(self._intake, self._rules, access)
         self._datagrams = Datagrams(
             ingest=self._intake,
             telemetry=telemetry,
             rules=self._rules,
-            allowed=config.allow_emit,
+            access=access,
             clock=reactor,
         )
         self._udp = [

@@ -18,8 +18,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import NewEvent
-from oneshotd.core.networks import Networks, client_address
+from oneshotd.core.networks import client_address
 from oneshotd.core.parsing.formats import (
     MAX_DATAGRAM_BYTES,
     Rules,
@@ -62,7 +63,7 @@ _MEMINFO = struct.Struct("=9I")
 class Datagrams:
     """What to do with a datagram; one for all UDP sockets of the daemon.
 
-    :param allowed: who may send (`--allow-emit`); empty: everyone.
+    :param access: which client may send events; the HTTP routes ask it, too.
     """
 
     log = Logger()
@@ -73,7 +74,7 @@ class Datagrams:
         ingest: Ingest,
         telemetry: Telemetry,
         rules: Rules,
-        allowed: Networks,
+        access: AccessPolicy,
         clock: IReactorTime,
     ) -> None:
         self._ingest = ingest
@@ -82,7 +83,7 @@ class Datagrams:
         self._ordinary = TemplateParser(rules)
         self._unread: list[tuple[bytes, str]] = []  # of this turn of the reactor
         self._unread_bytes = 0
-        self._allowed = allowed
+        self._access = access
         self._blocks = Blocks(clock.seconds)
         self._refusals = ThrottledLog(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
@@ -96,7 +97,7 @@ class Datagrams:
 
         :param host: the sender's address as the socket has it.
         """
-        if data and self._allowed.admits(host):
+        if data and self._access.may_emit(host):
             if self._blocks.concerns(data):
                 data = self._whole_lines(data, host, port)
                 if not data:

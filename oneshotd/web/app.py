@@ -14,6 +14,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.delivery.scrapes import Delivery
@@ -36,8 +37,7 @@ class HTTPApi:
     :param send: sends a response with events and tracks its acknowledgement.
     :param ready: returns why the daemon cannot work now ("starting", "stopping"), or None.
     :param trusted_proxies: proxies whose X-Forwarded-For and X-Real-IP count.
-    :param allow_emit: clients that may send events; empty: all.
-    :param allow_scrape: clients that may scrape and look; empty: all.
+    :param access: which client may send events, and which may scrape and look.
     :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
     :param udp_port: where the daemon takes datagrams, or None.
@@ -53,8 +53,7 @@ class HTTPApi:
     clock: IReactorTime
     rules: Rules
     trusted_proxies: Networks
-    allow_emit: Networks
-    allow_scrape: Networks
+    access: AccessPolicy
     now_ms: Callable[[], int]
     hold: float
     udp_port: int | None
@@ -76,8 +75,7 @@ class HTTPApi:
     def __attrs_post_init__(self) -> None:
         clients = self.clients = Clients(
             trusted_proxies=self.trusted_proxies,
-            allow_emit=self.allow_emit,
-            allow_scrape=self.allow_scrape,
+            access=self.access,
         )
         self.ingest_routes = ingest.IngestRoutes(ingest=self.intake, rules=self.rules, clients=clients)
         self.scrape_routes = scrape.ScrapeRoutes(

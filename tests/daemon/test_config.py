@@ -118,6 +118,7 @@ def test_defaults() -> None:
         idle_timeout=600.0,
         log_level="info",
         access_log=False,
+        fast_path=True,
     )
 
 

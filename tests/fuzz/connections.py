@@ -22,6 +22,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
@@ -136,7 +137,6 @@ def serve(data: bytes) -> int:
 def _serve(data: bytes, short_way: bool) -> Outcome:
     clock = Clock()
     intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
-    everyone = Networks.parse([])
     api = HTTPApi(
         intake=cast(Any, intake),
         delivery=cast(Any, deliveries),
@@ -148,8 +148,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         clock=clock,
         rules=RULES,
         trusted_proxies=Networks.parse(["192.0.2.0/24"]),
-        allow_emit=everyone,
-        allow_scrape=everyone,
+        access=AccessPolicy(),
         now_ms=lambda: 1_700_000_000_000,
         hold=3600.0,
         udp_port=None,
@@ -161,7 +160,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel
     if short_way:
-        site.shortcut = RequestMatcher(cast(Any, intake), RULES, everyone)
+        site.shortcut = RequestMatcher(cast(Any, intake), RULES, AccessPolicy())
     transport = Transport(hostAddress=_SERVER, peerAddress=_CLIENT)
     channel = cast(Any, site.buildProtocol(_CLIENT))
     with failures_logged() as failures:

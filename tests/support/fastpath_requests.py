@@ -85,6 +85,7 @@ ODD = [
     post("a=1", "X-Forwarded-For: 198.51.100.1"),
     post("a=1", "Content-Encoding: gzip"),
     post("a=1", "Cookie: a=b"),
+    post("a=1", "Authorization: Basic YTpi"),
     post("a=1", "User-Agent: a", " folded"),
     post("a=1", "User-Agent : a"),
     post("a=1", "User-Agent: \xe4"),

@@ -20,6 +20,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent, series_text
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
@@ -115,7 +116,6 @@ class House:
         self.telemetry = Telemetry()
         self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
-        everyone = Networks.parse(())
         intake = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
         api = HTTPApi(
@@ -128,9 +128,8 @@ class House:
             ready=lambda: None,
             clock=reactor,
             rules=rules,
-            trusted_proxies=everyone,
-            allow_emit=everyone,
-            allow_scrape=everyone,
+            trusted_proxies=Networks(),
+            access=AccessPolicy(),
             now_ms=lambda: 1_700_000_000_000,
             hold=3600.0,
             udp_port=None,
@@ -143,7 +142,7 @@ class House:
             **limits,
         )
         self.site.protocol = FastPathChannel
-        self.site.shortcut = RequestMatcher(intake, rules, everyone)
+        self.site.shortcut = RequestMatcher(intake, rules, self.doors.access)
         self._ports = http_ports(reactor, where, self.site, Listener)
         self.port = self._ports[0]
 

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer, provider
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
@@ -86,7 +87,7 @@ class Bench:
             ingest=cast(Any, self.offered),
             telemetry=self.telemetry,
             rules=Rules(),
-            allowed=Networks.parse(allowed),
+            access=AccessPolicy(emit=Networks.parse(allowed)),
             clock=self.clock,
         )
         self.door = UDPDoor(self.sock, self.datagrams, telemetry=self.telemetry, clock=self.clock)

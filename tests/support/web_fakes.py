@@ -23,6 +23,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
@@ -205,6 +206,12 @@ class House:
     udp_port: int | None = 8091
     requests: list[OneshotRequest] = Factory(list)
 
+    @property
+    def access(self) -> AccessPolicy:
+        """Return the policy of `allow_emit` and `allow_scrape`."""
+        emit, scrape = Networks.parse(self.allow_emit), Networks.parse(self.allow_scrape)
+        return AccessPolicy(emit=emit, scrape=scrape)
+
     def site(self, reactor: Any = None) -> Site:
         clock = reactor or self.clock
         api = HTTPApi(
@@ -218,8 +225,7 @@ class House:
             clock=cast(IReactorTime, clock),
             rules=Rules(),
             trusted_proxies=Networks.parse(self.trusted),
-            allow_emit=Networks.parse(self.allow_emit),
-            allow_scrape=Networks.parse(self.allow_scrape),
+            access=self.access,
             now_ms=lambda: self.now,
             hold=3600.0,
             udp_port=self.udp_port,

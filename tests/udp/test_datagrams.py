@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from support.udp_bench import Bench, log_lines
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules, parse_datagram
@@ -111,7 +112,7 @@ def test_only_allowed_addresses_may_send(
         ingest=cast(Any, bench.offered),
         telemetry=bench.telemetry,
         rules=Rules(),
-        allowed=Networks.parse(allowed),
+        access=AccessPolicy(emit=Networks.parse(allowed)),
         clock=bench.clock,
     )
     datagrams.received(b"type=a", host)

@@ -21,7 +21,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
-from oneshotd.core.networks import UNIX, Networks, client_address
+from oneshotd.access.policy import AccessPolicy
+from oneshotd.core.networks import UNIX
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.ingest.pipeline import Ingest
@@ -70,16 +71,16 @@ _HARMLESS = frozenset(
 class RequestMatcher:
     """What all connections of a site share.
 
-    :param emitters: who may send events.
+    :param access: which client may send events; the routes ask it, too.
     :param wall: Unix time in seconds, for the date of an answer; the reactor's time is another.
     """
 
     def __init__(
-        self, ingest: Ingest, rules: Rules, emitters: Networks, wall: Callable[[], float] = time.time
+        self, ingest: Ingest, rules: Rules, access: AccessPolicy, wall: Callable[[], float] = time.time
     ) -> None:
         self.ingest = ingest
         self._wall = wall
-        self._emitters = emitters
+        self._access = access
         self._ordinary = TemplateParser(rules)
         self._blocks: dict[bytes, _Block] = {}
         self._tail = _LINE_END + bytes(MAX_REQUEST)  # of the last request; of none yet, so no other's
@@ -88,14 +89,12 @@ class RequestMatcher:
         self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
 
     def admits(self, peer: object) -> bool:
-        """Whether this peer may emit; nothing in a known block of headers says otherwise."""
-        return self.admits_host(getattr(peer, "host", UNIX))
+        """Return whether this peer may emit; a known block of headers names no other client."""
+        return self._access.may_emit(getattr(peer, "host", UNIX))
 
     def admits_host(self, host: str) -> bool:
-        """As `admits`, of an address as the socket has it, or of "unix"."""
-        if not self._emitters.members:
-            return True
-        return self._emitters.admits(client_address(host) if host != UNIX else host)
+        """Return what `admits` does, of an address as the socket has it."""
+        return self._access.may_emit(host)
 
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
         """The series of the ordinary requests at the beginning of the data, the length of these

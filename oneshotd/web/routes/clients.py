@@ -6,6 +6,7 @@ import re
 
 from attrs import define
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.identity import forwarded_client
 from oneshotd.core.networks import UNIX, Networks, client_address
 from oneshotd.errors import Refused
@@ -20,31 +21,32 @@ class Clients:
     """Finds a client's address and checks what the client may do.
 
     :param trusted_proxies: proxies whose X-Forwarded-For, X-Real-IP and X-Forwarded-Prefix count.
-    :param allow_emit: clients that may send events; empty: all.
-    :param allow_scrape: clients that may scrape and look; empty: all.
+    :param access: which client may send events, and which may scrape and look.
     """
 
     trusted_proxies: Networks
-    allow_emit: Networks
-    allow_scrape: Networks
+    access: AccessPolicy
 
     def check_emitter(self, request: OneshotRequest) -> None:
         """Check that this request may store events.
 
-        :raises Refused: the client is not in `allow_emit`, or a browser sends the request for a page
+        :raises Refused: the client may not send events, or a browser sends the request for a page
             of another site.
         """
-        _check(self.allow_emit, self.address(request), "send events")
+        address = self.address(request)
+        if not self.access.may_emit(address):
+            raise Refused(f"{address} may not send events", reason="forbidden", status=403)
         if request.is_from_another_page():
             raise Refused("a page of another site may not send events", reason="forbidden", status=403)
 
     def check_reader(self, request: OneshotRequest) -> str:
         """Check that this request may read; return the client's address.
 
-        :raises Refused: the client is not in `allow_scrape`.
+        :raises Refused: the client may not read.
         """
         address = self.address(request)
-        _check(self.allow_scrape, address, "read here")
+        if not self.access.may_scrape(address):
+            raise Refused(f"{address} may not read here", reason="forbidden", status=403)
         return address
 
     def address(self, request: OneshotRequest) -> str:
@@ -68,8 +70,3 @@ def _peer(request: OneshotRequest) -> str:
     """Return the address at the other end of the connection; "unix" for a UNIX socket."""
     peer: str = getattr(request.getClientAddress(), "host", UNIX)
     return peer
-
-
-def _check(allowed: Networks, address: str, action: str) -> None:
-    if not allowed.admits(address):
-        raise Refused(f"{address} may not {action}", reason="forbidden", status=403)

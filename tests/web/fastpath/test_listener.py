@@ -23,6 +23,7 @@ from support.store_log import held_events
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.web.fastpath import listener as quick_port
@@ -140,9 +141,8 @@ async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_who_may_not_emit_is_told_so(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
-        networks = Networks.parse(["192.0.2.0/24"])
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), networks)
-        house.doors.allow_emit = networks
+        house.doors.access = AccessPolicy(emit=Networks.parse(["192.0.2.0/24"]))
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
         assert b" 403 " in await ask(house, EVENT)
 
 
@@ -200,9 +200,8 @@ async def test_a_bug_shuts_out_nobody(tmp_path: Path, monkeypatch: pytest.Monkey
 async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> None:
     """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
     async with open_house(tmp_path, "0") as house:
-        allowed = Networks.parse(["127.0.0.0/8"])
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), allowed)
-        house.doors.allow_emit = allowed
+        house.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
         port = cast(Any, house.port.getHost()).port
         for host, status in (("127.0.0.1", b" 200 OK"), ("::1", b" 403 ")):
             for data in (EVENT, post("a=2")):

@@ -14,7 +14,7 @@ from support.fastpath_requests import TakingIntake, mutant, post
 from support.memory_site import TWISTEDS_OWN, House, open_house, reactor
 from support.store_log import held_events
 
-from oneshotd.core.networks import Networks
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.web.fastpath.requests import RequestMatcher
 
@@ -22,7 +22,7 @@ CLOSE = "Connection: close"
 
 
 def shortcut() -> RequestMatcher:
-    return RequestMatcher(cast(Any, TakingIntake(clock=reactor)), Rules(), Networks.parse([]))
+    return RequestMatcher(cast(Any, TakingIntake(clock=reactor)), Rules(), AccessPolicy())
 
 
 def alone(data: bytes) -> str | None:

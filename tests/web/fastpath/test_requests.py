@@ -15,7 +15,6 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
 from oneshotd.core.events import NewEvent
-from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.errors import Refused
 from oneshotd.web.fastpath.requests import (
@@ -39,9 +38,7 @@ class Line:
         site = self.house.site()
         if quick:
             site.protocol = cast(Any, FastPathChannel)
-            site.shortcut = RequestMatcher(
-                cast(Any, self.intake), Rules(), Networks.parse(self.house.allow_emit)
-            )
+            site.shortcut = RequestMatcher(cast(Any, self.intake), Rules(), self.house.access)
         self.shortcut: RequestMatcher = site.shortcut
         self.site = site
         self.short = 0

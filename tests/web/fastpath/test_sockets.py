@@ -12,6 +12,7 @@ from support.bare_scraper import PATIENCE
 from support.fastpath_requests import ORDINARY, post
 from support.memory_site import TWISTEDS_OWN, House, open_house, until
 
+from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.web.fastpath.requests import RequestMatcher
@@ -74,10 +75,8 @@ async def test_what_stands_behind_a_request_to_close_resets_nothing(tmp_path: Pa
 async def test_who_may_emit_is_told_by_the_proxy_in_front(tmp_path: Path) -> None:
     """By the PROXY protocol, which speaks after the connection was made."""
     async with open_house(tmp_path, TRANSPORTS["haproxy"]) as house:
-        house.site.shortcut = RequestMatcher(
-            house.site.shortcut.ingest, Rules(), Networks.parse(["127.0.0.0/8"])
-        )
-        house.doors.allow_emit = Networks.parse(["127.0.0.0/8"])
+        house.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
         assert b" 403 " in await _emit(house, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
 
 
@@ -122,8 +121,8 @@ async def test_a_unix_socket_is_admitted_by_name(
     """By the short way and by the long one alike."""
     where = TRANSPORTS["unix"].format(tmp_path)
     async with open_house(tmp_path, where) as house:
-        house.doors.allow_emit = Networks.parse(members)
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), Networks.parse(members))
+        house.doors.access = AccessPolicy(emit=Networks.parse(members))
+        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
         answer = await _emit(house, where, post("a=1", more, "Connection: close"))
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert (await house.store.census()).events == (status == 200)

@@ -1,0 +1,1 @@
+"""Rules of access: which client may do what."""
