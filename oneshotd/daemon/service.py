@@ -43,7 +43,8 @@ from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
 from oneshotd.store.interface import IBackup
 from oneshotd.store.limits import Limits
-from oneshotd.udp.datagrams import Datagrams, UDPDoor
+from oneshotd.udp.datagrams import Datagrams
+from oneshotd.udp.reader import UDPReader
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
@@ -178,7 +179,7 @@ class OneshotService(Service):
             clock=reactor,
         )
         self._udp = [
-            UDPDoor(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._udp_sockets
+            UDPReader(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._udp_sockets
         ]
         for listener in self._udp:
             listener.start(reactor)

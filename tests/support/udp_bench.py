@@ -1,4 +1,4 @@
-"""A UDP door on the loopback, whose sends arrive before they return, and what comes of them."""
+"""A UDP reader on the loopback, whose sends arrive before they return, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import StoreStats
-from oneshotd.udp import datagrams as udp
-from oneshotd.udp.datagrams import Datagrams, UDPDoor
+from oneshotd.udp import reader as udp
+from oneshotd.udp.datagrams import Datagrams
+from oneshotd.udp.reader import UDPReader
 
 NOBODY = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
 
 
 class Offered:
-    """An intake that keeps what it is offered, or fails."""
+    """An ingest that keeps the events submitted, or fails."""
 
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
@@ -36,7 +37,7 @@ class Offered:
     def submit_nowait(self, events: Sequence[NewEvent], source: str) -> None:
         assert source == "udp"
         if self.fails:
-            raise RuntimeError("a bug in the intake")
+            raise RuntimeError("a bug in the ingest")
         self.events += events
         self.portions.append(len(events))
 
@@ -72,7 +73,7 @@ class Readers:
 
 
 class Bench:
-    """A door on the loopback, a sender, and what came of it."""
+    """A reader on the loopback, a sender, and the events submitted."""
 
     def __init__(self, *, allowed: tuple[str, ...] = (), host: str = "127.0.0.1", buffer: int = 0) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -90,7 +91,7 @@ class Bench:
             access=AccessPolicy(emit=Networks.parse(allowed)),
             clock=self.clock,
         )
-        self.door = UDPDoor(self.sock, self.datagrams, telemetry=self.telemetry, clock=self.clock)
+        self.reader = UDPReader(self.sock, self.datagrams, telemetry=self.telemetry, clock=self.clock)
         self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sender.connect(("127.0.0.1", self.sock.getsockname()[1]))
 
@@ -99,7 +100,7 @@ class Bench:
             self.sender.send(data)
 
     def figure(self, name: str, **labels: str) -> float | None:
-        """A sample of the daemon's own metrics, as a scraper would see it."""
+        """Return a sample of the daemon's own metrics, as a scraper would see it."""
         text, _ = self.telemetry.render(NOBODY)
         for family in text_string_to_metric_families(text.decode()):
             for sample in family.samples:
@@ -108,7 +109,7 @@ class Bench:
         return None
 
     def close(self) -> None:
-        self.door.stop()
+        self.reader.stop()
         self.sender.close()
 
     def __enter__(self) -> Bench:
@@ -140,7 +141,7 @@ class Failing(socket.socket):
 
 @contextmanager
 def log_lines() -> Iterator[list[str]]:
-    """What the daemon logs meanwhile."""
+    """Collect the lines that the daemon logs meanwhile."""
     lines: list[str] = []
 
     @provider(ILogObserver)

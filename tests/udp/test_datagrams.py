@@ -30,7 +30,7 @@ def logged() -> Iterator[list[str]]:
 
 def test_the_readme_line_becomes_an_event(bench: Bench) -> None:
     bench.send(b"type=backup&result=failed&value=37.5\n")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.events == [
         NewEvent(series='events_to_metrics{result="failed",type="backup"}', value="37.5")
     ]
@@ -41,7 +41,7 @@ def test_the_readme_line_becomes_an_event(bench: Bench) -> None:
 def test_good_lines_are_taken_and_bad_ones_counted(bench: Bench, logged: list[str]) -> None:
     """One bad line of a batch must not cost the others, and must not go unseen."""
     bench.send(b"type=a\nno equals sign\n\ntype=b&value=many\ntype=c\r\nalso none\n")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types() == ["a", "c"]
     assert bench.figure("refused", reason="syntax") == 2
     assert bench.figure("refused", reason="value") == 1
@@ -54,7 +54,7 @@ def test_good_lines_are_taken_and_bad_ones_counted(bench: Bench, logged: list[st
 @pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\n"])
 def test_a_datagram_without_an_event_is_counted(bench: Bench, data: bytes) -> None:
     bench.send(data)
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.events == []
     assert bench.figure("udp_datagrams") == 1
     assert bench.figure("refused", reason="empty") == 1
@@ -63,7 +63,7 @@ def test_a_datagram_without_an_event_is_counted(bench: Bench, data: bytes) -> No
 def test_refusals_are_logged_once_a_second_with_their_count(bench: Bench, logged: list[str]) -> None:
     """Whoever can send datagrams must not be able to fill the disk."""
     bench.send(*[b"nonsense"] * 50)
-    bench.door.doRead()
+    bench.reader.doRead()
     assert len(logged) == 1
     bench.clock.advance(1)
     assert len(logged) == 2
@@ -72,7 +72,7 @@ def test_refusals_are_logged_once_a_second_with_their_count(bench: Bench, logged
 
 def test_counts_held_back_are_logged_at_the_end(bench: Bench, logged: list[str]) -> None:
     bench.send(b"nonsense", b"nonsense")
-    bench.door.doRead()
+    bench.reader.doRead()
     bench.datagrams.flush()
     assert logged[1].startswith("UDP: 1 refused (syntax)")
     assert bench.clock.getDelayedCalls() == []
@@ -83,7 +83,7 @@ def test_the_longest_datagram_comes_whole(bench: Bench) -> None:
     line = b"type=long&pad=" + b"x" * 3000 + b"\n"
     data = (line * 21 + b"type=last&pad=").ljust(65507, b"y")
     bench.send(data)
-    bench.door.doRead()
+    bench.reader.doRead()
     assert len(data) == 65507
     assert bench.offered.types() == ["long"] * 21 + ["last"]
 
@@ -127,7 +127,7 @@ def test_a_buffer_full_of_events_is_handed_over_in_portions(bench: Bench) -> Non
     datagram = b"type=a\n" * 1000
     for _ in range(14):
         bench.send(datagram)
-    bench.door.drain()
+    bench.reader.drain()
     assert bench.offered.portions == [10_000, 4_000]
     assert 9 * len(datagram) < PORTION_BYTES <= 10 * len(datagram)
 
@@ -141,7 +141,7 @@ def test_a_socket_for_both_families_shows_ipv4_senders_as_ipv4(logged: list[str]
         pytest.skip(f"no IPv6 here: {error}")
     with both as bench:
         bench.send(b"type=a", b"nonsense")
-        bench.door.doRead()
+        bench.reader.doRead()
     assert bench.offered.types() == ["a"]
     assert "from 127.0.0.1: " in logged[0]
 
@@ -149,17 +149,17 @@ def test_a_socket_for_both_families_shows_ipv4_senders_as_ipv4(logged: list[str]
 # Nothing escapes
 
 
-def test_a_failing_intake_is_counted_logged_and_survived(bench: Bench, logged: list[str]) -> None:
-    """An exception out of `doRead` would make the reactor close the door for ever."""
+def test_a_failing_ingest_is_counted_logged_and_survived(bench: Bench, logged: list[str]) -> None:
+    """An exception out of `doRead` would make the reactor stop reading for ever."""
     bench.offered.fails = True
     bench.send(b"type=a\ntype=b", b"type=c")
-    bench.door.doRead()
+    bench.reader.doRead()
     bench.offered.fails = False
     bench.send(b"type=d")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types() == ["d"]
     assert bench.figure("refused", reason="store") == 3
-    assert logged == ["UDP: 1 times the intake failed on a datagram"]
+    assert logged == ["UDP: 1 times the ingest failed on a datagram"]
 
 
 def test_a_line_that_breaks_the_parser_costs_only_itself(
@@ -172,7 +172,7 @@ def test_a_line_that_breaks_the_parser_costs_only_itself(
 
     monkeypatch.setattr("oneshotd.udp.datagrams.parse_datagram", broken)
     bench.send(b"type=a\ntype=magic\nnonsense\ntype=b")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types() == ["a", "b"]
     assert bench.figure("refused", reason="syntax") == 2
     assert bench.figure("udp_lines") == 4

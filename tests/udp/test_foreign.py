@@ -29,7 +29,7 @@ def test_a_foreign_datagram_is_counted_and_logged_with_its_format(
 ) -> None:
     """A StatsD client or logger that has the wrong port made series of garbage, in silence."""
     bench.send(line, b"type=a")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types() == ["a"]
     assert sum(bench.figure("refused", reason=reason) or 0 for reason in ("label", "syntax", "encoding")) == 1
     assert len(logged) == 1
@@ -43,7 +43,7 @@ def test_a_foreign_datagram_is_counted_and_logged_with_its_format(
 def test_what_editors_and_c_buffers_leave_is_cut_off(bench: Bench, data: bytes) -> None:
     """`type=a` and `type=a\\0` would be two series."""
     bench.send(data, data)
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types() == ["a", "a"]
     assert [event.series for event in bench.offered.events] == ['events_to_metrics{type="a"}'] * 2
 
@@ -61,8 +61,8 @@ def test_the_halves_of_a_cut_line_are_refused(bench: Bench, logged: list[str], s
     parts = [text[start : start + size] for start in range(0, len(text), size)]
     cut = [text[: len(b"".join(parts[:n]))].count(b"\n") for n in range(1, len(parts))]
     bench.send(*parts)
-    bench.door.doRead()
-    bench.door.drain()
+    bench.reader.doRead()
+    bench.reader.drain()
     lines = text.count(b"\n")
     assert bench.offered.types() == [f"t{n}" for n in range(lines) if n not in cut]
     assert bench.figure("refused", reason="syntax") == 2 * len(cut)
@@ -74,7 +74,7 @@ def test_the_halves_of_a_cut_line_are_refused(bench: Bench, logged: list[str], s
 def test_nothing_but_the_rest_of_a_line(bench: Bench) -> None:
     block = TEXT[:2048]
     bench.send(block, b"the rest of it", b"type=a")
-    bench.door.doRead()
+    bench.reader.doRead()
     assert bench.offered.types()[-1] == "a"
     assert bench.figure("refused", reason="syntax") == 2
     assert bench.figure("udp_datagrams") == 3

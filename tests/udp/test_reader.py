@@ -12,8 +12,9 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from oneshotd.udp import datagrams as udp
-from oneshotd.udp.datagrams import DATAGRAM_COST, TURN_BYTES, Datagrams, UDPDoor
+from oneshotd.udp import reader as udp
+from oneshotd.udp.datagrams import Datagrams
+from oneshotd.udp.reader import DATAGRAM_COST, TURN_BYTES, UDPReader
 
 
 @pytest.fixture
@@ -38,28 +39,28 @@ def failing() -> Iterator[Failing]:
 def test_an_error_of_the_socket_does_not_hide_what_is_behind_it(
     bench: Bench, failing: Failing, logged: list[str]
 ) -> None:
-    door = UDPDoor(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
+    reader = UDPReader(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
     failing.errors = 2
     bench.sender.connect(failing.getsockname())
     bench.send(b"type=a")
-    door.doRead()
-    door.stop()
+    reader.doRead()
+    reader.stop()
     assert bench.offered.types() == ["a"]
     assert logged == ["UDP: 1 errors of the socket: Connection refused"] * 2
 
 
 def test_an_error_that_does_not_go_away_does_not_hold_the_reactor(bench: Bench, failing: Failing) -> None:
-    door = UDPDoor(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
+    reader = UDPReader(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
     failing.errors = 10**9
-    door.doRead()
+    reader.doRead()
     assert failing.errors == 10**9 - TURN_BYTES // DATAGRAM_COST
-    door.stop()
+    reader.stop()
 
 
 def fill(bench: Bench, data: bytes, n: int) -> int:
     """Send `n`; skips where the system's limit of the receive buffer does not take them."""
     bench.send(*[data] * n)
-    if bench.door.kernel_drops():
+    if bench.reader.kernel_drops():
         pytest.skip("net.core.rmem_max is too small here")
     return n
 
@@ -72,9 +73,9 @@ def test_a_flood_of_empty_datagrams_does_not_hold_the_reactor() -> None:
     with Bench(buffer=4 * 1024 * 1024) as bench:
         most = TURN_BYTES // DATAGRAM_COST
         sent = fill(bench, b"", most + 5)
-        bench.door.doRead()
+        bench.reader.doRead()
         assert bench.figure("udp_datagrams") == most
-        bench.door.doRead()
+        bench.reader.doRead()
         assert bench.figure("udp_datagrams") == sent
 
 
@@ -82,9 +83,9 @@ def test_a_turn_ends_after_so_many_bytes() -> None:
     """Long datagrams hold thousands of lines: two of them are enough to delay a scrape."""
     with Bench(buffer=4 * 1024 * 1024) as bench:
         fill(bench, b"type=a\n" * 9350, 2)
-        bench.door.doRead()
+        bench.reader.doRead()
         assert bench.figure("udp_lines") == 9350
-        bench.door.doRead()
+        bench.reader.doRead()
         assert bench.figure("udp_lines") == 18700
 
 
@@ -96,12 +97,12 @@ def test_drain_reads_a_full_socket_empty(data: bytes) -> None:
     """What is in the socket at SIGTERM is stored, whatever the datagrams' size."""
     with Bench(buffer=128 * 1024) as bench:
         bench.send(*[data] * 3000)
-        drops = bench.door.kernel_drops()
+        drops = bench.reader.kernel_drops()
         if drops is None:
             pytest.skip("the kernel does not say what it dropped")
         assert drops > 0, "the socket should have been full"
-        assert bench.door.drain() == 3000 - drops
-        assert bench.door.drain() == 0
+        assert bench.reader.drain() == 3000 - drops
+        assert bench.reader.drain() == 0
 
 
 def test_drain_ends_though_the_flood_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,32 +116,32 @@ def test_drain_ends_though_the_flood_goes_on(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr(Datagrams, "received", received)
     bench.send(b"type=first")
     size = bench.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    assert 1 < bench.door.drain() <= (size + TURN_BYTES) // DATAGRAM_COST
+    assert 1 < bench.reader.drain() <= (size + TURN_BYTES) // DATAGRAM_COST
 
 
 def test_start_and_stop(bench: Bench) -> None:
     reactor = Readers()
-    verifyObject(IReadDescriptor, bench.door)
-    bench.door.start(reactor)
-    assert reactor.readers == [bench.door]
-    assert bench.door.is_open
-    assert bench.door.fileno() == bench.sock.fileno()
-    assert bench.door.logPrefix() == "UDP"
-    bench.door.stop()
-    bench.door.stop()
+    verifyObject(IReadDescriptor, bench.reader)
+    bench.reader.start(reactor)
+    assert reactor.readers == [bench.reader]
+    assert bench.reader.is_open
+    assert bench.reader.fileno() == bench.sock.fileno()
+    assert bench.reader.logPrefix() == "UDP"
+    bench.reader.stop()
+    bench.reader.stop()
     assert reactor.readers == []
-    assert not bench.door.is_open
-    assert bench.door.fileno() == -1
-    bench.door.doRead()
-    assert bench.door.drain() == 0
+    assert not bench.reader.is_open
+    assert bench.reader.fileno() == -1
+    bench.reader.doRead()
+    assert bench.reader.drain() == 0
 
 
-def test_a_door_that_the_reactor_closed_says_so(bench: Bench, logged: list[str]) -> None:
+def test_a_socket_that_the_reactor_gave_up_is_logged_and_not_open(bench: Bench, logged: list[str]) -> None:
     """`/readyz` has to know: nobody else would notice that datagrams go nowhere."""
     reactor = Readers()
-    bench.door.start(reactor)
-    bench.door.connectionLost(Failure(ConnectionLost("of all things")))
-    assert not bench.door.is_open
+    bench.reader.start(reactor)
+    bench.reader.connectionLost(Failure(ConnectionLost("of all things")))
+    assert not bench.reader.is_open
     assert "the socket was lost" in logged[0]
 
 
@@ -150,12 +151,12 @@ def test_a_door_that_the_reactor_closed_says_so(bench: Bench, logged: list[str])
 def test_what_the_kernel_dropped_is_counted_exactly(logged: list[str]) -> None:
     """Sent is read plus dropped, so that no event is missing without a figure."""
     with Bench(buffer=1) as bench:
-        if bench.door.kernel_drops() is None:
+        if bench.reader.kernel_drops() is None:
             pytest.skip("the kernel does not say what it dropped")
         bench.send(*[b"type=a"] * 500)
-        bench.door.doRead()
+        bench.reader.doRead()
         bench.send(*[b"type=a"] * 500)
-        bench.door.drain()
+        bench.reader.drain()
         dropped = bench.figure("udp_kernel_drops") or 0
         assert dropped > 0
         assert len(bench.offered.events) + dropped == 1000
@@ -168,22 +169,22 @@ def test_what_the_kernel_dropped_is_counted_exactly(logged: list[str]) -> None:
 def test_the_kernels_counter_may_wrap(bench: Bench, failing: Failing) -> None:
     """It has 32 bits; after 4 billion drops ours goes on."""
     failing.drops = 2**32 - 3
-    door = UDPDoor(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
-    assert door.kernel_drops() == 2**32 - 3
+    reader = UDPReader(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
+    assert reader.kernel_drops() == 2**32 - 3
     failing.drops = 4
-    assert door.kernel_drops() == 2**32 + 4
-    assert door.kernel_drops() == 2**32 + 4
-    door.stop()
+    assert reader.kernel_drops() == 2**32 + 4
+    assert reader.kernel_drops() == 2**32 + 4
+    reader.stop()
 
 
 def test_where_the_kernel_does_not_say_there_is_no_figure(
     bench: Bench, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0 would say that nothing was dropped."""
-    door = UDPDoor(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
-    assert door.kernel_drops() is None
+    reader = UDPReader(failing, bench.datagrams, telemetry=bench.telemetry, clock=bench.clock)
+    assert reader.kernel_drops() is None
     assert bench.figure("udp_kernel_drops") is None
-    door.stop()
+    reader.stop()
     failing.drops = 3
     monkeypatch.setattr("sys.platform", "darwin")
     assert udp._drop_counter(failing) is None
