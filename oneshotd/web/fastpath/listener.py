@@ -1,11 +1,10 @@
-"""The short way of a connection for one event: answered without a transport ever being made.
+"""The fast path of a connection that brings one event: answered without a transport.
 
-Tools that report an event open a connection for it and ask for its end with their request. The
-kernel shows such a connection when its first bytes are here (TCP_DEFER_ACCEPT, tcp(7)), so they are
-looked at in place (MSG_PEEK): if they are one ordinary request, and all that the client has to say,
-its event goes to the disk and its answer out on the bare socket. Those that are accepted in one turn
-and all look like the one before are recognized together. Of all others nothing has been read; they get
-a transport and a channel as everywhere.
+Tools that report an event open a connection for it, and ask for a close with their request. The kernel
+shows such a connection when its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)), so they are peeked at
+(MSG_PEEK). If they are one plain request, its event is submitted, and its answer is sent on the bare socket.
+The requests of the connections that one turn accepts are compared together. From the other connections
+nothing has been read; they get a transport and a channel.
 """
 
 from __future__ import annotations
@@ -26,48 +25,50 @@ from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.web.fastpath.requests import MAX_REQUEST, MORE, RequestMatcher
 from oneshotd.web.transport.site import Site
 
-#: Connections accepted in one turn of the reactor, and at the end as many times that.
+#: Connections accepted in one turn of the reactor; and how many times that when the port is closed.
 TURN_ACCEPTS = LAST_TURNS = 64
 
-#: Connections without a transport at a time: whether their clients are still there is not seen
-#: before the answer, so that they do not count as connections, and cannot crowd others out. They are
-#: part of `listen.SPARE_DESCRIPTORS`.
+#: Most connections without a transport. A client that has gone is not noticed before the answer, so these do
+#: not count as connections and cannot crowd others out. `daemon/sockets.py` spares descriptors for them.
 MAX_BARE = 64
 
-#: Seconds for which nobody is accepted when the kernel cannot (no descriptors, no memory).
+#: Seconds without accept() after it has failed (no descriptors, no memory).
 RESPITE = 0.1
 
-#: What a client may have sent behind its request to close: read before closing, which otherwise
-#: would reset the connection and take the answer with it.
+#: Bytes read before a socket is closed: unread data would make the kernel reset the connection, and the
+#: client would lose the answer.
 MAX_BEHIND = 65536
 
 _AT_ONCE = socket.MSG_DONTWAIT
 _LOOK = socket.MSG_DONTWAIT | socket.MSG_PEEK
-_LAST = socket.MSG_DONTWAIT | MORE  # the end follows, in the same segment
+_LAST = socket.MSG_DONTWAIT | MORE  # FIN follows in the same segment
 
-#: Seconds for the first bytes of a connection to come, after which it is shown as it is; the kernel
-#: rounds up to its own intervals.
+#: Seconds for which the kernel waits for the first bytes of a connection before accept() returns it without;
+#: the kernel rounds up to its own intervals.
 DEFER_SECONDS = 1
 
 
 def _acknowledge_at_once(sock: socket.socket, at_once: bool) -> None:
-    """What has come, and what comes; of a listening socket, its connections inherit it (Linux)."""
+    """Set TCP_QUICKACK; connections inherit it from a listening socket (Linux)."""
     if hasattr(socket, "TCP_QUICKACK"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, at_once)
 
 
 def _finish(sock: socket.socket, answer: bytes) -> None:
-    """Answer, and close."""
+    """Send the answer and close the socket."""
     try:
         sock.recv(MAX_BEHIND, _AT_ONCE)
-        sock.send(answer, _LAST)  # into an empty buffer: it takes all
+        sock.send(answer, _LAST)  # the buffer is empty, so it takes the whole answer
     except OSError:
         pass  # the client has gone
     sock.close()
 
 
 class PendingClients:
-    """Connections whose one request each has its event on the way to the disk."""
+    """Connections without a transport whose events have been submitted together.
+
+    All sockets are answered, or handed over, once: in the reactor's thread, when the store has answered.
+    """
 
     __slots__ = ("_port", "_sockets")
 
@@ -76,14 +77,14 @@ class PendingClients:
         self._sockets = sockets
 
     def on_stored(self, now: float) -> None:
-        """Answer all that wait."""
+        """Answer each client, and close its connection."""
         answer = self._port.answer()
         for sock in self._sockets:
             _finish(sock, answer)
         self._port.done(len(self._sockets))
 
     def on_failed(self) -> None:
-        """The store refuses: a channel is to say so, by asking it again."""
+        """Give each connection a channel, which submits the event again and answers."""
         for sock in self._sockets:
             self._port.hand_over(sock)
         self._port.done(len(self._sockets))
@@ -94,7 +95,7 @@ class Listener:
     """A listening TCP socket.
 
     :param sock: bound, listening and non-blocking; closed by `stopListening`.
-    :param site: its `shortcut` is used as soon as there is one.
+    :param site: its `shortcut` is used as soon as it is set.
     """
 
     _log = Logger()
@@ -108,22 +109,22 @@ class Listener:
         self._troubles = ThrottledLog(
             reactor,
             self._log,
-            "HTTP: {count} times nobody could be accepted: {text}",
+            "HTTP: accept() failed {count} times: {text}",
             level=LogLevel.error,
         )
         self.startListening()
 
     def startListening(self) -> None:
-        """Begin to accept."""
+        """Start to accept connections."""
         if hasattr(socket, "TCP_DEFER_ACCEPT"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
-        # The answer comes soon, and is the acknowledgement as well: one segment less of eight.
+        # The answer acknowledges the request, too: seven segments instead of eight.
         _acknowledge_at_once(self._socket, False)
         self._site.doStart()
         self._reactor.addReader(self)
 
     def stopListening(self) -> None:
-        """Accept those who have sent something already, and nobody else."""
+        """Accept the connections that are in the backlog, then close the socket."""
         if self._socket.fileno() >= 0:
             for _ in range(LAST_TURNS):
                 if not self._accept():
@@ -135,27 +136,27 @@ class Listener:
             self._site.doStop()
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Where it listens."""
+        """Return the address of the socket."""
         kind = IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address
         return kind("TCP", *self._socket.getsockname())
 
     def fileno(self) -> int:
-        """For the reactor."""
+        """Return the descriptor for the reactor."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """For the reactor."""
-        return "QuickPort"
+        """Return the name for the reactor's log lines."""
+        return "fast path"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends, or the descriptor is no good."""
+        """Do nothing: the reactor stops, or the descriptor is invalid."""
 
     def doRead(self) -> None:
-        """Accept who is there."""
+        """Accept connections; the reactor calls again if there are more."""
         self._accept()
 
     def _accept(self) -> bool:
-        """Accept some; whether there may be more."""
+        """Accept `TURN_ACCEPTS` connections at most; return whether there may be more."""
         requests: list[tuple[socket.socket, bytes]] = []
         more = False
         for _ in range(TURN_ACCEPTS):
@@ -164,9 +165,9 @@ class Listener:
             except (BlockingIOError, InterruptedError):
                 break
             except (ConnectionError, PermissionError):
-                continue  # it has gone again, or a filter is against it
+                continue  # the client has gone again, or a packet filter refuses it
             except OSError as error:
-                # It would say so again and again.
+                # The socket stays readable, so the reactor would call again at once.
                 self._troubles.note("accept", text=error.strerror or str(error))
                 self._reactor.removeReader(self)
                 self._reactor.callLater(RESPITE, self._go_on)
@@ -187,7 +188,7 @@ class Listener:
             self._reactor.addReader(self)
 
     def _look(self, sock: socket.socket, host: str) -> bytes:
-        """What the client has sent; nothing if the short way is not for it."""
+        """Peek at the data of a connection; return none if the fast path is not for it."""
         shortcut: RequestMatcher | None = self._site.shortcut
         if shortcut is None or not shortcut.admits_host(host):
             return b""
@@ -197,51 +198,51 @@ class Listener:
             return b""
 
     def _take(self, requests: Sequence[tuple[socket.socket, bytes]]) -> None:
-        """Store the events of connections that bring one each, and that is all; hand over the others."""
+        """Submit the events of connections that bring one each; hand over the others."""
         sockets, data = zip(*requests, strict=True)
         taken: set[socket.socket] = set()
         try:
             taken = self._taken(sockets, data)
         except Exception:
-            # Who raises here is not asked again by the reactor, and nobody would be accepted.
+            # If doRead raises, Twisted drops the reader and the port stops accepting.
             self._log.failure("looking at a request")
         for sock in sockets:
             if sock not in taken:
                 self.hand_over(sock)
 
     def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> set[socket.socket]:
-        """Whose events are on their way to the disk: of all that can be, if there is room for them."""
+        """Submit the events of plain requests, of as many as there is room for; return their sockets."""
         shortcut: RequestMatcher = self._site.shortcut
         found = zip(sockets, shortcut.recognize_each(requests), strict=True)
         ordinary = [(sock, series) for sock, series in found if series is not None]
         while ordinary:
-            takers, series = zip(*ordinary, strict=True)
-            if shortcut.ingest.submit_series(series, PendingClients(self, takers)):
-                self._bare += len(takers)
+            clients, series = zip(*ordinary, strict=True)
+            if shortcut.ingest.submit_series(series, PendingClients(self, clients)):
+                self._bare += len(clients)
                 self._site.enter()
-                return set(takers)
+                return set(clients)
             ordinary = ordinary[: len(ordinary) // 2]
         return set()
 
     def done(self, connections: int) -> None:
-        """So many of those without a transport have been seen to."""
+        """Note that so many connections without a transport are closed or handed over."""
         self._bare -= connections
         self._site.leave()
 
     def answer(self) -> bytes:
-        """To the one event of a connection."""
+        """Return the answer to the only request of a connection."""
         answer: bytes = self._site.shortcut.answers(1, True)
         return answer
 
     def hand_over(self, sock: socket.socket) -> None:
-        """Give a connection to Twisted, with all that its client has sent. Nothing is raised."""
+        """Give a connection to Twisted, with all data that its client has sent. Does not raise."""
         self._drop_spare()  # the transport has a duplicate, and this may have been the last descriptor
         try:
             sock.setblocking(False)
-            _acknowledge_at_once(sock, True)  # who sends in pieces may wait for it (Nagle)
+            _acknowledge_at_once(sock, True)  # a client with Nagle's algorithm may wait for it
             self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._site)
         except OSError:
-            pass  # it has gone again
+            pass  # the client has gone again
         except Exception:
             self._log.failure("a new connection")
         sock.close()

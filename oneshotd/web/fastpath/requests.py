@@ -1,11 +1,10 @@
-"""The short way of an ordinary ``POST /event``. A reader of the rest may skip this file.
+"""The fast path of a plain ``POST /event``. A reader of the rest may skip this file.
 
-It compares, and parses no HTTP: a request line ``POST /event?… HTTP/1.1`` with nothing but
-printable ASCII in it; a block of headers that was found, once, to say nothing of consequence;
-no body. An event that the grammar calls ordinary (`core/parsing/templates.py`). Everything else is handed
-to `twisted.web` unseen and in its order, also a request whose event the store then refuses: it
-is answered there as if this file did not exist. `quick_port.py` is the same for a connection that
-brings one event and ends.
+It compares bytes instead of parsing HTTP: a request line ``POST /event?… HTTP/1.1`` of printable ASCII; a
+block of headers that was examined once and changes nothing about the answer; no body; an event that
+`core/parsing/templates.py` takes. Every other request goes to `twisted.web` unread and in its order, as does
+a request whose event the store refuses: the routes answer it as if there were no fast path.
+`fastpath/listener.py` does the same for a connection that brings one event and ends.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ _START = b"POST /event?"
 _LINE_END = b" HTTP/1.1\r\n"
 _BLANK = b"\r\n\r\n"
 
-#: Longest request that is looked at; within twisted.web's own bounds for lines and headers.
+#: Longest request that is compared; within twisted.web's own bounds for lines and headers.
 MAX_REQUEST = 8192
 
 #: Blocks of headers that are remembered; clients may invent them.
 MAX_BLOCKS = 1024
 
-#: Requests of one connection that go together.
+#: Most pipelined requests of one connection whose events are submitted together.
 MAX_TOGETHER = 64
 
-#: Bytes that a connection may send ahead before it is not read any more.
+#: Bytes that a connection may send ahead; beyond them it is not read until its events are stored.
 MAX_AHEAD = 65536
 
-#: To the kernel: more is to come, at once (Linux; tcp(7), MSG_MORE).
+#: Tells the kernel that more data follows at once (send(2), Linux).
 MORE = getattr(socket, "MSG_MORE", 0)
 
 _DONE = Failure(CONNECTION_DONE)
@@ -69,7 +68,7 @@ _HARMLESS = frozenset(
 
 
 class RequestMatcher:
-    """What all connections of a site share.
+    """Recognizes requests for the fast path; one object for all connections of a site.
 
     :param access: which client may send events; the routes ask it, too.
     :param wall: Unix time in seconds, for the date of an answer; the reactor's time is another.
@@ -83,7 +82,8 @@ class RequestMatcher:
         self._access = access
         self._ordinary = TemplateParser(rules)
         self._blocks: dict[bytes, _Block] = {}
-        self._tail = _LINE_END + bytes(MAX_REQUEST)  # of the last request; of none yet, so no other's
+        # What followed the query of the last request. At first, bytes that no request ends with.
+        self._tail = _LINE_END + bytes(MAX_REQUEST)
         self._tail_closes = False
         self._second = -1
         self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
@@ -97,8 +97,10 @@ class RequestMatcher:
         return self._access.may_emit(host)
 
     def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
-        """The series of the ordinary requests at the beginning of the data, the length of these
-        requests, and whether the last of them asks for the connection to be closed."""
+        """Find the plain requests at the beginning of the data.
+
+        :returns: their series, their length in bytes, and whether the last one asks for a close.
+        """
         query = self._query(data)
         series = None if query is None else self._ordinary.parse_line(query)
         if series is not None:
@@ -125,15 +127,17 @@ class RequestMatcher:
         return found, at, closes
 
     def _query(self, data: bytes) -> bytes | None:
-        """What stands between the beginning and the end of a request where both are as of the one before."""
+        """Return the query of a request that differs from the last one in its query only, else None."""
         if len(data) > MAX_REQUEST or not (data.endswith(self._tail) and data.startswith(_START)):
             return None
         query = data[len(_START) : -len(self._tail)]
         return None if b" " in query else query
 
     def recognize_each(self, requests: Sequence[bytes]) -> Sequence[str | None]:
-        """The series of each request that is ordinary, asks for the end, and is all that its connection
-        brings; None for another."""
+        """Return a series for each request that is plain, asks for a close and is followed by nothing.
+
+        :returns: one item for each request; None for one that is to go to the routes.
+        """
         queries = [query for query in map(self._query, requests) if query is not None]
         if self._tail_closes and len(queries) == len(requests) > 1:
             alike = self._ordinary.parse_uniform(b"\n".join(queries))
@@ -152,9 +156,9 @@ class RequestMatcher:
         return known
 
     def answers(self, count: int, closes: bool) -> bytes:
-        """The answers to so many events that are on disk.
+        """Return the answers to so many requests whose events are on disk.
 
-        :param closes: the last one says that the connection is closed.
+        :param closes: whether the last answer says that the connection is closed.
         """
         second = int(self._wall())
         if second != self._second:
@@ -174,7 +178,7 @@ _ANSWER = (
 
 
 class _Block(Enum):
-    """What a block of headers says: nothing of consequence, at most to close; or else."""
+    """What a block of headers asks for: to keep the connection, to close it, or something else (ODD)."""
 
     KEEP = auto()
     CLOSE = auto()
@@ -182,7 +186,7 @@ class _Block(Enum):
 
 
 def _judge(block: bytes) -> _Block:
-    """Whether headers are known one by one, well-formed, and without consequence here."""
+    """Return ODD unless each header is well-formed, known, and changes nothing about the answer."""
     hosts = 0
     closes = False
     for line in block.removesuffix(b"\r\n").split(b"\r\n"):
@@ -207,14 +211,14 @@ def _judge(block: bytes) -> _Block:
 
 
 class FastPathChannel(Channel):
-    """A channel that tries the shortcut first."""
+    """A channel that tries the fast path for each request first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._taken = b""  # requests whose events are on their way to the disk
+        self._taken = b""  # requests whose events wait for the disk
         self._count = 0  # of these
-        self._closes = False  # the last of these asks for it
-        self._ahead = bytearray()  # what came behind them
+        self._closes = False  # the last of these asks for a close
+        self._ahead = bytearray()  # data received behind them
         self._paused = False
         self._lost = False
 
@@ -222,12 +226,12 @@ class FastPathChannel(Channel):
         super().connectionMade()
         self._shortcut: RequestMatcher | None = self.site.shortcut
         if isinstance(self._socket_transport(), ProtocolWrapper):
-            # Of an endpoint such as haproxy:, which learns later who the client is.
+            # With an endpoint such as haproxy:, the client's address is known later.
             self._shortcut = None
         elif self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
             self._shortcut = None
-        # Past the transport's buffer, which is empty as long as nobody else has written: through
-        # it an answer would cost as much as all the rest.
+        # Answers are written to the socket. The transport's buffer is empty until something else is written,
+        # and an answer through it costs as much as the rest of a request.
         get_handle = None if self.is_tls else getattr(self.transport, "getHandle", None)
         self._socket: socket.socket | None = None if get_handle is None else get_handle()
 
@@ -250,24 +254,24 @@ class FastPathChannel(Channel):
         super().dataReceived(data)
 
     def on_stored(self, now: float) -> None:
-        """The events are on disk: answer for each."""
+        """Answer each of the requests."""
         count = self._settle(now)
         if self._lost or self._shortcut is None:
             return
         answer = self._shortcut.answers(count, self._closes)
         written = self._send(answer)
         if written < len(answer):
-            # Too much for the socket, or an error, which the transport will find for itself.
+            # The socket's buffer is full, or it has an error, which the transport finds by itself.
             self._socket = None
             self.transport.write(answer[written:])
         elif self._closes:
-            # All is with the kernel, so there is nothing to wait for: `loseConnection` would come to
-            # this in the next turn of the reactor, at twice the price.
+            # The kernel has the whole answer. `loseConnection` would do the same in the next turn of the
+            # reactor, at twice the cost.
             self.transport.connectionLost(_DONE)
             return
         closes = self._closes
         if closes:
-            self._ahead.clear()  # nothing is obeyed behind a request to close
+            self._ahead.clear()  # requests behind a request to close are ignored
         elif self.timeOut != self.site.idle_timeout:
             self.setTimeout(self.site.idle_timeout)
         if self._ahead or self._paused:
@@ -276,17 +280,17 @@ class FastPathChannel(Channel):
             self.loseConnection()
 
     def _send(self, answer: bytes) -> int:
-        """How much of it the kernel took."""
+        """Send as much of the answer as the kernel takes; return how many bytes."""
         if self._socket is None:
             return 0
         try:
-            # The end of the connection follows in the same segment.
+            # With MORE, FIN goes out in the same segment.
             return self._socket.send(answer, MORE if self._closes else 0)
         except OSError:
             return 0
 
     def on_failed(self) -> None:
-        """The store refuses: `twisted.web` is to say so, by asking it again."""
+        """Give the requests to `twisted.web`, which submits their events again and answers."""
         taken = self._taken
         self._settle(self.clock.seconds())
         if not self._lost:
@@ -300,7 +304,7 @@ class FastPathChannel(Channel):
         return count
 
     def _proceed(self, receive: Callable[[bytes], object], before: bytes) -> None:
-        """Go on with what came meanwhile."""
+        """Go on with the data that has arrived meanwhile."""
         data, self._ahead = before + bytes(self._ahead), bytearray()
         if self._paused and self not in self.site.unread:
             self._paused = False
@@ -309,8 +313,11 @@ class FastPathChannel(Channel):
             receive(data)
 
     def timeoutConnection(self) -> None:
-        """Not while the store has the request, as for any other; and not before its time: the
-        clock is not set back for each request."""
+        """Close a connection that is idle for too long.
+
+        The timer is started again while the store has a request, and for the rest of the idle time: requests
+        do not reset it, since that costs too much.
+        """
         rest = self.since + self.site.idle_timeout - self.clock.seconds()
         if self._count:
             self.setTimeout(self.timeOut)
