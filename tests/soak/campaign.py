@@ -336,13 +336,18 @@ class Campaign:
                 self.books.losses[of["scraper"], of["reason"]] = int(float(value))
 
     def _await_refusals(self) -> None:
-        """Wait until every event is set aside that a scraper refuses.
+        """Send a last event that a scraper refuses, and wait until each of them is set aside.
 
+        Those of the rounds may all be in deliveries that were thrown away at a kill, and not counted.
         Other events have to go on for that: until one was delivered, nothing shows that the scraper
         refuses this sample and not all of them.
         """
         books = self.books
-        sender = PlainSender("last", books=books, port=self.daemon.port, seed=self.settings.seed)
+        port, seed = self.daemon.port, self.settings.seed
+        odd = OddSender(f"{ODD}-last", books=books, port=port, seed=seed, scraper=REFUSING)
+        odd.send_next()
+        odd.leave()
+        sender = PlainSender("last", books=books, port=port, seed=seed)
         end = time.monotonic() + REFUSED_WITHIN
         while time.monotonic() < end:
             mark = sender.mark()

@@ -300,36 +300,52 @@ class Books:
         gone: list[tuple[Reading, int]] = []
         late: list[tuple[Reading, int]] = []
         last = self._last_of_each(account.readings)
+        unsettled = [
+            reading
+            for reading in last.values()
+            if reading.process not in self.in_order and self._is_fresh(reading)
+        ]
+        last_thrown = self._last_of_each([thrown.reading for thrown in account.thrown])
+        at_kills = [
+            reading
+            for reading in last_thrown.values()
+            if self._is_fresh(reading)
+            and (reading.process not in last or last[reading.process].at < reading.at)
+        ]
+        may_be_missing = [
+            thrown.reading for thrown in account.thrown if thrown.reading in at_kills or thrown.is_excused
+        ]
         last_read = {identity: reading.at for reading in account.readings for identity in reading.amounts}
-        for reading in last.values():
-            came_again = all(
-                over[identity] >= amount and last_read[identity] > reading.at
-                for identity, amount in reading.amounts.items()
+        for reading in unsettled:
+            # A part of it may have come again in a response that was thrown away and is missing.
+            thrown_later = Counter[str]()
+            for other in may_be_missing:
+                if other.at > reading.at:
+                    thrown_later.update(other.amounts)
+            came_again = any(over[i] >= n for i, n in reading.amounts.items()) and all(
+                (over[i] >= n and last_read[i] > reading.at)
+                or (thrown_later[i] and over[i] + thrown_later[i] >= n)
+                for i, n in reading.amounts.items()
             )
-            if came_again and reading.process not in self.in_order and self._is_fresh(reading):
+            if came_again:
                 over.subtract(reading.amounts)
                 again.append(reading)
         uncertain = self._uncertain(scraper, over)
-        last_thrown = self._last_of_each([thrown.reading for thrown in account.thrown])
-        for thrown in account.thrown:
-            reading = thrown.reading
+        # The rest of what may have come again: where it was thrown away then, it is not missing.
+        spare = Counter[str]()
+        for reading in unsettled:
+            if reading not in again:
+                spare.update(reading.amounts)
+        before = Counter(over)
+        for reading in may_be_missing:
             amounts = {i: n for i, n in reading.amounts.items() if i not in refused}
-            # A delivery that is missing as a whole was settled: its refused lines are not counted.
-            is_missing = all(over[i] <= -n for i, n in amounts.items())
-            missing = {i: min(n, -over[i]) for i, n in amounts.items() if over[i] < 0}
-            read = last.get(reading.process)
-            at_a_kill = (
-                last_thrown.get(reading.process) is reading
-                and self._is_fresh(reading)
-                and (read is None or read.at < reading.at)
-            )
-            if not (at_a_kill or thrown.is_excused):
-                continue
-            if is_missing:
+            if all(before[i] <= spare[i] - n for i, n in amounts.items()):
+                # Settled as delivered at the kill, with the refused lines in it.
                 uncounted |= refused.intersection(reading.amounts)
+            missing = {i: min(n, -over[i]) for i, n in amounts.items() if over[i] < 0}
             if missing:
                 over.update(missing)
-                (gone if at_a_kill else late).append((reading, sum(missing.values())))
+                (gone if reading in at_kills else late).append((reading, sum(missing.values())))
         return Verdict(
             again=again,
             uncertain=uncertain,

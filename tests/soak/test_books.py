@@ -19,6 +19,7 @@ NOW = 1000.0
 
 #: How the processes of the cases ended, and when.
 KILLED, STOPPED, LONG_DEAD, AT_REST = "killed", "stopped", "killed long after", "killed at rest"
+KILLED_FIRST = "killed first"
 
 
 @frozen(kw_only=True)
@@ -85,10 +86,28 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("again", "doubled"), [({"b": 1}, {}), ({"c": 1}, {"c": 1}), ({}, {})], ids=["rest", "other", "none"]
+)
+def test_a_delivery_may_come_again_and_be_gone_in_part(
+    again: Mapping[str, int], doubled: Mapping[str, int]
+) -> None:
+    """A part of it was thrown away as the daemon was killed again: two limits in a row are no fault."""
+    kept = books()
+    answered(kept, a=1, b=1, c=1)
+    kept.read("ann", Reading(process=STOPPED, amounts={"c": 1}, at=NOW - 4))
+    kept.read("ann", Reading(process=KILLED_FIRST, amounts={"a": 1, "b": 1}, at=NOW - 3))
+    kept.throw_away("ann", Reading(process=KILLED, amounts={"a": 1}, at=NOW - 2))
+    kept.read("ann", Reading(process=STOPPED, amounts=again, at=NOW - 1))
+    verdict = kept.verdict("ann", kept.expected()[0])
+    assert (verdict.lost, verdict.doubled) == ({}, doubled)
+    assert len(verdict.again) == len(verdict.gone) == (1 if again == {"b": 1} else 0)
+
+
 def books(refusing: Sequence[str] = ()) -> Books:
     found = Books(["ann", "bob"], refusing)
     found.ended = {KILLED: NOW, STOPPED: NOW, LONG_DEAD: NOW + 2 * ledger.UNSETTLED}
-    found.ended[AT_REST] = NOW
+    found.ended[AT_REST] = found.ended[KILLED_FIRST] = NOW
     found.in_order, found.at_rest = {STOPPED}, {AT_REST}
     return found
 
@@ -200,6 +219,12 @@ REFUSED_CASES = {
     "it is thrown away in time, and the daemon lives on": RefusedCase(
         thrown=((STOPPED, {ODD_1: 1}),), exchange=exchange(1.0), read=((STOPPED, {"a": 1}),)
     ),
+    "the same with others that came again, and had been read": RefusedCase(
+        read=((KILLED_FIRST, {"a": 1}),), thrown=((KILLED, {ODD_1: 1, "a": 1}),), uncounted=1
+    ),
+    "another response had the others, and may be missing": RefusedCase(
+        thrown=((KILLED_FIRST, {"a": 1}), (KILLED, {ODD_1: 1, "a": 1})), read=(), uncounted=1
+    ),
     "it is thrown away too late": RefusedCase(
         thrown=((LONG_DEAD, {ODD_1: 1}),), exchange=exchange(2.0 + 1.01 * GRACE), uncounted=1
     ),
@@ -216,7 +241,8 @@ def test_only_refused_lines_may_be_missing_as_such(case: RefusedCase) -> None:
     for process, amounts in case.thrown:
         kept.throw_away("ann", Reading(process=process, amounts=amounts, at=NOW - 2), case.exchange)
     for process, amounts in case.read:
-        kept.read("ann", Reading(process=process, amounts=amounts, at=NOW - 1))
+        at = NOW - 3 if process == KILLED_FIRST else NOW - 1
+        kept.read("ann", Reading(process=process, amounts=amounts, at=at))
     verdict = kept.verdict("ann", kept.expected()[0])
     assert (verdict.lost, verdict.doubled) == (case.lost, case.doubled)
     assert (len(verdict.refused), len(verdict.uncounted)) == (case.refused, case.uncounted)
