@@ -233,6 +233,7 @@ class Deliveries(RuleBasedStateMachine):
         self.driver.pass_time(60)  # losses are logged once a minute at most
         assert self.driver.delivery.unsettled() == []
         assert self.driver.delivery.drain().called
+        self.driver.delivery.log.flush()
         assert self.driver.clock.getDelayedCalls() == []
         self.refusing.clear()
         for name, got in self.got.items():

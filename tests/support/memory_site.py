@@ -200,6 +200,8 @@ class House:
             await maybeDeferred(port.stopListening)
         self.site.abort()
         await until(lambda: not self.site._channels, lambda: "connections are left")
+        # A settlement that found the store closed would be repeated for ever.
+        await self.delivery.drain().addTimeout(PATIENCE, reactor)
         self.delivery.log.flush()
         await self.store.close()
 
