@@ -93,6 +93,7 @@ IMPURE = (*CLOCKS, *SOCKETS, *SYSTEM, *CHANCE)
 
 PURE_ROOMS = (
     "core",
+    "ingest.batching",
     "store.planning",
     "store.segment_columns",
     "store.reading_plan",

@@ -1,4 +1,4 @@
-"""The way in: batches, back-pressure, and an answer for everybody who waits."""
+"""The ingest pipeline: batches, back-pressure, and one answer for each client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 # ---- batches ---------------------------------------------------------------------------------
 
 
-def test_what_one_turn_brings_goes_into_one_commit(rig: Rig) -> None:
+def test_events_of_one_turn_share_a_commit(rig: Rig) -> None:
     """A thousand clients at once would cost a thousand fsyncs."""
     first, second = rig.submit("a", "b"), rig.submit("c")
     rig.intake.submit_nowait([NewEvent("d")], "udp")
@@ -45,7 +45,7 @@ def test_what_one_turn_brings_goes_into_one_commit(rig: Rig) -> None:
     assert rig.series() == ["a", "b", "c", "d"]
 
 
-def test_what_comes_while_a_commit_runs_waits_and_goes_together_in_order(rig: Rig) -> None:
+def test_events_that_arrive_during_a_commit_go_together_in_order(rig: Rig) -> None:
     """Throughput would end at one event per fsync, or events of a client would change places."""
     rig.store.silent.add("append")
     answers = [rig.submit("e0")]
@@ -110,7 +110,7 @@ def test_too_many_waiting_bytes_are_refused(rig: Rig, monkeypatch: pytest.Monkey
     assert rig.intake.load.size == 0
 
 
-def test_a_store_that_refuses_leaves_room_for_what_comes_next(rig: Rig) -> None:
+def test_refused_events_leave_room_for_the_next_ones(rig: Rig) -> None:
     """After an hour of a full disk the daemon would answer "busy" for ever."""
     rig.disk.full = True
     for _ in range(3):
@@ -128,7 +128,7 @@ def _turned(rig: Rig, answers: list[Stored | Failure]) -> list[Stored | Failure]
 # ---- answers ---------------------------------------------------------------------------------
 
 
-def test_everybody_in_a_batch_hears_that_the_store_cannot(rig: Rig) -> None:
+def test_all_clients_of_a_batch_are_told_that_the_store_failed(rig: Rig) -> None:
     """Some clients would wait for ever, and their events would be lost without a word."""
     rig.disk.full = True
     answers = [rig.submit("a"), rig.submit("b", "c")]
@@ -194,7 +194,7 @@ def test_a_client_that_hangs_up_changes_nothing_for_its_event(rig: Rig) -> None:
     assert rig.figure("oneshotd_events_accepted_total", source="http") == 3
 
 
-# ---- events for which nobody waits -----------------------------------------------------------
+# ---- events without a waiting client ---------------------------------------------------------
 
 
 def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
@@ -234,7 +234,7 @@ def test_datagrams_that_find_no_room_are_counted_and_logged_once(
     assert rig.series() == ["a", "b"]
 
 
-def test_an_empty_offer_is_no_reason_to_write(rig: Rig) -> None:
+def test_no_events_are_no_reason_to_write(rig: Rig) -> None:
     """A datagram of refused lines would cost an fsync."""
     rig.intake.submit_nowait([], "udp")
     rig.turn()
@@ -244,7 +244,7 @@ def test_an_empty_offer_is_no_reason_to_write(rig: Rig) -> None:
 # ---- the end ---------------------------------------------------------------------------------
 
 
-def test_drain_waits_for_all_that_was_taken_and_its_answers(rig: Rig) -> None:
+def test_drain_waits_for_all_accepted_events_and_their_answers(rig: Rig) -> None:
     """At SIGTERM the daemon would end before the disk has what it has taken."""
     assert rig.intake.drain().called, "with nothing to do it must not hang"
     rig.store.silent.add("append")
@@ -261,7 +261,7 @@ def test_drain_waits_for_all_that_was_taken_and_its_answers(rig: Rig) -> None:
     assert rig.series() == ["a", "b"]
 
 
-def test_drain_waits_for_what_an_answer_brings_along(rig: Rig) -> None:
+def test_drain_waits_for_events_that_an_answer_leads_to(rig: Rig) -> None:
     """A client that sends its next event on the answer to the last would lose it."""
     later: list[Stored | Failure] = []
 

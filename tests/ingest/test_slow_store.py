@@ -1,4 +1,4 @@
-"""The way in on a slow disk, and on one that does not say what became of a commit."""
+"""The ingest pipeline on a slow disk, and on a disk that leaves a commit in doubt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from oneshotd.store.sqlite.store import SQLiteStore
 
 
 class Rig:
-    """An intake in front of a real store whose answers can be withheld."""
+    """An ingest pipeline in front of a real store whose answers can be withheld."""
 
     def __init__(self, path: Path) -> None:
         self.clock, self.pump = Clock(), Pump()
@@ -52,7 +52,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_after_a_slow_commit_those_just_answered_may_come_again(rig: Rig) -> None:
+def test_after_a_slow_commit_the_next_batch_waits_for_the_answered_clients(rig: Rig) -> None:
     """Two halves of the clients would take turns, and each would wait for two commits."""
     rig.store.silent.add("append")
     rig.submit("a")
@@ -68,7 +68,7 @@ def test_after_a_slow_commit_those_just_answered_may_come_again(rig: Rig) -> Non
     assert rig.commits() == 2
 
 
-def test_the_first_to_come_again_waits_for_the_others(rig: Rig) -> None:
+def test_the_first_client_to_return_waits_for_the_others(rig: Rig) -> None:
     """It alone in a commit would make all the others wait for two."""
     rig.store.silent.add("append")
     rig.submit("a", "b")
@@ -84,7 +84,7 @@ def test_the_first_to_come_again_waits_for_the_others(rig: Rig) -> None:
     assert rig.commits() == 2
 
 
-def test_nobody_pauses_for_long_however_slow_it_was(rig: Rig) -> None:
+def test_the_wait_is_bounded_however_slow_the_commit_was(rig: Rig) -> None:
     """After a minute without a disk, service goes on at once."""
     rig.store.silent.add("append")
     rig.submit("a")
@@ -118,7 +118,7 @@ def test_a_batch_in_doubt_does_not_keep_the_next_ones_waiting(rig: Rig) -> None:
     assert drained == [True]
 
 
-def test_that_the_store_refuses_shows_at_once_and_so_does_the_end_of_it(rig: Rig) -> None:
+def test_a_failing_store_shows_in_the_metric_at_once_and_so_does_its_recovery(rig: Rig) -> None:
     """An alert on `oneshotd_store_writable` would come after the next upkeep only."""
     rig.store.refuse("append")
     refused = refusals(rig.intake.submit(Group(events=[NewEvent("a")]), "http"))

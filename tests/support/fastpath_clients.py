@@ -17,7 +17,7 @@ EVENT = post("a=1", "Connection: close")
 
 @define
 class HeldIntake:
-    """Keeps who waits, until the test answers."""
+    """Keeps submitted series and their callbacks until the test answers."""
 
     room: int = 1000
     events: list[str] = field(factory=list)
@@ -31,18 +31,18 @@ class HeldIntake:
         return True
 
     async def hold(self, count: int) -> None:
-        """Wait until so many events are here."""
+        """Wait until so many events have been submitted."""
         await until(lambda: len(self.events) == count, lambda: f"{len(self.events)} are here")
 
     def stored(self) -> None:
-        """Answer all."""
+        """Tell all callbacks that their events are stored."""
         callbacks, self.callbacks, self.events = self.callbacks, [], []
         for callback in callbacks:
             callback.on_stored(reactor.seconds())
 
 
 def held(house: House) -> HeldIntake:
-    """From now on the short way of this house ends here."""
+    """Make the fast path of this site submit to a held ingest."""
     intake = HeldIntake()
     house.site.shortcut.ingest = intake
     return intake
@@ -55,7 +55,7 @@ def knock(house: House, data: bytes = EVENT) -> Scraper:
 
 
 async def heard(client: Scraper) -> bytes:
-    """All that comes back; the time of day may differ, and the order of headers."""
+    """Return the whole answer, without its date and with its headers sorted."""
     try:
         answer = await client.rest()
     except ConnectionResetError:
@@ -65,7 +65,7 @@ async def heard(client: Scraper) -> bytes:
 
 
 async def ask(house: House, data: bytes) -> bytes:
-    """All that comes back for these bytes."""
+    """Return the whole answer to these bytes."""
     with knock(house, data) as client:
         client.finish_sending()
         return await heard(client)

@@ -15,7 +15,7 @@ from oneshotd.ingest.pipeline import SubmitCallback
 
 @define(kw_only=True)
 class TakingIntake(FakeIntake):
-    """Takes events and answers them when it is told to."""
+    """Keeps submitted series, and answers when a test says so."""
 
     clock: IReactorTime
     room: bool = True
@@ -27,7 +27,7 @@ class TakingIntake(FakeIntake):
         return self.room
 
     def commit(self, stored: bool = True) -> int:
-        """End what is under way, and how much it was."""
+        """Answer all submitted series; return how many there were."""
         ended = 0
         while self.taken:
             series, callback = self.taken.pop(0)
@@ -127,7 +127,7 @@ ODD = [
 
 
 def mutant(rng: random.Random, *requests: bytes) -> bytes:
-    """A request as it might be, with one or two things wrong in it perhaps."""
+    """Return one of the requests with up to two random changes."""
     made = bytearray(rng.choice(requests))
     for _ in range(rng.randrange(3)):
         at = rng.randrange(len(made))

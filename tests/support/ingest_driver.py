@@ -25,7 +25,7 @@ def group(*series: str, key: str | None = None) -> Group:
 
 
 class Rig:
-    """An intake in front of a real store in a file."""
+    """An ingest pipeline in front of a real store in a file."""
 
     def __init__(self, path: str) -> None:
         self.clock, self.pump, self.disk = Clock(), Pump(), Disk()
@@ -35,7 +35,7 @@ class Rig:
         self.intake = Ingest(self.store, self.telemetry, self.clock)
 
     def submit(self, *series: str, key: str | None = None) -> list[Stored | Failure]:
-        """What is answered is in the list as soon as it is."""
+        """Submit a group; the answer is appended to the list when it is given."""
         return heard(self.intake.submit(group(*series, key=key), "http"))
 
     def settle(self) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a datagram."""
+"""Datagrams to events, and what is counted as refused."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_longest_datagram_comes_whole(bench: Bench) -> None:
     assert bench.offered.types() == ["long"] * 21 + ["last"]
 
 
-# Who may send
+# Access
 
 
 @pytest.mark.parametrize(

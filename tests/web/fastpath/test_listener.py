@@ -1,4 +1,4 @@
-"""The short way before there is a transport, on real sockets: answered as any other, and bounded."""
+"""The fast path without a transport, on real sockets: same answers as the routes, and bounded."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_answer_is_the_acknowledgement(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_sends_in_pieces_need_not_wait_for_the_acknowledgement(tmp_path: Path) -> None:
+async def test_a_request_in_pieces_is_acknowledged_at_once(tmp_path: Path) -> None:
     """The kernel keeps the second piece back until the first is acknowledged (Nagle): for 40 ms."""
     async with open_house(tmp_path) as house:
         for data in (EVENT[:20], post("a=1"), post("a=2") * 2):
@@ -89,7 +89,7 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_the_store_refuses_is_asked_again_on_the_long_way(tmp_path: Path) -> None:
+async def test_a_request_whose_event_is_refused_goes_to_the_routes(tmp_path: Path) -> None:
     """Nothing of the request may have been used up."""
     async with open_house(tmp_path) as house:
         intake = held(house)
@@ -139,7 +139,7 @@ async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_may_not_emit_is_told_so(tmp_path: Path) -> None:
+async def test_a_client_that_may_not_emit_gets_403(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
         house.doors.access = AccessPolicy(emit=Networks.parse(["192.0.2.0/24"]))
         house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
@@ -147,7 +147,7 @@ async def test_who_may_not_emit_is_told_so(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_end_waits_for_those_without_a_transport(tmp_path: Path) -> None:
+async def test_shutdown_waits_for_connections_without_a_transport(tmp_path: Path) -> None:
     """Their events are on disk, and they would not hear of it."""
     async with open_house(tmp_path) as house:
         intake = held(house)
@@ -161,7 +161,7 @@ async def test_the_end_waits_for_those_without_a_transport(tmp_path: Path) -> No
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_was_connected_at_the_end_is_still_answered(tmp_path: Path) -> None:
+async def test_clients_in_the_backlog_at_shutdown_are_answered(tmp_path: Path) -> None:
     """A restart would refuse events that have been sent already."""
     async with open_house(tmp_path) as house:
         requests = [EVENT, post("a=2")] * quick_port.TURN_ACCEPTS
@@ -176,8 +176,10 @@ async def test_who_was_connected_at_the_end_is_still_answered(tmp_path: Path) ->
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_bug_shuts_out_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reactor never asks again who raises."""
+async def test_after_a_bug_connections_are_still_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twisted drops a reader whose doRead raises, and the port would stop accepting."""
     async with open_house(tmp_path) as house:
         recognize = house.site.shortcut.recognize
         bug = [RuntimeError("a bug")]
@@ -197,7 +199,7 @@ async def test_a_bug_shuts_out_nobody(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @needs_ipv6
 @pytest_twisted.ensureDeferred
-async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> None:
+async def test_an_ipv4_client_of_a_dual_stack_socket_has_its_ipv4_address(tmp_path: Path) -> None:
     """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
     async with open_house(tmp_path, "0") as house:
         house.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
@@ -212,8 +214,8 @@ async def test_who_comes_over_ipv4_is_known_by_that_address(tmp_path: Path) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_descriptors_it_waits_and_says_so(tmp_path: Path) -> None:
-    """The reactor would spin, or the door would stay shut for ever."""
+async def test_without_descriptors_accept_is_tried_again_later_and_logged(tmp_path: Path) -> None:
+    """The reactor would spin, or the port would never accept again."""
     async with open_house(tmp_path) as house:
         with knock(house) as client, knock(house, post("a=2")) as other, logged() as events:
             with no_descriptors():

@@ -1,4 +1,4 @@
-"""Connections for one event each that come together: recognized together, answered one by one."""
+"""Connections with one event each, accepted in one turn: compared together, answered one by one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def answers(clients: list[Scraper]) -> list[bytes]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_those_that_come_together_are_answered_as_by_twisteds_own_port(tmp_path: Path) -> None:
+async def test_connections_of_one_turn_are_answered_as_by_twisteds_own_port(tmp_path: Path) -> None:
     """Each gets its own answer, and every event is stored that would be."""
     rng = random.Random(20261125)
     (tmp_path / "plain").mkdir()
@@ -94,7 +94,7 @@ async def test_those_that_come_together_are_answered_as_by_twisteds_own_port(tmp
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_odd_one_among_them_goes_its_own_way(tmp_path: Path) -> None:
+async def test_an_odd_request_among_them_goes_to_the_routes(tmp_path: Path) -> None:
     """The others are not handed to a channel because of it."""
     async with open_house(tmp_path) as house:
         intake = held(house)
@@ -107,8 +107,8 @@ async def test_an_odd_one_among_them_goes_its_own_way(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_where_there_is_no_room_for_all_it_is_for_some(tmp_path: Path) -> None:
-    """The rest is refused, or stored, on the long way."""
+async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path) -> None:
+    """The rest is refused, or stored, by the routes."""
     async with open_house(tmp_path) as house:
         intake = held(house)
         intake.room = 3
@@ -122,7 +122,7 @@ async def test_where_there_is_no_room_for_all_it_is_for_some(tmp_path: Path) -> 
 # Twisted leaves its duplicate of a socket that has gone to the interpreter.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest_twisted.ensureDeferred
-async def test_one_that_goes_takes_no_other_along(tmp_path: Path) -> None:
+async def test_a_client_that_has_gone_affects_no_other(tmp_path: Path) -> None:
     """Nor do all when the store refuses them."""
     async with open_house(tmp_path) as house:
         intake = held(house)

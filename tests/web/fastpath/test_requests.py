@@ -1,4 +1,4 @@
-"""With and without the short way, every request is answered the same and has the same effect."""
+"""With and without the fast path, each request is answered the same and has the same effect."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def same(*pieces: bytes) -> Line:
 
 
 @pytest.mark.parametrize("request_", QUICK)
-def test_ordinary_requests_take_the_short_way(request_: bytes) -> None:
+def test_plain_requests_take_the_fast_path(request_: bytes) -> None:
     assert same(request_).short == 1
 
 
@@ -114,7 +114,7 @@ _PARTS = st.sampled_from(
 
 
 @given(st.lists(_PARTS, max_size=14).map(b"".join), st.integers(1, 60))
-def test_whatever_comes_is_answered_the_same(data: bytes, size: int) -> None:
+def test_any_bytes_are_answered_the_same(data: bytes, size: int) -> None:
     same(data)
     same(*(data[at : at + size] for at in range(0, len(data), size)))
 
@@ -138,7 +138,7 @@ def test_pipelined_requests_keep_their_order() -> None:
     assert line.short == 2  # what stands behind another request goes with it
 
 
-def test_what_comes_while_the_disk_writes_waits_for_its_turn() -> None:
+def test_data_that_arrives_during_a_commit_waits_for_its_answer() -> None:
     line = Line(quick=True)
     line.send(ORDINARY, b"GET /healthz HTTP/1.1\r\n", b"Host: a\r\n\r\n", commit=False)
     assert line.output == b""
@@ -160,7 +160,7 @@ def test_a_client_that_sends_without_end_is_read_no_further() -> None:
     assert line.output.count(b"200 OK") == len(line.events) == line.short
 
 
-def test_a_bound_on_what_goes_together() -> None:
+def test_pipelined_requests_that_go_together_are_bounded() -> None:
     line = Line(quick=True)
     line.send(ORDINARY * (MAX_TOGETHER + 1), commit=False)
     assert len(line.intake.taken[0][0]) == MAX_TOGETHER
@@ -169,7 +169,7 @@ def test_a_bound_on_what_goes_together() -> None:
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_what_the_store_refuses_is_answered_as_ever(room: bool) -> None:
+def test_a_refusal_of_the_store_is_answered_by_the_routes(room: bool) -> None:
     plain, quick = Line(quick=False), Line(quick=True)
     for line in (plain, quick):
         line.intake.outcome = Refused("not stored: full", reason="store", status=503)
@@ -183,7 +183,7 @@ def test_what_the_store_refuses_is_answered_as_ever(room: bool) -> None:
     assert b"Retry-After" in quick.output
 
 
-def test_who_may_not_emit_is_told_so() -> None:
+def test_a_client_that_may_not_emit_gets_403() -> None:
     for allowed, status in (("192.0.2.0/24", b"200"), ("198.51.100.0/24", b"403")):
         plain, quick = (Line(quick, House(allow_emit=[allowed])) for quick in (False, True))
         plain.send(ORDINARY)
