@@ -17,51 +17,30 @@ from random import Random
 
 from attrs import frozen
 from soak.actor import Actor, Bag
-from soak.ledger import ASKED, CUT, FIRST, ON_ITS_WAY, PLAIN, READ, Books
+from soak.ledger import CUT, ON_ITS_WAY, PLAIN, READ, Books
 from soak.marks import ODD, is_odd, labels
+from soak.plan import (
+    AS_READ,
+    AT_REST,
+    EXTRAS,
+    KILLS,
+    OFFSETS,
+    PAUSE,
+    PAUSED,
+    PAUSES,
+    PAUSES_AT,
+    PAUSES_IN_A_ROW,
+    STARTING,
+    STEP,
+    TERM,
+    UNDER_LOAD,
+)
 from soak.scraper import REFUSING, SCRAPERS, Scraper
 from soak.senders import FOREIGN, BulkSender, DatagramSender, KeyedSender, OddSender, PlainSender, Sender
 from soak.sendings import Outage
 from support.daemon import Daemon
 from support.faketime import WallClock
 from support.processes import until
-
-#: Ways to die, in the proportion in which they come.
-UNDER_LOAD = "kill -9 at a random moment"
-AS_READ = "kill -9 as a scraper has read events"
-AS_CUT = "kill -9 as a scraper cuts its connection"
-PAUSED = "kill -9 while paused (SIGSTOP)"
-AT_REST = "kill -9 when nothing is under way"
-STARTING = "kill -9 while it starts"
-KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED, AT_REST, STARTING)
-
-#: What else a life of the daemon may bring.
-PAUSE, TERM, NOTHING = "pause and resume (SIGSTOP, SIGCONT)", "orderly restart (SIGTERM)", ""
-
-#: Pauses that begin where a scrape stands at some point.
-PAUSES_AT = {
-    f"pauses as a scraper {what}": moment
-    for what, moment in {
-        "has asked": ASKED,
-        "has got the first bytes": FIRST,
-        "has read events": READ,
-        "cuts its connection": CUT,
-    }.items()
-}
-
-#: Where the daemon has a wall clock of its own (libfaketime).
-STEP = "the wall clock is set"
-
-EXTRAS = (PAUSE, TERM, *PAUSES_AT) + (NOTHING,) * 4
-
-#: Seconds of a pause: shorter than every scraper's timeout, or longer than some.
-PAUSES = ((0.02, 0.3), (0.02, 0.3), (0.9, 1.7), (1.9, 3.0))
-
-#: Pauses in a row, where they begin at a point of a scrape.
-PAUSES_IN_A_ROW = 2
-
-#: Seconds that the wall clock is off.
-OFFSETS = (-7200.0, -20.0, 0.0, 0.0, 20.0, 7200.0)
 
 #: Seconds in which what has been delivered, or thrown away, has to be on disk; and in which a turn
 #: of a scraper or sender ends.

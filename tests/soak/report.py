@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 from soak import evidence
-from soak.campaign import KILLS, STARTING, Campaign
+from soak.campaign import Campaign
 from soak.ledger import DOORS, REFUSED, UDP, Books, Verdict
 from soak.marks import Reading
+from soak.plan import KILLS, STARTING
 from soak.scraper import CUTS, SCRAPERS
 from soak.sendings import Sending
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from soak.campaign import KILLS, TERM, UNDER_LOAD, Campaign, Settings
+from soak.campaign import Campaign, Settings
 from soak.exchange import Exchange
 from soak.ledger import DOORS, REFUSED, Books
 from soak.marks import Reading
+from soak.plan import KILLS, TERM, UNDER_LOAD
 from soak.report import Report, report
 from soak.scraper import CUTS, REFUSING, SCRAPERS
 
