@@ -210,8 +210,9 @@ class IStore(Interface):
     def release(token: int) -> Deferred[None]:
         """Make a delivery final: the lease ends, and the scraper can reserve again.
 
-        Without effect if the token's lease has ended, or its delivery is not settled. A caller repeats
-        it after `StoreUnavailable`, as it repeats a settlement.
+        Without effect if the token's lease has ended, if its delivery is not settled, or after `close`,
+        as the lease of a delivery ends by itself. A caller repeats it after `StoreUnavailable`, as it
+        repeats a settlement.
         """
 
     def census() -> Deferred[StoreStats]:

@@ -42,7 +42,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
@@ -138,9 +138,7 @@ class GroupCommit:
         return done
 
     def submit_memory_job(self, work: Callable[[], object]) -> Deferred[None]:
-        """Run work that needs no disk, before all jobs submitted later; fails only if the store is closed."""
-        if self._closed is not None:
-            return fail(StoreUnavailable("the store is closed"))
+        """Run work that needs no disk, before all jobs submitted later; dropped if the store is closed."""
         self._jobs.put(_Job(work, in_memory=True))
         return succeed(None)
 
