@@ -147,3 +147,9 @@ def test_each_event_is_delivered_or_lost_once_and_responses_keep_the_limits(
         assert made.events == len(gone) - len(lost)
         left = [row for row in left if row[0] not in gone]
     assert not left
+
+
+def test_a_value_that_has_no_room_even_alone_stays_pending() -> None:
+    """It would leave the log without having been in a response."""
+    made = planned(pending((FEW, "1234567")), ScrapeLimits(), "event", Caps(bytes=8))
+    assert (made.samples, made.cursor, made.newly_owed, made.lost) == ([], 0, [], {})

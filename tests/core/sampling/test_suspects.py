@@ -346,3 +346,44 @@ def test_each_event_is_delivered_once_or_refused_once(
     for series in set(sent) - fine:
         assert scraper.sums[series] <= sent[series]
         assert (scraper.sums[series] > 0) <= (taken[series] > 0)
+
+
+def with_suspects(count: int) -> Scraper:
+    """A scraper that has reset so many responses that all samples of the last one are suspects."""
+    scraper = Scraper()
+    scraper.append(*(f"good{number}" for number in range(count)))
+    for _ in range(RESETS):
+        scraper.scrape(works=False)
+    assert scraper.search.suspects == count
+    return scraper
+
+
+def test_suspects_beyond_the_read_part_of_the_owed_events_are_kept() -> None:
+    """The search would begin anew with each response that reads a part of what is owed."""
+    search = with_suspects(3).search
+    part = Pending(seqs=[1], series=["good0"], values=[None], ats=[NOW + 1], owed=1, owed_total=3, end=3)
+    search.forget(part)
+    assert search.suspects == 3
+    search.forget(Pending(end=3))
+    assert search.suspects == 0
+
+
+def test_a_test_has_no_more_suspects_than_a_response_can_hold() -> None:
+    """A response beyond the caps would be refused for its size, and the sample found guilty."""
+    scraper = with_suspects(8)
+    scraper._caps = Caps(samples=1)
+    sizes = []
+    while not scraper.search.is_over:
+        sizes.append(len(scraper.scrape() or ()))
+        assert len(sizes) < ENDLESS
+    assert max(sizes) == 1 and scraper.scrape_all() >= 0 and not scraper.lost
+
+
+def test_without_a_readable_suspect_the_others_go_out() -> None:
+    """Suspects among the owed events that were not read would hold up all others."""
+    scraper = with_suspects(3)
+    assert scraper.scrape() == [], "all are suspects"
+    part = Pending(seqs=[9], series=["new"], values=[None], ats=[NOW], owed=1, owed_total=4, end=9)
+    scraper.search._tested = False
+    turn = scraper.search.choose(part, Caps(), several=False)
+    assert not turn.tests and list(turn.pending.series) == ["new"]
