@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 
 from oneshotd.daemon import service
 from oneshotd.daemon.config_sources import configure
-from oneshotd.ingest import pipeline as intake
+from oneshotd.ingest import pipeline
 from oneshotd.store.sqlite import worker
 from oneshotd.store.sqlite.store import SQLiteStore
 
@@ -132,10 +132,14 @@ async def running(
     """A daemon whose store is in the folder."""
     disk, time = disk or Disk(), time or SettableClock()
     clock = time.clock
-    patch.setattr(service, "SQLiteStore", partial(SQLiteStore, connect=disk.connect))
+
+    def open_store(kind: str, place: str, reactor: Any, **more: Any) -> SQLiteStore:
+        return SQLiteStore(place, reactor, connect=disk.connect, **more)
+
+    patch.setattr(service, "open_store", open_store)
     patch.setattr(service, "Clock", lambda: clock)
     patch.setattr(worker, "REOPEN_INTERVAL", 0.05)
-    patch.setattr(intake, "PATIENCE", 0.05)
+    patch.setattr(pipeline, "COMMIT_OVERDUE_SECONDS", 0.05)
     port = free_port()
     where = {"http": f"tcp:{port}:interface=127.0.0.1", "udp": f"127.0.0.1:{port}"}
     made = service.OneshotService(
