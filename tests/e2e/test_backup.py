@@ -149,7 +149,7 @@ def test_a_full_disk_takes_no_half_copy_and_no_event(tmp_path: Path, place: Path
             assert post_many(daemon, range(start, start + 500), padding=1000).status == 200
         told = ask(place / "backup")
         assert told.status == 507, told
-        assert "no room" in told.text and told.text.count("\n") == 1
+        assert "disk full" in told.text and told.text.count("\n") == 1
         assert list(small.seen_by(daemon).iterdir()) == []
         with closing(Scraper(daemon, "ann")) as ann:
             assert ann.scrape() == 5000

@@ -123,7 +123,7 @@ def test_it_says_when_the_daemon_is_away_and_when_it_is_back(fresh: Daemon, brow
     page.goto(fresh.url)
     shows(page, "Updates itself", "#link")
     fresh.stop()
-    shows(page, "The daemon does not answer. What you see is from ", "#link")
+    shows(page, "The daemon does not answer. The data is from ", "#link")
     fresh.start()
     shows(page, "The daemon answers again.", "#link")
 
