@@ -48,7 +48,7 @@ class Outcomes:
         self._shown = {name: shown for name, shown in self._shown.items() if name in known}
         self._searches = {name: search for name, search in self._searches.items() if name in known}
 
-    # What the next response depends on
+    # State on which the next response depends
 
     def caps(self, scraper: str) -> Caps:
         """Return the size limits for this scraper's next response."""

@@ -1,4 +1,4 @@
-"""What retention deletes: expired events, scrapers unseen for the hold, and what exceeds the log's bounds.
+"""The rules of retention: expired events, scrapers unseen for the hold, and the bounds of the log.
 
 Pure: a back end reads the figures, asks here, and writes the result in one transaction. The log is only
 cut at its old end, at the end of a segment. Owed events are copies, which a cut leaves alone.

@@ -28,7 +28,7 @@ TURN_BYTES = 64 * 1024
 #: so that a budget of the receive buffer's size is enough for all that can be in it.
 DATAGRAM_COST = 256
 
-#: What each line takes of the budget: 2048 lines in a turn, or as many more as are in one datagram.
+#: Bytes of the budget that each line takes: 2048 lines in a turn, or as many more as are in one datagram.
 LINE_COST = 32
 
 #: Seconds for which `UDPReader.drain` parses what it reads; later datagrams are counted only. Enough for ten

@@ -74,9 +74,9 @@ MAX_EVENTS = 10_000
 MAX_NAMED = 20
 
 _BOM = b"\xef\xbb\xbf"
-#: What is cut off at the end of a line, the line end excepted.
+#: Bytes that are cut off at the end of a line, before the line end.
 _BLANKS = b" \t\r\0"
-#: What is cut off at the end of a body or datagram.
+#: Bytes that are cut off at the end of a body or datagram.
 _ENDS = _BLANKS + b"\n"
 #: Before a name that does not begin a line: a new pair, or a place within a URL or a list.
 _BEFORE_A_NAME = b"&=?;,/_-.: +'\"([{|"

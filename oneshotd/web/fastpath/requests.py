@@ -82,7 +82,7 @@ class RequestMatcher:
         self._access = access
         self._ordinary = TemplateParser(rules)
         self._blocks: dict[bytes, _Block] = {}
-        # What followed the query of the last request. At first, bytes that no request ends with.
+        # The bytes behind the query of the last request; at first, bytes with which no request ends.
         self._tail = _LINE_END + bytes(MAX_REQUEST)
         self._tail_closes = False
         self._second = -1
@@ -178,7 +178,7 @@ _ANSWER = (
 
 
 class _Block(Enum):
-    """What a block of headers asks for: to keep the connection, to close it, or something else (ODD)."""
+    """The request of a block of headers: keep the connection, close it, or something else (ODD)."""
 
     KEEP = auto()
     CLOSE = auto()
