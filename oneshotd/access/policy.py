@@ -2,29 +2,76 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from collections.abc import Sequence
 
+from attrs import define, field
+
+from oneshotd.access.rules import Client, Role, Rule
 from oneshotd.core.networks import Networks
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class AccessPolicy:
-    """Which client may do what, by its address.
+    """Decides which client may do what; `update` replaces the rules while the daemon runs.
 
-    Addresses are given as a socket has them, or as a trusted proxy names them; "unix" stands for the client
-    of a UNIX socket. A policy knows no passwords: a request with an Authorization header is for the routes.
+    The options --allow-emit and --allow-scrape hold for each client. In addition:
+
+    * with an access file, a rule of the role has to fit;
+    * with users in the web configuration alone, the client has to be one of them, and may do all;
+    * with neither, the client may do all but `Role.ADMIN`.
 
     :param emit: networks that may send events; empty: all clients.
     :param scrape: networks that may scrape and look; empty: all clients.
+    :ivar version: changes with each update: what was remembered of an earlier version does not hold.
     """
 
     emit: Networks = field(factory=Networks)
     scrape: Networks = field(factory=Networks)
+    rules: Sequence[Rule] | None = field(default=None, init=False)
+    needs_user: bool = field(default=False, init=False)
+    version: int = field(default=0, init=False)
+
+    def update(self, *, rules: Sequence[Rule] | None, has_users: bool) -> None:
+        """Replace the rules.
+
+        :param rules: of the access file; None: there is no access file.
+        :param has_users: whether the web configuration has users.
+        """
+        self.rules = rules
+        self.needs_user = has_users and rules is None
+        self.version += 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an address alone decides: no users and no access file."""
+        return self.rules is None and not self.needs_user
+
+    def rule(self, role: Role, client: Client) -> Rule | None:
+        """Return the rule that lets this client have this role; None: it may not.
+
+        Without an access file the rule has the number 0 and no bounds.
+        """
+        if role is not Role.ADMIN:
+            networks = self.emit if role is Role.EMIT else self.scrape
+            if not networks.admits(client.address):
+                return None
+        if self.rules is None:
+            if self.needs_user and client.user is None:
+                return None
+            return None if self.is_open and role is Role.ADMIN else Rule(number=0, role=role)
+        for rule in self.rules:
+            if rule.role is role and rule.fits(client):
+                return rule
+        return None
 
     def may_emit(self, address: str) -> bool:
-        """Return whether a client at this address may send events."""
-        return self.emit.admits(address)
+        """Return whether a client that is known by its address alone may send events."""
+        return self.emit.admits(address) and (
+            self.is_open or self.rule(Role.EMIT, Client(address=address)) is not None
+        )
 
     def may_scrape(self, address: str) -> bool:
-        """Return whether a client at this address may scrape and look."""
-        return self.scrape.admits(address)
+        """Return whether a client that is known by its address alone may scrape and look."""
+        return self.scrape.admits(address) and (
+            self.is_open or self.rule(Role.SCRAPE, Client(address=address)) is not None
+        )

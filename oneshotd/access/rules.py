@@ -1,0 +1,95 @@
+"""Roles, clients and rules: who may do what.
+
+A rule names who it is for (`user`, `token_sha256`, `san`, `network`: a client has to meet all that are
+given), the role that it grants, and bounds of that role. The first rule of a role that fits a client decides
+(docs/security.md).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from oneshotd.core.networks import Networks
+
+
+class Role(enum.Enum):
+    """What a rule allows; the value is its name in the access file."""
+
+    EMIT = "emit"  # send events
+    SCRAPE = "scrape"  # take events, and look
+    LOOK = "look"  # see events and scrapers; takes nothing
+    ADMIN = "admin"  # back up, and change state
+
+
+@frozen(kw_only=True)
+class Client:
+    """What is known of the client of one request.
+
+    :param address: as a socket has it, or as a trusted proxy names it; "unix" for a UNIX socket.
+    :param user: the user of the web configuration whose password the client has proved to know.
+    :param token: SHA-256 of its bearer token, in hexadecimal; only a rule can tell whether it is valid.
+    :param sans: subject alternative names of its verified certificate.
+    """
+
+    address: str
+    user: str | None = None
+    token: str | None = None
+    sans: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class Rule:
+    """One ``[[allow]]`` of the access file.
+
+    :param number: its place in the file, from 1.
+    :param scraper: the name that its scrapers may have, or a pattern of names (``*``); None: any name that
+        no other rule binds.
+    :param labels: put on each of its events; the sender cannot set them to other values.
+    :param metrics, types: metric names, and values of the label ``type``, that its events may have, as
+        patterns (``*``); empty: all.
+    :param events_per_second: mean rate of its events, of all its clients together; None: any.
+    :param series_per_day: different series of its events in 24 h; None: any.
+    """
+
+    number: int
+    role: Role
+    user: str | None = None
+    token_sha256: str | None = None
+    san: str | None = None
+    network: Networks | None = None
+    scraper: str | None = None
+    labels: Mapping[str, str] = field(factory=dict)
+    metrics: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    events_per_second: float | None = None
+    series_per_day: int | None = None
+
+    def __str__(self) -> str:
+        """Name the rule in a refusal, without a secret: ``rule 3 (emit, user ci)``."""
+        who = []
+        if self.user is not None:
+            who.append(f"user {self.user}")
+        if self.token_sha256 is not None:
+            who.append(f"token {self.token_sha256[:8]}…")
+        if self.san is not None:
+            who.append(f"SAN {self.san}")
+        if self.network is not None:
+            who.append("network " + ", ".join(str(member) for member in self.network.members))
+        return f"rule {self.number} ({', '.join([self.role.value, *who])})"
+
+    @property
+    def changes_events(self) -> bool:
+        """Whether each event has to be looked at: the fast path leaves these to the routes."""
+        return bool(self.labels or self.metrics or self.types or self.series_per_day is not None)
+
+    def fits(self, client: Client) -> bool:
+        """Return whether this rule is for this client."""
+        return (
+            (self.user is None or self.user == client.user)
+            and (self.token_sha256 is None or self.token_sha256 == client.token)
+            and (self.san is None or self.san in client.sans)
+            and (self.network is None or client.address in self.network)
+        )

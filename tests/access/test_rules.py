@@ -1,0 +1,67 @@
+"""Which rule of the access file decides for a client."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneshotd.access.policy import AccessPolicy
+from oneshotd.access.rules import Client, Role, Rule
+from oneshotd.core.networks import Networks
+
+NEAR = Networks.parse(["192.0.2.0/24"])
+TOKEN = "5e88" + 60 * "0"
+
+
+@pytest.mark.parametrize(
+    ("rule", "client", "fits"),
+    [
+        (Rule(number=1, role=Role.EMIT, user="ci"), Client(address="192.0.2.7", user="ci"), True),
+        (Rule(number=1, role=Role.EMIT, user="ci"), Client(address="192.0.2.7"), False),
+        (Rule(number=1, role=Role.EMIT, user="a", network=NEAR), Client(address="192.0.2.7", user="a"), True),
+        (Rule(number=1, role=Role.EMIT, user="a", network=NEAR), Client(address="::1", user="a"), False),
+        (Rule(number=1, role=Role.EMIT, network=NEAR), Client(address="::ffff:192.0.2.7"), True),
+        (Rule(number=1, role=Role.EMIT, token_sha256=TOKEN), Client(address="::1", token=TOKEN), True),
+        (Rule(number=1, role=Role.EMIT, token_sha256=TOKEN), Client(address="::1", token="0"), False),
+        (Rule(number=1, role=Role.EMIT, san="ci.a"), Client(address="::1", sans=frozenset(["ci.a"])), True),
+        (Rule(number=1, role=Role.EMIT, san="ci.a"), Client(address="::1"), False),
+    ],
+)  # fmt: skip
+def test_a_client_meets_all_that_a_rule_names(rule: Rule, client: Client, fits: bool) -> None:
+    """A rule for "this user from that network" would let the user in from everywhere."""
+    assert rule.fits(client) is fits
+
+
+def test_the_first_rule_of_the_role_decides() -> None:
+    """An operator who narrows a client by an early rule would be overruled by a later one."""
+    policy = AccessPolicy()
+    first = Rule(number=2, role=Role.EMIT, user="ci", types=("deploy",))
+    policy.update(
+        rules=[
+            Rule(number=1, role=Role.LOOK, user="ci"),
+            first,
+            Rule(number=3, role=Role.EMIT, network=Networks.parse(["0.0.0.0/0"])),
+        ],
+        has_users=True,
+    )
+    assert policy.rule(Role.EMIT, Client(address="192.0.2.7", user="ci")) is first
+    assert policy.rule(Role.SCRAPE, Client(address="192.0.2.7", user="ci")) is None
+    assert policy.may_emit("192.0.2.7")
+    assert not policy.may_scrape("192.0.2.7")
+
+
+def test_users_without_an_access_file_may_do_all() -> None:
+    """A web configuration file of another exporter would shut its users out, or let strangers in."""
+    policy = AccessPolicy()
+    policy.update(rules=None, has_users=True)
+    for role in Role:
+        assert policy.rule(role, Client(address="::1", user="ci")) is not None
+        assert policy.rule(role, Client(address="::1")) is None
+    policy.update(rules=None, has_users=False)
+    assert policy.rule(Role.SCRAPE, Client(address="::1")) is not None
+    assert policy.rule(Role.ADMIN, Client(address="::1")) is None
+
+
+def test_a_refusal_names_the_rule_and_no_secret() -> None:
+    """A person could not find the rule; or the log would have the token's hash to try words against."""
+    rule = Rule(number=3, role=Role.SCRAPE, token_sha256=TOKEN, network=NEAR)
+    assert str(rule) == "rule 3 (scrape, token 5e880000…, network 192.0.2.0/24)"
