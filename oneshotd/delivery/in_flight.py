@@ -6,7 +6,7 @@ The states of a delivery are in `oneshotd.delivery.scrapes`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -44,7 +44,7 @@ class DeliveryOwner:
         self._unavailable = unavailable
         #: Scraper -> its newest delivery, until that has ended and its end is on disk.
         self._latest: dict[str, InFlightDelivery] = {}
-        self._settling: set[Deferred[None]] = set()
+        self._settling: set[Deferred[Any]] = set()
         self._drained: list[Deferred[None]] = []
 
     def latest(self, scraper: str) -> InFlightDelivery | None:
@@ -97,8 +97,8 @@ class DeliveryOwner:
             await deferLater(self._clock, pause)
             pause = min(2 * pause, LAST_RETRY)
 
-    def track(self, work: Deferred[None]) -> Deferred[None]:
-        """Let `drain` wait for this settlement; log its failure, so that later ones go on."""
+    def track(self, work: Deferred[T]) -> Deferred[T]:
+        """Let `drain` wait for this reservation or settlement; log its failure, so that later ones go on."""
         self._settling.add(work)
 
         def done(result: object) -> None:

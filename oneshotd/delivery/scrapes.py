@@ -160,7 +160,10 @@ class Delivery:
         else:
             asked = self.store.reserve(visit, timeout + LEASE_MARGIN, MAX_PENDING)
         counted = self._count()
-        reservation = await self._within(until, self._or_none(asked), self._hand_back) or _BUSY
+        answer = self._within(until, self._or_none(asked), self._hand_back)
+        # Its client may go before the store answers. Added last, so that a late answer is handed back first.
+        self._owner.track(asked)
+        reservation = await answer or _BUSY
         if reservation.busy == _BUSY.busy and reservation is not _BUSY:
             self._telemetry.overlapped(visit.name, self._clock.seconds())
         try:

@@ -329,6 +329,25 @@ def test_drain_waits_for_every_delivery_to_end_and_to_be_on_disk(driver: Deliver
     assert driver.take() == Counter()
 
 
+def test_drain_waits_for_a_reservation_whose_client_has_gone(driver: DeliveryDriver) -> None:
+    """At SIGTERM the reservation would be handed back to a closed store, again and again."""
+    driver.take()
+    driver.append("a")
+    driver.store.silent = {"reserve"}
+    asked = driver.ask()
+    answers_of(asked)
+    asked.cancel()
+    ended: list[None] = []
+    driver.delivery.drain().addCallback(ended.append)
+    driver.quiet()
+    assert not ended
+    driver.store.resume()
+    driver.quiet()
+    assert ended
+    driver.restart()
+    assert driver.take() == Counter(a=1)
+
+
 def test_a_delivery_may_end_after_the_store_is_closed(driver: DeliveryDriver) -> None:
     """An acknowledgement during the shutdown would end it with a traceback."""
     delivery = with_events(driver)
