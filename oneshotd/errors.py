@@ -18,10 +18,12 @@ REASONS = (
     "limit",  # too many labels, too long a name or value, too many events, too large a body
     "name",  # a metric name that is illegal or taken
     "query",  # a parameter of a scrape that is no name, number or mode
+    "rate",  # more events, series or requests than an access rule or a limit of the daemon allows
     "store",  # the store cannot write at the moment
     "syntax",  # the bytes have not the form that their type says
     "timeout",  # a request that was not complete in time
     "type",  # an unknown body type
+    "unauthorized",  # no credential, or one that is wrong
     "value",  # a sample value that is not a number
 )
 
@@ -32,15 +34,19 @@ class Refused(Exception):
     :param text: one line for a person, without a full stop at its end.
     :param reason: one of `REASONS`.
     :param status: the HTTP status that says the same.
+    :param retry_after: seconds after which the client may try again; None: not known.
     """
 
-    def __init__(self, text: str, *, reason: str, status: int = 400) -> None:
+    def __init__(
+        self, text: str, *, reason: str, status: int = 400, retry_after: float | None = None
+    ) -> None:
         if reason not in REASONS:
             raise ValueError(f"reason: expected one of {REASONS}, got {reason!r}")
         super().__init__(text)
         self.text = text
         self.reason = reason
         self.status = status
+        self.retry_after = retry_after
 
 
 class OneshotError(Exception):
