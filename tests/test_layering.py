@@ -53,7 +53,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "access": (("access",), ("core", "logs", "metrics")),
     "udp": (("udp",), ("core", "logs", "metrics", "ingest", "access")),
     ANSWERS: (("web.error_responses", "web.timestamps", "web.compression"), ("core", "logs")),
-    "web.transport": (("web.transport",), ("core", "logs", "metrics", ANSWERS)),
+    "web.transport": (("web.transport",), ("core", "logs", "metrics", "access", ANSWERS)),
     "web.status": (("web.status",), ("core", "logs", STORE_SHARED, "metrics", "query", ANSWERS)),
     "web.routes": (
         ("web.routes",),

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTranspor
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from oneshotd.access.rules import Rule
 from oneshotd.core.networks import UNIX, plain_zone
 from oneshotd.core.parsing import formats
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
@@ -46,6 +47,8 @@ class OneshotRequest(server.Request):
     :ivar arrived: reactor seconds at which the channel got its first byte; until the channel sets it,
         at which the request line was complete.
     :ivar query: the part of the target after the ``?``, as sent.
+    :ivar rule: the access rule that lets the client use the route, set before the route is called; None:
+        no rule bounds the request.
     """
 
     defaultContentType = error_responses.TEXT
@@ -53,6 +56,7 @@ class OneshotRequest(server.Request):
     channel: Any  # its `site` is not in Twisted's types
     content: Any  # as an instance of BytesIO
     query: bytes = b""
+    rule: Rule | None = None
     _length = 0
     _answered_early = False
     _linger: IDelayedCall | None = None
