@@ -1,0 +1,28 @@
+"""Patterns of names, in which ``*`` stands for any text; no other character is special."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether the whole text has the form of the pattern; in linear time for each ``*``."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == first
+    *middle, last = rest
+    end = len(text) - len(last)
+    if end < len(first) or not text.startswith(first) or not text.endswith(last):
+        return False
+    at = len(first)
+    for part in middle:  # the earliest place leaves the most to the parts behind it
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def matches_any(patterns: Iterable[str], text: str) -> bool:
+    """Return whether the text has the form of one of the patterns."""
+    return any(matches(pattern, text) for pattern in patterns)
