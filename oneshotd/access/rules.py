@@ -85,6 +85,11 @@ class Rule:
         """Whether each event has to be looked at: the fast path leaves these to the routes."""
         return bool(self.labels or self.metrics or self.types or self.series_per_day is not None)
 
+    @property
+    def fits_datagrams(self) -> bool:
+        """Whether it may fit the sender of a datagram, which is known by its address alone."""
+        return self.role is Role.EMIT and self.user is None and self.token_sha256 is None and self.san is None
+
     def fits(self, client: Client) -> bool:
         """Return whether this rule is for this client."""
         return (
