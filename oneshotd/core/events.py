@@ -43,6 +43,8 @@ def metric_of(series: str) -> str:
 
 def labels_of(series: str) -> dict[str, str]:
     """Return the labels of a series text, unescaped; unknown escapes stay as they are."""
+    if "\\" not in series:
+        return dict(_LABEL.findall(series))
     return {
         name: re.sub(r"\\.", lambda found: _UNESCAPES.get(found[0], found[0]), value)
         for name, value in _LABEL.findall(series)
