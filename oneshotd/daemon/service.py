@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.web.pages import notFound
 
 from oneshotd import __version__
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
@@ -135,6 +136,7 @@ class OneshotService(Service):
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
         access = AccessPolicy(emit=config.allow_emit, scrape=config.allow_scrape)
+        bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -162,6 +164,7 @@ class OneshotService(Service):
             rules=self._rules,
             trusted_proxies=config.trusted_proxy,
             access=access,
+            bounds=bounds,
             now_ms=_now_ms,
             hold=config.hold,
             udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
@@ -176,6 +179,7 @@ class OneshotService(Service):
             telemetry=telemetry,
             rules=self._rules,
             access=access,
+            bounds=bounds,
             clock=reactor,
         )
         self._udp = [

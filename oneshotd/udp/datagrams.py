@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
+from oneshotd.access.rules import Client, Role, Rule
 from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import client_address
 from oneshotd.core.parsing.formats import (
@@ -29,11 +32,19 @@ from oneshotd.udp.blocks import Blocks
 #: Most datagrams that are parsed together, and most bytes of them.
 PORTION, PORTION_BYTES = 2048, 64 * 1024
 
+#: Senders whose access rule is remembered.
+MAX_SENDERS = 4096
+
+#: Data of a datagram, and the address of its sender.
+_Datagram = tuple[bytes, str]
+
 
 class Datagrams:
     """Parses datagrams and submits their events; one object for all UDP sockets of the daemon.
 
-    :param access: which client may send events; the HTTP routes ask it, too.
+    :param access: which client may send events; the HTTP routes ask it, too. With an access file only rules
+        with a network alone fit a sender, since a datagram has no credential.
+    :param bounds: of the events of these rules.
     """
 
     log = Logger()
@@ -45,15 +56,19 @@ class Datagrams:
         telemetry: Telemetry,
         rules: Rules,
         access: AccessPolicy,
+        bounds: EventBounds,
         clock: IReactorTime,
     ) -> None:
         self._ingest = ingest
         self._telemetry = telemetry
         self._rules = rules
         self._ordinary = TemplateParser(rules)
-        self._unread: list[tuple[bytes, str]] = []  # data and sender, of this turn of the reactor
+        self._unread: list[_Datagram] = []  # of this turn of the reactor
         self._unread_bytes = 0
         self._access = access
+        self._bounds = bounds
+        self._senders: dict[str, Rule | None] = {}  # address -> its rule, of the version below
+        self._version = access.version
         self._blocks = Blocks(clock.seconds)
         self._refusals = ThrottledLog(
             clock, self.log, "UDP: {count} refused ({reason}), one of them from {peer}: {text}"
@@ -67,7 +82,8 @@ class Datagrams:
 
         :param host: the sender's address as the socket has it.
         """
-        if data and self._access.may_emit(host):
+        access = self._access
+        if data and (access.emit.admits(host) if access.is_open else self._rule(host) is not None):
             if self._blocks.concerns(data):
                 data = self._whole_lines(data, host, port)
                 if not data:
@@ -81,7 +97,7 @@ class Datagrams:
             # At little cost: an empty datagram is the cheapest to send.
             self._telemetry.datagrams(1, 0)
             if data:
-                self._refuse("forbidden", 1, host, "the address may not send events")
+                self._refuse("forbidden", 1, host, self._forbidden(host))
             else:
                 self._refuse("empty", 1, host, "an empty datagram")
 
@@ -98,10 +114,52 @@ class Datagrams:
     def hand_over(self) -> None:
         """Submit the events of the kept datagrams, and count refused lines. Does not raise."""
         unread, self._unread, self._unread_bytes = self._unread, [], 0
-        if unread:
+        if unread and self._access.is_open:
             self._offer(self._events(unread))
+        elif unread:
+            # Between `received` and this no rule has changed: both are in one turn of the reactor.
+            for _, several in groupby(unread, self._rule_number):
+                self._offer(self._bounded(list(several)))
 
-    def _events(self, unread: Sequence[tuple[bytes, str]]) -> Sequence[NewEvent]:
+    def _rule_number(self, datagram: _Datagram) -> int:
+        rule = self._rule(datagram[1])
+        return 0 if rule is None else rule.number
+
+    def _rule(self, host: str) -> Rule | None:
+        """Return the access rule that lets this sender send events; None: it may not."""
+        if self._version != self._access.version or len(self._senders) >= MAX_SENDERS:
+            self._version = self._access.version
+            self._senders.clear()
+        if host not in self._senders:
+            self._senders[host] = self._access.rule(Role.EMIT, Client(address=client_address(host)))
+        return self._senders[host]
+
+    def _bounded(self, datagrams: Sequence[_Datagram]) -> Sequence[NewEvent]:
+        """Return the events of datagrams of one rule that it allows; refuse the others."""
+        rule = self._rule(datagrams[0][1])
+        if rule is None:
+            return []
+        if not rule.changes_events:
+            return self._allowed(rule, self._events(datagrams), datagrams[0][1])
+        events: list[NewEvent] = []
+        for data, host in datagrams:
+            events += self._allowed(rule, self._parse_one(data, host), host)
+        return events
+
+    def _allowed(self, rule: Rule, events: Sequence[NewEvent], host: str) -> Sequence[NewEvent]:
+        allowed, refusals = self._bounds.each(rule, events)
+        self._refuse_all(refusals, host)
+        return allowed
+
+    def _forbidden(self, host: str) -> str:
+        """Return why this sender may not send events."""
+        if self._access.is_open or not self._access.emit.admits(host):
+            return "the address may not send events"
+        if self._access.rules is None:
+            return "users have to give a password, which a datagram does not have"
+        return "no access rule with a network alone lets the address send events"
+
+    def _events(self, unread: Sequence[_Datagram]) -> Sequence[NewEvent]:
         """Parse datagrams with the same labels in one call, others half by half."""
         if len(unread) == 1:
             return self._parse_one(*unread[0])
@@ -116,9 +174,7 @@ class Datagrams:
         events, refusals = self._parse(data)
         self._telemetry.datagrams(1, len(events) + len(refusals))
         if refusals:
-            texts = {refused.reason: refused.text for refused in reversed(refusals)}
-            for reason, n in Counter(refused.reason for refused in refusals).items():
-                self._refuse(reason, n, host, texts[reason])
+            self._refuse_all(refusals, host)
         elif not events:
             self._refuse("empty", 1, host, "nothing but blank lines")
         return events
@@ -164,6 +220,11 @@ class Datagrams:
             events += good
             refusals += bad
         return events, refusals
+
+    def _refuse_all(self, refusals: Sequence[Refused], host: str) -> None:
+        texts = {refused.reason: refused.text for refused in reversed(refusals)}
+        for reason, n in Counter(refused.reason for refused in refusals).items():
+            self._refuse(reason, n, host, texts[reason])
 
     def _refuse(self, reason: str, n: int, host: str, text: str) -> None:
         self._telemetry.refused(reason, n)

@@ -14,6 +14,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
@@ -38,6 +39,7 @@ class HTTPApi:
     :param ready: returns why the daemon cannot work now ("starting", "stopping"), or None.
     :param trusted_proxies: proxies whose X-Forwarded-For and X-Real-IP count.
     :param access: which client may send events, and which may scrape and look.
+    :param bounds: of the events of access rules; UDP and the fast path ask them, too.
     :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
     :param udp_port: where the daemon takes datagrams, or None.
@@ -54,6 +56,7 @@ class HTTPApi:
     rules: Rules
     trusted_proxies: Networks
     access: AccessPolicy
+    bounds: EventBounds
     now_ms: Callable[[], int]
     hold: float
     udp_port: int | None
@@ -77,7 +80,9 @@ class HTTPApi:
             trusted_proxies=self.trusted_proxies,
             access=self.access,
         )
-        self.ingest_routes = ingest.IngestRoutes(ingest=self.intake, rules=self.rules, clients=clients)
+        self.ingest_routes = ingest.IngestRoutes(
+            ingest=self.intake, rules=self.rules, clients=clients, bounds=self.bounds
+        )
         self.scrape_routes = scrape.ScrapeRoutes(
             delivery=self.delivery, send=self.send, clock=self.clock, clients=clients
         )

@@ -22,6 +22,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
@@ -137,6 +138,7 @@ def serve(data: bytes) -> int:
 def _serve(data: bytes, short_way: bool) -> Outcome:
     clock = Clock()
     intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
+    access = AccessPolicy()
     api = HTTPApi(
         intake=cast(Any, intake),
         delivery=cast(Any, deliveries),
@@ -148,7 +150,8 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         clock=clock,
         rules=RULES,
         trusted_proxies=Networks.parse(["192.0.2.0/24"]),
-        access=AccessPolicy(),
+        access=access,
+        bounds=EventBounds(access=access, limits=RULES, seconds=clock.seconds),
         now_ms=lambda: 1_700_000_000_000,
         hold=3600.0,
         udp_port=None,

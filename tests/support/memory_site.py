@@ -20,6 +20,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent, series_text
 from oneshotd.core.identity import Visit
@@ -118,6 +119,7 @@ class House:
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
         intake = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
+        access = AccessPolicy()
         api = HTTPApi(
             intake=intake,
             delivery=self.delivery,
@@ -129,7 +131,8 @@ class House:
             clock=reactor,
             rules=rules,
             trusted_proxies=Networks(),
-            access=AccessPolicy(),
+            access=access,
+            bounds=EventBounds(access=access, limits=rules, seconds=reactor.seconds),
             now_ms=lambda: 1_700_000_000_000,
             hold=3600.0,
             udp_port=None,

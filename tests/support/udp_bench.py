@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer, provider
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
@@ -84,11 +85,13 @@ class Bench:
         self.clock = Clock()
         self.offered = Offered()
         self.telemetry = Telemetry()
+        self.access = AccessPolicy(emit=Networks.parse(allowed))
         self.datagrams = Datagrams(
             ingest=cast(Any, self.offered),
             telemetry=self.telemetry,
             rules=Rules(),
-            access=AccessPolicy(emit=Networks.parse(allowed)),
+            access=self.access,
+            bounds=EventBounds(access=self.access, limits=Rules(), seconds=self.clock.seconds),
             clock=self.clock,
         )
         self.reader = UDPReader(self.sock, self.datagrams, telemetry=self.telemetry, clock=self.clock)

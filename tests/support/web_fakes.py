@@ -23,6 +23,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
@@ -213,7 +214,7 @@ class House:
         return AccessPolicy(emit=emit, scrape=scrape)
 
     def site(self, reactor: Any = None) -> Site:
-        clock = reactor or self.clock
+        clock, access = reactor or self.clock, self.access
         api = HTTPApi(
             intake=cast(Any, self.intake),
             delivery=cast(Any, self.delivery),
@@ -225,7 +226,8 @@ class House:
             clock=cast(IReactorTime, clock),
             rules=Rules(),
             trusted_proxies=Networks.parse(self.trusted),
-            access=self.access,
+            access=access,
+            bounds=EventBounds(access=access, limits=Rules(), seconds=clock.seconds),
             now_ms=lambda: self.now,
             hold=3600.0,
             udp_port=self.udp_port,

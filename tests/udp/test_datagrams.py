@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from support.udp_bench import Bench, log_lines
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import NewEvent
 from oneshotd.core.networks import Networks
@@ -108,11 +109,13 @@ def test_the_longest_datagram_comes_whole(bench: Bench) -> None:
 def test_only_allowed_addresses_may_send(
     bench: Bench, allowed: tuple[str, ...], host: str, taken: bool
 ) -> None:
+    access = AccessPolicy(emit=Networks.parse(allowed))
     datagrams = Datagrams(
         ingest=cast(Any, bench.offered),
         telemetry=bench.telemetry,
         rules=Rules(),
-        access=AccessPolicy(emit=Networks.parse(allowed)),
+        access=access,
+        bounds=EventBounds(access=access, limits=Rules(), seconds=bench.clock.seconds),
         clock=bench.clock,
     )
     datagrams.received(b"type=a", host)

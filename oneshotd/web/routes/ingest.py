@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define
 from klein import Klein
 
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.parsing.formats import (
     Rules,
@@ -42,10 +43,14 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
 
 @define(kw_only=True, eq=False)
 class IngestRoutes:
-    """Parses the events of a request and answers after their commit."""
+    """Parses the events of a request and answers after their commit.
+
+    :param bounds: of the access rule that lets the client send events.
+    """
 
     ingest: Ingest
     rules: Rules
+    bounds: EventBounds
     clients: Clients
 
     async def event(self, request: OneshotRequest) -> bytes:
@@ -58,7 +63,8 @@ class IngestRoutes:
             raise Refused(text, reason="type", status=415)
         parse = parse_json_event if body and media == JSON_BODY else parse_query
         event = parse(request.query, body, rules=self.rules)
-        await self.ingest.submit(_group([event], request.idempotency_key()), "http")
+        with self.bounds.admitted(request.rule, [event]) as events:
+            await self.ingest.submit(_group(events, request.idempotency_key()), "http")
         return answer(request, b"ok\n")
 
     async def events(self, request: OneshotRequest) -> bytes:
@@ -69,8 +75,9 @@ class IngestRoutes:
         if parse is None:
             text = f"Content-Type: expected text/plain, application/x-ndjson or application/json, got {media}"
             raise Refused(text, reason="type", status=415)
-        events = parse(request.body(), rules=self.rules)
-        stored = await self.ingest.submit(_group(events, request.idempotency_key()), "http_bulk")
+        sent = parse(request.body(), rules=self.rules)
+        with self.bounds.admitted(request.rule, sent) as events:
+            stored = await self.ingest.submit(_group(events, request.idempotency_key()), "http_bulk")
         figures = {"stored": stored.stored, "duplicates": stored.duplicates}
         return answer(request, json.dumps(figures).encode() + b"\n", content_type=JSON)
 
