@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "udp": (("udp",), ("core", "logs", "metrics", "ingest", "access")),
     ANSWERS: (("web.error_responses", "web.timestamps", "web.compression"), ("core", "logs")),
     "web.transport": (("web.transport",), ("core", "logs", "metrics", "access", ANSWERS)),
-    "web.status": (("web.status",), ("core", "logs", STORE_SHARED, "metrics", "query", ANSWERS)),
+    "web.status": (("web.status",), ("core", "logs", STORE_SHARED, "metrics", "query", "access", ANSWERS)),
     "web.routes": (
         ("web.routes",),
         (

@@ -69,6 +69,11 @@ class Rule:
 
     def __str__(self) -> str:
         """Name the rule in a refusal, without a secret: ``rule 3 (emit, user ci)``."""
+        return f"rule {self.number} ({self.role.value}, {self.clients})"
+
+    @property
+    def clients(self) -> str:
+        """Name the clients that it is for, without a secret: ``user ci, network 192.0.2.0/24``."""
         who = []
         if self.user is not None:
             who.append(f"user {self.user}")
@@ -78,7 +83,7 @@ class Rule:
             who.append(f"SAN {self.san}")
         if self.network is not None:
             who.append("network " + ", ".join(str(member) for member in self.network.members))
-        return f"rule {self.number} ({', '.join([self.role.value, *who])})"
+        return ", ".join(who)
 
     @property
     def changes_events(self) -> bool:

@@ -96,6 +96,7 @@ class HTTPApi:
             now_ms=self.now_ms,
             hold=self.hold,
             render=page.render_live,
+            rules=self.bounds.report,
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.reading, clients=clients)

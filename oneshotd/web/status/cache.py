@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from oneshotd.access.usage import RuleUse
 from oneshotd.errors import OneshotError, Refused
 from oneshotd.metrics.looks import OnlyLooks
 from oneshotd.query import EventQueries, EventSeen, ScraperSeen
@@ -23,9 +24,10 @@ from oneshotd.web.status.wording import StatusWarning, warnings
 #: Seconds for which a status is used.
 MAX_AGE = 1.0
 
-#: Events and scrapers in the tables.
+#: Events, scrapers and rules in the tables.
 MAX_EVENTS = 20
 MAX_SCRAPERS_SHOWN = 50
+MAX_RULES_SHOWN = 50
 
 
 @frozen(kw_only=True)
@@ -37,6 +39,8 @@ class Status:
     :param unlisted: number of the scrapers that are not in `scrapers`.
     :param events: newest first; None if the store could not be read.
     :param hour: None if the store could not be read.
+    :param rules: of the access file, in their order; empty: there is none.
+    :param unlisted_rules: number of the rules that are not in `rules`.
     """
 
     now: int
@@ -46,6 +50,8 @@ class Status:
     unlisted: int
     events: tuple[EventSeen, ...] | None
     hour: Hour | None
+    rules: tuple[RuleUse, ...] = ()
+    unlisted_rules: int = 0
 
     @property
     def live(self) -> tuple[ScraperSeen, ...]:
@@ -55,7 +61,15 @@ class Status:
     @property
     def etag(self) -> bytes:
         """The ETag of the page; it changes if anything on the page but an age changes."""
-        shown = (self.problem, self.warnings, self.scrapers, self.unlisted, self.events, self.hour)
+        shown = (
+            self.problem,
+            self.warnings,
+            self.scrapers,
+            self.unlisted,
+            self.events,
+            self.hour,
+            self.rules,
+        )
         digest = blake2b(repr((self.now // MINUTE, shown)).encode("utf-8", "replace"), digest_size=12)
         return b'W/"' + digest.hexdigest().encode("ascii") + b'"'
 
@@ -68,6 +82,7 @@ class StatusCache:
     :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
     :param render: renders a status as HTML; called at most once for each.
+    :param rules: returns what the rules of the access file have used.
     """
 
     queries: EventQueries
@@ -76,6 +91,7 @@ class StatusCache:
     now_ms: Callable[[], int]
     hold: float
     render: Callable[[Status], Awaitable[bytes]]
+    rules: Callable[[], Sequence[RuleUse]] = tuple
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
@@ -123,6 +139,7 @@ class StatusCache:
             hour = await self._hour.update(now)
         except (OneshotError, Refused):
             pass  # the page says that the store cannot be read, and `problem` why
+        rules = self.rules()
         listed = sorted(scrapers or (), key=lambda scraper: (not scraper.live, scraper.name))
         return Status(
             now=now,
@@ -140,6 +157,8 @@ class StatusCache:
             unlisted=max(0, len(listed) - MAX_SCRAPERS_SHOWN),
             events=None if hour is None else tuple(self._hour.latest),
             hour=hour,
+            rules=tuple(rules[:MAX_RULES_SHOWN]),
+            unlisted_rules=max(0, len(rules) - MAX_RULES_SHOWN),
         )
 
 

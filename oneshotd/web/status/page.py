@@ -16,6 +16,7 @@ from twisted.web.template import Comment, Element, Tag, flattenString, renderer,
 from oneshotd import __version__
 from oneshotd.web.status.assets import ASSETS, template
 from oneshotd.web.status.cache import Status
+from oneshotd.web.status.rules_table import rules_table
 from oneshotd.web.status.tables import event_table, hour_table, scraper_table
 from oneshotd.web.status.wording import count, spoken
 
@@ -136,6 +137,22 @@ class _Live(Element):
     def scrapers(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """Render the table of scrapers."""
         return scraper_table(tag, self._status) if self._status.scrapers else ""
+
+    @renderer
+    def access(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render the part on the access file, if there is one."""
+        return tag if self._status.rules else ""
+
+    @renderer
+    def rules_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render a note if rules are missing in the table."""
+        more = self._status.unlisted_rules
+        return tag(f"And {count(more, 'rule')} more.") if more else ""
+
+    @renderer
+    def rules(self, request: IRequest | None, tag: Tag) -> Tag:
+        """Render the table of the rules of the access file."""
+        return rules_table(tag, self._status.rules)
 
     @renderer
     def events_note(self, request: IRequest | None, tag: Tag) -> Tag | str:

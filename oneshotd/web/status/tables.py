@@ -1,8 +1,4 @@
-"""The three tables of the status page.
-
-On a narrow screen the style sheet shows each row as a block, its cells named by ``data-label``;
-browsers then drop the roles of the table's elements, so the roles are written out.
-"""
+"""The tables of the status page: the last hour, scrapers and events."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from twisted.web.template import Tag, tags
 from oneshotd.query import EventSeen, ScraperSeen
 from oneshotd.web.status.cache import Status, has
 from oneshotd.web.status.chart import Row, rows, strip, words
+from oneshotd.web.status.elements import header, table_cell, table_row, whole_table
 from oneshotd.web.status.hour import MINUTE, MINUTES, Hour, type_of
 from oneshotd.web.status.wording import count, late_after, short, shown
 
@@ -29,25 +26,25 @@ def hour_table(tag: Tag, hour: Hour, now: int) -> Tag:
     axis = tags.span(
         [tags.span(_clock(hour.start + quarter * 15 * MINUTE)) for quarter in range(4)], class_="axis"
     )
-    head = _head(("Type", ""), (axis, ""), ("Events", "number"), ("Latest", ""))
+    head = header(("Type", ""), (axis, ""), ("Events", "number"), ("Latest", ""))
     body = []
     for row in shown_rows:
         newest = max((n for n, events in enumerate(row.counts) if events), default=0)
         body.append(
-            _row(
+            table_row(
                 f"type-{row.kind}" if row.kind is not None else "further-types",
                 tags.th(_kind(row), scope="row", role="rowheader", class_="type"),
-                _cell("", strip(row, hour, highest, words(row, hour, clock)), "strip-cell"),
-                _cell("Events", f"{row.events:,}", "number"),
-                _cell("Latest", clock[newest]),
+                table_cell("", strip(row, hour, highest, words(row, hour, clock)), "strip-cell"),
+                table_cell("Events", f"{row.events:,}", "number"),
+                table_cell("Latest", clock[newest]),
             )
         )
-    return _table(tag, "Events of the last hour by type", head, body, "hour")
+    return whole_table(tag, "Events of the last hour by type", head, body, "hour")
 
 
 def scraper_table(tag: Tag, status: Status) -> Tag:
     """Render the scrapers and their progress."""
-    head = _head(
+    head = header(
         ("Scraper", ""),
         ("Last seen", ""),
         ("Every", ""),
@@ -58,9 +55,12 @@ def scraper_table(tag: Tag, status: Status) -> Tag:
         ("Lost", "number"),
     )
     body = [
-        _row(f"scraper-{scraper.name}", *_scraper(scraper, status.now)) for scraper in status.scrapers or ()
+        table_row(f"scraper-{scraper.name}", *_scraper(scraper, status.now))
+        for scraper in status.scrapers or ()
     ]
-    return _table(tag, "Scrapers and how far each has read; counts are of events", head, body, "scrapers")
+    return whole_table(
+        tag, "Scrapers and how far each has read; counts are of events", head, body, "scrapers"
+    )
 
 
 def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
@@ -69,37 +69,37 @@ def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
         tags.bdi(shown(scraper.name, 120)), " ", kind, scope="row", role="rowheader", class_="identity"
     )
     late = scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
-    yield _cell("Last seen", _ago(scraper.last_seen, now), "warn" if late else "")
-    yield _cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
-    yield _cell("Pending", f"{scraper.pending:,}", "number")
-    yield _cell("Oldest", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now))
-    yield _cell("Delivered", f"{scraper.delivered:,}", "number")
+    yield table_cell("Last seen", _ago(scraper.last_seen, now), "warn" if late else "")
+    yield table_cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
+    yield table_cell("Pending", f"{scraper.pending:,}", "number")
+    yield table_cell("Oldest", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now))
+    yield table_cell("Delivered", f"{scraper.delivered:,}", "number")
     returned = f"{scraper.returned + scraper.revoked:,}"
     if scraper.uncertain:
         returned += f" ({scraper.uncertain:,} uncertain)"
-    yield _cell("Returned", returned, "number")
+    yield table_cell("Returned", returned, "number")
     lost = sum(scraper.lost.values())
-    yield _cell("Lost", f"{lost:,}", "number bad" if lost else "number")
+    yield table_cell("Lost", f"{lost:,}", "number bad" if lost else "number")
 
 
 def event_table(tag: Tag, status: Status) -> Tag:
     """Render the newest events, and which live scrapers have got them."""
-    head = _head(("Time", ""), ("Event", ""), ("Value", "number"), ("Delivered to", ""))
+    head = header(("Time", ""), ("Event", ""), ("Value", "number"), ("Delivered to", ""))
     body = [
-        _row(
+        table_row(
             f"event-{event.seq}",
-            _cell("Time", [_time(event.at), " ", _ago(event.at, status.now)], "when"),
-            _cell("Event", _what(event), "what"),
-            _cell(
+            table_cell("Time", [_time(event.at), " ", _ago(event.at, status.now)], "when"),
+            table_cell("Event", _what(event), "what"),
+            table_cell(
                 "Value",
                 event.value if event.value is not None else "–",
                 "number" if event.value else "number none",
             ),
-            _cell("Delivered to", _holders(event, status.live), "who"),
+            table_cell("Delivered to", _holders(event, status.live), "who"),
         )
         for event in status.events or ()
     ]
-    return _table(tag, "The newest events, and the live scrapers that have them", head, body, "events")
+    return whole_table(tag, "The newest events, and the live scrapers that have them", head, body, "events")
 
 
 def _what(event: EventSeen) -> list[Tag | str]:
@@ -148,29 +148,6 @@ def _kind(row: Row) -> Tag | str:
     if row.kind is None:
         return count(row.others, "further type")
     return tags.bdi(shown(row.kind, MAX_TYPE))
-
-
-def _table(tag: Tag, caption: str, head: Tag, body: list[Tag], kind: str) -> Tag:
-    return tag(
-        tags.caption(caption, class_="unseen"),
-        tags.thead(head, role="rowgroup"),
-        tags.tbody(body, role="rowgroup"),
-        role="table",
-        class_=kind,
-    )
-
-
-def _head(*columns: tuple[Tag | str, str]) -> Tag:
-    cells = [tags.th(name, scope="col", role="columnheader", class_=kind) for name, kind in columns]
-    return tags.tr(*cells, role="row")
-
-
-def _row(key: str, *cells: Tag) -> Tag:
-    return tags.tr(*cells, role="row", **{"data-key": shown(key, 160)})
-
-
-def _cell(name: str, content: Tag | str | list[Tag | str], kind: str = "") -> Tag:
-    return tags.td(content, role="cell", class_=kind, **{"data-label": name})
 
 
 def _clock(at: int) -> str:

@@ -1,0 +1,48 @@
+"""The table of the rules of the access file, and what of each has been used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from twisted.web.template import Tag, tags
+
+from oneshotd.access.rules import Role
+from oneshotd.access.usage import RuleUse
+from oneshotd.web.status.elements import header, table_cell, table_row, whole_table
+from oneshotd.web.status.wording import shown
+
+#: Characters of the clients of a rule.
+MAX_CLIENTS = 120
+
+
+def rules_table(tag: Tag, uses: Sequence[RuleUse]) -> Tag:
+    """Render the rules and their use."""
+    head = header(
+        ("Rule", ""),
+        ("Role", ""),
+        ("For", ""),
+        ("Events", "number"),
+        ("Refused", "number"),
+        ("Series in 24 h", "number"),
+        ("Rate", "number"),
+    )
+    body = [table_row(f"rule-{use.rule.number}", *_cells(use)) for use in uses]
+    caption = "Rules of the access file in their order; counts are of events since the start"
+    return whole_table(tag, caption, head, body, "rules")
+
+
+def _cells(use: RuleUse) -> Iterator[Tag]:
+    rule, emits = use.rule, use.rule.role is Role.EMIT
+    yield tags.th(str(rule.number), scope="row", role="rowheader", class_="identity")
+    yield table_cell("Role", rule.role.value)
+    yield table_cell("For", tags.bdi(shown(rule.clients, MAX_CLIENTS)), "identity")
+    yield table_cell("Events", f"{use.accepted:,}" if emits else "–", "number")
+    refused = sum(events for _, events in use.refused)
+    why = ", ".join(f"{events:,} {reason}" for reason, events in use.refused)
+    text = f"{refused:,} ({why})" if refused else "0"
+    yield table_cell("Refused", text if emits else "–", "number warn" if refused else "number")
+    full = use.series is not None and use.series >= (rule.series_per_day or 0)
+    series = "–" if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
+    yield table_cell("Series in 24 h", series, "number warn" if full else "number")
+    rate = "–" if rule.events_per_second is None else f"at most {rule.events_per_second:g}/s"
+    yield table_cell("Rate", rate, "number")
