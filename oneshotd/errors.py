@@ -12,13 +12,13 @@ REASONS = (
     "conflict",  # an idempotency key was seen with other content
     "empty",  # the body has no event
     "encoding",  # not UTF-8, or a broken percent escape
-    "forbidden",  # the client's address is not allowed, or a page of another site sent the request
+    "forbidden",  # the address or an access rule does not allow it, or a page of another site sent it
     "key",  # a malformed idempotency key
     "label",  # a label's name
-    "limit",  # too many labels, too long a name or value, too many events, too large a body
+    "limit",  # too many labels, series or events, too long a name or value, too large a body
     "name",  # a metric name that is illegal or taken
     "query",  # a parameter of a scrape that is no name, number or mode
-    "rate",  # more events, series or requests than an access rule or a limit of the daemon allows
+    "rate",  # events or requests that come faster than an access rule or the daemon allows
     "store",  # the store cannot write at the moment
     "syntax",  # the bytes have not the form that their type says
     "timeout",  # a request that was not complete in time

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.access.access_file import MAX_FILE_BYTES, MAX_RULES, read_access_file
+from oneshotd.access.findings import unreachable
 from oneshotd.access.rules import Role, Rule
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.grammar import Rules
@@ -280,3 +283,14 @@ def test_any_values_are_rules_or_an_error(
     path = write(tmp_path_factory.getbasetemp(), text)
     with suppress(ConfigError):
         assert str(read_access_file(path)[0]).startswith("rule 1 (")
+
+
+def test_the_file_of_the_documentation_is_read(tmp_path: Path) -> None:
+    """Who copies the example would get an error, or a rule for other clients than it says."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (rules,) = [read_access_file(write(tmp_path, block)) for block in blocks if "[[allow]]" in block]
+    assert [rule.role for rule in rules] == [Role.EMIT, Role.EMIT, Role.SCRAPE, Role.LOOK]
+    assert unreachable(rules) == []
+    for key in [attribute.name for attribute in fields(Rule) if attribute.name != "number"]:
+        assert f"\n| `{key}` |" in page
