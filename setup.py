@@ -20,6 +20,10 @@ def readme() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
+# The oldest that the tests have run with: Debian 13's. pyOpenSSL brings `cryptography`.
+TLS = ["pyopenssl>=25.0", "service_identity"]
+AUTH = [*TLS, "bcrypt>=4.2", "pyyaml>=6.0.2"]
+
 setup(
     name="oneshotd",
     version=version(),
@@ -69,8 +73,11 @@ setup(
     install_requires=["twisted>=24.11", "klein>=24.8", "attrs>=25.3", "prometheus_client>=0.21"],
     extras_require={
         # For `--http ssl:…`.
-        "tls": ["pyopenssl", "service_identity"],
+        "tls": TLS,
+        # For --web-config.
+        "auth": AUTH,
         "test": [
+            *AUTH,
             "build",
             "coverage>=7.2",
             "hypothesis",
@@ -79,7 +86,6 @@ setup(
             "pytest>=9",
             "pytest-twisted",
             "pytest-xdist",
-            "pyyaml",
             "ruff",
             "setuptools>=66",
             "treq",

@@ -81,7 +81,7 @@ class Value:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is written after the key, or ``null`` or ``~``."""
-        return self.node.id == "scalar" and self.node.tag == _NULL
+        return bool(self.node.id == "scalar" and self.node.tag == _NULL)
 
     def _need(self, kind: str) -> Any:
         node = self.node

@@ -21,6 +21,9 @@ OLDEST = (
     "attrs==25.3.0",
     "prometheus_client==0.21.1",
     "pyopenssl==25.0.0",
+    "cryptography==43.0.0",
+    "bcrypt==4.2.0",
+    "pyyaml==6.0.2",
     "service_identity==24.2.0",
 )
 
