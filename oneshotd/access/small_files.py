@@ -29,15 +29,17 @@ def read_small(path: Path, *, where: str, limit: int = MAX_PEM_BYTES) -> bytes:
         raise ConfigError(f"{where}: {error.strerror}") from None
     except ValueError:
         raise ConfigError(f"{where}: the path contains a NUL character") from None
-    with open(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise ConfigError(f"{where}: expected a file, got {kind}")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1)
-        except OSError as error:
-            raise ConfigError(f"{where}: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise ConfigError(f"{where}: expected at most {limit // 1024} KiB, got more")
     return content

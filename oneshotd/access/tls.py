@@ -57,6 +57,7 @@ def make_context(settings: TLSSettings) -> Context:
     chain = load_certificates(settings.cert)
     key = load_private_key(settings.key)
     check_pair(settings.cert, chain, settings.key, key)
+    _check_ciphers(settings, key)
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     try:
         context.use_certificate(chain[0])
@@ -72,6 +73,15 @@ def make_context(settings: TLSSettings) -> Context:
         _Facts(verifies=settings.client_auth.verifies, not_after=chain[0].not_valid_after_utc.timestamp())
     )
     return context
+
+
+def _check_ciphers(settings: TLSSettings, key: object) -> None:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    prefix, kind = ("ECDHE-RSA", "RSA") if isinstance(key, RSAPrivateKey) else ("ECDHE-ECDSA", "ECDSA")
+    fits = any(name.startswith(prefix) for name in settings.ciphers)
+    if settings.max_version is TLSVersion.TLS12 and not fits:
+        raise ConfigError(f"{settings.where}.cipher_suites: expected one for the {kind} key, got none")
 
 
 def _reason(error: Exception) -> str:
@@ -152,7 +162,11 @@ class _CheckSANs:
     def __call__(self, connection: Connection, cert: X509, error: int, depth: int, ok: int) -> bool:
         if not ok or depth:
             return bool(ok)
-        return not self.allowed.isdisjoint(subject_alternative_names(cert.to_cryptography()))
+        try:
+            certificate = cert.to_cryptography()
+        except ValueError:
+            return False
+        return not self.allowed.isdisjoint(subject_alternative_names(certificate))
 
 
 def subject_alternative_names(certificate: Certificate) -> frozenset[str]:
@@ -162,17 +176,19 @@ def subject_alternative_names(certificate: Certificate) -> frozenset[str]:
     """
     from cryptography.x509 import (
         DNSName,
+        DuplicateExtension,
         ExtensionNotFound,
         IPAddress,
         RFC822Name,
         SubjectAlternativeName,
         UniformResourceIdentifier,
+        UnsupportedGeneralNameType,
     )
 
     found = set()
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except (ExtensionNotFound, ValueError):
+    except (ExtensionNotFound, DuplicateExtension, UnsupportedGeneralNameType, ValueError):
         return _NO_SANS
     for name in names:
         if isinstance(name, DNSName | RFC822Name | UniformResourceIdentifier):
@@ -244,5 +260,8 @@ def _facts(context: Context) -> _Facts:
 def _verified_sans(connection: Connection) -> frozenset[str]:
     if not _facts(connection.get_context()).verifies:
         return _NO_SANS
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    try:
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+    except ValueError:
+        return _NO_SANS
     return _NO_SANS if certificate is None else subject_alternative_names(certificate)

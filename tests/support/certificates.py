@@ -10,11 +10,12 @@ from pathlib import Path
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _BOTH_SIDES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
 @frozen
@@ -31,34 +32,47 @@ class Authority:
     :ivar cert: its own certificate, which clients have to trust.
     """
 
-    def __init__(self, folder: Path, name: str = "test authority") -> None:
+    def __init__(self, folder: Path, name: str = "test authority", issuer: Authority | None = None) -> None:
+        """Make the key and the certificate.
+
+        :param issuer: signs the certificate; None: it signs itself.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = issuer or self
         usage = x509.BasicConstraints(ca=True, path_length=None)
-        signed = _builder(self._name, self._name, self._key.public_key(), timedelta(days=2)).add_extension(
-            usage, critical=True
-        )
+        builder = _builder(self._name, signer._name, self._key.public_key(), timedelta(days=2))
+        signed = builder.add_extension(usage, critical=True).sign(signer._key, hashes.SHA256())
         self.cert = folder / "ca.pem"
-        self.cert.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        self.cert.write_bytes(signed.public_bytes(Encoding.PEM))
 
     def issue(
         self,
         name: str,
         sans: Sequence[str] = ("localhost", "127.0.0.1", "::1"),
         valid: timedelta = timedelta(days=1),
+        *,
+        use_rsa: bool = False,
+        bits: int = 2048,
+        client: bool = True,
     ) -> Pair:
         """Make a certificate and its key as ``NAME.pem`` and ``NAME.key``; replace those of that name.
 
         :param sans: DNS names, addresses, ``spiffe://…`` URIs, or e-mail addresses.
         :param valid: from now; a negative time makes a certificate that has ended.
+        :param use_rsa: make an RSA key of so many bits instead of an ECDSA key.
+        :param client: the certificate may be a client's, too, not only a server's.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+        key = rsa.generate_private_key(65537, bits) if use_rsa else ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([_general_name(san) for san in sans])
-        signed = _builder(subject, self._name, key.public_key(), valid).add_extension(names, critical=False)
-        signed = signed.add_extension(_BOTH_SIDES, critical=False)
+        signed = _builder(subject, self._name, key.public_key(), valid)
+        if sans:
+            names = x509.SubjectAlternativeName([_general_name(san) for san in sans])
+            signed = signed.add_extension(names, critical=False)
+        signed = signed.add_extension(_BOTH_SIDES if client else _SERVER, critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         pair.cert.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
@@ -66,7 +80,10 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
+    valid: timedelta,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
