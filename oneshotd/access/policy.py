@@ -30,6 +30,7 @@ class AccessPolicy:
     rules: Sequence[Rule] | None = field(default=None, init=False)
     needs_user: bool = field(default=False, init=False)
     version: int = field(default=0, init=False)
+    _tokens: frozenset[str] = field(default=frozenset(), init=False)
 
     def update(self, *, rules: Sequence[Rule] | None, has_users: bool) -> None:
         """Replace the rules.
@@ -39,6 +40,7 @@ class AccessPolicy:
         """
         self.rules = rules
         self.needs_user = has_users and rules is None
+        self._tokens = frozenset(rule.token_sha256 for rule in rules or () if rule.token_sha256 is not None)
         self.version += 1
 
     @property
@@ -46,15 +48,22 @@ class AccessPolicy:
         """Whether an address alone decides: no users and no access file."""
         return self.rules is None and not self.needs_user
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a rule names a bearer token."""
+        return bool(self._tokens)
+
+    def has_token(self, sha256: str) -> bool:
+        """Return whether a rule names the token with this SHA-256."""
+        return sha256 in self._tokens
+
     def rule(self, role: Role, client: Client) -> Rule | None:
         """Return the rule that lets this client have this role; None: it may not.
 
         Without an access file the rule has the number 0 and no bounds.
         """
-        if role is not Role.ADMIN:
-            networks = self.emit if role is Role.EMIT else self.scrape
-            if not networks.admits(client.address):
-                return None
+        if not self.admits(role, client.address):
+            return None
         if self.rules is None:
             if self.needs_user and client.user is None:
                 return None
@@ -63,6 +72,30 @@ class AccessPolicy:
             if rule.role is role and rule.fits(client):
                 return rule
         return None
+
+    def admits(self, role: Role, address: str) -> bool:
+        """Return whether --allow-emit or --allow-scrape lets this address have this role."""
+        if role is Role.ADMIN:
+            return True
+        return (self.emit if role is Role.EMIT else self.scrape).admits(address)
+
+    def credential_helps(self, role: Role, client: Client) -> bool:
+        """Return whether a client without a credential could have this role with one."""
+        if client.user is not None or client.token is not None or not self.admits(role, client.address):
+            return False
+        if self.rules is None:
+            return self.needs_user
+        return any(
+            rule.role is role
+            and rule.needs_credential
+            and (rule.san is None or rule.san in client.sans)
+            and (rule.network is None or client.address in rule.network)
+            for rule in self.rules
+        )
+
+    def owner(self, scraper: str) -> Rule | None:
+        """Return the first rule that binds this scraper's name; None: no rule does."""
+        return next((rule for rule in self.rules or () if rule.binds(scraper)), None)
 
     def may_emit(self, address: str) -> bool:
         """Return whether a client that is known by its address alone may send events."""
