@@ -31,6 +31,7 @@ from oneshotd.errors import REASONS
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
+from oneshotd.metrics.reloads import ReloadMetrics
 from oneshotd.store.interface import ScraperStatus, StoreStats
 
 #: The ways by which an event arrives.
@@ -139,6 +140,7 @@ class Telemetry:
 
     :ivar writable: whether the store can be written; callers set it.
     :ivar looks: callers report looks and scrapes to it directly.
+    :ivar reloads: callers report to it which files are read again.
 
     :raises KeyError: from the counting methods, for a source, reason or result that is not in
         `SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
@@ -147,6 +149,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.writable = True
         self.looks = LookHistory()
+        self.reloads = ReloadMetrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(self)  # last, because the last families are left out first
@@ -294,6 +297,7 @@ class Telemetry:
         yield GaugeMetricFamily(
             "oneshotd_store_writable", "1 if events can be stored, 0 if not.", value=int(self.writable)
         )
+        yield from self.reloads.collect()
         yield _counts("oneshotd_events_accepted", "Events stored, by source.", "source", self._accepted)
         yield _counts(
             "oneshotd_refused",
