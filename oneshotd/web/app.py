@@ -6,7 +6,7 @@ hangs up (klein#840).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from attrs import define, field
@@ -43,6 +43,7 @@ class HTTPApi:
     :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
     :param udp_port: where the daemon takes datagrams, or None.
+    :param warnings: returns what /readyz adds while it answers 200.
     """
 
     intake: Ingest
@@ -60,6 +61,7 @@ class HTTPApi:
     now_ms: Callable[[], int]
     hold: float
     udp_port: int | None
+    warnings: Callable[[], Sequence[str]] = tuple
     clients: Clients = field(init=False)
     ingest_routes: ingest.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
@@ -87,7 +89,10 @@ class HTTPApi:
             delivery=self.delivery, send=self.send, clock=self.clock, clients=clients
         )
         self.health_routes = health.HealthRoutes(
-            ready=self.ready, probe=StoreProbe(self.store.check, self.clock), ingest=self.intake
+            ready=self.ready,
+            probe=StoreProbe(self.store.check, self.clock),
+            ingest=self.intake,
+            warnings=self.warnings,
         )
         cache = StatusCache(
             queries=self.reading,

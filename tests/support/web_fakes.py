@@ -195,6 +195,7 @@ class House:
     trusted: Iterable[str] = ()
     peer: IAddress = Factory(lambda: IPv4Address("TCP", "192.0.2.7", 40000))
     unready: str | None = None
+    warned: list[str] = Factory(list)
     clock: Clock = Factory(Clock)
     intake: FakeIntake = Factory(FakeIntake)
     delivery: FakeDelivery = Factory(FakeDelivery)
@@ -231,6 +232,7 @@ class House:
             now_ms=lambda: self.now,
             hold=3600.0,
             udp_port=self.udp_port,
+            warnings=lambda: self.warned,
         )
         return Site(api.resource(), requestFactory=self.make_request, reactor=clock)
 

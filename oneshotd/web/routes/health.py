@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
@@ -23,21 +23,26 @@ class HealthRoutes:
     """Answers health checks.
 
     :param ready: returns why the daemon cannot work now ("starting", "stopping"), or None.
+    :param warnings: returns what needs an operator and does not keep the daemon from its work; every client
+        can read these lines.
     """
 
     ready: Callable[[], str | None]
     probe: StoreProbe
     ingest: Ingest
+    warnings: Callable[[], Sequence[str]] = tuple
 
     def healthz(self, request: OneshotRequest) -> bytes:
         """Answer 200: the process runs."""
         return answer(request, b"ok\n")
 
     async def readyz(self, request: OneshotRequest) -> bytes:
-        """Answer 200 if the listeners are up and the store can be written, else 503."""
+        """Answer 200 if the listeners are up and the store can be written, else 503; warnings are 200."""
         problem = await self.problem()
         if problem is None:
-            return answer(request, b"ok\n")
+            return answer(
+                request, "".join(["ok\n", *(f"warning: {text}\n" for text in self.warnings())]).encode()
+            )
         return refusal(request, 503, problem, retry_after=RETRY_AFTER["store"])
 
     async def problem(self) -> str | None:

@@ -321,6 +321,13 @@ def test_a_daemon_that_starts_or_stops_lives_but_is_not_ready() -> None:
     assert answer.headers["Retry-After"] is not None
 
 
+def test_a_warning_is_shown_and_leaves_the_daemon_ready() -> None:
+    """A load balancer would take out a daemon that works; or nobody would see the warning."""
+    house = House(warned=["a file is not used"])
+    answer = house.ask("GET /readyz")
+    assert (answer.status, answer.text) == (200, "ok\nwarning: a file is not used\n")
+
+
 def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:
     house = House()
     house.store.fault = StoreUnavailable("no space left")
