@@ -41,6 +41,15 @@ class Client:
     token: str | None = None
     sans: frozenset[str] = frozenset()
 
+    def __str__(self) -> str:
+        """Name the client in a refusal, without a secret: ``192.0.2.7 (user ci)``."""
+        who = []
+        if self.user is not None:
+            who.append(f"user {self.user}")
+        if self.token is not None:
+            who.append(f"token {self.token[:8]}…")
+        return f"{self.address} ({', '.join(who)})" if who else self.address
+
 
 @frozen(kw_only=True)
 class Rule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from attrs import define, field
 from klein import Klein
@@ -15,7 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from oneshotd.access.event_bounds import EventBounds
+from oneshotd.access.passwords import Authenticator
 from oneshotd.access.policy import AccessPolicy
+from oneshotd.backups import Backups
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.delivery.scrapes import Delivery
@@ -24,8 +27,9 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
-from oneshotd.web.routes import api, health, ingest, scrape, status
+from oneshotd.web.routes import api, backup, health, ingest, scrape, status
 from oneshotd.web.routes.clients import Clients
+from oneshotd.web.routes.guard import Guard
 from oneshotd.web.status import page
 from oneshotd.web.status.cache import StatusCache
 from oneshotd.web.status.readiness import StoreProbe
@@ -44,6 +48,10 @@ class HTTPApi:
     :param hold: seconds for which events are kept.
     :param udp_port: where the daemon takes datagrams, or None.
     :param warnings: returns what /readyz adds while it answers 200.
+    :param authenticator: checks credentials; None: there is neither a web configuration nor an access file,
+        and an address is all that counts.
+    :param peer_sans: see `routes.guard.Guard`.
+    :param backups: for admins; None: there are none.
     """
 
     intake: Ingest
@@ -62,12 +70,16 @@ class HTTPApi:
     hold: float
     udp_port: int | None
     warnings: Callable[[], Sequence[str]] = tuple
+    authenticator: Authenticator | None = None
+    peer_sans: Callable[[Any], frozenset[str]] = lambda transport: frozenset()
+    backups: Backups | None = None
     clients: Clients = field(init=False)
     ingest_routes: ingest.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
     health_routes: health.HealthRoutes = field(init=False)
     status_routes: status.StatusRoutes = field(init=False)
     query_routes: api.QueryRoutes = field(init=False)
+    backup_routes: backup.BackupRoutes = field(init=False)
 
     app = Klein()
     error_responses.register(app, attrgetter("telemetry.refused"))
@@ -76,6 +88,7 @@ class HTTPApi:
     health.register(app, attrgetter("health_routes"))
     status.register(app, attrgetter("status_routes"))
     api.register(app, attrgetter("query_routes"))
+    backup.register(app, attrgetter("backup_routes"))
 
     def __attrs_post_init__(self) -> None:
         clients = self.clients = Clients(
@@ -105,8 +118,19 @@ class HTTPApi:
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.reading, clients=clients)
+        self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
 
     def resource(self) -> IResource:
         """Return the root of the site."""
-        resource: IResource = self.app.resource()
-        return resource
+        routes: IResource = self.app.resource()
+        if self.authenticator is None:
+            return routes
+        return Guard(
+            routes=routes,
+            url_map=self.app.url_map,
+            access=self.access,
+            authenticator=self.authenticator,
+            clients=self.clients,
+            count=self.telemetry.refused,
+            peer_sans=self.peer_sans,
+        )

@@ -8,6 +8,7 @@ client that accepts JSON.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -71,8 +72,10 @@ def refusal(request: server.Request, status: int, text: str, *, retry_after: int
 
 
 def refuse(request: server.Request, refused: Refused) -> bytes:
-    """Return the answer for a `Refused`; a 503 gets a Retry-After."""
-    retry_after = RETRY_AFTER.get(refused.reason, 1) if refused.status == http.SERVICE_UNAVAILABLE else None
+    """Return the answer for a `Refused`; a 503 always gets a Retry-After."""
+    retry_after = None if refused.retry_after is None else math.ceil(refused.retry_after)
+    if retry_after is None and refused.status == http.SERVICE_UNAVAILABLE:
+        retry_after = RETRY_AFTER.get(refused.reason, 1)
     return refusal(request, refused.status, refused.text, retry_after=retry_after)
 
 

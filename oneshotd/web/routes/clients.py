@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
 from oneshotd.access.policy import AccessPolicy
-from oneshotd.core.identity import forwarded_client
+from oneshotd.access.rules import Role
+from oneshotd.core.identity import Visit, forwarded_client
 from oneshotd.core.networks import UNIX, Networks, client_address
 from oneshotd.errors import Refused
 from oneshotd.web.transport.request import OneshotRequest
@@ -34,10 +36,10 @@ class Clients:
             of another site.
         """
         address = self.address(request)
-        if not self.access.may_emit(address):
-            raise Refused(f"{address} may not send events", reason="forbidden", status=403)
+        if not self._may(request, (Role.EMIT,), lambda: self.access.may_emit(address)):
+            raise _forbidden(f"{address} may not send events")
         if request.is_from_another_page():
-            raise Refused("a page of another site may not send events", reason="forbidden", status=403)
+            raise _forbidden("a page of another site may not send events")
 
     def check_reader(self, request: OneshotRequest) -> str:
         """Check that this request may read; return the client's address.
@@ -45,9 +47,46 @@ class Clients:
         :raises Refused: the client may not read.
         """
         address = self.address(request)
-        if not self.access.may_scrape(address):
-            raise Refused(f"{address} may not read here", reason="forbidden", status=403)
+        if not self._may(request, (Role.SCRAPE, Role.LOOK), lambda: self.access.may_scrape(address)):
+            raise _forbidden(f"{address} may not read here")
         return address
+
+    def check_scraper(self, request: OneshotRequest, visit: Visit) -> None:
+        """Check that a scrape, which takes events, may do so under its identity; `check_reader` was called.
+
+        An unnamed scraper is known by its address and product, whatever rule it has: nobody becomes a
+        newcomer by a credential.
+
+        :raises Refused: the client may only look, or the name belongs to another rule.
+        """
+        rule = request.rule
+        if rule is None:
+            return
+        if rule.role is not Role.SCRAPE:
+            text = f"{rule} does not let you scrape: add ?look (or &look) to see what a scrape would get"
+            raise _forbidden(text)
+        if not visit.named:
+            return
+        if rule.scraper is None:
+            owner = self.access.owner(visit.name)
+            if owner is not None:
+                raise _forbidden(f"scraper: the name {visit.name} belongs to rule {owner.number}")
+        elif not rule.binds(visit.name):
+            raise _forbidden(f"scraper: {rule} has the name {rule.scraper}, not {visit.name}")
+
+    def check_admin(self, request: OneshotRequest) -> None:
+        """Check that this request may change the daemon's state: only a rule lets it.
+
+        :raises Refused: no rule does, or a browser sends the request for a page of another site.
+        """
+        if not self._may(request, (Role.ADMIN,), lambda: False):
+            raise _forbidden(f"{self.address(request)} is no admin")
+        if request.is_from_another_page():
+            raise _forbidden("a page of another site may not do this")
+
+    def _may(self, request: OneshotRequest, roles: Sequence[Role], by_address: Callable[[], bool]) -> bool:
+        """Return whether the request's rule is of one of these roles; without a rule, its address decides."""
+        return by_address() if request.rule is None else request.rule.role in roles
 
     def address(self, request: OneshotRequest) -> str:
         """Return the client's address; "unix" if it is connected to a UNIX socket."""
@@ -64,6 +103,10 @@ class Clients:
         prefix = request.header(b"X-Forwarded-Prefix") or ""
         trusted = client_address(_peer(request)) in self.trusted_proxies
         return prefix.rstrip("/") if trusted and _PREFIX.fullmatch(prefix) else ""
+
+
+def _forbidden(text: str) -> Refused:
+    return Refused(text, reason="forbidden", status=403)
 
 
 def _peer(request: OneshotRequest) -> str:

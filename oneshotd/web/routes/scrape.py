@@ -58,6 +58,7 @@ class ScrapeRoutes:
             response = await self.delivery.look(scrape.visit, scrape.wanted, scrape.look)
             request.setHeader(b"Oneshotd-Look", b"1")
             return await self._encoded(request, response.body, response.content_type)
+        self.clients.check_scraper(request, scrape.visit)
         delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)
         try:
             delivery.body = await self._encoded(request, delivery.body, delivery.content_type)

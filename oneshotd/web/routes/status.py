@@ -88,4 +88,5 @@ def register(app: Klein, routes: Callable[[Any], StatusRoutes]) -> None:
 def _restrict(request: OneshotRequest) -> None:
     """Set the headers that let a browser load the page's own files and nothing else."""
     for name, value in page.HEADERS.items():
-        request.setHeader(name, value)
+        # A policy of the web configuration holds in addition: a browser obeys both.
+        request.responseHeaders.addRawHeader(name, value)

@@ -73,6 +73,8 @@ class OneshotRequest(server.Request):
         """
         super().__init__(channel, *args, **kwargs)
         self._refused = refused
+        for name, value in self.channel.site.headers:
+            self.setHeader(name, value)
         self._clock: IReactorTime = self.channel.site.reactor
         self.arrived = self._clock.seconds()
 

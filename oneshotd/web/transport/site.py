@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.web import http, server
@@ -30,6 +30,16 @@ MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 MAX_HELD = 64 << 20
 
 
+class Limit(Protocol):
+    """A rate that requests have to keep (`access.token_bucket`)."""
+
+    def take(self, n: int, now: float, /) -> float:
+        """Count `n` requests, or return the seconds until they can be.
+
+        :param now: reactor seconds.
+        """
+
+
 class Site(server.Site):
     """The factory of channels, and the set of open ones.
 
@@ -41,9 +51,14 @@ class Site(server.Site):
     :ivar finishing: no further request is accepted; each connection closes after its answer.
     :ivar unread: connections whose answer waits for the client to read it -> since when.
     :ivar shortcut: the matcher of `web.fastpath`, or None.
+    :ivar headers: names and values that each answer has, from the web configuration.
+    :ivar limit: the rate of all requests together, from the web configuration; the health checks do not
+        count. None: any rate.
     """
 
     shortcut: Any = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    limit: Limit | None = None
 
     # Twisted's own default is a proxy around a channel, in case it has to change to HTTP/2.
     protocol = Channel  # type: ignore[assignment]
