@@ -98,9 +98,7 @@ class CheckQueue:
         waiting = self._waiting[address]
         check = waiting.popleft()
         self._count -= 1
-        if waiting:
-            self._waiting.move_to_end(address)
-        else:
+        if not waiting:
             del self._waiting[address]
         return check
 
@@ -118,6 +116,8 @@ class CheckQueue:
 
     def _done(self, result: bool | Failure, address: str, check: Check) -> None:
         self._busy.discard(address)
+        if address in self._waiting:
+            self._waiting.move_to_end(address)  # it had its turn
         try:
             check.finish(result)
         finally:

@@ -47,7 +47,8 @@ class FailedAttempts:
     def failed(self, address: str) -> None:
         """Count a failed attempt."""
         now, key = self._clock.seconds(), attempts_key(address)
-        self._whole_at[key] = max(self._whole_at.get(key, now), now) + SECONDS_PER_ATTEMPT
+        whole_at = max(self._whole_at.get(key, now), now) + SECONDS_PER_ATTEMPT
+        self._whole_at[key] = min(whole_at, now + BURST * SECONDS_PER_ATTEMPT)
         self._whole_at.move_to_end(key)
         if len(self._whole_at) > MAX_ADDRESSES:
             self._whole_at.popitem(last=False)

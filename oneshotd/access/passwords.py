@@ -168,7 +168,7 @@ class _Check:
         if self._result is None:
             self._waiting.append(waiting)
         else:
-            waiting.callback(self._result)  # type: ignore[arg-type]
+            waiting.callback(self._result)
         return waiting
 
     def begin(self) -> Callable[[], bool] | bool:
@@ -206,4 +206,4 @@ class _Check:
         waiting, self._waiting = self._waiting, []
         self.ended.callback(None)
         for each in waiting:
-            each.callback(result)  # type: ignore[arg-type]
+            each.callback(result)

@@ -49,7 +49,8 @@ class Bench:
         """Return the client, or why it is refused; do all work that is there."""
         asked = self.begin(*headers, address=address)
         self.threads.work_all()
-        return outcome(asked)
+        found: Client | Refused = outcome(asked)
+        return found
 
     def known(self, header: bytes | None) -> Client | None:
         return self.authenticator.known(header, "192.0.2.7")
@@ -112,8 +113,8 @@ def test_what_is_remembered_is_the_whole_credential() -> None:
     for user, password in (("cis", "ecret"), ("c", "isecret"), ("cisecret", ""), ("", "cisecret")):
         assert bench.known(basic(user, password)) is None
         assert status(bench.ask(basic(user, password))) == 401
-    password = Password(user="ci", password=b"secret")
-    assert Users(USERS).key(password) != Users(USERS).key(password), "the key is of this process"
+    ci = Password(user="ci", password=b"secret")
+    assert Users(USERS).key(ci) != Users(USERS).key(ci), "the key is of this process"
 
 
 def test_requests_with_the_same_password_share_a_check() -> None:

@@ -148,7 +148,7 @@ class Guard:
         A client with any role is told that there is no such route. None: the route is missing in the table.
         """
         # As Klein makes it; bytes that are no UTF-8 are refused before.
-        path = b"/".join(request.postpath).decode("utf-8")
+        path = b"/".join(request.postpath or ()).decode("utf-8")
         routes = self.url_map.bind("oneshotd", path_info=path if path.startswith("/") else f"/{path}")
         method = request.method.decode("ascii")
         try:
@@ -156,7 +156,7 @@ class Guard:
                 endpoint, _ = routes.match(method=method)
             except MethodNotAllowed as error:
                 # HAProxy probes with OPTIONS: what is open to GET is open to these.
-                endpoint, _ = routes.match(method=(error.valid_methods or [method])[0])
+                endpoint, _ = routes.match(method=next(iter(error.valid_methods or [method])))
         except HTTPException:
             return tuple(Role)
         return ROLES.get(endpoint)
