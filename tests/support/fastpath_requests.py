@@ -57,6 +57,7 @@ QUICK = [
     post("a=1", "connection:  CLOSE"),
     post("a=1", "CONTENT-TYPE: application/x-www-form-urlencoded", "content-length: 0"),
     post("a=1", host="host: [::1]:8090"),
+    post("a=1", "Authorization: Bearer s3cret"),
 ]
 
 
@@ -85,7 +86,10 @@ ODD = [
     post("a=1", "X-Forwarded-For: 198.51.100.1"),
     post("a=1", "Content-Encoding: gzip"),
     post("a=1", "Cookie: a=b"),
-    post("a=1", "Authorization: Basic YTpi"),
+    post("a=1", "Authorization: Basic YTpi", "Authorization: Basic YTpi"),
+    post("a=1", "Authorization:"),
+    post("a=1", "Authorization: Basic\tYTpi"),
+    post("a=1", "Proxy-Authorization: Basic YTpi"),
     post("a=1", "User-Agent: a", " folded"),
     post("a=1", "User-Agent : a"),
     post("a=1", "User-Agent: \xe4"),

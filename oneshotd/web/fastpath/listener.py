@@ -21,7 +21,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.access.rules import Rule
 from oneshotd.logs.throttle import ThrottledLog
+from oneshotd.web.fastpath.blocks import NO_SANS, Caller
 from oneshotd.web.fastpath.requests import MAX_REQUEST, MORE, RequestMatcher
 from oneshotd.web.transport.site import Site
 
@@ -48,6 +50,10 @@ _LAST = socket.MSG_DONTWAIT | MORE  # FIN follows in the same segment
 DEFER_SECONDS = 1
 
 
+#: A connection, its first bytes, and its other end.
+_Request = tuple[socket.socket, bytes, Caller]
+
+
 def _acknowledge_at_once(sock: socket.socket, at_once: bool) -> None:
     """Set TCP_QUICKACK; connections inherit it from a listening socket (Linux)."""
     if hasattr(socket, "TCP_QUICKACK"):
@@ -70,11 +76,14 @@ class PendingClients:
     All sockets are answered, or handed over, once: in the reactor's thread, when the store has answered.
     """
 
-    __slots__ = ("_port", "_sockets")
+    __slots__ = ("_port", "_rules", "_sockets")
 
-    def __init__(self, port: Listener, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, port: Listener, sockets: Sequence[socket.socket], rules: Sequence[Rule | None]
+    ) -> None:
         self._port = port
         self._sockets = sockets
+        self._rules = rules
 
     def on_stored(self, now: float) -> None:
         """Answer each client, and close its connection."""
@@ -85,6 +94,7 @@ class PendingClients:
 
     def on_failed(self) -> None:
         """Give each connection a channel, which submits the event again and answers."""
+        self._port.give_back(self._rules)
         for sock in self._sockets:
             self._port.hand_over(sock)
         self._port.done(len(self._sockets))
@@ -157,7 +167,7 @@ class Listener:
 
     def _accept(self) -> bool:
         """Accept `TURN_ACCEPTS` connections at most; return whether there may be more."""
-        requests: list[tuple[socket.socket, bytes]] = []
+        requests: list[_Request] = []
         more = False
         for _ in range(TURN_ACCEPTS):
             try:
@@ -174,7 +184,7 @@ class Listener:
                 break
             data = self._look(sock, address[0]) if self._bare + len(requests) < MAX_BARE else b""
             if data:
-                requests.append((sock, data))
+                requests.append((sock, data, (address[0], NO_SANS)))
             else:
                 self.hand_over(sock)
         else:
@@ -190,39 +200,47 @@ class Listener:
     def _look(self, sock: socket.socket, host: str) -> bytes:
         """Peek at the data of a connection; return none if the fast path is not for it."""
         shortcut: RequestMatcher | None = self._site.shortcut
-        if shortcut is None or not shortcut.admits_host(host):
+        if shortcut is None or not shortcut.admits(host):
             return b""
         try:
             return sock.recv(MAX_REQUEST, _LOOK)
         except OSError:
             return b""
 
-    def _take(self, requests: Sequence[tuple[socket.socket, bytes]]) -> None:
+    def _take(self, requests: Sequence[_Request]) -> None:
         """Submit the events of connections that bring one each; hand over the others."""
-        sockets, data = zip(*requests, strict=True)
         taken: set[socket.socket] = set()
         try:
-            taken = self._taken(sockets, data)
+            taken = self._taken(requests)
         except Exception:
             # If doRead raises, Twisted drops the reader and the port stops accepting.
             self._log.failure("looking at a request")
-        for sock in sockets:
+        for sock, _, _ in requests:
             if sock not in taken:
                 self.hand_over(sock)
 
-    def _taken(self, sockets: Sequence[socket.socket], requests: Sequence[bytes]) -> set[socket.socket]:
+    def _taken(self, requests: Sequence[_Request]) -> set[socket.socket]:
         """Submit the events of plain requests, of as many as there is room for; return their sockets."""
         shortcut: RequestMatcher = self._site.shortcut
-        found = zip(sockets, shortcut.recognize_each(requests), strict=True)
-        ordinary = [(sock, series) for sock, series in found if series is not None]
+        found = shortcut.recognize_each([(data, caller) for _, data, caller in requests])
+        ordinary = [
+            (request[0], *each) for request, each in zip(requests, found, strict=True) if each is not None
+        ]
         while ordinary:
-            clients, series = zip(*ordinary, strict=True)
-            if shortcut.ingest.submit_series(series, PendingClients(self, clients)):
+            clients, series, rules = zip(*ordinary, strict=True)
+            if shortcut.ingest.submit_series(series, PendingClients(self, clients, rules)):
                 self._bare += len(clients)
                 self._site.enter()
                 return set(clients)
-            ordinary = ordinary[: len(ordinary) // 2]
+            half = len(ordinary) // 2
+            self.give_back(rules[half:])
+            ordinary = ordinary[:half]
         return set()
+
+    def give_back(self, rules: Sequence[Rule | None]) -> None:
+        """Give an event back to the rate of each rule."""
+        for rule in rules:
+            self._site.shortcut.give_back(rule)
 
     def done(self, connections: int) -> None:
         """Note that so many connections without a transport are closed or handed over."""

@@ -2,8 +2,9 @@
 
 It compares bytes instead of parsing HTTP: a request line ``POST /event?… HTTP/1.1`` of printable ASCII; a
 block of headers that was examined once and changes nothing about the answer; no body; an event that
-`core/parsing/templates.py` takes. Every other request goes to `twisted.web` unread and in its order, as does
-a request whose event the store refuses: the routes answer it as if there were no fast path.
+`core/parsing/templates.py` takes; a client that is known to be allowed to send it (`blocks.py`), within the
+rate of its rule, which is asked for each batch. Every other request goes to `twisted.web` unread and in its
+order, as does a request whose event the store refuses: the routes answer it as if there were no fast path.
 `fastpath/listener.py` does the same for a connection that brings one event and ends.
 """
 
@@ -12,8 +13,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
+from typing import Any, Protocol
 
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
@@ -21,13 +23,14 @@ from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from oneshotd.access.policy import AccessPolicy
+from oneshotd.access.rules import Rule
 from oneshotd.core.networks import UNIX
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.web import error_responses as problems
+from oneshotd.web.fastpath.blocks import NO_SANS, Block, Caller, Known, KnownBlocks, without_users
 from oneshotd.web.transport.channel import Channel
-from oneshotd.web.transport.request import is_host
 
 _START = b"POST /event?"
 _LINE_END = b" HTTP/1.1\r\n"
@@ -35,9 +38,6 @@ _BLANK = b"\r\n\r\n"
 
 #: Longest request that is compared; within twisted.web's own bounds for lines and headers.
 MAX_REQUEST = 8192
-
-#: Blocks of headers that are remembered; clients may invent them.
-MAX_BLOCKS = 1024
 
 #: Most pipelined requests of one connection whose events are submitted together.
 MAX_TOGETHER = 64
@@ -51,20 +51,24 @@ MORE = getattr(socket, "MSG_MORE", 0)
 _DONE = Failure(CONNECTION_DONE)
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
-_VALUE = bytes(range(0x20, 0x7F))
 
-#: Headers that change nothing about the answer to a POST of an event.
-_HARMLESS = frozenset(
-    (
-        b"accept",
-        b"accept-encoding",
-        b"accept-language",
-        b"cache-control",
-        b"content-type",
-        b"pragma",
-        b"user-agent",
-    )
-)
+#: Returns the subject alternative names of the verified certificate at the other end of a TLS transport.
+PeerSans = Callable[[Any], frozenset[str]]
+
+#: The series of a request, and the rule by which its client may send it (None: an address alone decides).
+Found = tuple[str, Rule | None]
+
+_NOTHING: tuple[list[str], int, bool, Rule | None] = ([], 0, False, None)
+
+
+class Bounds(Protocol):
+    """The interface of `oneshotd.access.event_bounds.EventBounds`."""
+
+    def take(self, rule: Rule | None, count: int) -> bool:
+        """Return whether so many events are within the rate of a rule, and count them."""
+
+    def give_back(self, rule: Rule | None, count: int) -> None:
+        """Undo `take` for events that were not stored."""
 
 
 class RequestMatcher:
@@ -72,39 +76,68 @@ class RequestMatcher:
 
     :param access: which client may send events; the routes ask it, too.
     :param wall: Unix time in seconds, for the date of an answer; the reactor's time is another.
+    :param known: finds the client of a request.
+    :param bounds: are asked for each batch of requests of a rule; None: there are none.
+    :param peer_sans: is asked once for each connection with TLS.
     """
 
     def __init__(
-        self, ingest: Ingest, rules: Rules, access: AccessPolicy, wall: Callable[[], float] = time.time
+        self,
+        ingest: Ingest,
+        rules: Rules,
+        access: AccessPolicy,
+        wall: Callable[[], float] = time.time,
+        *,
+        known: Known = without_users,
+        bounds: Bounds | None = None,
+        peer_sans: PeerSans = lambda transport: NO_SANS,
     ) -> None:
         self.ingest = ingest
         self._wall = wall
         self._access = access
+        self._bounds = bounds
+        self._peer_sans = peer_sans
         self._ordinary = TemplateParser(rules)
-        self._blocks: dict[bytes, _Block] = {}
+        self._blocks = KnownBlocks(access, known)
         # The bytes behind the query of the last request; at first, bytes with which no request ends.
         self._tail = _LINE_END + bytes(MAX_REQUEST)
-        self._tail_closes = False
+        self._tail_block = Block(False, None)
         self._second = -1
-        self._answers = {_Block.KEEP: b"", _Block.CLOSE: b""}
+        self._answers = {False: b"", True: b""}
 
-    def admits(self, peer: object) -> bool:
-        """Return whether this peer may emit; a known block of headers names no other client."""
-        return self._access.may_emit(getattr(peer, "host", UNIX))
+    def admits(self, host: str) -> bool:
+        """Return whether the option --allow-emit admits an address."""
+        return self._access.emit.admits(host)
 
-    def admits_host(self, host: str) -> bool:
-        """Return what `admits` does, of an address as the socket has it."""
-        return self._access.may_emit(host)
+    def caller(self, transport: Any) -> Caller:
+        """Return the other end of a connection; with TLS, after the handshake."""
+        is_tls = ISSLTransport.providedBy(transport)
+        return _host(transport), self._peer_sans(transport) if is_tls else NO_SANS
 
-    def recognize(self, data: bytes) -> tuple[list[str], int, bool]:
-        """Find the plain requests at the beginning of the data.
+    def recognize(
+        self, data: bytes, caller: Caller, single: bool = False
+    ) -> tuple[list[str], int, bool, Rule | None]:
+        """Find the plain requests at the beginning of the data that their client may send.
 
-        :returns: their series, their length in bytes, and whether the last one asks for a close.
+        All that are found are of one rule, and are taken from its rate.
+
+        :param single: find one request that asks for a close and is followed by nothing, or none.
+        :returns: their series, their length in bytes, whether the last one asks for a close, and the rule
+            (None: an address alone decides).
         """
+        blocks = self._blocks
+        if blocks.version != self._access.version:
+            blocks.renew()
+        rule: Rule | None = None
         query = self._query(data)
         series = None if query is None else self._ordinary.parse_line(query)
         if series is not None:
-            return [series], len(data), self._tail_closes
+            closes = self._tail_block.closes
+            if (single and not closes) or not (
+                blocks.is_open or self._takes(1, rule := blocks.rule(self._tail_block, caller))
+            ):
+                return _NOTHING
+            return [series], len(data), closes, rule
         found: list[str] = []
         at, closes = 0, False
         while not closes and data.startswith(_START, at) and len(found) < MAX_TOGETHER:
@@ -113,18 +146,26 @@ class RequestMatcher:
             if end < 0 or line < 0:
                 break
             query = data[at + len(_START) : line]
-            block = data[line + len(_LINE_END) : end + 2]
-            known = self._blocks[block] if block in self._blocks else self._learn(block)
-            if known is _Block.ODD or query.translate(None, _PRINTABLE):
+            block = blocks.find(data[line + len(_LINE_END) : end + 2])
+            if block is None or query.translate(None, _PRINTABLE):
                 break
+            if not blocks.is_open:
+                its_rule = blocks.rule(block, caller)
+                if its_rule is None or (rule is not None and its_rule.number != rule.number):
+                    break
+                rule = its_rule
             series = self._ordinary.parse_line(query)
             if series is None:
                 break
             found.append(series)
             at = end + len(_BLANK)
-            closes = known is _Block.CLOSE
-            self._tail, self._tail_closes = data[line:at], closes
-        return found, at, closes
+            closes = block.closes
+            self._tail, self._tail_block = data[line:at], block
+        if single and not (closes and at == len(data) and len(found) == 1):
+            return _NOTHING
+        if found and not (blocks.is_open or self._takes(len(found), rule)):
+            return _NOTHING
+        return found, at, closes, rule
 
     def _query(self, data: bytes) -> bytes | None:
         """Return the query of a request that differs from the last one in its query only, else None."""
@@ -133,27 +174,47 @@ class RequestMatcher:
         query = data[len(_START) : -len(self._tail)]
         return None if b" " in query else query
 
-    def recognize_each(self, requests: Sequence[bytes]) -> Sequence[str | None]:
-        """Return a series for each request that is plain, asks for a close and is followed by nothing.
+    def recognize_each(self, requests: Sequence[tuple[bytes, Caller]]) -> Sequence[Found | None]:
+        """Find the requests that are plain, ask for a close, are followed by nothing, and may be sent.
 
-        :returns: one item for each request; None for one that is to go to the routes.
+        :param requests: the first bytes of connections, and their other ends.
+        :returns: one item for each; None for one that is to go to the routes.
         """
-        queries = [query for query in map(self._query, requests) if query is not None]
-        if self._tail_closes and len(queries) == len(requests) > 1:
+        queries = [query for query in [self._query(data) for data, _ in requests] if query is not None]
+        if self._tail_block.closes and len(queries) == len(requests) > 1:
             alike = self._ordinary.parse_uniform(b"\n".join(queries))
             if alike is not None and len(alike) == len(requests):
-                return alike.series
-        each: list[str | None] = []
-        for data in requests:
-            series, end, closes = self.recognize(data)
-            each.append(series[0] if closes and len(series) == 1 and end == len(data) else None)
+                is_taken, rule = self._take_alike([caller for _, caller in requests])
+                if is_taken:
+                    return [(series, rule) for series in alike.series]
+        each: list[Found | None] = []
+        for data, caller in requests:
+            series, _, _, rule = self.recognize(data, caller, single=True)
+            each.append((series[0], rule) if series else None)
         return each
 
-    def _learn(self, block: bytes) -> _Block:
-        if len(self._blocks) >= MAX_BLOCKS:
-            self._blocks.clear()
-        known = self._blocks[block] = _judge(block)
-        return known
+    def _take_alike(self, callers: Sequence[Caller]) -> tuple[bool, Rule | None]:
+        """Take an event of each caller, with the last request's headers, from the rate of their one rule."""
+        blocks = self._blocks
+        if blocks.version != self._access.version:
+            blocks.renew()
+        if blocks.is_open:
+            return True, None
+        rules = [blocks.rule(self._tail_block, caller) for caller in callers]
+        rule = rules[0]
+        is_one = all(
+            other is not None and rule is not None and other.number == rule.number for other in rules
+        )
+        return is_one and self._takes(len(callers), rule), rule
+
+    def _takes(self, events: int, rule: Rule | None) -> bool:
+        """Take events from the rate of a rule; return whether there is one, and it allows them."""
+        return rule is not None and (self._bounds is None or self._bounds.take(rule, events))
+
+    def give_back(self, rule: Rule | None, events: int = 1) -> None:
+        """Give events back to the rate of their rule: they are not stored, and the routes take them again."""
+        if rule is not None and self._bounds is not None:
+            self._bounds.give_back(rule, events)
 
     def answers(self, count: int, closes: bool) -> bytes:
         """Return the answers to so many requests whose events are on disk.
@@ -164,11 +225,11 @@ class RequestMatcher:
         if second != self._second:
             self._second = second
             date = datetimeToString(self._second)
-            for block, connection in ((_Block.KEEP, b""), (_Block.CLOSE, b"Connection: close\r\n")):
-                self._answers[block] = _ANSWER % (connection, date, problems.TEXT)
+            for last, connection in ((False, b""), (True, b"Connection: close\r\n")):
+                self._answers[last] = _ANSWER % (connection, date, problems.TEXT)
         if closes:
-            return self._answers[_Block.KEEP] * (count - 1) + self._answers[_Block.CLOSE]
-        return self._answers[_Block.KEEP] * count
+            return self._answers[False] * (count - 1) + self._answers[True]
+        return self._answers[False] * count
 
 
 _ANSWER = (
@@ -177,37 +238,10 @@ _ANSWER = (
 )
 
 
-class _Block(Enum):
-    """The request of a block of headers: keep the connection, close it, or something else (ODD)."""
-
-    KEEP = auto()
-    CLOSE = auto()
-    ODD = auto()
-
-
-def _judge(block: bytes) -> _Block:
-    """Return ODD unless each header is well-formed, known, and changes nothing about the answer."""
-    hosts = 0
-    closes = False
-    for line in block.removesuffix(b"\r\n").split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" ")
-        if not colon or value.translate(None, _VALUE):
-            return _Block.ODD
-        if name == b"host" and is_host(value):
-            hosts += 1
-        elif name == b"connection" and value.lower() == b"close":
-            closes = True
-        elif not (
-            name in _HARMLESS
-            or (name == b"connection" and value.lower() == b"keep-alive")
-            or (name == b"content-length" and value == b"0")
-        ):
-            return _Block.ODD
-    lowered = block.lower()
-    if hosts != 1 or lowered.count(b"content-length:") > 1 or lowered.count(b"connection:") > 1:
-        return _Block.ODD
-    return _Block.CLOSE if closes else _Block.KEEP
+def _host(transport: Any) -> str:
+    """Return the address of the other end of a connection."""
+    host: str = getattr(transport.getPeer(), "host", UNIX)
+    return host
 
 
 class FastPathChannel(Channel):
@@ -217,6 +251,7 @@ class FastPathChannel(Channel):
         super().__init__()
         self._taken = b""  # requests whose events wait for the disk
         self._count = 0  # of these
+        self._rule: Rule | None = None  # of these
         self._closes = False  # the last of these asks for a close
         self._ahead = bytearray()  # data received behind them
         self._paused = False
@@ -225,10 +260,11 @@ class FastPathChannel(Channel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._shortcut: RequestMatcher | None = self.site.shortcut
+        self._caller: Caller | None = None
         if isinstance(self._socket_transport(), ProtocolWrapper):
             # With an endpoint such as haproxy:, the client's address is known later.
             self._shortcut = None
-        elif self._shortcut is not None and not self._shortcut.admits(self.transport.getPeer()):
+        elif self._shortcut is not None and not self._shortcut.admits(_host(self.transport)):
             self._shortcut = None
         # Answers are written to the socket. The transport's buffer is empty until something else is written,
         # and an answer through it costs as much as the rest of a request.
@@ -243,13 +279,17 @@ class FastPathChannel(Channel):
                 self.transport.pauseProducing()
             return
         if self._shortcut is not None and self.is_resting:
-            series, end, closes = self._shortcut.recognize(data)
-            if series and self._shortcut.ingest.submit_series(series, self):
-                self._count, self._closes = len(series), closes
-                self._taken = data[:end]
-                self._ahead += data[end:]
-                self.handling = True
-                return
+            if self._caller is None:
+                self._caller = self._shortcut.caller(self.transport)
+            series, end, closes, rule = self._shortcut.recognize(data, self._caller)
+            if series:
+                if self._shortcut.ingest.submit_series(series, self):
+                    self._count, self._closes, self._rule = len(series), closes, rule
+                    self._taken = data[:end]
+                    self._ahead += data[end:]
+                    self.handling = True
+                    return
+                self._shortcut.give_back(rule, len(series))
         self._socket = None
         super().dataReceived(data)
 
@@ -292,7 +332,9 @@ class FastPathChannel(Channel):
     def on_failed(self) -> None:
         """Give the requests to `twisted.web`, which submits their events again and answers."""
         taken = self._taken
-        self._settle(self.clock.seconds())
+        count = self._settle(self.clock.seconds())
+        if self._shortcut is not None:
+            self._shortcut.give_back(self._rule, count)
         if not self._lost:
             self._socket = None
             self._proceed(super().dataReceived, taken)

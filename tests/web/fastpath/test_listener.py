@@ -184,10 +184,10 @@ async def test_after_a_bug_connections_are_still_accepted(
         recognize = house.site.shortcut.recognize
         bug = [RuntimeError("a bug")]
 
-        def stumble(data: bytes) -> Any:
+        def stumble(*args: Any, **options: Any) -> Any:
             if bug:
                 raise bug.pop()
-            return recognize(data)
+            return recognize(*args, **options)
 
         monkeypatch.setattr(house.site.shortcut, "recognize", stumble)
         with logged() as events, knock(house) as first, knock(house) as second:

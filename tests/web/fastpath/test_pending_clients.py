@@ -16,9 +16,11 @@ from support.store_log import held_events
 
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.parsing.formats import Rules
+from oneshotd.web.fastpath.blocks import NO_SANS
 from oneshotd.web.fastpath.requests import RequestMatcher
 
 CLOSE = "Connection: close"
+CALLER = ("192.0.2.7", NO_SANS)
 
 
 def shortcut() -> RequestMatcher:
@@ -27,7 +29,7 @@ def shortcut() -> RequestMatcher:
 
 def alone(data: bytes) -> str | None:
     """What a request is to a shortcut that has seen no other."""
-    series, end, closes = shortcut().recognize(data)
+    series, end, closes, _ = shortcut().recognize(data, CALLER)
     return series[0] if closes and len(series) == 1 and end == len(data) else None
 
 
@@ -56,7 +58,8 @@ def test_together_they_are_what_each_is_alone() -> None:
     for _ in range(3000):
         requests = [usual(rng) if rng.random() < 0.97 else other(rng) for _ in range(rng.randrange(1, 9))]
         wanted = [alone(data) for data in requests]
-        assert list(known.recognize_each(requests)) == wanted, requests
+        found = known.recognize_each([(data, CALLER) for data in requests])
+        assert [each and each[0] for each in found] == wanted, requests
         together += None not in wanted and len(wanted) > 1
     assert together > 1000
 

@@ -17,15 +17,11 @@ from twisted.internet.testing import StringTransport
 from oneshotd.core.events import NewEvent
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.errors import Refused
-from oneshotd.web.fastpath.requests import (
-    MAX_AHEAD,
-    MAX_BLOCKS,
-    MAX_TOGETHER,
-    FastPathChannel,
-    RequestMatcher,
-)
+from oneshotd.web.fastpath.blocks import MAX_BLOCKS, NO_SANS
+from oneshotd.web.fastpath.requests import MAX_AHEAD, MAX_TOGETHER, FastPathChannel, RequestMatcher
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
+CALLER = (PEER.host, NO_SANS)
 
 
 class Line:
@@ -247,9 +243,9 @@ def test_at_the_end_it_closes_after_its_answer() -> None:
 def test_invented_headers_take_no_memory() -> None:
     line = Line(quick=True)
     for number in range(2 * MAX_BLOCKS):
-        line.shortcut.recognize(post("a=1", f"User-Agent: {number}"))
-    assert len(line.shortcut._blocks) <= MAX_BLOCKS
+        line.shortcut.recognize(post("a=1", f"User-Agent: {number}"), CALLER)
+    assert len(line.shortcut._blocks._blocks) <= MAX_BLOCKS
 
 
 def test_the_first_request_has_no_model() -> None:
-    assert Line(quick=True).shortcut.recognize(b"POST /event?a=1\0") == ([], 0, False)
+    assert Line(quick=True).shortcut.recognize(b"POST /event?a=1\0", CALLER) == ([], 0, False, None)
