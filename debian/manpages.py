@@ -92,7 +92,7 @@ the held events and the cursor of each scraper; \-wal and \-shm are beside it
 finish requests and deliveries, then end
 .TP
 .B SIGHUP
-ignored, and logged
+read the files of \-\-web\-config and \-\-access again; without these options it is ignored, and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),
 .BR oneshotd.toml (5),

@@ -320,6 +320,19 @@ class Config:
     allow_scrape: Networks = _option(
         (), parse_member, "CIDR|unix", "clients that may scrape and look; none: all clients", _networks
     )
+    web_config: str | None = _option(
+        "",
+        path_or_none,
+        "FILE",
+        "TLS, users, headers and a rate limit, in Prometheus' format of a web configuration; read again"
+        " when it changes",
+    )
+    access: str | None = _option(
+        "",
+        path_or_none,
+        "FILE",
+        "rules of who may send events, scrape, look and administer, in TOML; read again when it changes",
+    )
     backup_dir: str | None = _option(
         "", path_or_none, "PATH", "folder for backups of the store; requires backup-socket"
     )

@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
@@ -29,11 +29,11 @@ from twisted.web.pages import notFound
 
 from oneshotd import __version__
 from oneshotd.access.event_bounds import EventBounds
-from oneshotd.access.policy import AccessPolicy
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
-from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, udp_sockets
+from oneshotd.daemon.locks import Locks
+from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, speaks_tls, udp_sockets
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
@@ -47,6 +47,7 @@ from oneshotd.store.limits import Limits
 from oneshotd.udp.datagrams import Datagrams
 from oneshotd.udp.reader import UDPReader
 from oneshotd.web.app import HTTPApi
+from oneshotd.web.fastpath.blocks import without_users
 from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.routes.backup import BackupDoor
@@ -91,7 +92,9 @@ class OneshotService(Service):
         self._state = State.STARTING
         self._upkeep: IDelayedCall | None = None
         self._ports: list[IListeningPort] = []
+        self._tls_ports: list[IListeningPort] = []
         self._telemetry = Telemetry()
+        self._locks = Locks(reactor, config, self._telemetry)
         self._site = self._make_site(affordable(config.max_connections))
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
         # The fast path logs no requests.
@@ -111,7 +114,7 @@ class OneshotService(Service):
         )
 
     def privilegedStartService(self) -> None:
-        """Bind all sockets; the reactor does not run yet, so no connection is accepted."""
+        """Read all files, and bind all sockets; the reactor does not run yet: no connection is accepted."""
         super().privilegedStartService()
         try:
             self._rules = Rules(
@@ -122,20 +125,30 @@ class OneshotService(Service):
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        self._locks.read(self._rules)
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
-        make = Listener if self._has_fast_path else adopt
-        self._ports = [
-            port for where in self._config.http for port in http_ports(self._reactor, where, self._site, make)
-        ]
+        self._ports = [port for where in self._config.http for port in self._listen(where)]
         if self._config.backup_socket is not None:
             self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
+
+    def _listen(self, where: str) -> list[IListeningPort]:
+        """Open an HTTP address, with TLS where the web configuration has it and the address can."""
+        tls = self._locks.tls
+        if tls is None or not speaks_tls(where):
+            # The listener of the fast path accepts by itself, and reads what has no TLS.
+            return http_ports(self._reactor, where, self._site, Listener if self._has_fast_path else adopt)
+        from twisted.protocols.tls import TLSMemoryBIOFactory  # needs pyOpenSSL
+
+        ports = http_ports(self._reactor, where, TLSMemoryBIOFactory(tls, False, self._site, self._reactor))
+        self._tls_ports.extend(ports)
+        return ports
 
     def startService(self) -> None:
         """Open the store, and serve HTTP and UDP."""
         super().startService()
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
-        access = AccessPolicy(emit=config.allow_emit, scrape=config.allow_scrape)
+        access = self._locks.policy
         bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         self._store = open_store(
             config.store.kind,
@@ -152,6 +165,9 @@ class OneshotService(Service):
         )
         self._intake = Ingest(self._store, telemetry, reactor)
         self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
+        backups = None
+        if config.backup_dir is not None:
+            backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
         self._site.resource = HTTPApi(
             intake=self._intake,
             delivery=self._delivery,
@@ -168,12 +184,14 @@ class OneshotService(Service):
             now_ms=_now_ms,
             hold=config.hold,
             udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
+            warnings=self._locks.warnings,
+            authenticator=self._locks.authenticator,
+            peer_sans=self._locks.peer_sans,
+            backups=backups,
         ).resource()
-        if config.backup_dir is not None:
-            backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
+        if backups is not None:
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
-        if self._has_fast_path:
-            self._site.shortcut = RequestMatcher(self._intake, self._rules, access)
+        self._locks.serve(self._site, self._matcher() if self._has_fast_path else None)
         self._datagrams = Datagrams(
             ingest=self._intake,
             telemetry=telemetry,
@@ -188,13 +206,32 @@ class OneshotService(Service):
         for listener in self._udp:
             listener.start(reactor)
         self._log.info(
-            "oneshotd {version} serves HTTP on {http}, receives UDP on {udp}, stores events in {store}",
+            "oneshotd {version} serves {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
             http=self._http_addresses(),
             udp=", ".join("{}:{}".format(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
+        self._locks.log_summary(has_udp=bool(self._udp))
+        self._locks.start()
         self._background(self._run_upkeep)
+
+    def _matcher(self) -> RequestMatcher:
+        """Make the fast path, which asks what the routes ask."""
+        locks = self._locks
+        bounds = EventBounds(access=locks.policy, limits=self._rules, seconds=self._reactor.seconds)
+        return RequestMatcher(
+            self._intake,
+            self._rules,
+            locks.policy,
+            known=without_users if locks.authenticator is None else locks.authenticator.known,
+            bounds=bounds,
+            peer_sans=locks.peer_sans,
+        )
+
+    def reload(self) -> None:
+        """Read the web configuration and the access file again."""
+        self._locks.reload()
 
     def stopService(self) -> Deferred[None]:
         """Close the ports, finish requests and deliveries, then close the store."""
@@ -214,6 +251,7 @@ class OneshotService(Service):
         self._datagrams.flush()
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._site.finish(), "requests")
         self._site.abort()
+        self._locks.stop()
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
         self._backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._intake.drain(), "commits")
@@ -275,7 +313,13 @@ class OneshotService(Service):
         return None if self._state is State.SERVING else self._state.value
 
     def _http_addresses(self) -> str:
-        return ", ".join(_format_address(port.getHost()) for port in self._ports)
+        """Return the addresses by protocol: ``HTTPS on 192.0.2.7:8090, HTTP on …``."""
+        plain = [port for port in self._ports if port not in self._tls_ports]
+        return ", ".join(
+            f"{protocol} on {', '.join(_format_address(port.getHost()) for port in ports)}"
+            for protocol, ports in (("HTTPS", self._tls_ports), ("HTTP", plain))
+            if ports
+        )
 
     async def _prune(self) -> None:
         for loss in await self._store.prune():
@@ -301,9 +345,3 @@ def _now_ms() -> int:
 def _format_address(address: Any) -> str:
     """Return an address for the log: TCP as ``host:port``, others as their own text."""
     return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
-
-
-def assemble(reactor: Any, config: Config, supervision: Supervision | None = None) -> IService:
-    """Make the daemon's service; it opens nothing before it is started."""
-    service: IService = OneshotService(reactor, config, supervision)
-    return service

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oneshotd.daemon.config import LOCALHOST, UdpAddress
-from oneshotd.errors import OneshotError
+from oneshotd.errors import ConfigError, OneshotError
 
 _log = Logger()
 
@@ -104,6 +104,24 @@ def listen_http(reactor: Any, where: str, factory: Factory[Any], make: PortMaker
     if not where.isdecimal():
         return _listen_endpoint(reactor, where, factory)
     return make(reactor, _every_address("HTTP", socket.SOCK_STREAM, int(where)), factory)
+
+
+def speaks_tls(where: str) -> bool:
+    """Return whether an HTTP address speaks TLS if the web configuration has ``tls_server_config``.
+
+    UNIX sockets do not: the permissions of the file protect them.
+
+    :raises ConfigError: it is an endpoint of another kind, which cannot be wrapped, or has TLS of its own.
+    """
+    kind, colon, rest = where.partition(":")
+    if kind == "unix" or (kind == "systemd" and not {"UNIX", "domain=UNIX"}.isdisjoint(rest.split(":"))):
+        return False
+    if not colon or kind in (LOCALHOST, "tcp", "tcp6", "systemd"):
+        return True
+    expected = "PORT, localhost:PORT, tcp:, tcp6:, systemd: or unix:"
+    raise ConfigError(
+        f"--http: with tls_server_config in the web configuration, expected {expected}, got {where}"
+    )
 
 
 def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningPort:

@@ -108,12 +108,16 @@ for _name, _option in OPTIONS.items():
 
 
 class Daemon(MultiService):
-    """The service that twistd starts: the daemon, its log level, and an exit with status 1 on failure."""
+    """The service that twistd starts: the daemon, its log level, and an exit with status 1 on failure.
 
-    def __init__(self, reactor: Any, options: Options) -> None:
+    :param reload: called at SIGHUP; None: the signal is ignored.
+    """
+
+    def __init__(self, reactor: Any, options: Options, reload: Callable[[], None] | None = None) -> None:
         super().__init__()
         self._reactor = reactor
         self._options = options
+        self._reload = reload
         self._previous_handler: Any = signal.SIG_DFL  # of SIGHUP
 
     def setServiceParent(self, parent: Any) -> None:
@@ -150,7 +154,14 @@ class Daemon(MultiService):
 
     def _on_sighup(self, *_: object) -> None:
         # A signal may interrupt any code, also the writing of a log line.
-        self._reactor.callFromThread(_log.info, "SIGHUP ignored: the configuration is read at the start only")
+        self._reactor.callFromThread(self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._reload is None:
+            _log.info("SIGHUP ignored: there is no file of --web-config or --access to read again")
+        elif self.running:
+            _log.info("SIGHUP: the files of --web-config and --access are read again")
+            self._reload()
 
 
 @contextmanager
@@ -187,7 +198,7 @@ def makeService(options: Options) -> IService:
     """Make the daemon for twistd; it opens nothing before it is started."""
     from twisted.internet import reactor
 
-    from oneshotd.daemon.service import assemble
+    from oneshotd.daemon.service import OneshotService
 
     try:
         use_steady_time(reactor)
@@ -196,7 +207,10 @@ def makeService(options: Options) -> IService:
     # Rendering a large response makes tens of thousands of small objects without cycles. With the
     # default threshold of 700 the garbage collector would scan them again and again meanwhile.
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
-    daemon = Daemon(reactor, options)
+    config = options.config
     supervision = Supervision.from_environment(os.environ, os.getpid())
-    assemble(reactor, options.config, supervision).setServiceParent(daemon)
+    service = OneshotService(reactor, config, supervision)
+    has_files = config.web_config is not None or config.access is not None
+    daemon = Daemon(reactor, options, service.reload if has_files else None)
+    service.setServiceParent(daemon)
     return daemon

@@ -62,6 +62,27 @@ def test_sighup_is_ignored_and_logged_until_the_daemon_has_stopped() -> None:
     assert signal.getsignal(signal.SIGHUP) is before
 
 
+def test_sighup_reads_the_files_again_until_the_stop_begins() -> None:
+    """A new password would need a restart; or a daemon that stops would begin to read files."""
+    recorder, reloads = RecordingReactor(), []
+    daemon = Daemon(recorder, Options(), lambda: reloads.append("reloaded"))
+    daemon.addService(Slow())
+    daemon.startService()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert reloads == [], "in the middle of whatever the signal has interrupted"
+    for function, *arguments in recorder.calls:
+        function(*arguments)
+    assert reloads == ["reloaded"]
+    stopping = daemon.stopService()
+    os.kill(os.getpid(), signal.SIGHUP)
+    function, *arguments = recorder.calls[-1]
+    function(*arguments)
+    assert reloads == ["reloaded"]
+    (slow,) = daemon
+    slow.stopped.callback(None)
+    assert stopping.called
+
+
 def test_a_start_that_fails_leaves_the_signal_as_it_was() -> None:
     class Failing(Service):
         def startService(self) -> None:

@@ -23,8 +23,15 @@ from twisted.logger import globalLogPublisher
 
 from oneshotd.daemon import sockets as listen
 from oneshotd.daemon.config import UdpAddress
-from oneshotd.daemon.sockets import http_ports, listen_backup, listen_http, udp_socket, udp_sockets
-from oneshotd.errors import OneshotError
+from oneshotd.daemon.sockets import (
+    http_ports,
+    listen_backup,
+    listen_http,
+    speaks_tls,
+    udp_socket,
+    udp_sockets,
+)
+from oneshotd.errors import ConfigError, OneshotError
 
 #: Timeout of a test client.
 SECONDS = 10
@@ -311,3 +318,33 @@ def test_a_backup_socket_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         with pytest.raises(OneshotError, match=path.name):
             listen_backup(reactor, str(path), Factory())
         gc.collect()
+
+
+# ---- with TLS --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("8090", True),
+        ("localhost:8090", True),
+        ("tcp:8090:interface=127.0.0.1", True),
+        ("tcp6:8090", True),
+        ("systemd:domain=INET:name=oneshotd.socket", True),
+        ("systemd:INET6:0", True),
+        ("systemd:domain=UNIX:name=oneshotd.socket", False),
+        ("systemd:name=oneshotd.socket:domain=UNIX", False),
+        ("systemd:UNIX:0", False),
+        ("unix:/run/oneshotd/http", False),
+    ],
+)
+def test_ports_speak_tls_and_unix_sockets_do_not(where: str, expected: bool) -> None:
+    """A port would be without the lock that its owner has configured."""
+    assert speaks_tls(where) is expected
+
+
+@pytest.mark.parametrize("where", ["haproxy:tcp:8090", "ssl:8443:privateKey=key.pem", "autobahn:tcp:8090"])
+def test_an_address_that_cannot_speak_this_tls_is_refused_by_name(where: str) -> None:
+    """It would serve without TLS, or with the certificate of another option."""
+    with pytest.raises(ConfigError, match=f"http: with tls_server_config .*, got {where}"):
+        speaks_tls(where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,12 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from support.processes import Process, free_port
+
+if TYPE_CHECKING:
+    from support.certificates import Pair
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
@@ -26,6 +31,22 @@ FOREIGN_VARIABLES = (
 
 #: No proxy, whatever the environment says: everything is on this machine.
 BROWSER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def browser(
+    ca: Path | None = None, credential: str | None = None, pair: Pair | None = None
+) -> urllib.request.OpenerDirector:
+    """Return an opener that trusts one authority, and sends a credential or a certificate of its own."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if ca is not None:
+        context = ssl.create_default_context(cafile=str(ca))
+        if pair is not None:
+            context.load_cert_chain(pair.cert, pair.key)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    made = urllib.request.build_opener(*handlers)
+    if credential is not None:
+        made.addheaders = [*made.addheaders, ("Authorization", credential)]
+    return made
 
 
 @functools.cache
@@ -58,6 +79,8 @@ class Daemon:
     :param port: where `options` make it listen, else a free one is chosen.
     :param prefix: a command that runs a command elsewhere (``nsenter …``).
     :param variables: more of its environment.
+    :param ca: its HTTP ports speak TLS; the authority that has signed its certificate, as a file.
+    :param credential: the header Authorization of this object's own requests.
     """
 
     def __init__(
@@ -68,9 +91,12 @@ class Daemon:
         port: int | None = None,
         prefix: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        ca: Path | None = None,
+        credential: str | None = None,
     ) -> None:
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'http' if ca is None else 'https'}://127.0.0.1:{self.port}"
+        self.browser = BROWSER if ca is None and credential is None else browser(ca, credential)
         self.prefix = tuple(prefix)
         if options is None:
             options = (
@@ -114,7 +140,7 @@ class Daemon:
             curl = ("curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "5", f"{self.url}/readyz")
             return subprocess.run((*self.prefix, *curl), capture_output=True, timeout=30).returncode == 0
         try:
-            with BROWSER.open(f"{self.url}/readyz", timeout=5) as answer:
+            with self.browser.open(f"{self.url}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -125,7 +151,7 @@ class Daemon:
         :raises urllib.error.HTTPError: any status but 2xx.
         """
         request = urllib.request.Request(self.url + path, headers={"Accept": accept})
-        with BROWSER.open(request, timeout=10) as answer:
+        with self.browser.open(request, timeout=10) as answer:
             return str(answer.read().decode())
 
     def look(self) -> str:

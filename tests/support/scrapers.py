@@ -34,12 +34,14 @@ class Job:
     :param port: of the daemon, or of a proxy before it, on 127.0.0.1.
     :param mode: the ``?timestamps=`` that is asked for; None: none.
     :param interval: seconds between two scrapes, and the timeout of each.
+    :param more: further settings of the job, lines of YAML.
     """
 
     name: str
     port: int
     mode: str | None
     interval: int
+    more: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -150,6 +152,7 @@ def configuration(kind: Kind, jobs: Iterable[Job]) -> str:
             "  honor_timestamps: true",  # Prometheus does so anyway, VictoriaMetrics does not
             f"  params: {{scraper: ['{kind.name}/{job.name}']{mode}}}",
             f"  static_configs: [{{targets: ['127.0.0.1:{job.port}']}}]",
+            *(f"  {line}" for line in job.more),
         ]
     return "\n".join(lines) + "\n"
 
