@@ -19,6 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.daemon import BROWSER, REPOSITORY, Daemon
 from support.debian_packages import fetch
+from support.locked_daemon import Locked
 
 pytestmark = pytest.mark.e2e
 
@@ -55,11 +56,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield running
 
 
-def metrics(daemon: Daemon) -> dict[str, set[str]]:
-    """Every sample's name that the daemon shows -> its labels' names."""
+@pytest.fixture(scope="module")
+def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Every sample's name that a daemon shows, also one with locks -> its labels' names."""
+    curl(daemon, "/metrics?scraper=ann")
+    with Locked(tmp_path_factory.mktemp("locked")).daemon as locked:
+        shown = daemon.look() + locked.look()
     return {
         sample.name: set(sample.labels)
-        for family in text_string_to_metric_families(daemon.look())
+        for family in text_string_to_metric_families(shown)
         for sample in family.samples
     }
 
@@ -103,10 +108,8 @@ def test_every_alert_is_tried_and_says_what_to_do() -> None:
         assert "{{ $labels.instance }}" in rule["annotations"]["summary"]
 
 
-def test_the_rules_ask_for_metrics_and_labels_that_there_are(daemon: Daemon) -> None:
+def test_the_rules_ask_for_metrics_and_labels_that_there_are(known: dict[str, set[str]]) -> None:
     """A rule about a metric that was renamed would be silent for ever."""
-    curl(daemon, "/metrics?scraper=ann")
-    known = metrics(daemon)
     for rule in rules():
         names = set(_OWN_NAME.findall(rule["expr"]))
         assert names <= known.keys(), rule["alert"]
@@ -116,10 +119,8 @@ def test_the_rules_ask_for_metrics_and_labels_that_there_are(daemon: Daemon) -> 
         assert set(_IN_TEMPLATE.findall(str(rule["annotations"]))) <= labels, rule["alert"]
 
 
-def test_the_rules_are_tried_with_the_series_that_the_daemon_shows(daemon: Daemon) -> None:
+def test_the_rules_are_tried_with_the_series_that_the_daemon_shows(known: dict[str, set[str]]) -> None:
     """Else an alert would fire in its test, and never in earnest."""
-    curl(daemon, "/metrics?scraper=ann")
-    known = metrics(daemon)
     for group in yaml.safe_load(UNIT_TESTS.read_text(encoding="utf-8"))["tests"]:
         for series in group["input_series"]:
             found = _SERIES.fullmatch(series["series"])
