@@ -139,7 +139,11 @@ class OneshotService(Service):
             return http_ports(self._reactor, where, self._site, Listener if self._has_fast_path else adopt)
         from twisted.protocols.tls import TLSMemoryBIOFactory  # needs pyOpenSSL
 
-        ports = http_ports(self._reactor, where, TLSMemoryBIOFactory(tls, False, self._site, self._reactor))
+        from oneshotd.web.transport.tls_handshake import TLSTransport
+
+        factory = TLSMemoryBIOFactory(tls, False, self._site, self._reactor)
+        factory.protocol = TLSTransport
+        ports = http_ports(self._reactor, where, factory)
         self._tls_ports.extend(ports)
         return ports
 

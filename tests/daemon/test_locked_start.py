@@ -5,16 +5,19 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from support.certificates import Authority
+from support.fake_store import logged
 from support.in_process import in_thread
 from support.locked_daemon import WEB_CONFIG, hashed
 from support.processes import free_port
-from support.service_in_memory import DaemonInMemory
+from support.service_in_memory import DaemonInMemory, lines
 from twisted.internet import reactor as _reactor
 
 from oneshotd.daemon.config_sources import configure
@@ -89,3 +92,49 @@ async def test_tcp_speaks_tls_and_a_unix_socket_does_not(tmp_path: Path, web: Pa
         assert addresses.startswith(f"HTTPS on 127.0.0.1:{ports[0]}") and ", HTTP on " in addresses
     finally:
         await service.stopService()
+
+
+@asynccontextmanager
+async def serving(folder: Path, web: Path) -> AsyncIterator[int]:
+    """A daemon with these files, on a port of the loopback addresses, which is returned."""
+    port = free_port()
+    store = f"sqlite:{folder / 'oneshotd.sqlite'}"
+    options = {"http": f"localhost:{port}", "udp": [], "store": store, "web-config": str(web)}
+    service = OneshotService(reactor, configure(options, {}))
+    service.privilegedStartService()
+    service.startService()
+    try:
+        yield port
+    finally:
+        await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_http_at_a_tls_port_is_told_so(tmp_path: Path, web: Path) -> None:
+    """A user with http:// in the address would see a closed connection, and no reason."""
+    with logged() as events:
+        async with serving(tmp_path, web) as port:
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            status, text = await in_thread(answer, line)
+    assert status == 400 and "https:" in text
+    (told,) = lines(events, "warn")
+    assert "expected TLS, got plain HTTP" in told and "GET /readyz" in told
+
+
+def shake_hands(port: int) -> None:
+    """Try a handshake as a client that does not trust the daemon's authority."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as sock,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_fails_is_logged_with_its_reason(tmp_path: Path, web: Path) -> None:
+    """An operator would not know why a scraper does not connect."""
+    with logged() as events:
+        async with serving(tmp_path, web) as port:
+            await in_thread(shake_hands, port)
+    (told,) = lines(events, "warn")
+    assert "TLS handshake: " in told and "unknown ca" in told and "from 127.0.0.1" in told
