@@ -8,12 +8,11 @@ given), the role that it grants, and bounds of that role. The first rule of a ro
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 from attrs import field, frozen
 
+from oneshotd.access.patterns import matches
 from oneshotd.core.networks import Networks
 
 
@@ -122,16 +121,4 @@ class Rule:
 
     def binds(self, scraper: str) -> bool:
         """Return whether this rule binds the scraper's name to its client."""
-        return (
-            self.role is Role.SCRAPE and self.scraper is not None and matches_pattern(self.scraper, scraper)
-        )
-
-
-def matches_pattern(pattern: str, text: str) -> bool:
-    """Return whether a pattern fits a text; ``*`` stands for any characters, or none."""
-    return _compiled(pattern).fullmatch(text) is not None
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+        return self.role is Role.SCRAPE and self.scraper is not None and matches(self.scraper, scraper)

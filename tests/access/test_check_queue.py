@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.credentials import Threads
 from support.thread_pump import PATIENCE, Pump
+from support.threads import Threads
 from twisted.python.failure import Failure
 
 from oneshotd.access.check_queue import (

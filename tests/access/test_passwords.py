@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from support.credentials import COST, Threads, basic, bearer, hashed, token_hash
+from support.credentials import COST, basic, bearer, hashed, token_hash
+from support.threads import Threads
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure

@@ -6,17 +6,19 @@ answers, so the two sides of a test share no code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from http.client import HTTPMessage, HTTPResponse
 from io import BytesIO
 from typing import Any, cast
 
 from attrs import Factory, define, field, frozen
+from support.threads import at_once
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -24,7 +26,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oneshotd.access.event_bounds import EventBounds
+from oneshotd.access.check_queue import DeferToThread
+from oneshotd.access.passwords import Authenticator
 from oneshotd.access.policy import AccessPolicy
+from oneshotd.access.rules import Rule
 from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
@@ -38,7 +43,7 @@ from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.status.assets import CACHE_FOREVER
 from oneshotd.web.transport.request import OneshotRequest
-from oneshotd.web.transport.site import Site
+from oneshotd.web.transport.site import Limit, Site
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 BODY = b'events_to_metrics{type="deploy"} 1\n'
@@ -206,13 +211,35 @@ class House:
     send_fault: Exception | None = None
     now: int = 1_700_000_000_000
     udp_port: int | None = 8091
+    users: Mapping[str, bytes] = Factory(dict)
+    rules: Sequence[Rule] | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    limit: Limit | None = None
+    is_tls: bool = False
+    sans: frozenset[str] = frozenset()
+    backups: Any = None
+    defer_to_thread: DeferToThread = at_once
     requests: list[OneshotRequest] = Factory(list)
 
-    @property
+    @cached_property
     def access(self) -> AccessPolicy:
-        """Return the policy of `allow_emit` and `allow_scrape`."""
+        """Return the policy of `allow_emit`, `allow_scrape`, `users` and `rules`."""
         emit, scrape = Networks.parse(self.allow_emit), Networks.parse(self.allow_scrape)
-        return AccessPolicy(emit=emit, scrape=scrape)
+        policy = AccessPolicy(emit=emit, scrape=scrape)
+        policy.update(rules=self.rules, has_users=bool(self.users))
+        return policy
+
+    @cached_property
+    def authenticator(self) -> Authenticator | None:
+        """Return what checks the users; None without a web configuration and an access file."""
+        if not self.users and self.rules is None and not self.headers and self.limit is None:
+            return None
+        return Authenticator(
+            self.users,
+            self.defer_to_thread,
+            cast(IReactorTime, self.clock),
+            has_token=self.access.has_token,
+        )
 
     def site(self, reactor: Any = None) -> Site:
         clock, access = reactor or self.clock, self.access
@@ -233,8 +260,13 @@ class House:
             hold=3600.0,
             udp_port=self.udp_port,
             warnings=lambda: self.warned,
+            authenticator=self.authenticator,
+            peer_sans=lambda transport: self.sans,
+            backups=self.backups,
         )
-        return Site(api.resource(), requestFactory=self.make_request, reactor=clock)
+        site = Site(api.resource(), requestFactory=self.make_request, reactor=clock)
+        site.headers, site.limit = self.headers, self.limit
+        return site
 
     def make_request(self, *args: Any) -> OneshotRequest:
         made = OneshotRequest(*args, refused=self.telemetry.refused)
@@ -249,7 +281,7 @@ class House:
         request.write(shipment.body[5:])
 
     def connect(self, site: Site | None = None) -> Connection:
-        return Connection(site or self.site(), self.peer)
+        return Connection(site or self.site(), self.peer, is_tls=self.is_tls)
 
     def ask(self, *lines: str, body: bytes = b"") -> Answer:
         """Send a request of these lines; Host and Content-Length are added. Return the answer."""
@@ -259,8 +291,8 @@ class House:
 class Connection:
     """A client's end of a connection in memory."""
 
-    def __init__(self, site: Site, peer: IAddress) -> None:
-        self.transport = StringTransport(peerAddress=peer)
+    def __init__(self, site: Site, peer: IAddress, *, is_tls: bool = False) -> None:
+        self.transport = (TLSTransport if is_tls else StringTransport)(peerAddress=peer)
         self.protocol = cast(Any, site.buildProtocol(peer))
         self.protocol.makeConnection(self.transport)
 
@@ -297,6 +329,28 @@ class Connection:
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
+@implementer(ISSLTransport)
+class TLSTransport(StringTransport):
+    """A transport that says that it encrypts."""
+
+    @property
+    def transport(self) -> StringTransport:
+        """Return the transport below: this one."""
+        return self
+
+    def getPeerCertificate(self) -> None: ...
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def getTcpNoDelay(self) -> None: ...
+
+    def setTcpKeepAlive(self, enabled: bool) -> None: ...
+
+    def getTcpKeepAlive(self) -> None: ...
+
+    def loseWriteConnection(self) -> None: ...
+
+
 class _Open(BytesIO):
     """Bytes that several `HTTPResponse` objects read one after the other."""
 
@@ -321,11 +375,18 @@ def request(*lines: str, body: bytes = b"") -> bytes:
 @contextmanager
 def failures_logged() -> Iterator[list[LogEvent]]:
     """Collect the log events with a traceback."""
+    with events_logged(lambda event: event.get("log_failure") is not None) as seen:
+        yield seen
+
+
+@contextmanager
+def events_logged(wanted: Callable[[LogEvent], bool] = lambda event: True) -> Iterator[list[LogEvent]]:
+    """Collect log events."""
     seen: list[LogEvent] = []
 
     @implementer(ILogObserver)
     def keep(event: LogEvent) -> None:
-        if event.get("log_failure") is not None:
+        if wanted(event):
             seen.append(event)
 
     globalLogPublisher.addObserver(keep)
