@@ -1,4 +1,4 @@
-"""The route for backups, which only the listener for backups has."""
+"""The route for backups: of the listener for backups, and for admins."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ from typing import Any, cast
 
 import pytest
 from attrs import define
+from support.credentials import basic, hashed
 from support.web_fakes import Connection, FakeTelemetry, House, failures_logged
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from oneshotd.access.rules import Role, Rule
 from oneshotd.backups import Backup
-from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.errors import CopyFailed, Refused, StoreUnavailable
 from oneshotd.web.routes.backup import BackupDoor
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
 
 MADE = Backup(file="/backups/oneshotd-é.sqlite", size=65_536, seconds=0.25)
+
+USERS = {"operator": hashed("secret"), "reader": hashed("word")}
+OPERATOR = "Authorization: " + basic("operator", "secret").decode()
+READER = "Authorization: " + basic("reader", "word").decode()
+ADMINS = [
+    Rule(number=1, role=Role.ADMIN, user="operator"),
+    Rule(number=2, role=Role.SCRAPE, user="reader"),
+]
+OTHERS = [
+    Rule(number=number, role=role, user="operator") for number, role in enumerate(Role) if role != Role.ADMIN
+]
 
 
 @define
@@ -83,8 +96,37 @@ def test_that_socket_has_no_other_route(method: str, path: str, status: int) -> 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("address", ["192.0.2.7", "127.0.0.1"])
-def test_the_public_listeners_have_no_route_for_backups(method: str, address: str) -> None:
+@pytest.mark.parametrize("users", [{}, USERS])
+def test_without_an_access_file_the_public_listeners_have_no_route_for_backups(
+    method: str, address: str, users: dict[str, bytes]
+) -> None:
     """Any client could fill the disk with copies, through a proxy on this host even from other hosts."""
-    house = House(trusted=["192.0.2.0/24"])
-    answer = house.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}")
+    house = House(trusted=["192.0.2.0/24"], users=users, backups=FakeBackups())
+    answer = house.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}", OPERATOR)
     assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "rules", "backups", "lines", "status"),
+    [
+        ("POST", ADMINS, FakeBackups(), [OPERATOR], 200),
+        ("GET", ADMINS, FakeBackups(), [OPERATOR], 405),
+        ("HEAD", ADMINS, FakeBackups(), [OPERATOR], 405),
+        ("POST", ADMINS, None, [OPERATOR], 404),
+        ("POST", ADMINS, FakeBackups(), [], 401),
+        ("POST", ADMINS, FakeBackups(), [READER], 403),
+        ("POST", [], FakeBackups(), [OPERATOR], 403),
+        ("POST", OTHERS, FakeBackups(), [OPERATOR], 403),
+        ("POST", ADMINS, FakeBackups(CopyFailed("full", full=True)), [OPERATOR], 503),
+    ],
+)
+def test_with_an_access_file_admins_may_back_up_over_the_public_listeners(
+    method: str, rules: list[Rule], backups: FakeBackups | None, lines: list[str], status: int
+) -> None:
+    """A job on another host could make no backup; or anybody could fill the disk with copies."""
+    house = House(users=USERS, rules=rules, backups=backups)
+    answer = house.ask(f"{method} /api/v1/backup", *lines)
+    assert answer.status == status
+    assert not answer.body or status != 200 or json.loads(answer.body)["file"] == MADE.file
+    if status == 405:
+        assert answer.headers["Allow"] == "OPTIONS, POST"
