@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from oneshotd.access.credentials import Password, Token
-from oneshotd.errors import ConfigError
+from oneshotd.access.packages import require
 
 #: Right and wrong credentials that are remembered.
 MAX_RIGHT, MAX_WRONG = 1024, 4096
@@ -20,10 +20,6 @@ MAX_RIGHT, MAX_WRONG = 1024, 4096
 #: Bytes of a password that bcrypt looks at. Go's comparison, and so each exporter of that toolkit, ignores
 #: the rest; so does the package bcrypt before version 5, which raises an error.
 BCRYPT_BYTES = 72
-
-_NO_BCRYPT = (
-    "basic_auth_users needs the package bcrypt: pip install 'oneshotd[auth]', or Debian's python3-bcrypt"
-)
 
 
 class Users:
@@ -55,7 +51,7 @@ class Users:
         if users == self._hashes:
             return
         if users:
-            _require_bcrypt()
+            require("bcrypt")
         kept = {user for user, hashed in users.items() if self._hashes.get(user) == hashed}
         self._hashes = dict(users)
         self._decoys = tuple(self._hashes.values())
@@ -119,10 +115,3 @@ def matches(password: bytes, hashed: bytes) -> bool:
     if hashed.startswith(b"$2y$"):
         hashed = b"$2b$" + hashed[4:]
     return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed)
-
-
-def _require_bcrypt() -> None:
-    try:
-        import bcrypt  # noqa: F401
-    except ImportError:
-        raise ConfigError(_NO_BCRYPT) from None

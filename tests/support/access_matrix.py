@@ -6,7 +6,7 @@ is of the role that the route needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -72,6 +72,10 @@ KINDS: Mapping[str, Kind] = {
 ROLES: tuple[Role | None, ...] = (*Role, None)
 
 
+def _set(roles: Iterable[Role]) -> frozenset[Role]:
+    return frozenset(roles)
+
+
 @frozen(kw_only=True)
 class Route:
     """A route of the daemon.
@@ -81,7 +85,7 @@ class Route:
     """
 
     path: str
-    roles: frozenset[Role] = field(converter=frozenset)
+    roles: frozenset[Role] = field(converter=_set)
     body: bytes = b""
     status: int = 200
 

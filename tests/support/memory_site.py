@@ -19,14 +19,17 @@ from support.fake_connections import ENDS
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from oneshotd.access.event_bounds import EventBounds
+from oneshotd.access.passwords import Authenticator
 from oneshotd.access.policy import AccessPolicy
+from oneshotd.access.tls import ServerTLS
 from oneshotd.core.events import Group, NewEvent, series_text
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.daemon.sockets import http_ports
+from oneshotd.daemon.sockets import adopt, http_ports
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.ingest.pipeline import Ingest
@@ -35,6 +38,7 @@ from oneshotd.query import EventQueries
 from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite.store import SQLiteStore
 from oneshotd.web.app import HTTPApi
+from oneshotd.web.fastpath.blocks import without_users
 from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
@@ -48,6 +52,11 @@ TWISTEDS_OWN = "tcp:0:interface=127.0.0.1"
 
 #: Events that make a response larger than any socket buffer (some 5 MB).
 MANY = 20_000
+
+
+def no_names(transport: object) -> frozenset[str]:
+    """Return the names of the certificate of a client without one."""
+    return frozenset()
 
 
 class Watched:
@@ -107,11 +116,29 @@ class GatedStore(SQLiteStore):
 class House:
     """Routes, delivery and store behind one listening port.
 
+    :param access: which client may do what.
+    :param authenticator: checks credentials; None: an address is all that counts.
+    :param tls: makes the server's side of TLS connections.
+    :param has_fast_path: whether plain requests bypass `twisted.web`.
+    :param backups: for admins.
     :ivar doors: the checks of networks, which a test may change.
     :ivar shipments: the deliveries with events so far.
     """
 
-    def __init__(self, folder: Path, where: str, **limits: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        where: str,
+        *,
+        access: AccessPolicy | None = None,
+        authenticator: Authenticator | None = None,
+        tls: ServerTLS | None = None,
+        has_fast_path: bool = True,
+        backups: Any = None,
+        **limits: Any,
+    ) -> None:
+        policy = access or AccessPolicy()
+        peer_sans = no_names if tls is None else tls.peer_sans
         self.shipments: list[Watched] = []
         self.accepted = 0
         self.telemetry = Telemetry()
@@ -119,7 +146,6 @@ class House:
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
         intake = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
-        access = AccessPolicy()
         api = HTTPApi(
             intake=intake,
             delivery=self.delivery,
@@ -131,11 +157,14 @@ class House:
             clock=reactor,
             rules=rules,
             trusted_proxies=Networks(),
-            access=access,
-            bounds=EventBounds(access=access, limits=rules, seconds=reactor.seconds),
+            access=policy,
+            bounds=EventBounds(access=policy, limits=rules, seconds=reactor.seconds),
             now_ms=lambda: 1_700_000_000_000,
             hold=3600.0,
             udp_port=None,
+            authenticator=authenticator,
+            peer_sans=peer_sans,
+            backups=backups,
         )
         self.doors = api.clients
         self.site = Site(
@@ -144,9 +173,14 @@ class House:
             reactor=reactor,
             **limits,
         )
-        self.site.protocol = FastPathChannel
-        self.site.shortcut = RequestMatcher(intake, rules, self.doors.access)
-        self._ports = http_ports(reactor, where, self.site, Listener)
+        if has_fast_path:
+            self.site.protocol = FastPathChannel
+            known = without_users if authenticator is None else authenticator.known
+            self.site.shortcut = RequestMatcher(intake, rules, policy, known=known, peer_sans=peer_sans)
+        if tls is None:
+            self._ports = http_ports(reactor, where, self.site, Listener if has_fast_path else adopt)
+        else:
+            self._ports = http_ports(reactor, where, TLSMemoryBIOFactory(tls, False, self.site, reactor))
         self.port = self._ports[0]
 
     async def _send(self, request: OneshotRequest, shipment: InFlightDelivery, *, deadline: float) -> None:
