@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -46,17 +47,36 @@ def configure(given: Mapping[str, _Given], environ: Mapping[str, str], file: str
     :param file: a TOML file, or None.
     :raises ConfigError: one line with the source, the option, the expected and the given value.
     """
+    config, errors = examine(given, environ, file)
+    if config is None:
+        raise ConfigError(errors[0])
+    return config
+
+
+def examine(
+    given: Mapping[str, _Given], environ: Mapping[str, str], file: str | None = None
+) -> tuple[Config | None, Sequence[str]]:
+    """Merge all sources as `configure` does; return every error, one line each, and None if there are any."""
+    errors: list[str] = []
     layers = [_Layer(given=given, names={name: f"--{name}" for name in given})]
     if file is not None:
-        layers.append(_read(file))
+        layers.append(_read(file, errors))
     layers.append(_environment(environ))
     values: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         for layer in layers:
             if name in layer.given:
-                values[name] = _value(option, layer.given[name], layer.names[name])
+                try:
+                    values[name] = _value(option, layer.given[name], layer.names[name])
+                except ConfigError as error:
+                    errors.append(str(error))
                 break
-    return _check(values)
+    if errors:
+        return None, errors
+    try:
+        return _check(values), ()
+    except ConfigError as error:
+        return None, (str(error),)
 
 
 def _value(option: Option, given: _Given, where: str) -> Any:
@@ -91,18 +111,40 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
     return _Layer(given=given, names=_VARIABLES)
 
 
-def _read(file: str) -> _Layer:
+def _read(file: str, errors: list[str]) -> _Layer:
+    """Read a TOML file; append what is wrong with it to `errors`."""
+    given: dict[str, _Given] = {}
+    names: dict[str, str] = {}
     try:
-        table = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
+        errors.append(f"{file}: {error.strerror}")
+        return _Layer(given=given, names=names)
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise ConfigError(f"{file}: {error}") from None
-    for name in table:
+        found = re.search(r"\(at line (\d+), ", str(error))
+        errors.append(f"{file}{f':{found[1]}' if found else ''}: {error}")
+        return _Layer(given=given, names=names)
+    for name, value in table.items():
+        where = f"{file}{_line(text, name)}"
         if name not in OPTIONS:
-            raise ConfigError(f"{file}: there is no option {name!r}{_nearest(name)}")
-    given = {name: _texts(OPTIONS[name], value, f"{file}: {name}") for name, value in table.items()}
-    return _Layer(given=given, names={name: f"{file}: {name}" for name in table})
+            errors.append(f"{where}: there is no option {name!r}{_nearest(name)}")
+            continue
+        names[name] = f"{where}: {name}"
+        try:
+            given[name] = _texts(OPTIONS[name], value, names[name])
+        except ConfigError as error:
+            errors.append(str(error))
+    return _Layer(given=given, names=names)
+
+
+def _line(text: str, name: str) -> str:
+    """Return ``:LINE`` of a key at the top of a TOML text, empty if it is not found."""
+    key = re.escape(name)
+    found = re.search(
+        rf"""^[ \t]*(?:{key}|"{key}"|'{key}'|\[\[?[ \t]*{key})[ \t]*[=.\]]""", text, re.MULTILINE
+    )
+    return "" if found is None else f":{text.count(chr(10), 0, found.start()) + 1}"
 
 
 def _nearest(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oneshotd.daemon.config import OPTIONS, Config, StoreAddress
-from oneshotd.daemon.config_sources import configure
+from oneshotd.daemon.config_sources import configure, examine
 from oneshotd.errors import ConfigError
 
 COMMENTED = Path(__file__).resolve().parents[2] / "etc" / "oneshotd.toml"
@@ -104,15 +104,16 @@ def test_the_error_names_where_the_value_came_from(
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("hodl = '1h'", "FILE: there is no option 'hodl'; the nearest is 'hold'"),
-        ("max_events = 5", "FILE: there is no option 'max_events'; the nearest is 'max-events'"),
-        ("[udp]\nport = 1", "FILE: udp: expected [HOST:]PORT, or a list of such, got {'port': 1}"),
-        ("hold = ['1h']", "FILE: hold: expected duration, got ['1h']"),
-        ("hold = 90", "FILE: hold: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '90'"),
-        ("max-events = 1.5", "FILE: max-events: expected events, got 1.5"),
-        ("max-events = true", "FILE: max-events: expected events, got True"),
-        ("udp = [8090, false]", "FILE: udp: expected [HOST:]PORT, or a list of such, got [8090, False]"),
-        ("access-log = 'yes'", "FILE: access-log: expected true or false, got 'yes'"),
+        ("hodl = '1h'", "FILE:1: there is no option 'hodl'; the nearest is 'hold'"),
+        ("max_events = 5", "FILE:1: there is no option 'max_events'; the nearest is 'max-events'"),
+        ("[udp]\nport = 1", "FILE:1: udp: expected [HOST:]PORT, or a list of such, got {'port': 1}"),
+        ("hold = ['1h']", "FILE:1: hold: expected duration, got ['1h']"),
+        ("hold = 90", "FILE:1: hold: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '90'"),
+        ("max-events = 1.5", "FILE:1: max-events: expected events, got 1.5"),
+        ("max-events = true", "FILE:1: max-events: expected events, got True"),
+        ("udp = [8090, false]", "FILE:1: udp: expected [HOST:]PORT, or a list of such, got [8090, False]"),
+        ("access-log = 'yes'", "FILE:1: access-log: expected true or false, got 'yes'"),
+        ("hold = '1h'\nx = = 1", "FILE:2: Invalid value (at line 2, column 5)"),
         ("hold = ", "FILE: Invalid value (at end of document)"),
     ],
 )
@@ -123,6 +124,28 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, error: s
     message = str(raised.value).replace(str(tmp_path / "oneshotd.toml"), "FILE")
     assert message.startswith(error)
     assert "\n" not in message
+
+
+def test_every_error_is_found_with_its_line(tmp_path: Path) -> None:
+    """An operator would start the daemon once for each typing error."""
+    file = tmp_path / "oneshotd.toml"
+    file.write_text(
+        '# hold = "x"\nhttp = [\n  8090,\n]\n  "hold" = "5"\nhodl = 1\n'
+        'udp = [8090, "x"]\nmax-events = true\n[uddp]\nb = 1\n'
+    )
+    config, errors = examine({"metric": "0"}, {"LOG_LEVEL": "loud"}, str(file))
+    assert config is None
+    assert [error.replace(str(file), "FILE").partition(", ")[0] for error in errors] == [
+        "FILE:6: there is no option 'hodl'; the nearest is 'hold'",
+        "FILE:8: max-events: expected events",
+        "FILE:9: there is no option 'uddp'; the nearest is 'udp'",
+        "FILE:7: udp: expected a port number up to 65535",
+        "FILE:5: hold: expected a duration such as 500ms",
+        "--metric: expected a metric name that is free",
+        "$LOG_LEVEL: expected one of debug",
+    ]
+    with pytest.raises(ConfigError, match="hodl"):
+        configure({}, {}, str(file))
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
