@@ -44,6 +44,7 @@ setup(
         "oneshotd.core",
         "oneshotd.core.parsing",
         "oneshotd.core.sampling",
+        "oneshotd.ctl",
         "oneshotd.daemon",
         "oneshotd.delivery",
         "oneshotd.emit",
@@ -67,7 +68,7 @@ setup(
         "oneshotd.store.sqlite": ["schema/*.sql"],
         "oneshotd.web.status.assets": ["*.css", "*.js", "*.svg", "*.xml"],
     },
-    entry_points={"console_scripts": ["oneshot-emit = oneshotd.emit:main"]},
+    entry_points={"console_scripts": ["oneshot-emit = oneshotd.emit:main", "oneshotctl = oneshotd.ctl:main"]},
     python_requires=">=3.11",
     # The oldest that the tests have run with: Debian 13's.
     install_requires=["twisted>=24.11", "klein>=24.8", "attrs>=25.3", "prometheus_client>=0.21"],

@@ -74,6 +74,13 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("core", "logs", "metrics", "ingest", "access", ANSWERS, "web.transport"),
     ),
     "emit": (("emit",), ("core.parsing.numbers", "core.parsing.names")),
+    "ctl": (
+        ("ctl",),
+        (
+            *("core", STORE_SHARED, "store.factory", "query", "access", "emit"),
+            *("daemon.config", "daemon.config_sources", "daemon.sockets"),
+        ),
+    ),
     "daemon": (
         ("daemon",),
         (

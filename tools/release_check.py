@@ -151,7 +151,11 @@ def check_install(root: Path, file: Path) -> Iterator[str]:
             if done.returncode != 0:
                 yield f"{file.name} cannot be installed: {done.stderr.strip()[-500:]}"
                 return
-        for name in (["twistd", "oneshot", "--version"], ["oneshot-emit", "--version"]):
+        for name in (
+            ["twistd", "oneshot", "--version"],
+            ["oneshot-emit", "--version"],
+            ["oneshotctl", "--version"],
+        ):
             done = run([binaries / name[0], *name[1:]], home)
             said = (done.stdout + done.stderr).strip()
             if version(root) not in said.split():

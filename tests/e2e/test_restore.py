@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,9 @@ def commands(daemon: Daemon, copy: str) -> list[str]:
 
 def back_up(socket: Path) -> str:
     """Have a copy made; its path."""
-    curl = [
-        "curl",
-        "--silent",
-        "--fail",
-        "-X",
-        "POST",
-        "--unix-socket",
-        str(socket),
-        "http://localhost/api/v1/backup",
-    ]
-    done = subprocess.run(curl, capture_output=True, check=True, timeout=30)
-    return str(json.loads(done.stdout)["file"])
+    command = (sys.executable, "-m", "oneshotd.ctl", "backup", "--quiet", f"--socket={socket}")
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()
 
 
 def post(daemon: Daemon, label: str) -> None:

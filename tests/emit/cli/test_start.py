@@ -85,8 +85,8 @@ def test_a_command_does_not_wait_for_what_only_the_report_needs() -> None:
     assert imported & (HEAVY | SOMETIMES) == set()
 
 
-def test_the_package_brings_the_command(tmp_path: Path) -> None:
-    """After the installation there would be no `oneshot-emit`."""
+def test_the_package_brings_the_commands(tmp_path: Path) -> None:
+    """After the installation there would be no `oneshot-emit`, or no `oneshotctl`."""
     subprocess.run(
         (sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)),
         cwd=REPOSITORY,
@@ -97,7 +97,8 @@ def test_the_package_brings_the_command(tmp_path: Path) -> None:
     (entries,) = tmp_path.glob("*.egg-info/entry_points.txt")
     lines = entries.read_text().splitlines()
     assert lines[0] == "[console_scripts]"
-    command, _, place = lines[1].partition(" = ")
-    module, _, function = place.partition(":")
-    assert command == "oneshot-emit"
-    assert callable(getattr(import_module(module), function))
+    places = dict(line.split(" = ") for line in lines[1:] if line)
+    assert places.keys() == {"oneshot-emit", "oneshotctl"}
+    for place in places.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr(import_module(module), function))
