@@ -1,12 +1,14 @@
-"""Write the manual pages from the option table, the commented file and --help.
+"""Write the manual pages from the option tables, the commented file and --help.
 
-oneshotd(8) has the option table, oneshotd.toml(5) the commented file, oneshot-emit(1) its --help.
+oneshotd(8) has the option table, oneshotd.toml(5) the commented file, oneshot-emit(1) its --help,
+oneshotctl(1) its table of subcommands.
 
     python3 debian/manpages.py FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import time
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from oneshotd import __version__  # noqa: E402  (the tree's, not an installed one)
+from oneshotd.ctl.command import SUBCOMMANDS, SUMMARY, subparsers  # noqa: E402
 from oneshotd.daemon.config import OPTIONS  # noqa: E402
 from oneshotd.emit.cli.help import HELP  # noqa: E402
 
@@ -42,7 +45,9 @@ under the user oneshotd, reads
 .IR /etc/oneshotd/oneshotd.toml ,
 and serves this machine only, on port 8090; the first lines of the file admit other machines.
 .BR oneshot\-emit (1)
-reports an event from a shell.
+reports an event from a shell,
+.BR oneshotctl (1)
+checks the configuration, makes backups and tokens.
 .SH OPTIONS
 The command line wins over the file, the file over the environment. Durations are written 500ms, 90s,
 5m, 1h, 1d; sizes 512K, 64M, 1G.
@@ -95,6 +100,7 @@ finish requests and deliveries, then end
 read the files of \-\-web\-config and \-\-access again; without these options it is ignored, and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),
+.BR oneshotctl (1),
 .BR oneshotd.toml (5),
 .BR twistd3 (1),
 and the pages in
@@ -131,7 +137,8 @@ allow\-scrape = ["192.0.2.7", "192.0.2.8"]
 .EE
 .SH SEE ALSO
 .BR oneshotd (8),
-.BR oneshot\-emit (1)
+.BR oneshot\-emit (1),
+.BR oneshotctl (1)
 """
 
 EMIT_END = r"""
@@ -139,6 +146,25 @@ EMIT_END = r"""
 .BR oneshotd (8),
 and
 .I emitting.md
+in
+.IR /usr/share/doc/oneshotd .
+"""
+
+CTL_FILES = r"""
+.SH FILES
+.TP
+.I /etc/oneshotd/oneshotd.toml
+the daemon's configuration, where no option names another
+.TP
+.I /etc/default/oneshotd
+the service's environment, which is read with that file: options for its command line in
+.B ONESHOTD_OPTS
+.SH SEE ALSO
+.BR oneshotd (8),
+.BR oneshotd.toml (5),
+.BR oneshot\-emit (1),
+and
+.I operations.md
 in
 .IR /usr/share/doc/oneshotd .
 """
@@ -191,13 +217,41 @@ def emit() -> Iterator[str]:
     yield EMIT_END.strip()
 
 
+def ctl() -> Iterator[str]:
+    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups"
+    yield ".SH SYNOPSIS"
+    for name, parser in subparsers().items():
+        # "usage: oneshotctl …", on several lines if it is long
+        usage = " ".join(parser.format_usage().split()[3:])
+        yield f".B oneshotctl {escape(name)}\n{escape(usage)}\n.br"
+    yield f".B oneshotctl \\-\\-version\n.SH DESCRIPTION\n{escape(SUMMARY)}\n.SH SUBCOMMANDS"
+    for name, parser in subparsers().items():
+        module = SUBCOMMANDS[name]
+        yield f".SS oneshotctl {escape(name)}"
+        for paragraph in re.split(r"\n\n+", module.DESCRIPTION):
+            is_example = paragraph.startswith("    ")
+            yield f".PP\n.EX\n{escape(paragraph)}\n.EE" if is_example else f".PP\n{escape(paragraph)}"
+        for action in parser._actions:  # no public way leads to them
+            if action.option_strings and argparse.SUPPRESS not in (action.help, action.default):
+                value = "|".join(action.choices) if action.choices else action.metavar or ""
+                yield f".TP\n.B {escape(' '.join([*action.option_strings, value]).strip())}"
+                yield escape(action.help or "")
+        yield ".PP\nExit status:"
+        for status, meaning in module.STATUSES.items():
+            yield f".TP\n.B {status}\n{escape(meaning)}"
+    yield CTL_FILES.strip()
+
+
 def write(folder: Path, epoch: float) -> None:
-    """Write the three pages.
+    """Write the four pages.
 
     :param epoch: Unix seconds; their date.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pages = (("oneshotd", 8, daemon), ("oneshotd.toml", 5, file), ("oneshot-emit", 1, emit))
+    pages = (
+        *(("oneshotd", 8, daemon), ("oneshotd.toml", 5, file)),
+        *(("oneshot-emit", 1, emit), ("oneshotctl", 1, ctl)),
+    )
     for name, section, page in pages:
         text = "\n".join([head(name, section, epoch), *page()]) + "\n"
         (folder / f"{name}.{section}").write_text(text, encoding="utf-8")

@@ -162,7 +162,7 @@ def fresh(run: Trial) -> str:
     tree.path(units[2]).symlink_to("oneshot-emit@.service")
     tree.run("systemd-analyze", "verify", "--man=no", *units)
     tree.path(units[2]).unlink()
-    for page in ("1 oneshot-emit", "5 oneshotd.toml", "8 oneshotd"):
+    for page in ("1 oneshot-emit", "1 oneshotctl", "5 oneshotd.toml", "8 oneshotd"):
         section, name = page.split()
         path = f"/usr/share/man/man{section}/{name}.{section}.gz"
         run.check(tree.path(path).exists(), f"there is no {path}")

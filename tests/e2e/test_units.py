@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.daemon import REPOSITORY
 
+from oneshotd.ctl.command import subparsers
 from oneshotd.daemon.config import OPTIONS
 
 pytestmark = pytest.mark.e2e
@@ -75,6 +77,12 @@ def test_the_manual_has_every_option(tmp_path: Path) -> None:
     for name in OPTIONS:
         assert f"\n.BI --{name}" in daemon
         assert f"\n.B {name} = " in file
+    command = (tmp_path / "oneshotctl.1").read_text(encoding="utf-8").replace("\\", "")
+    for name, parser in subparsers().items():
+        assert f"\n.SS oneshotctl {name}\n" in command
+        for action in parser._actions:
+            if action.option_strings and argparse.SUPPRESS not in (action.help, action.default):
+                assert f"\n.B {' '.join(action.option_strings)}" in command
     for page in tmp_path.iterdir():
         text = page.read_text(encoding="utf-8")
         assert text.startswith(".TH ") and " 1970-01-02 " in text.splitlines()[0]
