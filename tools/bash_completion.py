@@ -36,6 +36,9 @@ complete -F {function} {name}
 #: What stands for a file in the usage of a command.
 FILES = ("FILE", "PATH")
 
+#: Words to choose from, as the daemon's options have them.
+WORDS = re.compile(r"[a-z]+(\|[a-z]+)+")
+
 
 def ctl() -> Iterator[str]:
     """Yield the lines that set `words` for ``oneshotctl``."""
@@ -65,10 +68,10 @@ def emit() -> Iterator[str]:
 
 
 def _value(action: argparse.Action) -> str | None:
-    """Return the form of an option's value: words to choose from, a metavar, or None for a switch."""
+    """Return the form of an option's value: ``a|b``, FILE, another text, or None for a switch."""
     if action.nargs == 0:
         return None
-    return " ".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
+    return "|".join(action.choices) if action.choices else str(action.metavar)
 
 
 def options(values: Mapping[str, str | None]) -> Iterator[str]:
@@ -80,12 +83,11 @@ def options(values: Mapping[str, str | None]) -> Iterator[str]:
     files = [option for option, value in values.items() if value in FILES]
     if files:
         yield f"{' | '.join(files)}) compopt -o default; return ;;"
-    free = [option for option, value in values.items() if value and value.isupper() and value not in FILES]
-    if free:
+    chosen = {option: value for option, value in values.items() if value and WORDS.fullmatch(value)}
+    for option, value in chosen.items():
+        yield f'{option}) words="{value.replace("|", " ")}" ;;'
+    if free := [option for option, value in values.items() if value and option not in (*files, *chosen)]:
         yield f"{' | '.join(free)}) ;;"
-    for option, value in values.items():
-        if value and not value.isupper():
-            yield f'{option}) words="{value}" ;;'
     yield f'*) words="{" ".join(sorted(option for option in values if option.startswith("--")))}" ;;'
     yield "esac"
 

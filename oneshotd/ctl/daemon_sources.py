@@ -50,7 +50,7 @@ def add_daemon_options(parser: argparse.ArgumentParser) -> None:
     for name, option in OPTIONS.items():
         keywords: dict[str, Any] = {"action": "store_true", "default": None}
         if option.unit is not None:
-            keywords = {"action": "append" if option.repeats else "store", "metavar": "VALUE"}
+            keywords = {"action": "append" if option.repeats else "store", "metavar": option.unit}
         dest = _PREFIX + name.replace("-", "_")
         parser.add_argument(f"--{name}", dest=dest, help=argparse.SUPPRESS, **keywords)
 

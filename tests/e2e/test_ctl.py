@@ -61,3 +61,17 @@ def test_a_full_disk_is_a_status_of_its_own(tmp_path: Path, place: Path) -> None
         done = ctl("backup", f"--socket={place / 'backup'}")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.endswith(" (507)\n") and done.stderr.count("\n") == 1
+
+
+def test_the_check_reads_nothing_but_files(tmp_path: Path) -> None:
+    """A check beside the running daemon would take its port or its store, or leave something behind."""
+    config = tmp_path / "oneshotd.toml"
+    with daemon_with(tmp_path / "daemon") as daemon:
+        store = tmp_path / "daemon" / STORE
+        config.write_text(f'http = ["{daemon.port}"]\nudp = [{daemon.port}]\nstore = "sqlite:{store}"\n')
+        done = ctl("check-config", "--config", str(config))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"HTTP: port {daemon.port} of every address, without TLS" in done.stdout
+        assert f"store: {store}, " in done.stdout
+    done = ctl("check-config", "--config", str(config), f"--store=sqlite:{tmp_path}/new/x")
+    assert done.returncode == 0 and not (tmp_path / "new").exists()
