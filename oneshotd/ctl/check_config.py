@@ -14,7 +14,6 @@ from oneshotd.access.access_file import read_access_file
 from oneshotd.access.findings import udp_takes
 from oneshotd.access.rules import Rule
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.ctl.access_lines import with_line
 from oneshotd.ctl.daemon_sources import (
     CONFIG,
     DaemonSources,
@@ -30,6 +29,7 @@ from oneshotd.ctl.describe import (
     store_lines,
     udp_line,
 )
+from oneshotd.ctl.error_lines import with_line
 from oneshotd.ctl.results import FAILED, OK, complain
 from oneshotd.ctl.rule_notes import rule_notes
 from oneshotd.daemon.config import LOCALHOST, Config

@@ -92,6 +92,9 @@ def access_lines(config: Config, rules: Sequence[Rule] | None, *, has_users: boo
             yield f"access: only {networks_text(networks)} may {does} ({option})"
         elif rules is None and not has_users:
             yield f"access: every client may {does}"
+    if config.trusted_proxy:
+        proxies = networks_text(config.trusted_proxy)
+        yield f"access: the address of a client behind {proxies} is in X-Forwarded-For (--trusted-proxy)"
 
 
 def rule_line(rule: Rule) -> str:

@@ -100,8 +100,8 @@ def _read(source: str) -> bytes:
         else:
             with open(source, "rb") as file:
                 data = file.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise Failed(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise Failed(f"{name}: {error.strerror}") from None
     token = data.strip()
     # The texts below do not repeat what was read: it may be a secret.
     if not token:
@@ -130,8 +130,8 @@ def _write(path: str, token: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise Failed(f"{path}: it exists, and is not overwritten") from None
-    except (OSError, ValueError) as error:
-        raise Failed(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
     try:
         with open(descriptor, "w", encoding="ascii") as file:
             os.fchmod(descriptor, 0o600)  # whatever the umask takes away

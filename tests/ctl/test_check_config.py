@@ -121,6 +121,7 @@ def test_networks_store_and_backups_are_told(check: Check) -> None:
         udp = ["192.0.2.7:3", "localhost:4", "[2001:db8::7]:5"]
         hold = "90m"
         allow-emit = ["192.0.2.0/24", "198.51.100.1", "unix"]
+        trusted-proxy = ["unix", "10.0.0.0/8"]
         backup-dir = "/copies"
         backup-socket = "/run/backup"
     """
@@ -139,6 +140,7 @@ def test_networks_store_and_backups_are_told(check: Check) -> None:
             "backups: in /copies, asked for at /run/backup",
             "access: only 192.0.2.0/24, 198.51.100.1, unix may send events (--allow-emit)",
             "access: every client may scrape and look",
+            "access: the address of a client behind unix, 10.0.0.0/8 is in X-Forwarded-For (--trusted-proxy)",
         ],
         [],
     )

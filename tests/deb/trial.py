@@ -166,6 +166,9 @@ def fresh(run: Trial) -> str:
         section, name = page.split()
         path = f"/usr/share/man/man{section}/{name}.{section}.gz"
         run.check(tree.path(path).exists(), f"there is no {path}")
+    for command in ("oneshot-emit", "oneshotctl"):
+        path = f"/usr/share/bash-completion/completions/{command}"
+        run.check(tree.path(path).exists(), f"there is no {path}")
     return "started once and enabled, the socket left alone; the plugin cache has it"
 
 
