@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,7 +118,9 @@ def check(file: str | None, options: Mapping[str, Any], environ: Mapping[str, st
     sources = found.tried(service_sources, file, environ)
     if sources is None:
         return found
-    config, errors = examine({**sources.given, **options}, sources.environ, sources.file)
+    # A relative path on this command line starts at the caller's folder, not at the service's.
+    here = {name: os.path.abspath(options[name]) for name in ("web-config", "access") if options.get(name)}
+    config, errors = examine({**sources.given, **options, **here}, sources.environ, sources.file)
     found.errors += errors
     if config is None:
         return found

@@ -239,6 +239,26 @@ def test_the_service_is_checked_where_it_is_installed(
     )
 
 
+def test_paths_on_the_command_line_start_at_the_caller(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new access file would be looked for in the folder of the service's data."""
+    monkeypatch.setattr(daemon_sources, "CONFIG", str(tmp_path / "oneshotd.toml"))
+    monkeypatch.setattr(daemon_sources, "DEFAULTS", str(tmp_path / "default"))
+    monkeypatch.setattr(daemon_sources, "STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "web.yml").write_text(USERS)
+    files = {"oneshotd.toml": 'web-config = "web.yml"\naccess = "access.toml"\n', "new.toml": RULES}
+    status, _, err = check(files)
+    assert (status, err) == (1, ["DIR/state/access.toml: No such file or directory"])
+    status, out, err = check(files, "--access", "new.toml")
+    assert (status, err) == (0, [])
+    assert "access: DIR/new.toml, 2 rules, of which the first that fits decides" in out
+    status, out, err = check(files, "--access=")
+    assert (status, err) == (0, []) and "access: no file, so each user may do all" in out
+
+
 def test_the_installed_configuration_is_good_without_the_optional_packages() -> None:
     """A fresh installation would fail its own check."""
     code = (
