@@ -9,7 +9,7 @@ Twisted programs use `oneshotd.emit.deferred`. Needs nothing but the standard li
 quickly: `tests/emit/cli/test_start.py` counts what it imports.
 """
 
-from oneshotd.emit.answers import EmitError, EmitRefused, EmitUnavailable
+from oneshotd.emit.answers import EmitDenied, EmitError, EmitRefused, EmitUnavailable
 from oneshotd.emit.api import emit, main
 
-__all__ = ["EmitError", "EmitRefused", "EmitUnavailable", "emit", "main"]
+__all__ = ["EmitDenied", "EmitError", "EmitRefused", "EmitUnavailable", "emit", "main"]

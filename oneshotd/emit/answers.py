@@ -12,6 +12,8 @@ LONGEST_PAUSE = 5.0
 
 #: Statuses that say "later", of the daemon or of a proxy in front (RFC 9110 section 15, RFC 6585).
 _LATER = frozenset((408, 425, 429, 500, 502, 503, 504))
+#: Statuses that refuse the client, not the event (RFC 9110 section 15.5).
+_DENIED = frozenset((401, 403))
 #: Characters of an unexpected answer that are shown.
 _SHOWN = 300
 
@@ -31,6 +33,13 @@ class EmitRefused(EmitError):
         self.status = status
 
 
+class EmitDenied(EmitRefused):
+    """The daemon refuses the credential: there is none, it is wrong, or it may not do this (401, 403).
+
+    `status` is 0 where TLS refuses the client's certificate.
+    """
+
+
 class EmitUnavailable(EmitError):
     """The daemon could not be reached, was busy or did not answer in time.
 
@@ -44,11 +53,13 @@ class EmitUnavailable(EmitError):
         self.retry_after = retry_after
 
 
-def check(status: int, retry_after: str | None, body: bytes) -> bytes:
+def check(status: int, retry_after: str | None, body: bytes, sent_with: str = "") -> bytes:
     """Return the body of a successful answer.
 
     :param retry_after: the header's text.
+    :param sent_with: which credential the request had, for `EmitDenied`.
     :raises EmitUnavailable: the status asks for another attempt, as 503 does.
+    :raises EmitDenied: 401 or 403.
     :raises EmitRefused: any other status that is not 2xx.
     """
     if 200 <= status < 300:
@@ -58,6 +69,8 @@ def check(status: int, retry_after: str | None, body: bytes) -> bytes:
         # The header's other form, a date, is for waits longer than LONGEST_PAUSE.
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
         raise EmitUnavailable(f"not now ({status}): {said}", retry_after=seconds)
+    if status in _DENIED:
+        raise EmitDenied(f"refused ({status}): {'; '.join(filter(None, [said, sent_with]))}", status=status)
     raise EmitRefused(f"refused ({status}): {said}", status=status)
 
 

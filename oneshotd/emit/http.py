@@ -10,10 +10,14 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from oneshotd.emit.answers import EmitUnavailable
-from oneshotd.emit.settings import Target
+from oneshotd.emit.answers import EmitError, EmitUnavailable
+from oneshotd.emit.credentials import Reloaded
+from oneshotd.emit.settings import NO_CREDENTIALS, Credentials, Target
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 #: Bytes of an answer in all: interim answers, head, chunks, trailers and body. The daemon's longest
 #: refusal has some 10 KB.
@@ -22,6 +26,10 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 class _TooLong(Exception):
     """The answer is longer than `MAX_ANSWER_BYTES`."""
+
+
+class _Closed(ConnectionResetError):
+    """The server closed the connection in order."""
 
 
 class Answer(NamedTuple):
@@ -36,10 +44,15 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """A connection to one daemon, opened by the first request and again after each failure."""
+    """A connection to one daemon, opened by the first request and again after each failure.
 
-    def __init__(self, target: Target) -> None:
+    :param credentials: the files for TLS, which are read for each connection.
+    """
+
+    def __init__(self, target: Target, credentials: Credentials = NO_CREDENTIALS) -> None:
         self._target = target
+        self._credentials = credentials
+        self._context = Reloaded(self._load_context)
         self._socket: socket.socket | None = None
         self._unread = bytearray()
         self._received = 0
@@ -58,6 +71,8 @@ class Connection:
         :param timeout: seconds for everything but the resolution of the host's name.
         :raises EmitUnavailable: no connection, no answer in time, an answer that is too long, or one
             that is not HTTP.
+        :raises EmitRefused: one of the two sides does not accept the other's certificate.
+        :raises SettingsError: a file for TLS cannot be used.
         """
         self._deadline = time.monotonic() + timeout
         self._received = 0
@@ -65,8 +80,7 @@ class Connection:
             if self._socket is None or self._unread or _has_news(self._socket):
                 self.close()
                 self._socket = self._opened()
-            self._socket.settimeout(self._left())
-            self._socket.sendall(self._head(path, len(body), headers) + body)
+            self._send(self._head(path, len(body), headers) + body)
             answer = self._answer()
             while 100 <= answer.status < 200:  # interim, as 103 (RFC 9110 section 15.2)
                 answer = self._answer()
@@ -74,8 +88,9 @@ class Connection:
             self.close()
             raise EmitUnavailable(f"no answer within {timeout:g} s") from None
         except OSError as error:
+            failure = self._failure(error)
             self.close()
-            raise EmitUnavailable(error.strerror or str(error)) from None
+            raise failure from None
         except _TooLong:
             self.close()
             raise EmitUnavailable(f"the answer is longer than {MAX_ANSWER_BYTES} bytes") from None
@@ -94,6 +109,18 @@ class Connection:
         return left
 
     def _opened(self) -> socket.socket:
+        context = self._context() if self._target.scheme == "https" else None
+        opened = self._connected()
+        if context is None:
+            return opened
+        try:
+            opened.settimeout(self._left())
+            return context.wrap_socket(opened, server_hostname=self._target.name)
+        except BaseException:
+            opened.close()
+            raise
+
+    def _connected(self) -> socket.socket:
         """Connect to the first of the host's addresses that accepts."""
         host, port = self._target.host, self._target.port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -105,17 +132,37 @@ class Connection:
                 opening.settimeout(self._left() / (len(addresses) - tried))
                 opening.connect(address)
                 opening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return self._secured(opening) if self._target.scheme == "https" else opening
+                return opening
             except OSError as error:
                 opening.close()
                 failure = error
         raise failure
 
-    def _secured(self, opening: socket.socket) -> socket.socket:
-        import ssl  # here: only https needs it
+    def _load_context(self) -> SSLContext:
+        from oneshotd.emit.tls import client_context  # here: only https needs it
 
-        opening.settimeout(self._left())
-        return ssl.create_default_context().wrap_socket(opening, server_hostname=self._target.name)
+        return client_context(self._credentials)
+
+    def _send(self, data: bytes) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(self._left())
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            if self._target.scheme == "https":
+                # TLS 1.3 refuses a client's certificate after the handshake: read the alert.
+                self._more()
+            raise
+
+    def _failure(self, error: OSError) -> EmitError:
+        """Return what the error of a connection means."""
+        if self._target.scheme == "https":
+            from oneshotd.emit.tls import tls_failure  # as above
+
+            return tls_failure(error, self._credentials)
+        if isinstance(error, _Closed) and not self._received:
+            return EmitUnavailable(f"{error}; a server that expects https:// does so")
+        return EmitUnavailable(error.strerror or str(error))
 
     def _head(self, path: str, length: int, headers: Mapping[str, str]) -> bytes:
         lines = [
@@ -124,8 +171,6 @@ class Connection:
             f"Content-Length: {length}",
             *(f"{name}: {text}" for name, text in headers.items()),
         ]
-        if self._target.authorization is not None:
-            lines.append(f"Authorization: {self._target.authorization}")
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _answer(self) -> Answer:
@@ -188,7 +233,7 @@ class Connection:
         try:
             while True:
                 self._more()
-        except ConnectionResetError:
+        except _Closed:
             taken = bytes(self._unread)
             self._unread.clear()
             return taken
@@ -198,7 +243,7 @@ class Connection:
         self._socket.settimeout(self._left())
         data = self._socket.recv(65536)
         if not data:
-            raise ConnectionResetError("the connection was closed before the end of the answer")
+            raise _Closed("the connection was closed before the end of the answer")
         self._received += len(data)
         if self._received > MAX_ANSWER_BYTES:
             raise _TooLong

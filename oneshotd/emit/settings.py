@@ -1,22 +1,23 @@
-"""The emitter's settings: URL, timeout, retry; command line over environment over file.
+"""The emitter's settings: URL, timeout, retry, credentials; command line over environment over file.
 
 # /etc/oneshotd/emit.toml
-url = "http://oneshotd.example.net:8090"
+url = "https://oneshotd.example.net:8090"
 timeout = "5s"
 retry = "1m"
+token-file = "token"
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from oneshotd.core.parsing.numbers import duration
 
 FILE = "/etc/oneshotd/emit.toml"
-VARIABLE = "ONESHOTD_URL"
 #: The daemon's port where a UDP address does not say one.
 PORT = 8090
 URL = f"http://localhost:{PORT}"
@@ -24,7 +25,9 @@ URL = f"http://localhost:{PORT}"
 TIMEOUT = 5.0
 
 _PORTS = {"http": 80, "https": 443, "udp": PORT}
-_KEYS = ("url", "timeout", "retry")
+#: The options that name a file, as on the command line and in the file.
+FILES = ("token-file", "ca-file", "cert", "key")
+_KEYS = ("url", "timeout", "retry", *FILES)
 
 
 class SettingsError(Exception):
@@ -37,7 +40,7 @@ class Target(NamedTuple):
     :param scheme: "http", "https" or "udp".
     :param host: a zone is written ``fe80::1%eth0``.
     :param path: before the paths of the HTTP API, as ``/oneshotd`` behind a proxy; "" for none.
-    :param login: "user:password", or None.
+    :param login: "user:password", or None; not in `repr`.
     """
 
     scheme: str
@@ -78,6 +81,29 @@ class Target(NamedTuple):
         """The URL without the password."""
         return f"{self.scheme}://{self._at(self.host.replace('%', '%25'))}{self.path}"
 
+    def __repr__(self) -> str:
+        return f"Target({self})"
+
+
+class Credentials(NamedTuple):
+    """Paths of the files that authenticate the client and the daemon; "" for none.
+
+    :param token_file: the first line is a bearer token.
+    :param ca_file: PEM; the authorities that are trusted, instead of the system's.
+    :param cert: PEM; the client's certificate and its chain.
+    :param key: PEM; its key. "": it is in `cert`.
+    :param unused: why a source of credentials does not apply to this daemon.
+    """
+
+    token_file: str = ""
+    ca_file: str = ""
+    cert: str = ""
+    key: str = ""
+    unused: str = ""
+
+
+NO_CREDENTIALS = Credentials()
+
 
 class Settings(NamedTuple):
     """The settings of a sender.
@@ -89,6 +115,7 @@ class Settings(NamedTuple):
     target: Target
     timeout: float
     retry: float
+    credentials: Credentials = NO_CREDENTIALS
 
 
 def target(url: str) -> Target:
@@ -115,34 +142,48 @@ def target(url: str) -> Target:
     return Target(scheme, host, port or _PORTS[scheme], parts.path.rstrip("/"), login)
 
 
+class _Source(NamedTuple):
+    """One of the places where settings come from.
+
+    :param name: what an error calls an option of this source.
+    :param folder: where a relative path begins; "" for the working directory.
+    """
+
+    name: Callable[[str], str]
+    texts: Mapping[str, str]
+    folder: str = ""
+
+
 def settings(
     environ: Mapping[str, str],
     *,
     url: str | None = None,
     timeout: float | None = None,
     retry: float | None = None,
+    files: Mapping[str, str] | None = None,
     file: str | None = None,
     usual_timeout: float = TIMEOUT,
 ) -> Settings:
     """Return the settings; an argument that is None is read from the environment or the file.
 
     :param timeout: in seconds, as `retry`.
+    :param files: paths by the option's name, one of `FILES`; "" for none, whatever the others say.
     :param file: None: `FILE`, if it is there.
     :param usual_timeout: seconds, if no source sets a timeout.
     :raises SettingsError: one line that names the source and what is wrong.
     """
-    given = _read(FILE if file is None else file, must_exist=file is not None)
     name = file or FILE
-    if url is not None:
-        source = "url"
-    elif environ.get(VARIABLE):
-        source, url = f"${VARIABLE}", environ[VARIABLE]
-    else:
-        source, url = f"{name}: url", given.get("url", URL)
+    given = _read(name, must_exist=file is not None)
+    sources = (
+        _Source(str, {**(files or {}), **({} if url is None else {"url": url})}),
+        _Source(lambda option: f"${_variable(option)}", _from_environment(environ)),
+        _Source(lambda option: f"{name}: {option}", given, os.path.dirname(name)),
+    )
+    rank = next((rank for rank, source in enumerate(sources) if "url" in source.texts), len(sources) - 1)
     try:
-        where = target(url)
+        where = target(sources[rank].texts.get("url", URL))
     except ValueError as error:
-        raise SettingsError(f"{source}: {error}") from None
+        raise SettingsError(f"{sources[rank].name('url')}: {error}") from None
     if timeout is None:
         timeout = _duration(name, given, "timeout", usual_timeout)
     if not timeout > 0:
@@ -154,7 +195,75 @@ def settings(
         raise SettingsError(f"retry: expected seconds from 0, got {retry!r}")
     elif retry and where.scheme == "udp":
         raise SettingsError(f"retry: {where} never answers, so there is nothing to retry; use http://")
-    return Settings(where, timeout, retry)
+    return Settings(where, timeout, retry, _credentials(sources, rank, where))
+
+
+def _variable(option: str) -> str:
+    """Return the name of the environment's variable for an option: ``ONESHOTD_TOKEN_FILE``."""
+    return f"ONESHOTD_{option.upper().replace('-', '_')}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that the environment sets; an empty variable sets none."""
+    found = {option: environ.get(_variable(option), "") for option in ("url", *FILES)}
+    return {option: text for option, text in found.items() if text}
+
+
+def _credentials(sources: Sequence[_Source], rank: int, where: Target) -> Credentials:
+    """Return the files that apply to this daemon, each from the first source that names it.
+
+    A credential is not told to a daemon that it was not meant for: a source with a URL of its own is
+    left out if another source's URL, of another daemon, comes first.
+
+    :param rank: the source of the URL. A file that does not go with the URL is an error if its
+        source is this one or comes first, and else is not used.
+    :raises SettingsError: a file does not go with the URL, or a key has no certificate.
+    """
+    found: dict[str, str] = {}
+    unused = ""
+    for group in (("token-file",), ("ca-file",), ("cert", "key")):
+        for at, source in enumerate(sources):
+            named = [option for option in group if option in source.texts]
+            if not named:
+                continue
+            if at > rank and "url" in source.texts and not _same(source.texts["url"], where):
+                unused = f"{source.name(named[0])} is for another url"
+                continue
+            paths = {option: _path(source, option) for option in named}
+            why = _misfit(group[0], where)
+            if why and any(paths.values()) and at <= rank:
+                raise SettingsError(f"{source.name(named[0])}: {why}")
+            if paths.get("key") and not paths.get("cert"):
+                raise SettingsError(f"{source.name('key')}: expected cert as well, the key's certificate")
+            if not why:
+                found |= paths
+            break
+    token_file, ca_file, cert, key = (found.get(option, "") for option in FILES)
+    return Credentials(token_file, ca_file, cert, key, unused)
+
+
+def _same(url: str, where: Target) -> bool:
+    """Return whether a URL leads to the same daemon, by the same way."""
+    try:
+        return target(url)[:3] == where[:3]
+    except ValueError:
+        return False
+
+
+def _path(source: _Source, option: str) -> str:
+    text = source.texts[option]
+    if not text.isprintable():  # such as the whole PEM text
+        raise SettingsError(f"{source.name(option)}: expected the name of a file")
+    return os.path.join(source.folder, text) if text else ""
+
+
+def _misfit(option: str, where: Target) -> str:
+    """Return why a file cannot be used with this URL; "" if it can."""
+    if option != "token-file":
+        return "" if where.scheme == "https" else f"{where} is not encrypted; expected https://"
+    if where.scheme == "udp":
+        return f"{where} takes no token, UDP knows the sender's address only; expected http:// or https://"
+    return "the url has a user and a password already; expected one of both" if where.login else ""
 
 
 def _read(name: str, *, must_exist: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from oneshotd import __version__
 from oneshotd.emit.answers import EmitRefused, EmitUnavailable, RetrySchedule, check, check_ok, check_tally
+from oneshotd.emit.credentials import authorization, hidden, sent_with
 from oneshotd.emit.encoding import fault, has_id
 from oneshotd.emit.http import Connection
 from oneshotd.emit.settings import Settings
@@ -34,7 +35,7 @@ def new_key() -> str:
 
 
 class Sender(Protocol):
-    """A connection to the daemon. Its methods raise `EmitError`."""
+    """A connection to the daemon. Its methods raise `EmitError`, and `SettingsError` for unusable files."""
 
     def event(self, line: bytes) -> None:
         """Send one event."""
@@ -53,6 +54,7 @@ def sender(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> S
     """Return the sender for the settings' URL.
 
     :param sleep: waits between two attempts.
+    :raises SettingsError: the file with the token cannot be used.
     """
     return UdpSender(settings) if settings.target.scheme == "udp" else HttpSender(settings, sleep)
 
@@ -61,7 +63,9 @@ class HttpSender:
     """Sends HTTP requests. With retries, each request has an idempotency key, so that it counts once."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._connection = Connection(settings.target)
+        self._connection = Connection(settings.target, settings.credentials)
+        self._authorization = authorization(settings)
+        self._sent_with = sent_with(settings.target, settings.credentials)
         self._timeout = settings.timeout
         self._retry = settings.retry
         self._sleep = sleep
@@ -106,9 +110,12 @@ class HttpSender:
             raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
         headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
         while True:
+            if (header := self._authorization()) is not None:
+                headers["Authorization"] = header
             try:
                 answer = self._connection.post(path, body, headers, self._timeout)
-                return check(answer.status, answer.headers.get("retry-after"), answer.body)
+                said = hidden(answer.body, header)
+                return check(answer.status, answer.headers.get("retry-after"), said, self._sent_with)
             except EmitUnavailable as error:
                 self._sleep(schedule.pause(time.monotonic(), error))
 

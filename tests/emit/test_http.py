@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.emit_server import HANG_UP, STORED, Server, answer, endless
 
-from oneshotd.emit.answers import EmitUnavailable
+from oneshotd.emit.answers import EmitRefused, EmitUnavailable
 from oneshotd.emit.http import MAX_ANSWER_BYTES, Answer, Connection
 from oneshotd.emit.settings import target
 
@@ -36,16 +36,13 @@ def post(url: str, timeout: float = 10.0) -> Answer:
 def test_the_request_is_whole() -> None:
     """The daemon would not understand it."""
     with Server() as server:
-        assert post(server.url.replace("http://", "http://a:b@") + "/behind/") == Answer(
-            200, {"content-length": "3"}, b"ok\n"
-        )
+        assert post(server.url + "/behind/") == Answer(200, {"content-length": "3"}, b"ok\n")
     (asked,) = server.asked
     assert asked.first == "POST /behind/event HTTP/1.1"
     assert asked.headers == {
         "host": f"127.0.0.1:{server.port}",
         "content-length": "3",
         "x-y": "z",
-        "authorization": "Basic YTpi",
     }
     assert asked.body == b"a=1"
 
@@ -223,7 +220,7 @@ def test_https_asks_who_the_other_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     with Server(tls=context) as server:
         url = server.url.replace("http:", "https:")
-        with pytest.raises(EmitUnavailable, match="certificate verify failed"):
+        with pytest.raises(EmitRefused, match="self-signed certificate"):
             post(url)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
         assert post(url).body == b"ok\n"

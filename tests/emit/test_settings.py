@@ -41,8 +41,8 @@ def test_command_line_over_environment_over_file(file: Path) -> None:
     assert url(settings(environ, url="http://given:1")) == "http://given:1"
     assert url(settings(environ)) == "http://environment:1"
     assert url(settings({"ONESHOTD_URL": ""})) == "http://file:1"
-    assert settings({})[1:] == (9.0, 60.0)
-    assert settings({}, timeout=1.0, retry=0.0)[1:] == (1.0, 0.0)
+    assert settings({})[1:3] == (9.0, 60.0)
+    assert settings({}, timeout=1.0, retry=0.0)[1:3] == (1.0, 0.0)
 
 
 def test_the_file_with_a_udp_address_needs_no_other_retry(file: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_example_file_shows_the_defaults(file: Path) -> None:
     options = [
         line[1:] for line in lines if line.startswith("#") and not line.startswith("# ") and line != "#"
     ]
-    assert set(tomllib.loads("\n".join(options))) == {"url", "timeout", "retry"}
+    assert set(tomllib.loads("\n".join(options))) == {"url", "timeout", "retry", *emit_settings.FILES}
     before = settings({})
     file.write_text("\n".join(options))
     assert settings({}) == before

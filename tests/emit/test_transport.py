@@ -131,6 +131,13 @@ def test_a_body_that_the_daemon_would_cut_off_is_not_sent() -> None:
     assert server.asked == []
 
 
+def test_a_user_of_the_url_is_sent() -> None:
+    """A daemon that asks for a password could not be reached."""
+    with Server() as server:
+        emit(a=1, url=server.url.replace("//", "//a:b@"))
+    assert server.asked[0].headers["authorization"] == "Basic YTpi"
+
+
 def test_a_program_emits_with_one_call() -> None:
     """The README's line for programs would not work."""
     with Server() as server:

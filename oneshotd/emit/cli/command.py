@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from oneshotd import __version__
 from oneshotd.core.parsing.numbers import duration
-from oneshotd.emit.answers import EmitError, EmitRefused
+from oneshotd.emit.answers import EmitError
 from oneshotd.emit.cli.exec import EXEC_TIMEOUT, Ended, execute, report
-from oneshotd.emit.cli.help import HELP, INTERRUPTED, NOT_RUN, OK, REFUSED, UNAVAILABLE, USAGE
+from oneshotd.emit.cli.help import HELP, INTERRUPTED, NOT_RUN, OK, USAGE, status_of
+from oneshotd.emit.credentials import readable_by_others, unencrypted
 from oneshotd.emit.encoding import line
-from oneshotd.emit.settings import Settings, SettingsError, settings, target
+from oneshotd.emit.settings import FILES, Settings, SettingsError, settings, target
 from oneshotd.emit.transport import sender
 
-_WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config")
+_WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config", *FILES)
 _SWITCHES = ("exec", "help", "version")
 
 
@@ -115,6 +116,11 @@ def check(asked: Asked) -> None:
         raise UsageError("--http and --udp: expected one of them")
     if "udp" in options and "retry" in options:
         raise UsageError("--retry needs HTTP: a datagram has no answer")
+    for name in FILES:
+        if "udp" in options and options.get(name):
+            raise UsageError(f"--{name} needs HTTP: UDP knows the sender's address only")
+    if options.get("key") and not options.get("cert"):
+        raise UsageError("--key: expected --cert as well, the key's certificate")
     for name in ("retry", "timeout"):
         _seconds(asked, name)
     try:
@@ -174,6 +180,7 @@ def _settings(asked: Asked, environ: Mapping[str, str], **usual: float) -> Setti
         url=_url(asked),
         timeout=_seconds(asked, "timeout"),
         retry=_seconds(asked, "retry"),
+        files={name: text for name, text in asked.options.items() if name in FILES},
         file=asked.options.get("config"),
         **usual,
     )
@@ -182,22 +189,39 @@ def _settings(asked: Asked, environ: Mapping[str, str], **usual: float) -> Setti
 def _send(asked: Asked, environ: Mapping[str, str]) -> int:
     try:
         chosen = _settings(asked, environ)
+        _warn(chosen)
+        if asked.reads:
+            from oneshotd.emit.cli.stream import stream
+
+            return stream(chosen, line(asked.labels) if asked.labels else b"", complain)
+        return _send_one(chosen, _line(asked))
     except SettingsError as error:
         complain(str(error))
         return USAGE
-    if asked.reads:
-        from oneshotd.emit.cli.stream import stream
 
-        return stream(chosen, line(asked.labels) if asked.labels else b"", complain)
+
+def _send_one(chosen: Settings, text: bytes, prefix: str = "") -> int:
+    """Send one event; return the exit status.
+
+    :raises SettingsError: a file with a credential cannot be used.
+    """
     client = sender(chosen)
     try:
-        client.event(_line(asked))
+        client.event(text)
     except EmitError as error:
-        complain(f"{chosen.target}: {error}")
-        return REFUSED if isinstance(error, EmitRefused) else UNAVAILABLE
+        complain(f"{prefix}{chosen.target}: {error}")
+        return status_of(error)
     finally:
         client.close()
     return OK
+
+
+def _warn(chosen: Settings) -> None:
+    if (text := readable_by_others(chosen.credentials)) is not None:
+        complain(f"warning: {text}")
+    # Told to people: on a network without strangers, cron would send a mail for each event.
+    if sys.stderr is not None and sys.stderr.isatty() and (text := unencrypted(chosen)) is not None:
+        complain(f"warning: {text}")
 
 
 def _wrap(asked: Asked, environ: Mapping[str, str]) -> int:
@@ -205,18 +229,16 @@ def _wrap(asked: Asked, environ: Mapping[str, str]) -> int:
     ended = execute(asked.command or (), environ, complain)
     try:
         chosen = _settings(asked, environ, usual_timeout=EXEC_TIMEOUT)
+        _warn(chosen)
     except SettingsError as error:
         complain(f"not reported: {error}")
         return ended.exit_code
 
     def send() -> None:
-        client = sender(chosen)
         try:
-            client.event(_line(asked, ended))
-        except EmitError as error:
-            complain(f"not reported: {chosen.target}: {error}")
-        finally:
-            client.close()
+            _send_one(chosen, _line(asked, ended), prefix="not reported: ")
+        except SettingsError as error:
+            complain(f"not reported: {error}")
 
     report(send, chosen.timeout + chosen.retry, complain)
     return ended.exit_code

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from oneshotd.emit.answers import EmitDenied, EmitError, EmitRefused
+
 OK = 0
 REFUSED = 1
 USAGE = 2
 UNREADABLE = 2
 #: EX_TEMPFAIL of sysexits.h: a later attempt may succeed.
 UNAVAILABLE = 75
+#: EX_NOPERM of sysexits.h: another credential is needed.
+DENIED = 77
 #: As env, nice and timeout: the wrapper failed, not the command.
 NOT_RUN = 125
 #: As a shell: Ctrl-C.
@@ -54,19 +58,34 @@ Options
     --retry DURATION    retry for so long (500ms, 90s, 5m, 1h); adds a key if there is none.
                         With --exec, the command's caller waits as well.
     --timeout DURATION  for one attempt (default: 5s, with --exec 2s)
+    --token-file FILE   send the bearer token in the file's first line
+    --ca-file FILE      for https: trust the authorities in this PEM file, not the system's
+    --cert FILE         for https: the client's certificate and its chain (PEM)
+    --key FILE          its key (PEM, not encrypted), if that is not in the same file
     --config FILE       read this file, which must exist, instead of /etc/oneshotd/emit.toml
     --help, --version
 
 The daemon's URL is that of --http or --udp, else $ONESHOTD_URL, else url in
-/etc/oneshotd/emit.toml, else http://localhost:8090.
+/etc/oneshotd/emit.toml, else http://localhost:8090. Likewise the files: $ONESHOTD_TOKEN_FILE,
+$ONESHOTD_CA_FILE, $ONESHOTD_CERT, $ONESHOTD_KEY, or token-file, ca-file, cert, key in emit.toml,
+where a relative path begins at the folder of emit.toml. They are not used for another daemon than
+that of the url beside them.
 
 Exit status
 
     0     stored on the daemon's disk (UDP: sent)
     1     refused, for the reason on standard error; with -, the other lines were sent
-    2     the command line or the settings are wrong
+    2     the command line, the settings or a file that they name are wrong
     75    the daemon could not be reached, was busy or did not answer: try again later
+    77    the daemon refuses the credential, or asks for one (401, 403)
     With --exec it is the command's exit status: 128 + N if signal N killed the command, 126 if it
     cannot be run, 127 if it is not found; 125 if this command line is wrong. Whether the event
     was sent does not change it.
 """
+
+
+def status_of(error: EmitError) -> int:
+    """Return the exit status for an event that is not known to be stored."""
+    if isinstance(error, EmitDenied):
+        return DENIED
+    return REFUSED if isinstance(error, EmitRefused) else UNAVAILABLE

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from oneshotd.emit.answers import EmitError, EmitRefused
-from oneshotd.emit.cli.help import OK, REFUSED, UNAVAILABLE, UNREADABLE
+from oneshotd.emit.cli.help import OK, REFUSED, UNREADABLE, status_of
 from oneshotd.emit.cli.progress import Progress
 from oneshotd.emit.settings import Settings
 from oneshotd.emit.transport import Sender, sender
@@ -46,6 +46,7 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
 
     :param common: labels for each line, as a line; b"" for none.
     :param source: a file descriptor.
+    :raises SettingsError: a file with a credential cannot be used; nothing was sent.
     """
     stop, progress = Stop(), Progress(source)
     client = sender(settings, stop.sleep)
@@ -61,7 +62,7 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
         outlet.stopped(signal.Signals(stop.number).name)
     except EmitError as error:
         outlet.stopped(f"{settings.target}: {error}")
-        return REFUSED if isinstance(error, EmitRefused) else UNAVAILABLE
+        return status_of(error)
     except OSError as error:
         outlet.stopped(f"standard input: {error.strerror}")
         return UNREADABLE

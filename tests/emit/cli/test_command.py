@@ -58,6 +58,10 @@ def test_words_become_an_event(words: str, body: bytes, capfd: pytest.CaptureFix
         ("-x a=1", "option -x not recognized"),
         ("--http http://h:1 --udp h:1 a=1", "--http and --udp: expected one of them"),
         ("--udp h:1 --retry 1m a=1", "--retry needs HTTP: a datagram has no answer"),
+        ("--udp h:1 --token-file x a=1", "--token-file needs HTTP: UDP knows the sender's address only"),
+        ("--udp h:1 --cert x a=1", "--cert needs HTTP"),
+        ("--http https://h:1 --key x a=1", "--key: expected --cert as well, the key's certificate"),
+        ("--http http://h:1 --ca-file x a=1", "ca-file: http://h:1 is not encrypted; expected https://"),
         ("--http localhost:8090 a=1", "--http: expected http://HOST:PORT"),
         ("--udp h:x a=1", "--udp: expected http://HOST:PORT"),
         ("--retry 5 a=1", "--retry: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '5'"),
@@ -101,7 +105,8 @@ def test_a_slip_around_a_command_cannot_be_taken_for_the_commands_status(
     ("reply", "status", "why"),
     [
         (answer(400, b"label '__x': reserved\n"), 1, "refused (400): label '__x': reserved"),
-        (answer(403, b"192.0.2.7 may not send events\n"), 1, "refused (403): 192.0.2.7 may not"),
+        (answer(401, b"who is it?\n"), 77, "refused (401): who is it?; sent without a credential, see the"),
+        (answer(403, b"192.0.2.7 may not send events\n"), 77, "refused (403): 192.0.2.7 may not"),
         (answer(200, b"<html>"), 1, "this is not oneshotd, its answer: <html>"),
         (answer(503, b"busy\n"), 75, "not now (503): busy"),
         (b"", 75, "the connection was closed before the end of the answer"),
@@ -153,7 +158,7 @@ def test_help_names_every_option_and_fits_a_terminal() -> None:
     """An option would be known to nobody, or the text be broken in 100 columns."""
     from oneshotd.emit.cli.command import _SWITCHES, _WITH_VALUE
 
-    assert set(re.findall(r"--([a-z]+)", HELP)) >= {*_WITH_VALUE, *_SWITCHES}
+    assert set(re.findall(r"--([a-z-]+)", HELP)) >= {*_WITH_VALUE, *_SWITCHES}
     assert max(map(len, HELP.splitlines())) <= 100
 
 
