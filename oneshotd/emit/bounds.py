@@ -9,9 +9,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
@@ -22,21 +28,28 @@ class BoundedEndpoints:
 
     :param timeout: seconds for the connection.
     :param limit: bytes that may be received.
+    :param tls: secures connections; None: they are plain.
     :ivar exceeded: whether more arrived; then the connection was aborted.
     """
 
-    def __init__(self, reactor: IReactorTime, timeout: float, limit: int) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        timeout: float,
+        limit: int,
+        tls: IOpenSSLClientConnectionCreator | None = None,
+    ) -> None:
         self.exceeded = False
         self._reactor: Any = reactor
         self._timeout = timeout
         self._left = limit
+        self._tls = tls
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return the endpoint; called by the `Agent`."""
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout)
-        if uri.scheme == b"https":
-            policy = BrowserLikePolicyForHTTPS()
-            endpoint = wrapClientTLS(policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        if self._tls is not None:
+            endpoint = wrapClientTLS(self._tls, endpoint)
         return _Endpoint(endpoint, self)
 
     def received(self, count: int) -> bool:

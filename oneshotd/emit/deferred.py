@@ -15,7 +15,12 @@ from typing import Any, TypeVar, cast
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IPushProducer, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IPushProducer,
+    IReactorThreads,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -31,11 +36,12 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from oneshotd.emit.answers import EmitUnavailable, RetrySchedule, check, check_ok
-from oneshotd.emit.api import configured, pairs
+from oneshotd.emit.api import File, configured, named, pairs
 from oneshotd.emit.bounds import BoundedEndpoints
+from oneshotd.emit.credentials import Reloaded, authorization, hidden, sent_with
 from oneshotd.emit.encoding import Label, Value, has_id, line
 from oneshotd.emit.http import MAX_ANSWER_BYTES
-from oneshotd.emit.settings import Settings
+from oneshotd.emit.settings import Settings, SettingsError
 from oneshotd.emit.transport import AGENT, FORM, KEY, UdpSender, new_key
 
 T = TypeVar("T")
@@ -54,6 +60,10 @@ def emit(
     url: str | None = None,
     timeout: float | None = None,
     retry: float | None = None,
+    token_file: File | None = None,
+    ca_file: File | None = None,
+    cert_file: File | None = None,
+    key_file: File | None = None,
     **more: Label,
 ) -> Deferred[None]:
     """Send one event; the Deferred fires when it is on the daemon's disk (over UDP: when it was sent).
@@ -66,7 +76,8 @@ def emit(
 
     async def sent() -> None:
         text = line(pairs(labels, more), value=value, id=id)
-        settings = configured(url=url, timeout=timeout, retry=retry)
+        files = named(token_file, ca_file, cert_file, key_file)
+        settings = configured(url=url, timeout=timeout, retry=retry, files=files)
         if settings.target.scheme == "udp":
             # The resolver of host names blocks.
             threads = cast(IReactorThreads, reactor)
@@ -89,17 +100,32 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
     headers = {"User-Agent": AGENT, "Content-Type": FORM, "Host": settings.target.address}
     if settings.retry and not has_id(text):
         headers[KEY] = new_key()
-    if settings.target.authorization is not None:
-        headers["Authorization"] = settings.target.authorization
+    authorized = authorization(settings)
+    secured = Reloaded(lambda: _secured(settings))
     schedule = RetrySchedule(settings.retry, reactor.seconds())
     while True:
+        if (header := authorized()) is not None:
+            headers["Authorization"] = header
         try:
-            attempt = _attempt(reactor, settings, headers, text)
+            attempt = _attempt(reactor, settings, secured(), headers, text)
             check_ok(await _in_time(attempt, settings.timeout, reactor))
             return
         except EmitUnavailable as error:
             pause = schedule.pause(reactor.seconds(), error)
         await deferLater(reactor, pause)
+
+
+def _secured(settings: Settings) -> IOpenSSLClientConnectionCreator | None:
+    if settings.target.scheme != "https":
+        return None
+    try:
+        from oneshotd.emit.deferred_tls import connection_creator
+    except ImportError as error:
+        raise SettingsError(
+            f"url: {settings.target} needs pyOpenSSL and service_identity ({error}): pip install"
+            " 'oneshotd[tls]', or Debian's python3-openssl and python3-service-identity"
+        ) from None
+    return connection_creator(settings.target.name, settings.credentials)
 
 
 async def _in_time(attempt: Coroutine[Deferred[Any], Any, T], timeout: float, reactor: IReactorTime) -> T:
@@ -125,9 +151,13 @@ def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
 
 
 async def _attempt(
-    reactor: IReactorTime, settings: Settings, headers: Mapping[str, str], text: bytes
+    reactor: IReactorTime,
+    settings: Settings,
+    tls: IOpenSSLClientConnectionCreator | None,
+    headers: Mapping[str, str],
+    text: bytes,
 ) -> bytes:
-    endpoints = BoundedEndpoints(reactor, settings.timeout, MAX_ANSWER_BYTES)
+    endpoints = BoundedEndpoints(reactor, settings.timeout, MAX_ANSWER_BYTES, tls)
     try:
         response = await Agent.usingEndpointFactory(reactor, endpoints).request(
             b"POST",
@@ -140,6 +170,11 @@ async def _attempt(
         body = await reading.whole
         failure = None
     except _INCOMPLETE as error:
+        if tls is not None:
+            from oneshotd.emit.deferred_tls import tls_failure  # as above
+
+            if (refused := tls_failure(error.reasons, settings.credentials)) is not None:
+                raise refused from None
         failure = f"no answer: {error.reasons[0].getErrorMessage()}"
     except _NO_ANSWER as error:
         failure = str(error)
@@ -148,7 +183,8 @@ async def _attempt(
     if failure is not None:
         raise EmitUnavailable(failure)
     (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
-    return check(response.code, retry_after, body)
+    said = hidden(body, headers.get("Authorization"))
+    return check(response.code, retry_after, said, sent_with(settings.target, settings.credentials))
 
 
 class _Reading(Protocol):
