@@ -153,7 +153,7 @@ class OneshotService(Service):
         self._notifier.start()
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
         access = self._locks.policy
-        bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
+        bounds = self._bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -223,13 +223,12 @@ class OneshotService(Service):
     def _matcher(self) -> RequestMatcher:
         """Make the fast path, which asks what the routes ask."""
         locks = self._locks
-        bounds = EventBounds(access=locks.policy, limits=self._rules, seconds=self._reactor.seconds)
         return RequestMatcher(
             self._intake,
             self._rules,
             locks.policy,
             known=without_users if locks.authenticator is None else locks.authenticator.known,
-            bounds=bounds,
+            bounds=self._bounds,
             peer_sans=locks.peer_sans,
         )
 

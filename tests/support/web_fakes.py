@@ -25,8 +25,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.check_queue import DeferToThread
+from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.passwords import Authenticator
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.access.rules import Rule
