@@ -163,9 +163,8 @@ def _rate_limit(section: Value) -> RateLimit | None:
     if not seconds:
         return None
     if not burst:
-        raise fields.get("burst", section).error(
-            "burst: expected at least 1: with 0, every request would be refused"
-        )
+        place = fields.get("burst", section)
+        raise place.error("expected a burst of at least 1: with 0, every request would be refused")
     return RateLimit(interval=seconds, burst=burst)
 
 
