@@ -29,6 +29,7 @@ from twisted.web.pages import notFound
 
 from oneshotd import __version__
 from oneshotd.access.event_bounds import EventBounds
+from oneshotd.access.rule_metrics import RuleMetrics
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
@@ -154,6 +155,7 @@ class OneshotService(Service):
         config, reactor, telemetry = self._config, self._reactor, self._telemetry
         access = self._locks.policy
         bounds = self._bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
+        telemetry.registry.register(RuleMetrics(bounds.report))
         self._store = open_store(
             config.store.kind,
             config.store.path,
