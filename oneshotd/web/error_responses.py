@@ -32,8 +32,8 @@ JSON = b"application/json; charset=utf-8"
 #: next commit; somebody has to make room on a full disk.
 RETRY_AFTER = {"busy": 1, "store": 5}
 
-#: Status codes that Twisted has no phrase for (RFC 9110 section 15.5.21).
-_PHRASES = {422: b"Unprocessable Content"}
+#: Status codes that Twisted has no phrase for (RFC 9110 section 15.5.21, RFC 6585 section 4).
+_PHRASES = {422: b"Unprocessable Content", 429: b"Too Many Requests"}
 
 _log = Logger()
 
