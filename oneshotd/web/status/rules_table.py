@@ -44,5 +44,5 @@ def _cells(use: RuleUse) -> Iterator[Tag]:
     full = use.series is not None and use.series >= (rule.series_per_day or 0)
     series = "–" if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
     yield table_cell("Series in 24 h", series, "number warn" if full else "number")
-    rate = "–" if rule.events_per_second is None else f"at most {rule.events_per_second:g}/s"
+    rate = "–" if rule.events_per_second is None else f"at most {rule.events_per_second:.7g}/s"
     yield table_cell("Rate", rate, "number")
