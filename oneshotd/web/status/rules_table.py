@@ -38,11 +38,20 @@ def _cells(use: RuleUse) -> Iterator[Tag]:
     yield table_cell("For", tags.bdi(shown(rule.clients, MAX_CLIENTS)), "identity")
     yield table_cell("Events", f"{use.accepted:,}" if emits else "–", "number")
     refused = sum(events for _, events in use.refused)
-    why = ", ".join(f"{events:,} {reason}" for reason, events in use.refused)
-    text = f"{refused:,} ({why})" if refused else "0"
-    yield table_cell("Refused", text if emits else "–", "number warn" if refused else "number")
+    yield table_cell("Refused", _refused(use) if emits else "–", "number warn" if refused else "number")
     full = use.series is not None and use.series >= (rule.series_per_day or 0)
     series = "–" if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
     yield table_cell("Series in 24 h", series, "number warn" if full else "number")
     rate = "–" if rule.events_per_second is None else f"at most {rule.events_per_second:.7g}/s"
     yield table_cell("Rate", rate, "number")
+
+
+def _refused(use: RuleUse) -> str:
+    """Return the refused events and their reasons: ``0``, ``2 (rate)``, ``3 (1 limit, 2 rate)``."""
+    if not use.refused:
+        return "0"
+    if len(use.refused) == 1:
+        ((reason, events),) = use.refused
+        return f"{events:,} ({reason})"
+    why = ", ".join(f"{events:,} {reason}" for reason, events in use.refused)
+    return f"{sum(events for _, events in use.refused):,} ({why})"

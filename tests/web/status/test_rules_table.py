@@ -78,21 +78,23 @@ def test_each_rule_has_a_row_with_its_use() -> None:
     rules = [
         sender,
         Rule(number=2, role=Role.SCRAPE, token_sha256=TOKEN, network=network),
-        Rule(number=3, role=Role.EMIT, san="<b>&\u202eci"),
+        Rule(number=3, role=Role.EMIT, san="<b>&\u202eci", types=("a",)),
     ]
     policy.update(rules=rules, has_users=True)
     bounds = EventBounds(access=policy, limits=Rules(), seconds=lambda: 0.0)
     for body in (["a"] * 1233 + ["b"], ["c"], ["a"] * 800, ["a"]):
         with suppress(Refused), bounds.admitted(sender, [NewEvent(series) for series in body]):
             pass
+    with suppress(Refused), bounds.admitted(rules[2], [NewEvent("a")]):
+        pass
     html = render(bounds.report())
     assert rows(html) == [
         ["1", "emit", "user ci", "2,034", "2 (1 limit, 1 rate)", "2 of 2", "at most 2000/s"],
         ["2", "scrape", "token 5e880000…, network 192.0.2.0/24, unix", "–", "–", "–", "–"],
-        ["3", "emit", "SAN &lt;b&gt;&amp;\\u202eci", "0", "0", "–", "–"],
+        ["3", "emit", "SAN &lt;b&gt;&amp;\\u202eci", "0", "1 (forbidden)", "–", "–"],
     ]
     assert TOKEN not in html
-    assert html.count("number warn") == 2
+    assert html.count("number warn") == 3
 
 
 def test_the_page_changes_with_the_use() -> None:
