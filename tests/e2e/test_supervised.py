@@ -13,12 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.daemon import TWISTD, environment
+from support.certificates import Authority
+from support.daemon import TWISTD, browser, environment
 from support.processes import GRACE
 
 pytestmark = pytest.mark.e2e
@@ -36,8 +37,9 @@ class Manager:
     :ivar listening: the service's HTTP socket; it stays open when the daemon goes.
     """
 
-    def __init__(self, folder: Path, *, watchdog: float | None = None) -> None:
+    def __init__(self, folder: Path, *, watchdog: float | None = None, options: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._options = options
         self._watchdog = watchdog
         self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ear.bind(str(folder / "notify"))
@@ -61,7 +63,7 @@ class Manager:
                 [
                     *(sys.executable, "-c", _PASS, str(self.listening.fileno())),
                     *(*AS_SYSTEMD, *TWISTD, "oneshot", "--http=systemd:domain=INET:name=oneshotd.socket"),
-                    *("--udp=127.0.0.1:0", f"--store=sqlite:{self._folder / 'store'}"),
+                    *("--udp=127.0.0.1:0", f"--store=sqlite:{self._folder / 'store'}", *self._options),
                 ],
                 pass_fds=[self.listening.fileno()],
                 env=env,
@@ -119,8 +121,8 @@ _PASS = (
 
 
 @contextmanager
-def managed(folder: Path, *, watchdog: float | None = None) -> Iterator[Manager]:
-    manager = Manager(folder, watchdog=watchdog)
+def managed(folder: Path, *, watchdog: float | None = None, options: Sequence[str] = ()) -> Iterator[Manager]:
+    manager = Manager(folder, watchdog=watchdog, options=options)
     try:
         yield manager
     finally:
@@ -217,3 +219,19 @@ def test_a_socket_that_was_not_passed_is_named(tmp_path: Path) -> None:
     assert "cannot start: HTTP: systemd:domain=INET:name=oneshotd.socket: systemd has passed no such" in (
         ended.stdout
     )
+
+
+def test_the_manager_s_socket_speaks_tls(tmp_path: Path) -> None:
+    """Behind the socket unit the daemon would be without the TLS that its owner has configured."""
+    authority = Authority(tmp_path / "authority")
+    pair = authority.issue("server")
+    web = tmp_path / "web.yml"
+    web.write_text(f"tls_server_config: {{cert_file: '{pair.cert}', key_file: '{pair.key}'}}\n")
+    with managed(tmp_path, options=[f"--web-config={web}"]) as manager:
+        manager.start()
+        with browser(authority.cert).open(
+            f"https://localhost:{manager.port}/readyz", timeout=SECONDS
+        ) as answer:
+            assert answer.read() == b"ok\n"
+        assert f"HTTPS on 127.0.0.1:{manager.port}" in manager.log()
+        assert ask(manager.port, "GET", "/readyz")[0] == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -55,8 +56,9 @@ user = "looker"
 """
 
 
+@functools.cache
 def hashed(password: str) -> str:
-    """Return the bcrypt hash of a password, of the lowest cost."""
+    """Return a bcrypt hash of a password, of the lowest cost; always the same one."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
 
 
