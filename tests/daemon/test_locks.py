@@ -1,87 +1,22 @@
-"""The web configuration and the access file: in force at the start, and after each good change."""
+"""The web configuration and the access file at the start: what is locked, refused, and logged."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.certificates import Authority
 from support.fake_store import logged
-from support.locked_daemon import hashed
+from support.locks_driver import ANN, BOB, LOCAL, LOOKER, SENDERS, Files, may
 from support.service_in_memory import lines
-from twisted.internet.task import Clock
 
-from oneshotd.access.reload import LOOK_SECONDS
-from oneshotd.access.rules import Client, Role
+from oneshotd.access.rules import Role
 from oneshotd.core.networks import Networks
 from oneshotd.daemon.config import Config
 from oneshotd.daemon.locks import Locks
 from oneshotd.errors import ConfigError
-from oneshotd.metrics.registry import Telemetry
-
-LOCAL = "127.0.0.1"
-ANN = f"basic_auth_users:\n  ann: {hashed('secret')}\n"
-BOB = f"  bob: {hashed('hidden')}\n"
-LOOKER = '[[allow]]\nrole = "look"\nuser = "ann"\n'
-SENDERS = '[[allow]]\nrole = "emit"\nnetwork = "192.0.2.0/24"\n'
-
-
-class Inline(Clock):
-    """A reactor whose threads are function calls."""
-
-    def getThreadPool(self) -> Any:
-        return self
-
-    def callInThreadWithCallback(
-        self, done: Callable[[bool, Any], None], call: Callable[..., Any], *arguments: Any, **more: Any
-    ) -> None:
-        done(True, call(*arguments, **more))
-
-    def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:
-        call(*arguments)
-
-
-class Files:
-    """Both files in a folder, and what is made of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.web, self.access = folder / "web.yml", folder / "access.toml"
-        self.reactor, self.telemetry = Inline(), Telemetry()
-        self.locks: Locks
-
-    def read(self, **options: Any) -> Locks:
-        """Read the files that there are, as the start does."""
-        web, access = (str(path) if path.exists() else None for path in (self.web, self.access))
-        config = Config(web_config=web, access=access, **options)
-        self.locks = Locks(self.reactor, config, self.telemetry, lambda: 1e9)
-        self.locks.read()
-        return self.locks
-
-    def pair(self, name: str = "server") -> str:
-        """Write a new certificate with its key, and return the configuration that names them."""
-        made = Authority(self.folder / "authority").issue(name)
-        for path in (made.cert, made.key):
-            (self.folder / path.name).write_bytes(path.read_bytes())
-        return f"tls_server_config: {{cert_file: {name}.pem, key_file: {name}.key}}\n"
-
-    def look(self) -> None:
-        """Let the daemon find a change."""
-        self.reactor.advance(LOOK_SECONDS)
-        self.reactor.advance(LOOK_SECONDS)
-
-    def metric(self, name: str) -> float | None:
-        found = [
-            sample.value
-            for family in self.telemetry.reloads.collect()
-            for sample in family.samples
-            if sample.name == f"oneshotd_{name}"
-        ]
-        return found[0] if found else None
 
 
 @pytest.fixture
@@ -91,13 +26,6 @@ def files(tmp_path: Path) -> Iterator[Files]:
     if hasattr(made, "locks"):
         made.locks.stop()
     assert made.reactor.getDelayedCalls() == []
-
-
-def may(locks: Locks, role: Role, user: str | None = None, address: str = LOCAL) -> bool:
-    return locks.policy.rule(role, Client(address=address, user=user)) is not None
-
-
-# ---- the start -------------------------------------------------------------------------------
 
 
 def test_without_files_the_networks_decide(files: Files) -> None:
@@ -240,131 +168,3 @@ def test_a_file_that_the_service_s_user_cannot_read_is_a_warning(
         locks.start()
     (line,) = lines(events, "warn")
     assert "server.key cannot be read by the user of the daemon" in line
-
-
-# ---- later -----------------------------------------------------------------------------------
-
-
-def test_users_come_and_go_with_the_file(files: Files) -> None:
-    """A user who was removed could still do all."""
-    files.web.write_text(ANN)
-    locks = files.read()
-    locks.start()
-    with logged() as events:
-        for text in (ANN + BOB, "basic_auth_users:\n" + BOB, ANN.replace("ann", "bob")):
-            version = locks.policy.version
-            files.web.write_text(text)
-            files.look()
-            assert locks.policy.version > version, "what was remembered would still hold"
-    assert [line.partition(": ")[2] for line in lines(events, "info")] == [
-        "users: bob added",
-        "users: ann removed",
-        "users: bob with another password",
-    ]
-
-
-def test_rules_come_and_go_with_the_file(files: Files) -> None:
-    files.access.write_text(SENDERS)
-    locks = files.read()
-    locks.start()
-    with logged() as events:
-        files.access.write_text(SENDERS.replace("192.0.2.0/24", LOCAL))
-        files.look()
-        assert may(locks, Role.EMIT)
-        files.access.write_text(SENDERS)
-        locks.reload()
-        assert not may(locks, Role.EMIT)
-    told = [line.partition(": ")[2] for line in lines(events, "info")]
-    assert told == ["rules: 1 added, 1 removed"] * 2
-
-
-def test_a_new_certificate_is_in_force_without_a_restart(files: Files) -> None:
-    """Clients would refuse the daemon when the old one ends."""
-    files.web.write_text(files.pair() + ANN)
-    locks = files.read()
-    locks.start()
-    assert locks.tls is not None
-    before = locks.tls.not_after
-    files.reactor.advance(1)
-    with logged() as events:
-        files.pair()
-        files.look()
-    assert locks.tls.not_after >= before
-    (line,) = lines(events, "info")
-    assert "server.pem" in line and "server.key" in line and "valid until" in line
-
-
-def test_a_certificate_and_a_key_that_are_no_pair_leave_the_old_ones_in_force(files: Files) -> None:
-    """Each new connection would fail until the second file is there."""
-    files.web.write_text(files.pair())
-    locks = files.read()
-    locks.start()
-    key = (files.folder / "server.key").read_bytes()
-    files.pair()
-    (files.folder / "server.key").write_bytes(key)
-    with logged() as events:
-        files.look()
-    assert len(lines(events, "error")) == 1
-    assert files.metric("web_config_last_reload_successful") == 0
-    files.pair()
-    files.look()
-    assert files.metric("web_config_last_reload_successful") == 1
-
-
-@pytest.mark.parametrize("start", [True, False])
-def test_tls_is_turned_on_and_off_by_a_restart_only(files: Files, start: bool) -> None:
-    """Half of the connections would be without TLS; or a change would be half in force."""
-    tls = files.pair()
-    files.web.write_text((tls if start else "") + ANN)
-    locks = files.read()
-    locks.start()
-    version = locks.policy.version
-    with logged() as events:
-        files.web.write_text(("" if start else tls) + ANN + BOB)
-        files.look()
-    (line,) = lines(events, "error")
-    assert f"TLS is turned {'off' if start else 'on'} by a restart only" in line
-    assert (locks.tls is not None) is start
-    assert locks.policy.version == version and not locks.policy.is_open
-    assert len(locks.warnings()) == 1
-
-
-def test_the_last_user_is_not_removed_without_a_restart(files: Files) -> None:
-    """A file that is emptied, or cut off while it is written, would let everyone in."""
-    files.web.write_text(ANN)
-    locks = files.read()
-    locks.start()
-    for text in ("", "http_server_config: {}\n"):
-        files.web.write_text(text)
-        files.look()
-        assert not locks.policy.is_open and not may(locks, Role.SCRAPE)
-        assert locks.warnings()
-
-
-def test_with_rules_the_last_user_may_go(files: Files) -> None:
-    """Nobody is let in by that."""
-    files.web.write_text(ANN)
-    files.access.write_text(LOOKER)
-    locks = files.read()
-    locks.start()
-    files.web.write_text("")
-    files.look()
-    assert locks.warnings() == [] and not may(locks, Role.LOOK)
-
-
-def test_a_bad_file_shows_in_readyz_and_metrics_without_its_content(files: Files) -> None:
-    """A stranger would read names and paths; or nobody would notice."""
-    files.web.write_text(ANN)
-    files.access.write_text(LOOKER)
-    locks = files.read()
-    locks.start()
-    files.web.write_text(ANN + "  bob: hidden\n")
-    files.access.write_text(LOOKER + "typing error")
-    files.look()
-    assert locks.warnings() == [
-        f"the file of --{option} has changed and is not used; the log has the reason"
-        for option in ("web-config", "access")
-    ]
-    assert files.metric("web_config_last_reload_successful") == 0
-    assert files.metric("access_last_reload_successful") == 0
-    assert may(locks, Role.LOOK, "ann")
