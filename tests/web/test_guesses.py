@@ -34,7 +34,7 @@ GUESSERS, GUESSES = 12, 200
 
 #: Most seconds that an answer to a known scraper may take, and one to a scraper whose password has to be
 #: checked. The shortest timeout in use is 1 s, the usual one 10 s.
-KNOWN, UNKNOWN = 0.8, 5.0
+KNOWN, UNKNOWN = 0.8, 8.0
 
 
 @pytest.fixture
