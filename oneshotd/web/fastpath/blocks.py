@@ -14,7 +14,6 @@ from attrs import frozen
 
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.access.rules import Client, Role, Rule
-from oneshotd.core.networks import client_address
 from oneshotd.web.transport.request import is_host
 
 #: Blocks that are remembered, and rules that were found for them; clients may invent headers.
@@ -102,7 +101,7 @@ class KnownBlocks:
 
     def _search(self, block: Block, caller: Caller) -> Rule | None:
         address, sans = caller
-        client = self._known(block.authorization, client_address(address), sans)
+        client = self._known(block.authorization, address, sans)
         rule = None if client is None else self._access.rule(Role.EMIT, client)
         if client is None or rule is None:
             return None

@@ -76,25 +76,31 @@ class PendingClients:
     All sockets are answered, or handed over, once: in the reactor's thread, when the store has answered.
     """
 
-    __slots__ = ("_port", "_rules", "_sockets")
+    __slots__ = ("_port", "_rules", "_shortcut", "_sockets")
 
     def __init__(
-        self, port: Listener, sockets: Sequence[socket.socket], rules: Sequence[Rule | None]
+        self,
+        port: Listener,
+        shortcut: RequestMatcher,
+        sockets: Sequence[socket.socket],
+        rules: Sequence[Rule | None],
     ) -> None:
         self._port = port
+        self._shortcut = shortcut  # that has taken them; the site may have none by now
         self._sockets = sockets
         self._rules = rules
 
     def on_stored(self, now: float) -> None:
         """Answer each client, and close its connection."""
-        answer = self._port.answer()
+        answer = self._shortcut.answers(1, True)
         for sock in self._sockets:
             _finish(sock, answer)
         self._port.done(len(self._sockets))
 
     def on_failed(self) -> None:
         """Give each connection a channel, which submits the event again and answers."""
-        self._port.give_back(self._rules)
+        for rule in self._rules:
+            self._shortcut.give_back(rule)
         for sock in self._sockets:
             self._port.hand_over(sock)
         self._port.done(len(self._sockets))
@@ -228,29 +234,20 @@ class Listener:
         ]
         while ordinary:
             clients, series, rules = zip(*ordinary, strict=True)
-            if shortcut.ingest.submit_series(series, PendingClients(self, clients, rules)):
+            if shortcut.ingest.submit_series(series, PendingClients(self, shortcut, clients, rules)):
                 self._bare += len(clients)
                 self._site.enter()
                 return set(clients)
             half = len(ordinary) // 2
-            self.give_back(rules[half:])
+            for rule in rules[half:]:
+                shortcut.give_back(rule)
             ordinary = ordinary[:half]
         return set()
-
-    def give_back(self, rules: Sequence[Rule | None]) -> None:
-        """Give an event back to the rate of each rule."""
-        for rule in rules:
-            self._site.shortcut.give_back(rule)
 
     def done(self, connections: int) -> None:
         """Note that so many connections without a transport are closed or handed over."""
         self._bare -= connections
         self._site.leave()
-
-    def answer(self) -> bytes:
-        """Return the answer to the only request of a connection."""
-        answer: bytes = self._site.shortcut.answers(1, True)
-        return answer
 
     def hand_over(self, sock: socket.socket) -> None:
         """Give a connection to Twisted, with all data that its client has sent. Does not raise."""

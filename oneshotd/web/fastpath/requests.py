@@ -112,7 +112,8 @@ class RequestMatcher:
     def caller(self, transport: Any) -> Caller:
         """Return the other end of a connection; with TLS, after the handshake."""
         is_tls = ISSLTransport.providedBy(transport)
-        return _host(transport), self._peer_sans(transport) if is_tls else NO_SANS
+        host: str = getattr(transport.getPeer(), "host", UNIX)
+        return host, self._peer_sans(transport) if is_tls else NO_SANS
 
     def recognize(
         self, data: bytes, caller: Caller, single: bool = False
@@ -238,12 +239,6 @@ _ANSWER = (
 )
 
 
-def _host(transport: Any) -> str:
-    """Return the address of the other end of a connection."""
-    host: str = getattr(transport.getPeer(), "host", UNIX)
-    return host
-
-
 class FastPathChannel(Channel):
     """A channel that tries the fast path for each request first."""
 
@@ -259,13 +254,10 @@ class FastPathChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._shortcut: RequestMatcher | None = self.site.shortcut
+        self._shortcut: RequestMatcher | None = None  # that has taken the requests
         self._caller: Caller | None = None
-        if isinstance(self._socket_transport(), ProtocolWrapper):
-            # With an endpoint such as haproxy:, the client's address is known later.
-            self._shortcut = None
-        elif self._shortcut is not None and not self._shortcut.admits(_host(self.transport)):
-            self._shortcut = None
+        # With an endpoint such as haproxy:, the client's address is known later.
+        self._may_take = not isinstance(self._socket_transport(), ProtocolWrapper)
         # Answers are written to the socket. The transport's buffer is empty until something else is written,
         # and an answer through it costs as much as the rest of a request.
         get_handle = None if self.is_tls else getattr(self.transport, "getHandle", None)
@@ -278,20 +270,32 @@ class FastPathChannel(Channel):
                 self._paused = True
                 self.transport.pauseProducing()
             return
-        if self._shortcut is not None and self.is_resting:
-            if self._caller is None:
-                self._caller = self._shortcut.caller(self.transport)
-            series, end, closes, rule = self._shortcut.recognize(data, self._caller)
-            if series:
-                if self._shortcut.ingest.submit_series(series, self):
-                    self._count, self._closes, self._rule = len(series), closes, rule
-                    self._taken = data[:end]
-                    self._ahead += data[end:]
-                    self.handling = True
-                    return
-                self._shortcut.give_back(rule, len(series))
+        # It may be taken away by a change of the configuration.
+        shortcut: RequestMatcher | None = self.site.shortcut
+        if shortcut is not None and self._may_take and self.is_resting and self._take(shortcut, data):
+            return
         self._socket = None
         super().dataReceived(data)
+
+    def _take(self, shortcut: RequestMatcher, data: bytes) -> bool:
+        """Submit the events of plain requests; return whether there are any, and room for them."""
+        if self._caller is None:
+            self._caller = shortcut.caller(self.transport)
+            self._may_take = shortcut.admits(self._caller[0])
+            if not self._may_take:
+                return False
+        series, end, closes, rule = shortcut.recognize(data, self._caller)
+        if not series:
+            return False
+        if not shortcut.ingest.submit_series(series, self):
+            shortcut.give_back(rule, len(series))
+            return False
+        self._shortcut, self._rule = shortcut, rule
+        self._count, self._closes = len(series), closes
+        self._taken = data[:end]
+        self._ahead += data[end:]
+        self.handling = True
+        return True
 
     def on_stored(self, now: float) -> None:
         """Answer each of the requests."""

@@ -237,6 +237,18 @@ def test_connections_of_one_turn_are_each_judged_by_their_address() -> None:
     assert gate.taken[-2] == (1, 1)
 
 
+def test_connections_of_one_turn_count_for_their_own_rules() -> None:
+    """Clients of one network would use up the rate of another one."""
+    near, far = Networks.parse(["192.0.2.0/24"]), Networks.parse(["198.51.100.0/24"])
+    gate = Gate().rules(emit(1, network=near), emit(2, network=far))
+    data = post("a=1", "Connection: close")
+    for _ in range(150):
+        assert _each(gate, [(data, NEAR)]) == [True]
+    gate.taken.clear()
+    assert _each(gate, [(data, NEAR), (data, FAR), (data, NEAR)]) == [True] * 3
+    assert sorted(gate.taken) == [(1, 1), (1, 1), (2, 1)]
+
+
 def test_connections_of_one_turn_are_within_the_rate_together() -> None:
     """A client that opens a connection for each event would have no limit."""
     gate = Gate(rate={1: 203}).rules(TOKEN)
