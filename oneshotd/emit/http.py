@@ -80,10 +80,7 @@ class Connection:
             if self._socket is None or self._unread or _has_news(self._socket):
                 self.close()
                 self._socket = self._opened()
-            self._send(self._head(path, len(body), headers) + body)
-            answer = self._answer()
-            while 100 <= answer.status < 200:  # interim, as 103 (RFC 9110 section 15.2)
-                answer = self._answer()
+            return self._exchange(self._head(path, len(body), headers) + body)
         except TimeoutError:
             self.close()
             raise EmitUnavailable(f"no answer within {timeout:g} s") from None
@@ -100,7 +97,6 @@ class Connection:
         except BaseException:
             self.close()
             raise
-        return answer
 
     def _left(self) -> float:
         left = self._deadline - time.monotonic()
@@ -143,16 +139,25 @@ class Connection:
 
         return client_context(self._credentials)
 
-    def _send(self, data: bytes) -> None:
+    def _exchange(self, data: bytes) -> Answer:
         assert self._socket is not None
         self._socket.settimeout(self._left())
         try:
             self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            if self._target.scheme == "https":
-                # TLS 1.3 refuses a client's certificate after the handshake: read the alert.
-                self._more()
+        except TimeoutError:
             raise
+        except OSError:
+            # The server may have refused the request before its end (RFC 9112 section 9.5), or TLS 1.3
+            # the client's certificate, after the handshake: its answer or alert says why.
+            answer = self._answer()
+            self.close()
+            if answer.status < 400:
+                raise
+            return answer
+        answer = self._answer()
+        while 100 <= answer.status < 200:  # interim, as 103 (RFC 9110 section 15.2)
+            answer = self._answer()
+        return answer
 
     def _failure(self, error: OSError) -> EmitError:
         """Return what the error of a connection means."""

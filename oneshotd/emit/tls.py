@@ -23,9 +23,8 @@ def client_context(credentials: Credentials) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=credentials.ca_file or None)
     except ssl.SSLError as error:
         raise SettingsError(f"ca-file: {credentials.ca_file}: {_reason(error)}") from None
-    if credentials.ca_file:
-        # Python 3.13 and newer set this, other clients do not: it refuses many own authorities.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # Python 3.13 and newer set this, older ones, Twisted and curl do not: it refuses many own authorities.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if cert := credentials.cert:
         try:
             context.load_cert_chain(cert, credentials.key or None, password="")

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,6 +153,48 @@ def test_an_answer_without_end_is_bounded(beginning: bytes, again: bytes) -> Non
     with endless(beginning, again) as (url, sent), too_long:
         post(url)
     assert sent[0] < 2 * MAX_ANSWER_BYTES + 16 * 1024 * 1024  # with what the sockets hold
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (answer(401, b"no\n", Connection="close"), 401),
+        (answer(413, b"too long\n"), 413),
+        (answer(200, b"ok\n"), None),
+        (b"", None),
+    ],
+    ids=range(4),
+)
+def test_a_refusal_before_the_end_of_the_request_is_read(reply: bytes, expected: int | None) -> None:
+    """A wrong token of a large batch would look like a network that cuts connections, and be tried again."""
+    with hasty(reply) as url, connected(url) as connection:
+        if expected is None:
+            with pytest.raises(EmitUnavailable, match=r"Broken pipe|reset|closed before the end"):
+                connection.post("/events", b"x" * 10_000_000, {}, 10.0)
+        else:
+            assert connection.post("/events", b"x" * 10_000_000, {}, 10.0).status == expected
+        # Else the next request would be read as the rest of this one.
+        assert connection._socket is None
+
+
+@contextmanager
+def hasty(reply: bytes) -> Iterator[str]:
+    """A server that answers one request when it has its head, and hangs up; its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        taken, _ = listener.accept()
+        with taken:
+            taken.recv(1000)
+            taken.sendall(reply)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        thread.join(10.0)
+        listener.close()
 
 
 def test_what_follows_an_answer_is_no_other_answer() -> None:

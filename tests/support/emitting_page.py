@@ -14,6 +14,8 @@ PAGE = REPOSITORY / "docs" / "emitting.md"
 UNITS = REPOSITORY / "etc" / "systemd"
 
 PROMISE = "#> "
+#: A daemon with TLS, in the examples that promise no sample.
+REMOTE = "oneshotd.example.net:8090"
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is to be run, and the samples that it gives.
