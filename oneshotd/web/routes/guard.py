@@ -183,14 +183,15 @@ class Guard:
     def _refuse(self, request: OneshotRequest, refused: Refused) -> None:
         self.count(refused.reason)
         if refused.status == 401:
-            request.responseHeaders.setRawHeaders(b"WWW-Authenticate", self._challenges())
+            request.responseHeaders.setRawHeaders(b"WWW-Authenticate", self._challenges(request))
         request.write(error_responses.refuse(request, refused))
         request.finish()
 
-    def _challenges(self) -> list[bytes]:
+    def _challenges(self, request: OneshotRequest) -> list[bytes]:
         """Return the schemes that a 401 names (RFC 9110 section 11.6.1); for Basic, browsers ask the user."""
         challenges = []
-        if self.authenticator.has_users:
+        # The page's script asks for /live every few seconds, and says itself that the login is refused.
+        if self.authenticator.has_users and request.path != b"/live":
             challenges.append(b"Basic " + _REALM + b', charset="UTF-8"')
         if self.access.has_tokens or not challenges:
             challenges.append(b"Bearer " + _REALM)

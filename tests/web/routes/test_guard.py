@@ -142,6 +142,12 @@ def test_a_401_names_what_the_daemon_takes(
     assert (answer.status, answer.headers.get_all("WWW-Authenticate")) == (401, challenges)
 
 
+def test_the_pages_script_does_not_make_the_browser_ask() -> None:
+    """A browser whose password was replaced would ask for it every three seconds."""
+    answer = House(users=USERS).ask("GET /live", says(basic("ci", "old")))
+    assert (answer.status, answer.headers.get_all("WWW-Authenticate")) == (401, ['Bearer realm="oneshotd"'])
+
+
 def test_a_refusal_says_who_and_what_and_no_secret() -> None:
     """An operator could not tell which rule is missing; or a secret would be in a log of the client."""
     token = token_hash("t0ken")

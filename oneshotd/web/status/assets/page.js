@@ -5,6 +5,8 @@
 (() => {
   const EVERY = 3000; // ms between two requests
   const TIMEOUT = 8000; // ms for an answer
+  // With a user in the page's address (http://ann:word@host/), fetch() refuses relative addresses.
+  const SOURCE = new URL("live", location.origin + location.pathname);
   const live = document.getElementById("live");
   const link = document.getElementById("link");
   let etag = live.dataset.etag;
@@ -97,7 +99,7 @@
     asking = new AbortController();
     const tooLong = setTimeout(() => asking.abort(), TIMEOUT);
     try {
-      const answer = await fetch("live", {
+      const answer = await fetch(SOURCE, {
         headers: { Accept: "text/html", "If-None-Match": etag },
         cache: "no-store",
         signal: asking.signal,
@@ -108,6 +110,10 @@
         ahead = Date.now() - Number(part.dataset.now);
         etag = part.dataset.etag;
         if (!paused) adapt(live, part);
+      } else if (answer.status === 401 || answer.status === 403) {
+        finish(tooLong);
+        refuse();
+        return;
       } else if (answer.status !== 304) {
         throw new Error(String(answer.status));
       }
@@ -126,9 +132,20 @@
         say(`The daemon does not answer. The data is from ${clock(answered)}.`);
       }
     }
+    finish(tooLong);
+    next();
+  }
+
+  function finish(tooLong) {
     clearTimeout(tooLong);
     asking = null;
-    next();
+  }
+
+  // Asks no more: the browser would ask for the password every few seconds.
+  function refuse() {
+    away = true;
+    document.body.classList.add("away");
+    say(`The daemon refuses this login. The data is from ${clock(answered)}. Reload the page to log in.`);
   }
 
   function next() {
