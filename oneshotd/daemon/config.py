@@ -353,7 +353,11 @@ class Config:
     )
     access_log: bool = _option(False, str, None, "log every HTTP request")
     fast_path: bool = _option(
-        "on", on_or_off, "on|off", "the shorter way for a plain POST /event; off with access-log"
+        "on",
+        on_or_off,
+        "on|off",
+        "the shorter way for a plain POST /event; off with access-log, and with headers or rate_limit in"
+        " web-config",
     )
 
 
