@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from attrs import frozen
-from support.daemon import BROWSER, Daemon
+from support.daemon import Daemon
 
 #: A scraper's `scrape_timeout` here, seconds: half of Prometheus' default.
 SCRAPE_TIMEOUT = 5.0
@@ -42,7 +42,7 @@ def post(
     request = urllib.request.Request(
         f"{daemon.url}{path}?{query}", method="POST", data=body, headers={"Content-Type": "text/plain"}
     )
-    return _answer(request, timeout)
+    return _answer(daemon, request, timeout)
 
 
 def post_many(daemon: Daemon, numbers: range, padding: int = 0) -> Answer:
@@ -54,12 +54,12 @@ def post_many(daemon: Daemon, numbers: range, padding: int = 0) -> Answer:
 
 def readiness(daemon: Daemon) -> Answer:
     """Return the answer of ``/readyz``."""
-    return _answer(urllib.request.Request(f"{daemon.url}/readyz"), 15.0)
+    return _answer(daemon, urllib.request.Request(f"{daemon.url}/readyz"), 15.0)
 
 
-def _answer(request: urllib.request.Request, timeout: float) -> Answer:
+def _answer(daemon: Daemon, request: urllib.request.Request, timeout: float) -> Answer:
     try:
-        with BROWSER.open(request, timeout=timeout) as answer:
+        with daemon.browser.open(request, timeout=timeout) as answer:
             return Answer(int(answer.status), answer.read().decode())
     except urllib.error.HTTPError as refused:
         with refused:
@@ -85,7 +85,7 @@ class Scraper:
         self.samples = 0
         self.worst = 0.0
         self.scrapes = 0
-        self._port = daemon.port
+        self._connect = daemon.connection
         self._path = f"/metrics?scraper={name}"
         self._line: http.client.HTTPConnection | None = None
 
@@ -161,7 +161,7 @@ class Scraper:
 
     def _ask(self) -> str:
         if self._line is None:
-            self._line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SCRAPE_TIMEOUT)
+            self._line = self._connect(SCRAPE_TIMEOUT)
         headers = {"X-Prometheus-Scrape-Timeout-Seconds": f"{SCRAPE_TIMEOUT:g}"}
         self._line.request("GET", self._path, headers=headers)
         answer = self._line.getresponse()
@@ -207,7 +207,7 @@ def emitting(daemon: Daemon, connections: int) -> Iterator[list[int]]:
     failures: list[str] = []
 
     def work(client: int) -> None:
-        line = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=15)
+        line = daemon.connection(15)
         try:
             for number in range(client * 100_000, (client + 1) * 100_000):
                 if over.is_set():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from attrs import define, field
 from support.siege import need_descriptors
 
-#: Seconds between two rounds through all connections.
+#: Seconds between two rounds through all connections, unless a test wants others.
 ROUND = 0.05
 
 
@@ -40,6 +40,7 @@ class Crowd:
     :param says: what a connection sends, over and over, or `once`.
     :param piece: bytes of it in one round at most.
     :param reads: whether answers are read.
+    :param pause: seconds between two rounds through all connections.
     :ivar lives: seconds for which each connection lived that was ended by the daemon.
     :ivar answers: the beginnings of what such connections were answered.
     """
@@ -50,6 +51,7 @@ class Crowd:
     piece: int = 1 << 20
     reads: bool = True
     once: bool = False
+    pause: float = ROUND
     lives: list[float] = field(factory=list)
     answers: list[bytes] = field(factory=list)
     sent: int = 0
@@ -78,7 +80,7 @@ class Crowd:
                     self.answers.append(line.got)
                     line.sock.close()
                     self._lines[index] = self._open()
-            time.sleep(ROUND)
+            time.sleep(self.pause)
 
     def _open(self) -> Line:
         sock = socket.socket()

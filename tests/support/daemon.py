@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import os
 import ssl
 import subprocess
@@ -97,6 +98,7 @@ class Daemon:
         self.port = port or free_port()
         self.url = f"{'http' if ca is None else 'https'}://127.0.0.1:{self.port}"
         self.browser = BROWSER if ca is None and credential is None else browser(ca, credential)
+        self._tls = None if ca is None else ssl.create_default_context(cafile=str(ca))
         self.prefix = tuple(prefix)
         if options is None:
             options = (
@@ -144,6 +146,12 @@ class Daemon:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        """Return a connection that is not open yet; `timeout` in seconds."""
+        if self._tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self._tls)
 
     def get(self, path: str, accept: str = "*/*") -> str:
         """The body of a GET (its User-Agent makes a scrape one of Python-urllib's).
