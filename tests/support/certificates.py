@@ -15,6 +15,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _BOTH_SIDES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_SIGNING = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+_PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 _SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
@@ -32,21 +44,29 @@ class Authority:
     :ivar cert: its own certificate, which clients have to trust.
     """
 
-    def __init__(self, folder: Path, name: str = "test authority", issuer: Authority | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "test authority",
+        issuer: Authority | None = None,
+        imitates: Authority | None = None,
+    ) -> None:
         """Make the key and the certificate.
 
         :param issuer: signs the certificate; None: it signs itself.
+        :param imitates: the authority whose key identifier its certificates name, instead of its own.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._named = imitates or self
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer = issuer or self
         usage = x509.BasicConstraints(ca=True, path_length=None)
         builder = _builder(self._name, signer._name, self._key.public_key(), timedelta(days=2))
-        signed = builder.add_extension(usage, critical=True).sign(signer._key, hashes.SHA256())
+        builder = builder.add_extension(usage, critical=True).add_extension(_SIGNING, critical=True)
         self.cert = folder / "ca.pem"
-        self.cert.write_bytes(signed.public_bytes(Encoding.PEM))
+        self.cert.write_bytes(signer._signed(builder, self._key.public_key()))
 
     def issue(
         self,
@@ -75,14 +95,24 @@ class Authority:
         signed = signed.add_extension(_BOTH_SIDES if client else _SERVER, critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        pair.cert.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        pair.cert.write_bytes(self._signed(signed, key.public_key()))
         return pair
+
+    def _signed(self, builder: x509.CertificateBuilder, key: _PublicKey) -> bytes:
+        """Return the certificate of a key, with the key identifiers of RFC 5280, section 4.2.1.
+
+        Clients that check strictly (Python from 3.13 on) refuse a certificate without them.
+        """
+        theirs = x509.SubjectKeyIdentifier.from_public_key(key)
+        ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._named._key.public_key())
+        builder = builder.add_extension(theirs, critical=False).add_extension(ours, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
+    key: _PublicKey,
     valid: timedelta,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
