@@ -1,4 +1,4 @@
-"""The file of --web-config, in the format of exporter-toolkit 0.17 (its page "web-configuration").
+"""The file of --web-config, in the format of exporter-toolkit 0.17 (web-configuration.md in its docs).
 
 It is stricter: what the toolkit would ignore, or would only notice at the first request, is an error here.
 What is accepted and has no effect is said in `WebConfig.notes`.
