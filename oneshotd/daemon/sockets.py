@@ -237,12 +237,33 @@ def _enlarge(sock: socket.socket) -> None:
         )
 
 
+class _SeesTLS:
+    """The reactor for Twisted's ``ssl:`` endpoints, with connections whose end the site can see."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenSSL(
+        self, port: int, factory: Factory[Any], contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """Listen as `IReactorSSL.listenSSL` does."""
+        from oneshotd.web.transport.tls import tls_factory  # needs pyOpenSSL
+
+        tls = tls_factory(factory, contextFactory, self._reactor)
+        listening: IListeningPort = self._reactor.listenTCP(port, tls, backlog, interface)
+        return listening
+
+
 def _listen_endpoint(reactor: Any, where: str, factory: Factory[Any]) -> IListeningPort:
     # Twisted's default backlog is 50; a client that meets a full one retries after a second.
     kind = where.partition(":")[0]
     suffix = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6", "ssl") and ":backlog=" not in where else ""
     try:
-        listening = serverFromString(reactor, where + suffix).listen(factory)
+        seeing = _SeesTLS(reactor) if "ssl:" in where else reactor
+        listening = serverFromString(seeing, where + suffix).listen(factory)
     except Exception as error:
         # The parsers of endpoint strings raise ValueError, TypeError, KeyError, OSError for a missing
         # certificate, and OpenSSL's own errors.

@@ -14,6 +14,7 @@ from http.client import HTTPMessage, HTTPResponse
 from typing import Any, cast
 
 from attrs import frozen
+from support.tls_socket import TLSSocket
 from twisted.internet.threads import deferToThread
 
 #: Seconds after which a wait fails.
@@ -67,6 +68,13 @@ class Scraper:
         tls = await deferToThread(context.wrap_socket, self.sock)
         self.sock = tls
         return tls.selected_alpn_protocol()
+
+    async def encrypt(self, version: ssl.TLSVersion) -> TLSSocket:
+        """Start TLS as `handshake` does, with records that are read one by one."""
+        tls = TLSSocket(self.sock, version)
+        await deferToThread(tls.do_handshake)
+        self.sock = cast(socket.socket, tls)
+        return tls
 
     def say_goodbye(self) -> None:
         """Send close_notify without waiting for an answer."""

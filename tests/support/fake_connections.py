@@ -1,20 +1,20 @@
-"""A fake connection with a fake kernel for the tests of `AckTracker`, moved by the test.
-
-`test_socket_state.py` compares `FakeQueue` with a real queue, step by step.
-"""
+"""A fake connection with a fake kernel for the tests of `AckTracker`, moved by the test."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
+from support.fake_queue import FakeQueue
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, State, TrackedDelivery
-from oneshotd.web.transport.ack_tracker import Connection as TrackedConnection
-from oneshotd.web.transport.socket_state import PeerState, SendQueue
+from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, State
+from oneshotd.web.transport.socket_state import SendQueue
+from oneshotd.web.transport.tracked import Connection as TrackedConnection
+from oneshotd.web.transport.tracked import TrackedDelivery
 
 #: Seconds from the start of a tracker to its deadline.
 DEADLINE = 10.0
@@ -29,92 +29,19 @@ ENDS = (
 )
 
 
-class FakeQueue:
-    """A send queue with the kernel's answers after the steps so far.
+class FakeLine:
+    """A connection that the test moves.
 
-    :ivar left: bytes that the peer has not acknowledged.
-    :ivar resets_on_kill: the kernel resets the connection if this process is killed.
-    :ivar silent: the kernel does not tell anything any more.
+    :param kind: "tcp", "unix", "tls", or "hidden": TLS whose end cannot be seen.
     """
 
-    def __init__(self, is_tcp: bool = True) -> None:
-        self.is_tcp = is_tcp
-        self.closed = self.silent = self.resets_on_kill = False
-        self.left = self._segments = 0
-        self._state = PeerState.OPEN if is_tcp else PeerState.ENDED
-        self._we_finished = self._peer_finished = False
-
-    # Steps
-
-    def written(self, size: int) -> None:
-        self.left += size
-
-    def taken(self) -> None:
-        """The peer acknowledges everything (over a Unix socket: it reads everything)."""
-        self.left = 0
-
-    def peer_finishes(self) -> None:
-        """The peer sends its FIN, and acknowledges the daemon's if there was one."""
-        self._peer_finished = True
-        self._end()
-
-    def peer_resets(self) -> None:
-        """The peer closes with bytes unread, or gets bytes after it has closed."""
-        self._state = PeerState.RESET
-        if not self.is_tcp:
-            self.left = 0
-
-    def reset_is_read(self) -> None:
-        """Twisted reads the error, which the socket then has no more."""
-        assert self._state is PeerState.RESET
-        self._state = PeerState.ENDED
-
-    def peer_speaks(self) -> None:
-        """The peer sends bytes; after the daemon has closed, its kernel resets the connection."""
-        self._segments += self.is_tcp
-        if self._we_finished and self.is_tcp:
-            self._state = PeerState.RESET
-
-    def we_finish(self) -> None:
-        """Twisted closes its descriptor."""
-        self._we_finished = True
-        self._end()
-
-    def _end(self) -> None:
-        if self._we_finished and self._peer_finished and self._state is PeerState.OPEN:
-            self._state = PeerState.ENDED
-
-    # The interface of SendQueue
-
-    def unacknowledged(self) -> int | None:
-        assert not self.closed
-        return None if self.silent else self.left
-
-    def state(self) -> PeerState:
-        assert not self.closed
-        return PeerState.ENDED if self.silent else self._state
-
-    def segments_received(self) -> int | None:
-        assert not self.closed
-        return None if self.silent else self._segments
-
-    def set_reset_on_kill(self, yes: bool) -> None:
-        assert not self.closed
-        self.resets_on_kill = yes
-
-    def close(self) -> None:
-        assert not self.closed
-        self.closed = True
-
-
-class FakeLine:
-    """A connection that the test moves."""
-
-    def __init__(self, clock: Clock, queue: FakeQueue | None, is_tls: bool = False) -> None:
+    def __init__(self, clock: Clock, queue: FakeQueue | None, kind: str = "tcp") -> None:
         self._clock = clock
         self._queue = queue
-        self.is_tls = is_tls
-        self.is_closing = False
+        self.is_tls = kind in ("tls", "hidden")
+        self.hides_end = kind == "hidden"
+        self.is_closing = self.holds_back = self.has_sent_notice = False
+        self.received = 0
         self.is_waiting = True
         self.aborted = 0
         self.producer: IPullProducer | None = None
@@ -185,16 +112,30 @@ class Bench:
     """A started tracker on a fake connection.
 
     :param queue: None if the kernel shows no queue.
+    :param kind: of the connection, see `FakeLine`.
+    :param watch: called with the size of each write.
     """
 
-    def __init__(self, *, size: int = 1000, queue: FakeQueue | None, is_tls: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        size: int = 1000,
+        queue: FakeQueue | None,
+        kind: str = "tcp",
+        watch: Callable[[int], object] = lambda size: None,
+    ) -> None:
         self.clock = Clock()
         self.kernel = queue
-        self.line = FakeLine(self.clock, queue, is_tls)
+        self.line = FakeLine(self.clock, queue, kind)
         self.shipment = FakeShipment(b"x" * size)
         line: TrackedConnection = self.line  # mypy checks both fakes against the interfaces
         shipment: TrackedDelivery = self.shipment
-        self.tracker = AckTracker(line, shipment, self.line.write, DEADLINE)
+
+        def write(data: bytes) -> None:
+            watch(len(data))
+            self.line.write(data)
+
+        self.tracker = AckTracker(line, shipment, write, DEADLINE)
         self.tracker.start()
 
     @property
@@ -249,6 +190,7 @@ class Connection:
             return  # the channel does not report bytes that arrived before
         self.bench.tracker.ask()
         self.kernel.peer_speaks()
+        self.bench.line.received += 1
         self.bench.tracker.next_request()
 
     def bytes_ahead(self) -> None:
@@ -256,13 +198,20 @@ class Connection:
         if not (self.gone or self.peer_gone or self.deaf):
             self.bench.line.is_waiting = False
             self.kernel.peer_speaks()
+            self.bench.line.received += 1
             self.bench.tracker.ask()
 
     def fin(self) -> None:
-        """The peer closes its side; Twisted reads no more."""
-        if not (self.gone or self.peer_gone or self.deaf):
-            self.deaf = True
-            self.kernel.peer_finishes()
+        """The peer closes its side; Twisted reads no more, and closes itself if it is TLS."""
+        if self.gone or self.peer_gone or self.deaf:
+            return
+        self.deaf = True
+        self.kernel.peer_finishes()
+        if self.bench.line.is_tls:
+            self.peer_gone = True
+            self.kernel.we_finish()
+            self._lost(ConnectionDone())
+        else:
             self.bench.tracker.peer_finished()
 
     def late_fin(self) -> None:
@@ -301,10 +250,40 @@ class Connection:
         """TLS ends and drops further writes."""
         self.bench.line.is_closing = True
 
-    def unseen_bytes(self) -> None:
-        """A further request arrives, and Twisted has not read it yet."""
+    def notice(self) -> None:
+        """TLS reads close_notify, and waits for the end of TCP."""
+        if not (self.gone or self.peer_gone or self.deaf) and self.bench.line.is_tls:
+            self.kernel.peer_speaks()
+            self.bench.line.holds_back = True
+            self.bench.tracker.ask()
+
+    def over(self) -> None:
+        """TLS answers close_notify, since the end of TCP has not come."""
+        line = self.bench.line
+        if line.holds_back and not self.gone:
+            line.holds_back, line.is_closing, line.has_sent_notice = False, True, True
+            self.bench.tracker.tls_over()
+
+    def key_update(self) -> None:
+        """TLS reads a record that is no part of a request."""
         if not (self.gone or self.peer_gone or self.deaf):
             self.kernel.peer_speaks()
+
+    def unseen_bytes(self) -> None:
+        """A further request, or over TLS any record, arrives, and Twisted has not read it yet."""
+        if not (self.gone or self.peer_gone or self.deaf):
+            self.kernel.peer_speaks()
+            self.kernel.unread_bytes += 24
+
+    def reads_request(self) -> None:
+        """Twisted reads the unseen bytes, in the next turn of the reactor, and they are a request."""
+        if self.kernel.unread_bytes and not self.gone:
+            self.bench.clock.callLater(0, self.read_unseen, True)
+
+    def reads_notice(self) -> None:
+        """The same, and they are close_notify."""
+        if self.kernel.unread_bytes and not self.gone:
+            self.bench.clock.callLater(0, self.read_unseen, False)
 
     def unseen_reset(self) -> None:
         """The peer resets, and Twisted has not read it yet."""
@@ -324,6 +303,18 @@ class Connection:
     def grace(self) -> None:
         """Let the time pass in which a reset after the deadline still counts."""
         self.bench.clock.advance(RESET_GRACE)
+
+    def read_unseen(self, is_request: bool) -> None:
+        """Twisted reads the unseen bytes now."""
+        if self.gone or not self.kernel.unread_bytes:
+            return
+        self.kernel.unread_bytes = 0
+        if is_request:
+            self.bench.line.received += 1
+            self.bench.tracker.ask()
+            self.bench.tracker.next_request()
+        else:
+            self.bench.tracker.ask()
 
     def _lost(self, reason: Exception) -> None:
         self.gone = True

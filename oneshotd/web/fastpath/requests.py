@@ -257,7 +257,7 @@ class FastPathChannel(Channel):
         self._shortcut: RequestMatcher | None = None  # that has taken the requests
         self._caller: Caller | None = None
         # With an endpoint such as haproxy:, the client's address is known later.
-        self._may_take = not isinstance(self._socket_transport(), ProtocolWrapper)
+        self._may_take = self.transport is self.tls or not isinstance(self.transport, ProtocolWrapper)
         # Answers are written to the socket. The transport's buffer is empty until something else is written,
         # and an answer through it costs as much as the rest of a request.
         get_handle = None if self.is_tls else getattr(self.transport, "getHandle", None)

@@ -9,8 +9,8 @@ Theory of operation
 ===================
 
 A tracker has four inputs: Twisted asks for more of the body, Twisted reports an event of the
-connection (bytes of a further request, FIN, lost), a timer reads the kernel's send queue, and the
-deadline passes. They arrive in any order, and late: a process that was stopped sees all of them in
+connection (bytes of a further request, close_notify, FIN, lost), a timer reads the kernel's send queue,
+and the deadline passes. They arrive in any order, and late: a process that was stopped sees all of them in
 one turn of the reactor, timers before sockets. So each handler asks the kernel first and acts on
 the kernel's answer; Twisted's report is only the occasion.
 
@@ -20,20 +20,30 @@ closed (TCP_CLOSE) and the daemon has not closed it, so that Twisted has read th
 
 A reset is never an acknowledgement, whatever the size of the queue. A reset *contradicts* itself if
 the peer had acknowledged everything and has sent further bytes since the response began: it may
-have read the response and gone on to its next request. Then the events go out again, counted as
-*uncertain*; without such bytes the peer has closed with the response unread.
+have read the response and gone on to its next request (`further_bytes.py`). Then the events go out
+again, counted as *uncertain*; without such bytes the peer has closed with the response unread.
+
+Over TLS the lower connection, TCP, decides: FIN, reset and the queue are those of TCP, and so is the
+producer's transport, since TLS takes all bytes at once. close_notify decides nothing, since Go's library
+sends it before a reset, too; `tls.py` waits for the end of TCP after it. If the daemon itself has sent
+close_notify after the response, that may be all that the peer has not read: a reset contradicts itself.
+Whether bytes that the peer has sent are a request is known when TLS has decrypted them. So a timer that
+finds a reset behind bytes that Twisted has not read lets Twisted read first, for one turn of the reactor.
 
 =========  ============================  =========================================================
 state      input                         next state, and action
 =========  ============================  =========================================================
 SENDING    asked for more, some left     SENDING, the next piece is written
 SENDING    asked for more, none left     SENT
+SENDING    close_notify                  SENDING, nothing more is written; lost or `tls_over` follows
 SENDING    lost, closing, or deadline    ENDED: returned; connection aborted
+SENT       close_notify                  SENT
 SENT       acknowledged                  DELIVERED; the request is finished, not before
 SENT       reset                         ENDED: returned; connection aborted
 SENT       reset that contradicts        ENDED: returned as uncertain; connection aborted
 SENT       deadline, or daemon aborts    ENDED: returned as uncertain; connection aborted
 DELIVERED  next request (read or not)    ENDED: final
+DELIVERED  close_notify                  DELIVERED
 DELIVERED  FIN, or daemon aborts         ENDED: final
 DELIVERED  reset                         ENDED: revoked
 DELIVERED  reset that contradicts        ENDED: revoked as uncertain
@@ -60,25 +70,27 @@ Invariants:
 
 After a FIN of either side Twisted does not read the socket any more: then a timer checks for a reset.
 
-If the queue cannot be read (no Linux, no socket), SENT counts as DELIVERED. Over TLS a reset looks
-like a peer that closes without close_notify, and the queue of a Unix socket is at 0 only when the
-peer has read everything: in both cases DELIVERED is final at once.
+If the queue cannot be read (no Linux, no socket), SENT counts as DELIVERED. The queue of a Unix socket
+is at 0 only when the peer has read everything, and TLS of another class than `tls.TLSConnection` hides
+the end of TCP: in both cases DELIVERED is final at once.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPullProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.web.transport.further_bytes import FurtherBytes
 from oneshotd.web.transport.socket_state import PeerState, SendQueue
+from oneshotd.web.transport.tracked import Connection, TrackedDelivery
 
 #: Bytes handed to the transport at a time.
 PIECE = 256 * 1024
@@ -90,47 +102,6 @@ FIRST_LOOK, LAST_LOOK = 0.001, 0.25
 #: and ends before the deadline, but on a machine that is short of processors the scraper may close its
 #: connection later.
 RESET_GRACE = 1.0
-
-
-class TrackedDelivery(Protocol):
-    """The interface of `oneshotd.delivery.in_flight.InFlightDelivery`, which must not be imported here."""
-
-    body: bytes
-
-    @property
-    def awaits_receipt(self) -> bool: ...
-
-    def delivered(self) -> None: ...
-
-    def returned(self, uncertain: bool, reset: bool = False) -> None: ...
-
-    def revoked(self, uncertain: bool = False) -> None: ...
-
-    def final(self) -> None: ...
-
-
-class Connection(Protocol):
-    """The interface of `oneshotd.web.transport.channel.Channel`, which imports this module."""
-
-    @property
-    def clock(self) -> IReactorTime: ...
-
-    @property
-    def is_tls(self) -> bool: ...
-
-    @property
-    def is_closing(self) -> bool: ...
-
-    @property
-    def is_waiting(self) -> bool: ...
-
-    def pull_from(self, producer: IPullProducer) -> None: ...
-
-    def pull_no_more(self) -> None: ...
-
-    def queue(self) -> SendQueue | None: ...
-
-    def abort(self) -> None: ...
 
 
 class State(Enum):
@@ -170,8 +141,8 @@ class AckTracker:
         self._rest = memoryview(delivery.body)
         self._queue: SendQueue | None = None
         self._gone = False
-        self._segments_at_start: int | None = 0
-        self._segments_when_delivered: int | None = 0
+        self._further: FurtherBytes | None = None
+        self._unread = sys.maxsize
         self._pause = FIRST_LOOK
         self._poll_timer: IDelayedCall | None = None
         self._deadline = deadline
@@ -183,7 +154,7 @@ class AckTracker:
         self._queue = self._connection.queue()
         if self._queue is not None:
             self._queue.set_reset_on_kill(True)
-            self._segments_at_start = self._queue.segments_received()
+            self._further = FurtherBytes(self._connection, self._queue)
         self._connection.pull_from(self)
 
     # IPullProducer
@@ -194,15 +165,22 @@ class AckTracker:
             return
         if self._connection.is_closing:  # TLS has ended and drops all writes
             self._return()
+        elif self._connection.holds_back:
+            pass  # the transport asks again when TLS has written to it, and `tls_over` is called at the end
         elif self._rest and self._connection.clock.seconds() >= self._deadline:
             self._return()  # the daemon was held up until the scraper's timeout was over
         elif self._rest:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+            if self._connection.is_tls and not self._rest and len(piece) > 1:
+                # The last byte is a TLS record of its own: a client that does not read it leaves it in the
+                # kernel, even if its TLS library decrypts a record as a whole.
+                self._write(bytes(piece[:-1]))
+                piece = piece[-1:]
             self._write(bytes(piece))
         else:
             self.state = State.SENT
             self._connection.pull_no_more()
-            self.ask()
+            self._poll()
 
     def stopProducing(self) -> None:
         """Do nothing: `connection_lost` handles the end of the connection."""
@@ -235,14 +213,22 @@ class AckTracker:
             self._reset()
         self._final()
 
+    def tls_over(self) -> None:
+        """Note that TLS has ended, and that the peer has not ended TCP in the time that it had for it."""
+        if self.state is State.SENDING:
+            self._return()
+
     def connection_lost(self, reason: Failure) -> None:
-        """Note that the connection is gone: closed by the daemon, aborted by the daemon, or reset."""
+        """Note that the connection is gone: closed by the daemon, aborted by the daemon, or reset.
+
+        :param reason: the end of TCP, not of TLS, unless the connection hides it.
+        """
         orderly, aborted = bool(reason.check(ConnectionDone)), bool(reason.check(ConnectionAborted))
         if aborted and self._is_reset():
             aborted = False  # the peer has reset before, and Twisted has not read the error
         self._gone = True
         self._stop_polling()
-        if orderly or aborted or self._connection.is_tls:
+        if orderly or aborted or self._connection.hides_end:
             # Not after a reset: the queue of a Unix socket is empty then, even with bytes unread.
             self.ask()
         if orderly and self.state is not State.SENDING:
@@ -267,9 +253,10 @@ class AckTracker:
         self.state = State.DELIVERED
         if self._queue is not None:
             self._queue.set_reset_on_kill(False)
-            self._segments_when_delivered = self._queue.segments_received()
+        if self._further is not None:
+            self._further.mark_delivered()
         self._delivery.delivered()
-        if self._connection.is_tls or (self._queue is not None and not self._queue.is_tcp):
+        if self._connection.hides_end or (self._queue is not None and not self._queue.is_tcp):
             self._final()
         self._watch()
         if not self.done.called:
@@ -313,6 +300,9 @@ class AckTracker:
         self._delivery.returned(uncertain=uncertain, reset=reset and not uncertain)
 
     def _deadline_passed(self) -> None:
+        if self._is_to_be_read():
+            self._timer = self._connection.clock.callLater(0, self._deadline_passed)
+            return
         self._poll()
         if self.state is State.DELIVERED:
             self.state = State.OVERDUE
@@ -323,6 +313,9 @@ class AckTracker:
     def _grace_over(self) -> None:
         # The reactor runs timers before it reads sockets: if the daemon was held up, it has not read a
         # reset that arrived in time. The kernel reports it; without a queue, let the reactor read first.
+        if self._is_to_be_read():
+            self._timer = self._connection.clock.callLater(0, self._grace_over)
+            return
         self._poll()
         if self._queue is not None:
             self._final()
@@ -332,11 +325,11 @@ class AckTracker:
     def _end(self) -> None:
         if self._queue is not None:
             self._log.debug(
-                "a response ends in {state}, {size} bytes: {kernel}, {before} before, connection {gone}",
+                "a response ends in {state}, {size} bytes: {kernel}, further {further}, connection {gone}",
                 state=self.state.name,
                 size=len(self._delivery.body),
                 kernel=str(self._queue),
-                before=self._segments_at_start,
+                further=str(self._further),
                 gone="gone" if self._gone else "open",
             )
         self.state = State.ENDED
@@ -345,7 +338,7 @@ class AckTracker:
             self._timer.cancel()
         if self._queue is not None:
             self._queue.close()
-            self._queue = None
+            self._queue = self._further = None
         self._rest = memoryview(b"")
 
     # The kernel's state
@@ -368,13 +361,19 @@ class AckTracker:
             return False
         # After DELIVERED the queue may hold the daemon's FIN.
         acknowledged = self._is_revocable or self._queue.unacknowledged() in (0, None)
-        heard = self._queue.segments_received()
-        return acknowledged and (heard is None or heard != self._segments_at_start)
+        if self._connection.has_sent_notice:
+            return acknowledged  # the notice may be all that the peer has not read
+        return acknowledged and (self._further is None or self._further.may_be_there())
 
     def _has_sent_since_delivery(self) -> bool:
         """Return whether the peer has certainly sent data since DELIVERED, read or not."""
-        heard = None if self._queue is None else self._queue.segments_received()
-        return heard is not None and heard != self._segments_when_delivered
+        return self._further is not None and self._further.are_there_since_delivery()
+
+    def _is_to_be_read(self) -> bool:
+        """Return whether Twisted is to read the bytes before a reset first (TLS), and does so turn by turn."""
+        unread = 0 if self._gone or self._further is None or not self._is_reset() else self._further.unread()
+        before, self._unread = self._unread, unread or sys.maxsize
+        return 0 < unread < before
 
     def _poll_later(self) -> None:
         if self._poll_timer is None or not self._poll_timer.active():
@@ -383,6 +382,9 @@ class AckTracker:
 
     def _poll(self) -> None:
         """Read the kernel's state, which is current even if Twisted has not read the socket."""
+        if self._is_to_be_read():
+            self._poll_timer = self._connection.clock.callLater(0, self._poll)
+            return
         self.ask()
         if not self._gone and self._is_revocable and self._is_reset():
             self._reset()

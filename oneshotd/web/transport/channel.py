@@ -5,7 +5,7 @@ HTTP/1.1 only: a request is bound to its connection, which HTTP/2 would hide.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -18,10 +18,14 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from oneshotd.web.transport.ack_tracker import AckTracker, State, TrackedDelivery
+from oneshotd.web.transport.ack_tracker import AckTracker, State
 from oneshotd.web.transport.head_channel import HeadChannel, pass_half_closes_on
 from oneshotd.web.transport.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
 from oneshotd.web.transport.socket_state import SendQueue
+from oneshotd.web.transport.tracked import TrackedDelivery
+
+if TYPE_CHECKING:
+    from oneshotd.web.transport.tls import TLSConnection  # needs pyOpenSSL
 
 #: Seconds at shutdown for a request to become complete, and for a new connection to send its first
 #: byte, which no client sends in the moment of connecting. (`web/fastpath/listener.py` has no such
@@ -37,6 +41,8 @@ class Channel(HeadChannel):
     :ivar since: reactor time at which its last complete request arrived, or it was opened.
     :ivar handling: a complete request is being answered.
     :ivar held: bytes of a body that is not complete yet.
+    :ivar received: bytes of all requests so far.
+    :ivar tls: the encryption of this connection, if it is `tls.TLSConnection`.
     """
 
     site: Any  # a `site.Site`, which imports this module
@@ -51,6 +57,8 @@ class Channel(HeadChannel):
         self.handling = False  # a request that is complete
         self._early = False  # bytes have arrived while one was handled
         self.held = 0
+        self.received = 0
+        self.tls: TLSConnection | None = None
         self._answered: http.Request | None = None  # and the next one has to wait
         self.peer_finished = False
 
@@ -87,6 +95,9 @@ class Channel(HeadChannel):
     # Time limits. The inherited ones start again with each byte, so that a slow request never ends.
 
     def connectionMade(self) -> None:
+        self.tls = getattr(self.transport, "tls_layer", None)
+        if self.tls is not None:
+            self.tls.guard = self
         self.since = self.clock.seconds()
         self.timeOut = self.site.request_timeout
         self.site.admit(self)
@@ -97,6 +108,7 @@ class Channel(HeadChannel):
         """Do nothing: a further byte does not extend the time limit."""
 
     def dataReceived(self, data: bytes) -> None:
+        self.received += len(data)
         if self.is_refused:
             self.pass_over(len(data))
             return
@@ -112,6 +124,11 @@ class Channel(HeadChannel):
                 self.refuse(IS_TLS)
                 return
         super().dataReceived(data)
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        # These bytes were received while a request was handled, and are counted already.
+        self.received -= len(extra)
+        super().setLineMode(extra)
 
     def request_begun(self) -> None:
         self.requests[-1].arrived = self.began
@@ -199,8 +216,9 @@ class Channel(HeadChannel):
         """Do nothing: the daemon has closed its side, and the peer still sends."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        end = reason if self.tls is None else self.tls.tcp_reason or reason
         for tracker in self._trackers:
-            tracker.connection_lost(reason)
+            tracker.connection_lost(end)
         self._trackers = []
         self._answered = None
         self.let_go()
@@ -216,9 +234,24 @@ class Channel(HeadChannel):
         tracker.start()
 
     @property
+    def hides_end(self) -> bool:
+        """Whether the encryption is not `tls.TLSConnection`, which sees the end of TCP."""
+        return self.is_tls and self.tls is None
+
+    @property
     def is_closing(self) -> bool:
         """Whether the transport may drop further writes."""
-        return bool(self._socket_transport().disconnecting)
+        return bool(self._socket_transport().disconnecting if self.tls is None else self.tls.is_closing)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether TLS has bytes that it has not passed on, or would not pass on further ones."""
+        return self.tls is not None and self.tls.holds_back
+
+    @property
+    def has_sent_notice(self) -> bool:
+        """Whether TLS has sent close_notify."""
+        return self.tls is not None and self.tls.has_sent_notice
 
     def pull_from(self, producer: IPullProducer) -> None:
         """Register a producer at the socket's transport: the inherited channel would poll by a timer."""
@@ -240,7 +273,26 @@ class Channel(HeadChannel):
         self.transport.abortConnection()
 
     def _socket_transport(self) -> Any:
+        if self.tls is not None:
+            return self.tls.transport
         return self.transport.transport if self.is_tls else self.transport
+
+    # Calls of TLS
+
+    @property
+    def is_tracking(self) -> bool:
+        """Whether the outcome of a response depends on what the peer does next."""
+        return any(tracker.state is not State.ENDED for tracker in self._trackers)
+
+    def tls_ended(self) -> None:
+        """Note that the peer has sent close_notify; its FIN or reset is awaited."""
+        for tracker in self._trackers:
+            tracker.ask()
+
+    def tls_over(self) -> None:
+        """Note that the peer has not ended TCP in the time that it had for it."""
+        for tracker in self._trackers:
+            tracker.tls_over()
 
 
 async def send(request: Any, delivery: TrackedDelivery, *, deadline: float) -> None:

@@ -104,6 +104,17 @@ class SendQueue:
         except OSError:
             return None
 
+    def unread(self) -> int:
+        """Return the bytes that the peer has sent and this process has not read; 0 if the kernel is silent.
+
+        They can be read after a reset, too.
+        """
+        try:
+            answer = fcntl.ioctl(self._sock, termios.FIONREAD, b"\0\0\0\0")
+        except (OSError, ValueError):
+            return 0
+        return int(struct.unpack("i", answer)[0])
+
     def set_reset_on_kill(self, yes: bool) -> None:
         """Set whether the kernel resets the connection if this process is killed.
 

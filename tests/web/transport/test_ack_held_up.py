@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.fake_connections import DEADLINE, FakeLine, FakeQueue, FakeShipment, after
+from support.fake_connections import DEADLINE, FakeLine, FakeShipment, after
+from support.fake_queue import FakeQueue
 from twisted.internet.task import Clock
 
 from oneshotd.web.transport.ack_tracker import AckTracker

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.descriptors import no_descriptors
-from support.fake_connections import FakeQueue
+from support.fake_queue import FakeQueue
 
 from oneshotd.web.transport.socket_state import PeerState, SendQueue
 
