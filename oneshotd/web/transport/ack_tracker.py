@@ -370,7 +370,7 @@ class AckTracker:
         return self._further is not None and self._further.are_there_since_delivery()
 
     def _is_to_be_read(self) -> bool:
-        """Return whether Twisted is to read the bytes before a reset first (TLS), and does so turn by turn."""
+        """Return whether Twisted is to read the bytes before a reset first (TLS), turn by turn."""
         unread = 0 if self._gone or self._further is None or not self._is_reset() else self._further.unread()
         before, self._unread = self._unread, unread or sys.maxsize
         return 0 < unread < before

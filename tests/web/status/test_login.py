@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from support.chromium import Chromium, Page
 from support.credentials import hashed
 from support.memory_site import House, open_house, reactor
 from support.status_page import shows
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from oneshotd.access.check_queue import PasswordThreads
@@ -43,7 +45,8 @@ async def test_the_page_updates_itself_with_a_login_and_says_when_it_is_refused(
         here: Any = house.port.getHost()
         page.goto(f"http://ann:word@127.0.0.1:{here.port}/")
         shows(page, "Updates itself", "#link")
-        blockingCallFromThread(reactor, house.happen)
+        events: Counter[int] = blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(house.happen()))
+        assert events.total() == 1
         shows(page, "number=0", ".events")
         assert page.evaluate("getComputedStyle(document.body).margin") is not None
         assert page.complaints() == []
