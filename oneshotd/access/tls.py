@@ -100,6 +100,7 @@ def _set_protocol(context: Context, settings: TLSSettings) -> None:
     context.set_options(options)
     # The record buffers, 34 KB, are freed while a connection is idle.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # With TLS 1.3, OpenSSL still sends two tickets, with which nothing can be resumed.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     try:
         context.set_cipher_list(":".join(settings.ciphers).encode("ascii"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -189,25 +190,29 @@ def test_a_certificate_for_servers_only_is_no_clients(certificates: Certificates
     assert (error, sans) == ("SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", NOBODY)
 
 
-def test_names_count_by_the_policy_of_their_own_connection(certificates: Certificates) -> None:
-    """After a reload, the names of a connection that was never verified would count."""
-    tls = certificates.tls(client_auth_type="RequestClientCert")
-    pair = certificates.clients["foreign"]
+def steps(pair: Pair | None, connection: SSL.Connection) -> Iterator[None]:
+    """Shake hands with a client that shows this certificate; yield after each step of the server."""
     assert pair is not None
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.use_certificate_file(str(pair.cert))
     context.use_privatekey_file(str(pair.key))
     client = SSL.Connection(context, None)
     client.set_connect_state()
-    connection = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]
-    transport = Transport(connection)
-    assert tls.peer_sans(transport) == NOBODY
     for _ in range(4):
         for one, other in ((client, connection), (connection, client)):
             with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
             with contextlib.suppress(SSL.WantReadError):
                 other.bio_write(one.bio_read(2**16))
+        yield
+
+
+def test_names_count_by_the_policy_of_their_own_connection(certificates: Certificates) -> None:
+    """After a reload, the names of a connection that was never verified would count."""
+    tls = certificates.tls(client_auth_type="RequestClientCert")
+    connection = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]
+    for _ in steps(certificates.clients["foreign"], connection):
+        pass
     assert connection.get_peer_certificate() is not None
     settings = tls_settings(
         certificates.folder,
@@ -217,7 +222,19 @@ def test_names_count_by_the_policy_of_their_own_connection(certificates: Certifi
         client_ca_file=str(certificates.authority.cert),
     )
     tls.replace(make_context(settings), settings)
-    assert tls.peer_sans(transport) == NOBODY
+    assert tls.peer_sans(Transport(connection)) == NOBODY
+
+
+def test_names_count_from_the_end_of_the_handshake_on(certificates: Certificates) -> None:
+    """A copy of a certificate, without its key, would do for a moment; or an early question for ever."""
+    ca = str(certificates.authority.cert)
+    tls = certificates.tls(client_auth_type="RequireAndVerifyClientCert", client_ca_file=ca)
+    connection = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]
+    seen = [tls.peer_sans(Transport(connection))]
+    for _ in steps(certificates.clients["known"], connection):
+        seen.append(tls.peer_sans(Transport(connection)))
+    assert seen[0] == seen[1] == NOBODY
+    assert seen[-1] == VERIFIED
 
 
 def test_a_transport_without_tls_has_no_names(certificates: Certificates) -> None:

@@ -243,6 +243,27 @@ def test_certificate_and_key_may_be_inline(tmp_path: Path, authority: Authority,
     assert connect(ServerTLS(make_context(settings), settings), client_context(authority.cert)).error is None
 
 
+HOSTILE = {
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "a hello of 16 MB": b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(0x4000 - 4),
+    "a record that is too long": b"\x16\x03\x01\xff\xff" + bytes(0xFFFF),
+    "an alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "data before the hello": b"\x17\x03\x03\x00\x05hello",
+    "SSL 2": b"\x80\x2e\x01\x00\x02" + bytes(43),
+}
+
+
+@pytest.mark.parametrize("sent", HOSTILE.values(), ids=HOSTILE)
+def test_what_is_no_hello_ends_the_connection(server: Server, sent: bytes) -> None:
+    """A client would fill the memory with one message that never ends."""
+    connection = server().serverConnectionForTLS(None)  # type: ignore[arg-type]
+    connection.bio_write(sent)
+    with pytest.raises(SSL.Error) as raised:
+        connection.do_handshake()
+    assert not isinstance(raised.value, SSL.WantReadError)
+
+
 def test_twisted_closes_a_connection_whose_handshake_fails(server: Server) -> None:
     """A client without a common protocol would fill the log with tracebacks, or keep its connection."""
     tls = server()
