@@ -24,7 +24,8 @@ from oneshotd.access.tls_names import (
 from oneshotd.access.yaml_nodes import Value, brief
 from oneshotd.errors import ConfigError
 
-_KEYS = (
+#: The keys of the section.
+KEYS = (
     "cert",
     "key",
     "client_ca",
@@ -110,7 +111,7 @@ def read_tls_settings(section: Value, folder: Path, notes: list[str]) -> TLSSett
     :param notes: what is accepted without effect is appended.
     :raises ConfigError: names file, line and key.
     """
-    fields = section.fields(_KEYS)
+    fields = section.fields(KEYS)
     if not fields:
         return None
     cert = _pem(fields, "cert", folder)

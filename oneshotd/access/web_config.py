@@ -1,4 +1,4 @@
-"""The file of --web-config, in the format of exporter-toolkit 0.17 (web-configuration.md in its docs).
+"""The file of --web-config, in the format of exporter-toolkit 0.17 (docs/web-configuration.md).
 
 It is stricter: what the toolkit would ignore, or would only notice at the first request, is an error here.
 What is accepted and has no effect is said in `WebConfig.notes`.
@@ -15,7 +15,8 @@ from attrs import field, frozen
 from oneshotd.access.tls_settings import TLSSettings, read_tls_settings
 from oneshotd.access.yaml_nodes import Value, brief, read_yaml
 
-_SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
+#: The keys of the file.
+SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
 
 #: The headers that can be set, and their allowed values; none: any.
 HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -27,7 +28,7 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 }
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{1,8192}")
 
-#: The highest cost of a hash: each step doubles the time. 18 takes some ten seconds, 20 a minute.
+#: The highest cost of a hash: each step doubles the time. 18 takes some 15 s, 20 a minute.
 MAX_COST = 18
 _MIN_COST = 4
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
@@ -83,7 +84,7 @@ def read_web_config(path: Path) -> WebConfig:
     :raises ConfigError: one line with file, line, key and the cause; never a secret.
     """
     document = read_yaml(path)
-    sections = document.fields(_SECTIONS) if document else {}
+    sections = document.fields(SECTIONS) if document else {}
     notes: list[str] = []
     tls = headers = rate_limit = None
     users: Mapping[str, bytes] = {}

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _BOTH_SIDES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-_SIGNING = x509.KeyUsage(
+_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+_CERTIFICATES = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,
     key_encipherment=False,
@@ -26,8 +27,6 @@ _SIGNING = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
-_PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
 @frozen
@@ -44,29 +43,24 @@ class Authority:
     :ivar cert: its own certificate, which clients have to trust.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str = "test authority",
-        issuer: Authority | None = None,
-        imitates: Authority | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, name: str = "test authority", issuer: Authority | None = None) -> None:
         """Make the key and the certificate.
 
         :param issuer: signs the certificate; None: it signs itself.
-        :param imitates: the authority whose key identifier its certificates name, instead of its own.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._named = imitates or self
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer = issuer or self
-        usage = x509.BasicConstraints(ca=True, path_length=None)
         builder = _builder(self._name, signer._name, self._key.public_key(), timedelta(days=2))
-        builder = builder.add_extension(usage, critical=True).add_extension(_SIGNING, critical=True)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(_CERTIFICATES, critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(own, critical=False).add_extension(signer._key_id(), critical=False)
+        signed = builder.sign(signer._key, hashes.SHA256())
         self.cert = folder / "ca.pem"
-        self.cert.write_bytes(signer._signed(builder, self._key.public_key()))
+        self.cert.write_bytes(signed.public_bytes(Encoding.PEM))
 
     def issue(
         self,
@@ -89,30 +83,25 @@ class Authority:
         key = rsa.generate_private_key(65537, bits) if use_rsa else ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signed = _builder(subject, self._name, key.public_key(), valid)
+        signed = signed.add_extension(self._key_id(), critical=False)
         if sans:
             names = x509.SubjectAlternativeName([_general_name(san) for san in sans])
             signed = signed.add_extension(names, critical=False)
         signed = signed.add_extension(_BOTH_SIDES if client else _SERVER, critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        pair.cert.write_bytes(self._signed(signed, key.public_key()))
+        pair.cert.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         return pair
 
-    def _signed(self, builder: x509.CertificateBuilder, key: _PublicKey) -> bytes:
-        """Return the certificate of a key, with the key identifiers of RFC 5280, section 4.2.1.
-
-        Clients that check strictly (Python from 3.13 on) refuse a certificate without them.
-        """
-        theirs = x509.SubjectKeyIdentifier.from_public_key(key)
-        ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._named._key.public_key())
-        builder = builder.add_extension(theirs, critical=False).add_extension(ours, critical=False)
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    def _key_id(self) -> x509.AuthorityKeyIdentifier:
+        """Return the extension that names its key, which Python 3.13's default verification asks for."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: _PublicKey,
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     valid: timedelta,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)

@@ -40,6 +40,8 @@ def server_tls(folder: Path, pair: Pair, **keys: Any) -> ServerTLS:
 def client_context(ca: Path, pair: Pair | None = None, *, alpn: Sequence[str] = ()) -> ssl.SSLContext:
     """Return the context of a client that trusts this authority and shows this certificate."""
     context = ssl.create_default_context(cafile=str(ca))
+    # The default of Python 3.13.
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
     if pair is not None:
         context.load_cert_chain(pair.cert, pair.key)
     if alpn:
