@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import measures, store_measures
+from bench import access_measures, measures, store_measures
 from bench.rig import Measure, median
 
 MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
     "post": lambda rounds: [measures.post_event(rounds)],
     "close": lambda rounds: [measures.post_event(rounds, close=True)],
+    "token": lambda rounds: [access_measures.with_token(rounds)],
+    "tls": lambda rounds: [access_measures.over_tls(rounds)],
     "bulk": lambda rounds: [measures.post_events(rounds)],
     "udp": lambda rounds: [measures.datagrams(rounds, 1)],
     "udp20": lambda rounds: [measures.datagrams(rounds, 20)],

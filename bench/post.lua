@@ -1,8 +1,10 @@
--- For wrk: every request is another event. WRK_CLOSE=1 asks for the connection to be closed.
+-- For wrk: every request is another event. WRK_CLOSE=1 asks for the connection to be closed, WRK_TOKEN is
+-- sent as a bearer token.
 local thread_number = 0
 local number = 0
 local headers = {}
 if os.getenv("WRK_CLOSE") then headers["Connection"] = "close" end
+if os.getenv("WRK_TOKEN") then headers["Authorization"] = "Bearer " .. os.getenv("WRK_TOKEN") end
 
 function setup(thread)
   thread:set("id", thread_number)

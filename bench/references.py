@@ -1,10 +1,14 @@
-"""The bare servers that oneshotd is compared with; run as ``python -m bench.references http|udp PORT``."""
+"""The bare servers that oneshotd is compared with.
+
+Run as ``python -m bench.references http|udp PORT``, or ``… https PORT CERTIFICATE KEY``.
+"""
 
 from __future__ import annotations
 
 import sys
 
 from twisted.internet import reactor as global_reactor
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import DatagramProtocol
 from twisted.web import resource, server
 
@@ -32,15 +36,19 @@ class Counter(DatagramProtocol):
             self.datagrams += 1
 
 
-def main(kind: str, port: int) -> None:
+def main(kind: str, port: int, *files: str) -> None:
     """Serve until killed."""
     from typing import Any, cast
 
     reactor = cast(Any, global_reactor)
-    if kind == "http":
+    if kind in ("http", "https"):
         site = server.Site(Ok())
         site.log = lambda request: None  # type: ignore[method-assign]
-        reactor.listenTCP(port, site, interface="127.0.0.1", backlog=4096)
+        where = f"tcp:{port}:interface=127.0.0.1:backlog=4096"
+        if kind == "https":
+            cert, key = files
+            where = f"ssl:{port}:interface=127.0.0.1:backlog=4096:certKey={cert}:privateKey={key}"
+        serverFromString(reactor, where).listen(site)
     else:
         from oneshotd.daemon.config import UdpAddress
         from oneshotd.daemon.sockets import udp_socket
@@ -52,4 +60,4 @@ def main(kind: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

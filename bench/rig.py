@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import frozen
 from support.daemon import REPOSITORY, Daemon, environment
 from support.debian_packages import fetch
-from support.processes import Process, free_port, is_free  # is_free: for references
+from support.processes import Process, free_port, is_free, until  # is_free: for references
 
 BENCH = Path(__file__).resolve().parent
 
@@ -69,10 +69,11 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def daemon(*options: str, store: Path | None = None) -> Iterator[Daemon]:
+def daemon(*options: str, store: Path | None = None, ca: Path | None = None) -> Iterator[Daemon]:
     """oneshotd, as installed, with its default durability.
 
     :param store: a store to begin with; it is copied.
+    :param ca: of its certificate, if the options make it speak TLS.
     """
     with folder() as place:
         if store is not None:
@@ -81,6 +82,7 @@ def daemon(*options: str, store: Path | None = None) -> Iterator[Daemon]:
         with Daemon(
             place,
             port=port,
+            ca=ca,
             options=(
                 f"--http=localhost:{port}",
                 f"--udp=127.0.0.1:{port}",
@@ -92,17 +94,22 @@ def daemon(*options: str, store: Path | None = None) -> Iterator[Daemon]:
 
 
 @contextmanager
-def reference(kind: str) -> Iterator[int]:
-    """A bare server of `references.py`; gives its port."""
+def reference(kind: str, *more: str) -> Iterator[int]:
+    """A bare server of `references.py`; gives its port.
+
+    :param more: arguments behind the port.
+    """
     with folder() as place:
         port = free_port()
         env = environment() | {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))}
-        process = Process(kind, (sys.executable, "-m", "bench.references", kind, str(port)), place, env)
+        process = Process(
+            kind, (sys.executable, "-m", "bench.references", kind, str(port), *more), place, env
+        )
         import socket
 
-        kinds = {"http": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+        protocol = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
         try:
-            process.start(lambda: not is_free(port, socket.AF_INET, kinds[kind]))
+            process.start(lambda: not is_free(port, socket.AF_INET, protocol))
             yield port
         finally:
             process.kill()
@@ -118,14 +125,28 @@ class Load:
     p99: float
 
 
-def wrk(port: int, seconds: float, *, connections: int = 64, close: bool = False) -> Load:
+def wrk(
+    port: int,
+    seconds: float,
+    *,
+    connections: int = 64,
+    close: bool = False,
+    token: str | None = None,
+    scheme: str = "http",
+) -> Load:
     """Post distinct events with wrk.
 
+    :param close: a new connection for each.
+    :param token: sent with each request.
     :raises AssertionError: a request was not answered with 200.
     """
     global _runs
     _runs += 1
-    env = dict(os.environ, WRK_RUN=f"{os.getpid()}-{_runs}-", **({"WRK_CLOSE": "1"} if close else {}))
+    env = os.environ | {"WRK_RUN": f"{os.getpid()}-{_runs}-"}
+    if close:
+        env["WRK_CLOSE"] = "1"
+    if token is not None:
+        env["WRK_TOKEN"] = token
     command, more = _wrk()
     ended = subprocess.run(
         [
@@ -135,7 +156,7 @@ def wrk(port: int, seconds: float, *, connections: int = 64, close: bool = False
             f"-d{seconds:g}s",
             "-s",
             BENCH / "post.lua",
-            f"http://127.0.0.1:{port}",
+            f"{scheme}://127.0.0.1:{port}",
         ],
         env=env | more,
         capture_output=True,
@@ -198,6 +219,22 @@ def figure(running: Daemon, name: str) -> float:
         if line.startswith((name + " ", name + "{")):
             total += float(line.rpartition(" ")[2])
     return total
+
+
+def check_stored(running: Daemon, answered: int, late: int) -> None:
+    """Check that the daemon holds all events that it has accepted.
+
+    :param answered: events of which wrk has seen the answer.
+    :param late: how many more there may be: wrk drops answers that come after its time.
+    """
+    # What is under way when the load ends may be stored between two looks.
+    until(
+        lambda: figure(running, "oneshotd_held_events") == figure(running, "oneshotd_events_accepted_total"),
+        5.0,
+        "what was accepted is held",
+    )
+    accepted = figure(running, "oneshotd_events_accepted_total")
+    assert answered <= accepted <= answered + late, (answered, accepted)
 
 
 def rss(running: Daemon) -> float:
