@@ -315,7 +315,7 @@ def test_a_proxy_may_serve_the_page_below_a_path() -> None:
         assert path.startswith("/below/"), link
         assert House().ask(f"GET {path.removeprefix('/below')}").status == 200
     script = House().ask("GET /" + ASSETS["page.js"].address).text
-    assert re.findall(r"fetch\(([^,]*),", script) == ['"live"']
+    assert re.findall(r"fetch\(([^,]*),", script) == ['new URL("live"']
     assert "url(" not in House().ask("GET /" + ASSETS["page.css"].address).text.replace("url(#", "")
 
 

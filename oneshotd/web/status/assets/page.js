@@ -5,8 +5,6 @@
 (() => {
   const EVERY = 3000; // ms between two requests
   const TIMEOUT = 8000; // ms for an answer
-  // With a user in the page's address (http://ann:word@host/), fetch() refuses relative addresses.
-  const SOURCE = new URL("live", location.origin + location.pathname);
   const live = document.getElementById("live");
   const link = document.getElementById("link");
   let etag = live.dataset.etag;
@@ -99,7 +97,8 @@
     asking = new AbortController();
     const tooLong = setTimeout(() => asking.abort(), TIMEOUT);
     try {
-      const answer = await fetch(SOURCE, {
+      // With a user in the page's address (http://ann:word@host/), fetch refuses relative addresses.
+      const answer = await fetch(new URL("live", location.origin + location.pathname), {
         headers: { Accept: "text/html", "If-None-Match": etag },
         cache: "no-store",
         signal: asking.signal,
