@@ -77,7 +77,6 @@ the end of TCP: in both cases DELIVERED is final at once.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -142,7 +141,6 @@ class AckTracker:
         self._queue: SendQueue | None = None
         self._gone = False
         self._further: FurtherBytes | None = None
-        self._unread = sys.maxsize
         self._pause = FIRST_LOOK
         self._poll_timer: IDelayedCall | None = None
         self._deadline = deadline
@@ -171,12 +169,11 @@ class AckTracker:
             self._return()  # the daemon was held up until the scraper's timeout was over
         elif self._rest:
             piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
-            if self._connection.is_tls and not self._rest and len(piece) > 1:
-                # The last byte is a TLS record of its own: a client that does not read it leaves it in the
-                # kernel, even if its TLS library decrypts a record as a whole.
-                self._write(bytes(piece[:-1]))
-                piece = piece[-1:]
-            self._write(bytes(piece))
+            # The last byte is a TLS record of its own, so that a client that does not read it leaves it in
+            # its kernel; its TLS library decrypts a record as a whole.
+            cut = len(piece) - 1 if self._connection.is_tls and not self._rest else 0
+            for part in filter(None, (piece[:cut], piece[cut:])):
+                self._write(bytes(part))
         else:
             self.state = State.SENT
             self._connection.pull_no_more()
@@ -194,7 +191,8 @@ class AckTracker:
         # The queue before the state: a reset in between is seen.
         unacknowledged = 0 if self._queue is None else self._queue.unacknowledged()
         if self._is_reset():
-            self._return(uncertain=self._contradicts(), reset=True)
+            if not self._is_put_off():
+                self._return(uncertain=self._contradicts(), reset=True)
         elif unacknowledged == 0:
             self._delivered()
         else:
@@ -311,8 +309,8 @@ class AckTracker:
             self._return(uncertain=self.state is State.SENT)
 
     def _grace_over(self) -> None:
-        # The reactor runs timers before it reads sockets: if the daemon was held up, it has not read a
-        # reset that arrived in time. The kernel reports it; without a queue, let the reactor read first.
+        # If the daemon was held up, the reactor has not read a reset that arrived in time. The kernel reports
+        # it; without a queue, let the reactor read first.
         if self._is_to_be_read():
             self._timer = self._connection.clock.callLater(0, self._grace_over)
             return
@@ -370,10 +368,17 @@ class AckTracker:
         return self._further is not None and self._further.are_there_since_delivery()
 
     def _is_to_be_read(self) -> bool:
-        """Return whether Twisted is to read the bytes before a reset first (TLS), turn by turn."""
-        unread = 0 if self._gone or self._further is None or not self._is_reset() else self._further.unread()
-        before, self._unread = self._unread, unread or sys.maxsize
-        return 0 < unread < before
+        """Return whether Twisted is to read the bytes before a reset first (TLS)."""
+        further = None if self._gone else self._further
+        return further is not None and self._is_reset() and further.are_to_be_read()
+
+    def _is_put_off(self) -> bool:
+        """Return whether a reset is judged later, in a turn of the reactor after those before are read."""
+        put_off = self._is_to_be_read()
+        if put_off:
+            self._stop_polling()
+            self._poll_timer = self._connection.clock.callLater(0, self._poll)
+        return put_off
 
     def _poll_later(self) -> None:
         if self._poll_timer is None or not self._poll_timer.active():
@@ -382,11 +387,8 @@ class AckTracker:
 
     def _poll(self) -> None:
         """Read the kernel's state, which is current even if Twisted has not read the socket."""
-        if self._is_to_be_read():
-            self._poll_timer = self._connection.clock.callLater(0, self._poll)
-            return
         self.ask()
-        if not self._gone and self._is_revocable and self._is_reset():
+        if not self._gone and self._is_revocable and self._is_reset() and not self._is_put_off():
             self._reset()
         self._watch()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from oneshotd.web.transport.socket_state import SendQueue
 from oneshotd.web.transport.tracked import Connection
 
@@ -21,6 +23,7 @@ class FurtherBytes:
         self._queue = queue
         self._at_start = self._count()
         self._when_delivered: int | None = 0
+        self._unread, self._turns = sys.maxsize, 0
 
     def __str__(self) -> str:
         return f"{self._count()}, {self._at_start} before"
@@ -42,6 +45,18 @@ class FurtherBytes:
     def unread(self) -> int:
         """Return the bytes before decryption that Twisted has not read; 0 without TLS."""
         return self._queue.unread() if self._connection.is_tls else 0
+
+    def are_to_be_read(self) -> bool:
+        """Return whether there are unread ones that Twisted may read in the next turn of the reactor.
+
+        The caller calls again then. Twice without progress means that Twisted does not read.
+        """
+        unread = self.unread()
+        if unread < self._unread:
+            self._turns = 2  # the first may be the rest of this one
+        self._unread = unread or sys.maxsize
+        self._turns -= 1
+        return unread > 0 and self._turns >= 0
 
     def _count(self) -> int | None:
         return self._connection.received if self._connection.is_tls else self._queue.segments_received()
