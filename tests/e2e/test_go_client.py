@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -52,7 +53,8 @@ def where(tmp_path: Path, version: str) -> str:
 async def read(house: House, program: Path, part: str, version: str, keep: str) -> tuple[int, int]:
     """Scrape once; return how many bytes of the body were read, and how many there are."""
     scheme = "http" if version == "-" else "https"
-    url = f"{scheme}://127.0.0.1:{house.port.getHost().port}/metrics?scraper=one"
+    host: Any = house.port.getHost()
+    url = f"{scheme}://{host.host}:{host.port}/metrics?scraper=one"
     command = [str(program), url, part, version, keep]
     done = await deferToThread(subprocess.run, command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
