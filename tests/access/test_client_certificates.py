@@ -27,7 +27,7 @@ class Certificates:
     """An authority, its server, and certificates that clients may show.
 
     :ivar clients: among them "foreign", of an authority that the server does not know, and "forged", of one
-        that has the name and the key identifier of the server's.
+        that has the name of the server's.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ def certificates(tmp_path: Path) -> Certificates:
         "known": authority.issue("known", NAMES),
         "ended": authority.issue("ended", NAMES, timedelta(days=-1)),
         "foreign": Authority(tmp_path / "foreign", "another").issue("foreign", NAMES),
-        "forged": Authority(tmp_path / "forged", imitates=authority).issue("forged", NAMES),
+        "forged": Authority(tmp_path / "forged").issue("forged", NAMES),
     }
     return Certificates(
         folder=tmp_path, authority=authority, server=authority.issue("server"), clients=clients
