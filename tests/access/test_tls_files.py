@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -133,13 +135,33 @@ def test_a_bad_file_is_named(
     assert str(raised.value) == f"{where}: {error}".format(cert=pair.cert, key=pair.key)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_named(tmp_path: Path, pair: Pair) -> None:
+def test_a_file_without_permission_is_named() -> None:
     """A key that the daemon's user may not read is the most frequent fault of all."""
-    pair.key.chmod(0)
-    settings = tls_settings(tmp_path, cert_file=str(pair.cert), key_file=str(pair.key))
-    with pytest.raises(ConfigError, match=r"key_file: .*server\.key: Permission denied"):
+    with TemporaryDirectory() as name:  # pytest's own folders are for its user alone
+        folder = Path(name)
+        folder.chmod(0o755)
+        pair = Authority(folder).issue("server")
+        settings = tls_settings(folder, cert_file=str(pair.cert), key_file=str(pair.key))
         make_context(settings)
+        pair.key.chmod(0)
+        with (
+            as_another_user(),
+            pytest.raises(ConfigError, match=r"key_file: .*server\.key: Permission denied"),
+        ):
+            make_context(settings)
+
+
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    """Give up root's right to read every file."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        if user == 0:
+            os.seteuid(user)
 
 
 def test_a_certificate_that_openssl_finds_weak_is_named(tmp_path: Path) -> None:
