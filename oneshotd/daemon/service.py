@@ -138,13 +138,9 @@ class OneshotService(Service):
         if tls is None or not speaks_tls(where):
             # The listener of the fast path accepts by itself, and reads what has no TLS.
             return http_ports(self._reactor, where, self._site, Listener if self._has_fast_path else adopt)
-        from twisted.protocols.tls import TLSMemoryBIOFactory  # needs pyOpenSSL
+        from oneshotd.web.transport.tls_handshake import handshake_factory  # needs pyOpenSSL
 
-        from oneshotd.web.transport.tls_handshake import TLSTransport
-
-        factory = TLSMemoryBIOFactory(tls, False, self._site, self._reactor)
-        factory.protocol = TLSTransport
-        ports = http_ports(self._reactor, where, factory)
+        ports = http_ports(self._reactor, where, handshake_factory(self._site, tls, self._reactor))
         self._tls_ports.extend(ports)
         return ports
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL.SSL import Error
-from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
 from oneshotd.errors import Refused
+from oneshotd.web.transport.tls import TLSConnection, TLSFactory, tls_factory
 
 IS_PLAIN = Refused("expected TLS, got plain HTTP; write https:// in the address", reason="syntax")
 
@@ -25,23 +26,22 @@ _ANSWER = (
 ) % (len(_TEXT), _TEXT)
 
 
-class TLSTransport(BufferingTLSTransport):
-    """A TLS connection that answers plain HTTP with 400."""
+class Handshake(TLSConnection):
+    """A TLS connection that answers plain HTTP with 400, and whose failed handshake is logged."""
 
-    transport: Any
     wrappedProtocol: Any  # a `channel.Channel`
     _has_begun = False
     _is_plain = False
 
-    def dataReceived(self, bytes: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:
         """Decrypt, unless the first bytes are those of a request."""
         if not self._has_begun:
             self._has_begun = True
-            self._is_plain = bytes.startswith(_METHODS)
+            self._is_plain = data.startswith(_METHODS)
             if self._is_plain:
-                self._refuse(bytes.partition(b"\r\n")[0])
+                self._refuse(data.partition(b"\r\n")[0])
         if not self._is_plain:
-            super().dataReceived(bytes)
+            super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Log why there was no connection."""
@@ -64,3 +64,10 @@ def _words(error: Error) -> str:
     """Return OpenSSL's reasons, for instance ``certificate verify failed``."""
     queue = error.args[0] if error.args else ()
     return ", ".join(str(entry[-1]) for entry in queue if entry) or "no reason given"
+
+
+def handshake_factory(site: Factory[Any], creator: Any, clock: IReactorTime) -> TLSFactory:
+    """Return a factory that serves a site over TLS, as `tls_factory` does, with such connections."""
+    factory = tls_factory(site, creator, clock)
+    factory.protocol = Handshake
+    return factory
