@@ -145,14 +145,14 @@ def test_a_file_without_permission_is_named() -> None:
         make_context(settings)
         pair.key.chmod(0)
         with (
-            as_another_user(),
+            as_nobody(),
             pytest.raises(ConfigError, match=r"key_file: .*server\.key: Permission denied"),
         ):
             make_context(settings)
 
 
 @contextmanager
-def as_another_user() -> Iterator[None]:
+def as_nobody() -> Iterator[None]:
     """Give up root's right to read every file."""
     user = os.geteuid()
     if user == 0:
