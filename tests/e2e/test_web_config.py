@@ -53,11 +53,13 @@ class Verdict:
     :param events: that it has stored.
     :param scrapes: all of them.
     :param failed: scrapes.
+    :param teams: values of the label that the emitter's rule puts onto its events.
     """
 
     events: Mapping[str, float]
     scrapes: Mapping[str, float]
     failed: Mapping[str, float]
+    teams: set[str]
     discarded: Mapping[str, float]
     unhealthy: list[str]
 
@@ -215,6 +217,9 @@ def verdict(made: Prometheus) -> Verdict:
         events=by_job(made, EVENTS),
         scrapes=by_job(made, SCRAPES),
         failed=by_job(made, FAILED),
+        teams={
+            row["metric"].get("team", "") for row in made.query("sum by (team) (sum_over_time(steady[10m]))")
+        },
         discarded=made.discarded(),
         unhealthy=made.unhealthy_targets(),
     )
@@ -230,6 +235,7 @@ def test_each_event_arrives_once_whatever_the_credential(played: Played, said: V
     """Events would be lost or counted twice while a certificate or a file is replaced."""
     assert said.events == dict.fromkeys(JOBS, float(played.sent))
     assert said.discarded == {}
+    assert said.teams == {"shop"}
 
 
 def test_no_scrape_fails(said: Verdict) -> None:
