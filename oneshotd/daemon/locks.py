@@ -55,6 +55,14 @@ class _Web:
     contents: Mapping[str, bytes]
 
 
+@frozen
+class _Access:
+    """The rules of an access file, and a line for each of them that never decides."""
+
+    rules: Sequence[Rule]
+    unreachable: Sequence[str]
+
+
 class Locks:
     """What both files say, in force.
 
@@ -76,7 +84,7 @@ class Locks:
         self._access_path = None if config.access is None else Path(config.access)
         self._files: list[ReloadedFile[Any]] = []
         self._web: _Web | None = None
-        self._rules: Sequence[Rule] | None = None
+        self._access: _Access | None = None
         self._limits: Rules | None = None
         self.policy = AccessPolicy(emit=config.allow_emit, scrape=config.allow_scrape)
         self.tls: ServerTLS | None = None
@@ -85,6 +93,10 @@ class Locks:
         self._site: Site | None = None
         self._shortcut: RequestMatcher | None = None
         self._rate: RateLimit | None = None
+
+    @property
+    def _rules(self) -> Sequence[Rule] | None:
+        return None if self._access is None else self._access.rules
 
     @property
     def _users(self) -> Mapping[str, bytes]:
@@ -109,8 +121,8 @@ class Locks:
                 self.tls = ServerTLS(self._web.context, self._web.config.tls)
                 self._telemetry.reloads.certificate_end = self._certificate_end
         if self._access_path is not None:
-            access = self._file("access", "access", self._access_path, self._load_rules, self._take_rules)
-            self._rules = access.first()
+            access = self._file("access", "access", self._access_path, self._load_access, self._take_access)
+            self._access = access.first()
         if self._files:
             from oneshotd.access.check_queue import PasswordThreads
             from oneshotd.access.passwords import Authenticator
@@ -199,10 +211,11 @@ class Locks:
 
     def _log_findings(self) -> None:
         """Log rules that are valid and cannot be what was meant."""
-        from oneshotd.access.findings import unknown_users, unreachable
+        if self._access is None:
+            return
+        from oneshotd.access.findings import unknown_users
 
-        rules = self._rules or ()
-        for finding in (*unknown_users(rules, self._users), *unreachable(rules)):
+        for finding in (*unknown_users(self._access.rules, self._users), *self._access.unreachable):
             self._log.warn("access {path}: {finding}", path=str(self._access_path), finding=finding)
 
     # Later
@@ -251,21 +264,28 @@ class Locks:
                 changes.append(
                     f"new {', '.join(names)}, the certificate is valid until {date(self.tls.not_after)}"
                 )
+        has_other_users = config.users.keys() != known.config.users.keys()
         self._web = web
         self._update()
+        if has_other_users:
+            self._log_findings()
         return "; ".join(changes)
 
-    def _load_rules(self) -> tuple[Sequence[Rule], Iterable[Path]]:
+    def _load_access(self) -> tuple[_Access, Iterable[Path]]:
         from oneshotd.access.access_file import read_access_file
+        from oneshotd.access.findings import unreachable
 
         assert self._access_path is not None
-        return read_access_file(self._access_path, self._limits), (self._access_path,)
+        rules = read_access_file(self._access_path, self._limits)
+        # A thousand rules are compared with each other, so this is done here, in a thread.
+        return _Access(rules, unreachable(rules)), (self._access_path,)
 
-    def _take_rules(self, rules: Sequence[Rule]) -> str:
+    def _take_access(self, access: _Access) -> str:
         from oneshotd.access.summaries import rule_changes
 
-        changes = list(rule_changes(self._rules or (), rules))
-        self._rules = rules
+        assert self._access is not None
+        changes = list(rule_changes(self._access.rules, access.rules))
+        self._access = access
         self._update()
         self._log_findings()
         return "; ".join(changes)

@@ -178,3 +178,19 @@ def test_headers_and_rate_are_in_force_at_the_site_and_change_with_the_file(file
     files.web.write_text(ANN)
     files.look()
     assert (site.shortcut, site.limit) == (shortcut, None)
+
+
+def test_a_rule_for_a_user_who_is_removed_is_told(files: Files) -> None:
+    """A rule would stay without a client, and nobody would know why requests are refused."""
+    files.web.write_text(ANN + BOB)
+    files.access.write_text(LOOKER + LOOKER.replace("ann", "bob"))
+    locks = files.read()
+    locks.start()
+    with logged() as events:
+        files.web.write_text(ANN)
+        files.look()
+        files.access.write_text(LOOKER + LOOKER)
+        files.look()
+    told = lines(events, "warn")
+    assert ["fits nobody" in line for line in told] == [True, False]
+    assert "never decides" in told[1]
