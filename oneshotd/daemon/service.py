@@ -8,7 +8,8 @@ States:
 | SERVING  | after the first answer of the store       | 200            | prunes the store  |
 | STOPPING | at stopService, after the manager is told | 503 "stopping" | cancelled         |
 
-Order of the start: ports are bound (privileged), the store is opened, HTTP and UDP are served.
+Order of the start: the files of --web-config and --access are read, ports are bound (both privileged), the
+store is opened, HTTP and UDP are served.
 Order of the stop: ports close, requests end, queued events are committed, deliveries are settled,
 the store is closed. Each step has a time limit, so that the stop ends before systemd kills.
 """
