@@ -10,11 +10,14 @@ import subprocess
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.daemon import TWISTD, Daemon, environment
-from support.locked_daemon import Locked, basic, replace, token
+from support.certificates import Authority, Pair
+from support.daemon import TWISTD, Daemon, browser, environment
+from support.locked_daemon import Locked, basic, replace, serial_of, token
+from support.processes import until
 
 pytestmark = pytest.mark.e2e
 
@@ -162,3 +165,63 @@ def test_a_person_without_a_credential_learns_nothing_and_probes_work(tmp_path: 
         assert locked.daemon.get("/healthz") == "ok\n"
         with pytest.raises(urllib.error.HTTPError, match="403"):
             locked.emitter.open(f"{locked.daemon.url}/metrics", timeout=10)
+
+
+def scrape_with(locked: Locked, pair: Pair) -> int | None:
+    """Return the answer to a scrape on a new connection with this certificate; None: no connection."""
+    try:
+        with browser(locked.authority.cert, pair=pair).open(
+            f"{locked.daemon.url}/metrics?scraper=x/certificate", timeout=10
+        ) as answer:
+            return int(answer.status)
+    except OSError:
+        return None
+
+
+def has_taken(locked: Locked, before: str) -> bool:
+    """Return whether the daemon has logged, since this text, that other authorities are in force."""
+    return "ca.pem, the certificate" in locked.daemon.process.log_text().removeprefix(before)
+
+
+def test_the_authority_of_clients_is_replaced_without_a_gap(tmp_path: Path) -> None:
+    """Scrapers with new certificates would be refused until a restart, or old ones accepted for ever."""
+    locked = Locked(tmp_path)
+    second = Authority(tmp_path / "second", "second authority")
+    newer, log = second.issue("client", sans=("scraper.example",)), locked.daemon.process
+    with locked.daemon:
+        answers = [(scrape_with(locked, locked.client), scrape_with(locked, newer))]
+        both = locked.authority.cert.read_bytes() + second.cert.read_bytes()
+        for authorities in (both, second.cert.read_bytes()):
+            before = log.log_text()
+            replace(tmp_path / "ca.pem", authorities)
+            until(partial(has_taken, locked, before), 15, "new authorities")
+            answers.append((scrape_with(locked, locked.client), scrape_with(locked, newer)))
+        assert answers == [(200, None), (200, 200), (None, 200)]
+        assert "TLS handshake: " in log.log_text()
+
+
+def test_files_in_a_folder_that_is_swapped_as_a_whole_are_read_again(tmp_path: Path) -> None:
+    """Kubernetes replaces a secret by one symbolic link, which is not the one to the file itself."""
+    locked = Locked(tmp_path)
+    names = ("web.yml", "server.pem", "server.key", "ca.pem")
+
+    def mount(version: str) -> None:
+        (tmp_path / version).mkdir()
+        for name in names:
+            shutil.copy((tmp_path / name).resolve(), tmp_path / version / name)
+        (tmp_path / "next").symlink_to(version)
+
+    mount("..first")
+    (tmp_path / "next").rename(tmp_path / "..data")
+    for name in names:
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    with locked.daemon:
+        assert locked.serves() == locked.serial
+        mount("..second")
+        made = locked.authority.issue("renewed")
+        shutil.copy(made.cert, tmp_path / "..second" / "server.pem")
+        shutil.copy(made.key, tmp_path / "..second" / "server.key")
+        (tmp_path / "next").rename(tmp_path / "..data")
+        until(lambda: locked.serves() == serial_of(made), 15, "the certificate of the new secret")
+        assert "stays in force" not in locked.daemon.process.log_text()
