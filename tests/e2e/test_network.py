@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from support.certificates import Authority
 from support.daemon import Daemon
 from support.raw_scraper import LONG, SHORT, SMALL_BUFFER, Scraper
 from support.veth import Wire, joined_hosts, why_not
 
 pytestmark = pytest.mark.e2e
 
-PORT = 8090
+PORT, TLS_PORT = 8090, 8443
 NUMBERS = count(1)
 
 #: Events of a kilobyte each: a response of `FEW` always fits into the kernel's buffers, one of
@@ -41,16 +42,24 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="module")
 def daemon(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     # A newcomer sees nothing of what other tests have sent.
-    options = [f"--http=tcp:{PORT}", f"--udp={PORT}", "--store=sqlite:oneshotd.sqlite", "--newcomers=1ms"]
     folder = tmp_path_factory.mktemp("daemon")
+    pair = Authority(folder / "tls").issue("oneshotd")
+    tls = f"--http=ssl:{TLS_PORT}:privateKey={pair.key}:certKey={pair.cert}"
+    options = [
+        f"--http=tcp:{PORT}",
+        tls,
+        f"--udp={PORT}",
+        "--store=sqlite:oneshotd.sqlite",
+        "--newcomers=1ms",
+    ]
     with Daemon(folder, options=options, port=PORT, prefix=wire.ours.prefix) as running:
         yield running
 
 
-@pytest.fixture
-def scraper(wire: Wire, daemon: Daemon) -> Iterator[Scraper]:
+@pytest.fixture(params=[None, TLS_PORT], ids=["tcp", "tls"])
+def scraper(wire: Wire, daemon: Daemon, request: pytest.FixtureRequest) -> Iterator[Scraper]:
     """A scraper that the daemon knows, and a line that is whole again afterwards."""
-    made = Scraper(f"scraper-{next(NUMBERS)}", wire, daemon, PORT)
+    made = Scraper(f"scraper-{next(NUMBERS)}", wire, daemon, PORT, request.param)
     assert made.scrape() == 0
     try:
         yield made
@@ -173,6 +182,11 @@ def test_a_scraper_that_ends_its_side_in_the_middle_gets_the_rest(scraper: Scrap
     connection.ask()
     connection.read_some(MIDDLE)
     connection.finish()
+    if scraper.tls_port is not None:  # a FIN ends TLS as a whole
+        scraper.await_figures(returned=MANY)
+        assert scraper.scrape() == MANY
+        scraper.check(returned=MANY, delivered=MANY)
+        return
     assert connection.read() == MANY
     assert connection.is_ended()
     scraper.check(delivered=MANY)

@@ -16,12 +16,13 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
+@pytest.mark.parametrize("more", [[], ["--tls"]], ids=["tcp", "tls"])
 def test_every_event_arrives_once_whatever_is_killed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
     """Nobody has to look for lost or doubled events after a crash."""
     table = tmp_path / "table.md"
-    status = main(["--seconds", "36", "--rounds", "18", "--seed", "17", "--markdown", str(table)])
+    status = main(["--seconds", "36", "--rounds", "18", "--seed", "17", "--markdown", str(table), *more])
     printed = capsys.readouterr()
     assert status == 0, printed.out + printed.err
     assert "| result | violations | 0 |" in table.read_text().splitlines()

@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         seed=seed,
         senders=tuple(filter(None, asked.senders.split(","))),
         clock=asked.clock,
+        tls=asked.tls,
     )
     print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
@@ -71,6 +72,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="keep the daemon's store and log in any case")
     parser.add_argument(
         "--clock", action="store_true", help="set the daemon's wall clock now and then (libfaketime)"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="the scrapers use TLS, and end as Go's clients do"
     )
     return parser
 

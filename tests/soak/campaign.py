@@ -38,6 +38,7 @@ from soak.plan import (
 from soak.scraper import REFUSING, SCRAPERS, Scraper
 from soak.senders import FOREIGN, BulkSender, DatagramSender, KeyedSender, OddSender, PlainSender, Sender
 from soak.sendings import Outage
+from soak.tls_line import Door
 from support.daemon import Daemon
 from support.faketime import WallClock
 from support.processes import until
@@ -72,6 +73,7 @@ class Settings:
     :param rounds: kills.
     :param senders: names out of `ALL_SENDERS`; two of each are started, and one of `ODD`.
     :param clock: whether the daemon gets a wall clock that is set now and then.
+    :param tls: whether the scrapers use TLS.
     """
 
     seconds: float
@@ -79,6 +81,7 @@ class Settings:
     seed: int
     senders: tuple[str, ...] = ALL_SENDERS
     clock: bool = False
+    tls: bool = False
 
 
 class Campaign:
@@ -99,7 +102,8 @@ class Campaign:
         self.began = time.monotonic()
         self.seconds = 0.0
         self._clock = WallClock(folder) if settings.clock else None
-        self.daemon = Daemon(folder, variables=self._variables())
+        door = Door.with_tls(folder) if settings.tls else Door()
+        self.daemon = Daemon(folder, more=door.options, variables=self._variables())
         self._dice = Random(f"{settings.seed}/campaign")
         self._kinds = Bag(self._dice, KILLS)
         extras = EXTRAS if self._clock is None else (*EXTRAS, STEP, STEP)
@@ -109,7 +113,8 @@ class Campaign:
         self._process = ""
         books, port, seed = self.books, self.daemon.port, settings.seed
         self._scrapers = [
-            Scraper(name, habit, books=books, port=port, seed=seed) for name, habit in SCRAPERS.items()
+            Scraper(name, habit, books=books, port=door.port or port, seed=seed, connect=door.connect)
+            for name, habit in SCRAPERS.items()
         ]
         self.senders: list[Sender] = [
             SENDERS[name](f"{name}-{i}", books=books, port=port, seed=seed)

@@ -104,9 +104,12 @@ class Line:
         )
         try:
             self._sock.settimeout(5.0)
-            self._sock.sendall(head.encode())
+            self._send(head.encode())
         except OSError as error:
             raise CutShort(str(error), b"") from error
+
+    def _send(self, data: bytes) -> None:
+        self._sock.sendall(data)
 
     def receive(self, data: bytes, size: int, until: float) -> bytes:
         """`data` and at most `size` bytes more.
@@ -125,6 +128,9 @@ class Line:
 
     def peek(self) -> bytes:
         """What has come and is unread; it stays unread."""
+        return self._in_kernel()
+
+    def _in_kernel(self) -> bytes:
         self._sock.settimeout(0)  # with one, Python waits for bytes in spite of MSG_DONTWAIT
         try:
             return self._sock.recv(PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -142,7 +148,7 @@ class Line:
 
         :param reset: the close will send a reset in any case.
         """
-        if not reset and not self.peek():
+        if not reset and not self._in_kernel():
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
             return self.peek(), True

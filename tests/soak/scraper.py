@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from attrs import evolve, frozen
 from soak import marks
@@ -98,13 +99,26 @@ class Refusal(CutShort):
 
 
 class Scraper(Actor):
-    """One scraper under one name, one scrape a turn."""
+    """One scraper under one name, one scrape a turn.
 
-    def __init__(self, name: str, habit: Habit, *, books: Books, port: int, seed: int) -> None:
+    :param connect: makes its connections, with or without TLS.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        habit: Habit,
+        *,
+        books: Books,
+        port: int,
+        seed: int,
+        connect: Callable[[int, int | None], Line] = Line,
+    ) -> None:
         super().__init__(name, seed)
         self._habit = habit
         self._books = books
         self._port = port
+        self._connect = connect
         self._line: Line | None = None
         self._scrapes = 0
         self._unread = 0  # responses in a row, since one with events was read
@@ -124,7 +138,7 @@ class Scraper(Actor):
         cuts = self.dice.random() < self._habit.cuts and self._unread < CUTS_IN_A_ROW
         try:
             if self._line is None:
-                self._line = Line(self._port, self._habit.window)
+                self._line = self._connect(self._port, self._habit.window)
             if cuts:
                 self._cut(self._line)
             else:

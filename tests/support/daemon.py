@@ -77,6 +77,7 @@ class Daemon:
 
     :param folder: working directory; the store and the log are in it.
     :param options: of ``twistd oneshot``; None for one port on 127.0.0.1 and a store in `folder`.
+    :param more: further options.
     :param port: where `options` make it listen, else a free one is chosen.
     :param prefix: a command that runs a command elsewhere (``nsenter …``).
     :param variables: more of its environment.
@@ -89,6 +90,7 @@ class Daemon:
         folder: Path,
         *,
         options: Sequence[str] | None = None,
+        more: Sequence[str] = (),
         port: int | None = None,
         prefix: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
@@ -107,7 +109,7 @@ class Daemon:
                 f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
             )
         env = {**environment(), **(variables or {})}
-        self.process = Process("oneshotd", (*prefix, *TWISTD, "oneshot", *options), folder, env)
+        self.process = Process("oneshotd", (*prefix, *TWISTD, "oneshot", *options, *more), folder, env)
 
     def __enter__(self) -> Daemon:
         self.start()

@@ -12,11 +12,13 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ssl import TLSVersion
 
 from attrs import Factory, define, frozen
 from support.daemon import Daemon
 from support.processes import until
+from support.tls_socket import TLSSocket
 from support.veth import PATIENCE, Wire
 
 #: Seconds of a scrape's timeout: one that passes in a test, and one that does not.
@@ -47,7 +49,7 @@ class Figures:
 class Connection:
     """A scraper's end of a connection; the responses arrive in the order of the requests."""
 
-    sock: socket.socket
+    sock: socket.socket | TLSSocket
     got: Counter[str]
     _path: str
     _read: bytes = b""
@@ -98,7 +100,10 @@ class Connection:
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close: with a FIN if all bytes were read, else the kernel sends a reset."""
+        """Close: a FIN if all bytes were read, else a reset by the kernel; in TLS after close_notify."""
+        if isinstance(self.sock, TLSSocket):
+            with suppress(OSError):
+                self.sock.close_notify()
         self.sock.close()
 
     def reset(self) -> None:
@@ -129,6 +134,7 @@ class Scraper:
     """A scraper on the other host, and the events that are stored for it alone.
 
     :param port: of the daemon, on every address of its host.
+    :param tls_port: the same for TLS; None to scrape without it.
     :ivar got: number of an event -> how often it was in a response read to its end.
     """
 
@@ -136,6 +142,7 @@ class Scraper:
     wire: Wire
     daemon: Daemon
     port: int
+    tls_port: int | None = None
     got: Counter[str] = Factory(Counter)
     sent: int = 0
     _opened: list[Connection] = Factory(list)
@@ -146,7 +153,12 @@ class Scraper:
         :param limit: of the samples in a response.
         """
         path = f"/metrics?scraper={self.name}" + (f"&limit={limit}" if limit else "")
-        sock = self.wire.theirs.connect(self.wire.ours.address, self.port, receive_buffer)
+        port = self.port if self.tls_port is None else self.tls_port
+        bare = self.wire.theirs.connect(self.wire.ours.address, port, receive_buffer)
+        sock: socket.socket | TLSSocket = bare
+        if self.tls_port is not None:
+            sock = TLSSocket(bare, TLSVersion.TLSv1_3)
+            sock.do_handshake()
         self._opened.append(Connection(sock, self.got, path))
         return self._opened[-1]
 

@@ -24,6 +24,7 @@ class TLSSocket:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.minimum_version = context.maximum_version = version
         self._sock = sock
+        self._record = bytearray()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing)
 
@@ -91,21 +92,25 @@ class TLSSocket:
             self.send_raw(self._outgoing.read())
 
     def _feed(self) -> bool:
-        """Read one record; return False at the end of TCP."""
-        head = self._exactly(5)
-        record = head + self._exactly(int.from_bytes(head[3:])) if head else b""
-        self._incoming.write(record)
-        return bool(record)
+        """Read one record; return False at the end of TCP.
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            piece = self._sock.recv(size - len(data))
+        :raises BlockingIOError: it has not arrived; what has is kept.
+        """
+        if not (self._have(5) and self._have(5 + int.from_bytes(self._record[3:5]))):
+            assert not self._record, "the connection ended within a record"
+            return False
+        self._incoming.write(bytes(self._record))
+        self._record.clear()
+        return True
+
+    def _have(self, size: int) -> bool:
+        """Read until the record has this size; return False at the end of TCP."""
+        while len(self._record) < size:
+            piece = self._sock.recv(size - len(self._record))
             if not piece:
-                assert not data, "the connection ended within a record"
-                break
-            data += piece
-        return data
+                return False
+            self._record += piece
+        return True
 
 
 class _Raw(io.RawIOBase):
