@@ -23,7 +23,7 @@ NUMBERS = count(1)
 
 #: Events of a kilobyte each: a response of `FEW` always fits into the kernel's buffers, one of
 #: `SOME` into the sender's but not into a `SMALL_BUFFER`, one of `MANY` into none of them.
-FEW, SOME, MANY = 3, 12, 500
+FEW, SOME, MANY = 3, 8, 500
 
 #: Where the scraper is in the middle of a response.
 MIDDLE = 100_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -17,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from oneshotd.web.transport import tls as tls_module
+from oneshotd.web.transport.ack_tracker import PIECE
 from oneshotd.web.transport.tls import CLOSE_GRACE, MAX_BEHIND_CLOSE
 
 #: Twisted hands pyOpenSSL its own kind of certificates still.
@@ -302,3 +305,55 @@ async def test_behind_a_proxy_header_a_dropped_response_is_repeated(tmp_path: Pa
             layer.close_notify()
             scraper.close()
             await house.fate("delivered", last)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_reader_has_a_piece_of_its_response_in_memory(
+    tmp_path: Path, tls: str, version: ssl.TLSVersion
+) -> None:
+    """TLS takes the whole of a response at once: sixteen scrapers would need 128 MiB."""
+    async with open_house(tmp_path, tls) as house:
+        await house.happen(MANY)
+        scraper, layer = await connect(house, version)
+        scraper.ask()
+        await house.shipped()
+        (channel,) = house.site._channels
+        assert channel.tls is not None
+        lower = channel.tls.transport
+        for _ in range(20):
+            await scraper.read(100_000)
+            assert len(lower.dataBuffer) - lower.offset + lower._tempDataLen < 2 * PIECE
+        layer.close_notify()
+        scraper.close()
+        await house.fate("returned")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_update_of_the_keys_is_no_next_request(tmp_path: Path, tls: str) -> None:
+    """A scraper that throws its response away after one would lose it."""
+    async with open_house(tmp_path, tls) as house:
+        await house.happen(1)
+        host: Any = house.port.getHost()
+        command = ["openssl", "s_client", "-tls1_3", "-crlf", "-connect", f"127.0.0.1:{host.port}"]
+        quiet = subprocess.DEVNULL
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
+        with client:
+            assert client.stdin is not None
+            try:
+                client.stdin.write(b"GET /metrics?scraper=one HTTP/1.1\nHost: a\n\n")
+                client.stdin.flush()
+                await house.fate("delivered")
+                (channel,) = house.site._channels
+                queue = channel.queue()
+                assert queue is not None
+                before, received = queue.segments_received(), channel.received
+                client.stdin.write(b"k\n")  # its command for it
+                client.stdin.flush()
+                await until(
+                    lambda: queue.segments_received() != before and not queue.unread(), lambda: "no record"
+                )
+                queue.close()
+                assert (house.last, channel.received) == (["delivered"], received)
+            finally:
+                client.kill()
+        await house.fate("delivered", "final")
