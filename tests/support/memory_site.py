@@ -19,7 +19,6 @@ from support.fake_connections import ENDS
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.passwords import Authenticator
@@ -44,6 +43,7 @@ from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
+from oneshotd.web.transport.tls_handshake import handshake_factory
 
 reactor: Any = _reactor
 
@@ -180,7 +180,7 @@ class House:
         if tls is None:
             self._ports = http_ports(reactor, where, self.site, Listener if has_fast_path else adopt)
         else:
-            self._ports = http_ports(reactor, where, TLSMemoryBIOFactory(tls, False, self.site, reactor))
+            self._ports = http_ports(reactor, where, handshake_factory(self.site, tls, reactor))
         self.port = self._ports[0]
 
     async def _send(self, request: OneshotRequest, shipment: InFlightDelivery, *, deadline: float) -> None:
