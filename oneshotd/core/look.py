@@ -35,7 +35,10 @@ _TEXTS = {
     LookReason.HEAD: "have the method HEAD",
     LookReason.PARAMETER: "have the parameter look",
     LookReason.PAGE: "carry Origin, Sec-Fetch-Site or Sec-Fetch-Mode: navigate, as those of a web page do",
-    LookReason.BROWSER: "carry Upgrade-Insecure-Requests or accept application/xhtml+xml, as a browser's do",
+    LookReason.BROWSER: (
+        "carry Upgrade-Insecure-Requests, accept application/xhtml+xml, or name Mozilla/ and a language, as a"
+        " browser's do"
+    ),
     LookReason.NO_TIMEOUT: (
         "lack X-Prometheus-Scrape-Timeout-Seconds, which another scraper under this name sends"
     ),
@@ -54,7 +57,9 @@ def look_reason(
                                            (https://www.w3.org/TR/fetch-metadata/)
     browser, plain HTTP elsewhere          no ``Sec-Fetch-*``; a navigation has
                                            ``Upgrade-Insecure-Requests`` and an ``Accept`` with
-                                           ``application/xhtml+xml``, another site's script ``Origin``
+                                           ``application/xhtml+xml``, another site's script ``Origin``;
+                                           its ``<img>`` and ``<script>`` only ``User-Agent: Mozilla/…``
+                                           and ``Accept-Language``
     Node's ``fetch``                       ``Sec-Fetch-Mode: cors`` and no ``Sec-Fetch-Site``
     Java's ``URLConnection`` before 20     ``Accept: text/html, image/gif, image/jpeg, …``
     =====================================  ====================================================
@@ -77,6 +82,13 @@ def look_reason(
     if mode is None and (
         header(b"Upgrade-Insecure-Requests") is not None
         or names_type(header(b"Accept"), "application/xhtml+xml")
+        or _is_part_of_a_page(header)
     ):
         return LookReason.BROWSER
     return LookReason.NO_TIMEOUT if timeout_expected else None
+
+
+def _is_part_of_a_page(header: Header) -> bool:
+    """Return whether a browser loads an image, a style or a script; libraries name no people's language."""
+    language = header(b"Accept-Language") or "*"
+    return language.strip() != "*" and (header(b"User-Agent") or "").startswith("Mozilla/")

@@ -89,6 +89,8 @@ TARGETS_PAGE = "http://prometheus.example:9090/"
 
 SCRAPES: dict[str, Headers] = {
     "Prometheus": PROMETHEUS,
+    "a library that names a browser": {"User-Agent": FIREFOX, "Accept": "*/*"},
+    "a library that takes every language": {"User-Agent": FIREFOX, "Accept-Language": "*"},
     "the OpenTelemetry Collector": OTEL,
     "VictoriaMetrics": VICTORIAMETRICS,
     "Telegraf": TELEGRAF,
@@ -152,6 +154,15 @@ LOOKS: dict[str, tuple[Headers, LookReason]] = {
     "Safari, HTTP, address typed": (NAVIGATION | {"User-Agent": SAFARI}, BROWSER),
     "Safari, HTTP, behind a proxy that drops what it does not know": (
         {"User-Agent": SAFARI, "Accept": NAVIGATION["Accept"]},
+        BROWSER,
+    ),
+    "another site's image over plain HTTP": (
+        {
+            "User-Agent": FIREFOX,
+            "Accept": "image/avif,image/webp,image/png,*/*;q=0.5",
+            "Accept-Language": "en-US,en;q=0.5",
+            "Referer": "http://elsewhere.example/",
+        },
         BROWSER,
     ),
     "a browser behind a proxy that rewrites Accept": (

@@ -73,9 +73,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--clock", action="store_true", help="set the daemon's wall clock now and then (libfaketime)"
     )
-    parser.add_argument(
-        "--tls", action="store_true", help="the scrapers use TLS, and end as Go's clients do"
-    )
+    parser.add_argument("--tls", action="store_true", help="the scrapers use TLS, and end as Go's clients do")
     return parser
 
 
