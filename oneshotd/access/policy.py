@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 from attrs import define, field
 
 from oneshotd.access.rules import Client, Role, Rule
 from oneshotd.core.networks import Networks
+
+
+class Credential(enum.Enum):
+    """What a client sends as Authorization."""
+
+    USER = "user"  # and password
+    TOKEN = "token"
 
 
 @define(kw_only=True, eq=False)
@@ -92,6 +100,23 @@ class AccessPolicy:
             and (rule.network is None or client.address in rule.network)
             for rule in self.rules
         )
+
+    def credentials(self, role: Role) -> frozenset[Credential]:
+        """Return what clients send to have this role, one of these; empty: nothing, or a certificate."""
+        if self.rules is None:
+            return frozenset({Credential.USER} if self.needs_user else ())
+        found = set()
+        for rule in self.rules:
+            if rule.role is role and rule.user is not None:
+                found.add(Credential.USER)
+            elif rule.role is role and rule.token_sha256 is not None:
+                found.add(Credential.TOKEN)
+        return frozenset(found)
+
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether there is an address from which datagrams are taken."""
+        return self.is_open or any(rule.fits_datagrams for rule in self.rules or ())
 
     def owner(self, scraper: str) -> Rule | None:
         """Return the first rule that binds this scraper's name; None: no rule does."""

@@ -47,7 +47,7 @@ class HTTPApi:
     :param now_ms: returns Unix ms.
     :param hold: seconds for which events are kept.
     :param udp_port: where the daemon takes datagrams, or None.
-    :param warnings: returns what /readyz adds while it answers 200.
+    :param warnings: returns what /readyz adds while it answers 200; the page has it, too.
     :param authenticator: checks credentials; None: there is neither a web configuration nor an access file,
         and an address is all that counts.
     :param peer_sans: see `routes.guard.Guard`.
@@ -115,6 +115,7 @@ class HTTPApi:
             hold=self.hold,
             render=page.render_live,
             rules=self.bounds.report,
+            notes=self.warnings,
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.reading, clients=clients)

@@ -10,12 +10,14 @@ from klein import Klein
 from twisted.web.http import CACHED
 from werkzeug.exceptions import NotFound
 
+from oneshotd.access.rules import Role
 from oneshotd.web import error_responses
 from oneshotd.web.error_responses import answer
 from oneshotd.web.routes.clients import Clients
 from oneshotd.web.status import page
 from oneshotd.web.status.assets import ASSETS, CACHE_FOREVER
 from oneshotd.web.status.cache import StatusCache
+from oneshotd.web.status.examples import Examples
 from oneshotd.web.transport.request import OneshotRequest
 
 
@@ -34,15 +36,24 @@ class StatusRoutes:
         """Serve the status page to browsers, a few lines of text to other clients."""
         self.clients.check_reader(request)
         request.setHeader(b"Vary", b"Accept")
-        scheme = "https" if request.isSecure() else "http"
-        prefix = self.clients.prefix(request)
+        examples = self._examples(request)
         if not error_responses.accepts(request, "text/html"):
-            return answer(request, page.welcome(scheme, request.host_text(), prefix))
+            return answer(request, examples.welcome())
         status = await self.cache.status()
         _restrict(request)
         live = await self.cache.html(status)
-        html = await page.render(live, scheme, request.host_text(), self.udp_port, prefix)
-        return answer(request, html, content_type=page.HTML)
+        return answer(request, await page.render(live, examples), content_type=page.HTML)
+
+    def _examples(self, request: OneshotRequest) -> Examples:
+        access = self.clients.access
+        return Examples(
+            scheme="https" if request.isSecure() else "http",
+            host=request.host_text(),
+            path=self.clients.prefix(request),
+            udp=self.udp_port if access.takes_datagrams else None,
+            emitter=access.credentials(Role.EMIT),
+            scraper=access.credentials(Role.SCRAPE),
+        )
 
     async def live(self, request: OneshotRequest) -> bytes:
         """Serve the part of the page that changes; 304 if it has not changed."""

@@ -83,6 +83,7 @@ class StatusCache:
     :param hold: seconds for which events are kept.
     :param render: renders a status as HTML; called at most once for each.
     :param rules: returns what the rules of the access file have used.
+    :param notes: returns the warnings of /readyz.
     """
 
     queries: EventQueries
@@ -92,6 +93,7 @@ class StatusCache:
     hold: float
     render: Callable[[Status], Awaitable[bytes]]
     rules: Callable[[], Sequence[RuleUse]] = tuple
+    notes: Callable[[], Sequence[str]] = tuple
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
@@ -152,6 +154,7 @@ class StatusCache:
                 lost=lost,
                 only_looks=only_looks,
                 clock=clock,
+                notes=self.notes(),
             ),
             scrapers=None if scrapers is None else tuple(listed[:MAX_SCRAPERS_SHOWN]),
             unlisted=max(0, len(listed) - MAX_SCRAPERS_SHOWN),

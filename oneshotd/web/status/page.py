@@ -1,4 +1,4 @@
-"""Renders ``/``: the status page for browsers, a few lines of text for other clients.
+"""Renders ``/`` for browsers: the status page.
 
 `twisted.web.template` escapes all text. The Content-Security-Policy allows the page's own files only.
 The part of the page that changes, `live`, does not depend on the request and can be fetched alone;
@@ -16,6 +16,7 @@ from twisted.web.template import Comment, Element, Tag, flattenString, renderer,
 from oneshotd import __version__
 from oneshotd.web.status.assets import ASSETS, template
 from oneshotd.web.status.cache import Status
+from oneshotd.web.status.examples import Examples
 from oneshotd.web.status.rules_table import rules_table
 from oneshotd.web.status.tables import event_table, hour_table, scraper_table
 from oneshotd.web.status.wording import count, spoken
@@ -34,27 +35,6 @@ HTML = b"text/html; charset=utf-8"
 
 #: The place of the changing part in the rest.
 _PLACE = b"<!--live-->"
-
-
-def welcome(scheme: str, host: str, path: str = "") -> bytes:
-    """Return the endpoints in plain text, with addresses that work for the client.
-
-    :param host: ``host[:port]``, checked by the caller.
-    :param path: prefix of all paths, as ``/oneshotd`` behind a proxy.
-    """
-    url = _url(scheme, host, path)
-    return (
-        "oneshotd delivers each event once to each Prometheus scraper.\n"
-        "\n"
-        f'one event     curl -X POST "{url}/event?type=deploy&version=1.2"\n'
-        f'many events   curl --data-binary @events.txt "{url}/events"\n'
-        f'scrape        curl "{url}/metrics?scraper=NAME"\n'
-        f'look only     curl -I "{url}/metrics?scraper=NAME"\n'
-        f"status page   {url}/ in a browser\n"
-        f"health        {url}/healthz and {url}/readyz\n"
-        "\n"
-        "Events can also be sent by UDP, as lines of the form type=deploy&version=1.2.\n"
-    ).encode()
 
 
 class _Live(Element):
@@ -168,70 +148,34 @@ class _Live(Element):
 
 
 class _Shell(Element):
-    """The part of the page that does not change.
-
-    :param host: ``host[:port]`` of the request, checked.
-    :param udp: port for datagrams, or None.
-    :param path: prefix of all paths.
-    """
+    """The part of the page that does not change."""
 
     loader = template("shell.xml")
 
-    def __init__(self, scheme: str, host: str, udp: int | None, path: str) -> None:
+    def __init__(self, examples: Examples) -> None:
         super().__init__()
-        self._scheme, self._host, self._udp, self._path = scheme, host, udp, path
+        self._examples = examples
 
     @renderer
     def page(self, request: IRequest | None, tag: Tag) -> Tag:
         """Fill in the slots of the template."""
-        url = _url(self._scheme, self._host, self._path)
         return tag.fillSlots(
             mark=ASSETS["mark.svg"].address,
             style=ASSETS["page.css"].address,
             script=ASSETS["page.js"].address,
-            host=self._host,
+            host=self._examples.host,
             version=__version__,
             live=Comment("live"),
-            curl=f'curl -X POST "{url}/event?type=deploy&version=1.2"',
-            line=f'echo "type=backup&value=37.5" > /dev/udp/{_bare(self._host)}/{self._udp}',
-            command=f"ONESHOTD_URL={url} \\\n  oneshot-emit --exec type=cron task=backup -- true",
-            config=_config(self._scheme, self._host, self._path),
+            curl=self._examples.curl,
+            line=self._examples.datagram,
+            command=self._examples.command,
+            config=self._examples.scrape_config,
         )
 
     @renderer
     def datagram(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """Render the instructions for UDP, if the daemon takes datagrams."""
-        return "" if self._udp is None else tag
-
-
-def _url(scheme: str, host: str, path: str) -> str:
-    """Return a URL; the percent sign of a zone is escaped (RFC 6874)."""
-    return f"{scheme}://{host.replace('%', '%25')}{path}"
-
-
-def _bare(host: str) -> str:
-    """Return the host without its port, an IPv6 address without brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _config(scheme: str, host: str, path: str) -> str:
-    tls = "    scheme: https\n" if scheme == "https" else ""
-    below = f"    metrics_path: {path}/metrics\n" if path else ""
-    port = "" if host.rpartition("]")[2].count(":") else (":443" if tls else ":80")
-    return (
-        "scrape_configs:\n"
-        "  - job_name: oneshotd\n"
-        f"{tls}{below}"
-        "    scrape_interval: 15s\n"
-        "    params:\n"
-        "      scraper: [prometheus-a]\n"
-        "      # and each limit that the job has, for instance\n"
-        '      # sample_limit: ["5000"]\n'
-        "    static_configs:\n"
-        f'      - targets: ["{host}{port}"]\n'
-    )
+        return "" if self._examples.udp is None else tag
 
 
 async def render_live(status: Status) -> bytes:
@@ -240,8 +184,8 @@ async def render_live(status: Status) -> bytes:
     return await flat
 
 
-async def render(live: bytes, scheme: str, host: str, udp: int | None, path: str = "") -> bytes:
-    """Render the whole page around its changing part; see `_Shell` for the parameters."""
-    flat: Deferred[bytes] = flattenString(None, _Shell(scheme, host, udp, path))
+async def render(live: bytes, examples: Examples) -> bytes:
+    """Render the whole page around its changing part."""
+    flat: Deferred[bytes] = flattenString(None, _Shell(examples))
     before, _, after = (await flat).partition(_PLACE)
     return b"<!DOCTYPE html>\n" + before + live + after

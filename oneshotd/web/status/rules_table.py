@@ -36,14 +36,21 @@ def _cells(use: RuleUse) -> Iterator[Tag]:
     yield tags.th(str(rule.number), scope="row", role="rowheader", class_="identity")
     yield table_cell("Role", rule.role.value)
     yield table_cell("For", tags.bdi(shown(rule.clients, MAX_CLIENTS)), "identity")
-    yield table_cell("Events", f"{use.accepted:,}" if emits else "–", "number")
+    yield _figure("Events", f"{use.accepted:,}" if emits else None)
     refused = sum(events for _, events in use.refused)
-    yield table_cell("Refused", _refused(use) if emits else "–", "number warn" if refused else "number")
+    yield _figure("Refused", _refused(use) if emits else None, warn=bool(refused))
     full = use.series is not None and use.series >= (rule.series_per_day or 0)
-    series = "–" if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
-    yield table_cell("Series in 24 h", series, "number warn" if full else "number")
-    rate = "–" if rule.events_per_second is None else f"at most {rule.events_per_second:.7g}/s"
-    yield table_cell("Rate", rate, "number")
+    series = None if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
+    yield _figure("Series in 24 h", series, warn=full)
+    rate = None if rule.events_per_second is None else f"at most {rule.events_per_second:.7g}/s"
+    yield _figure("Rate", rate)
+
+
+def _figure(name: str, text: str | None, *, warn: bool = False) -> Tag:
+    """Return a cell; None: the rule has no such figure."""
+    if text is None:
+        return table_cell(name, "–", "number none")
+    return table_cell(name, text, "number warn" if warn else "number")
 
 
 def _refused(use: RuleUse) -> str:

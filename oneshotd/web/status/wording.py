@@ -84,6 +84,7 @@ def warnings(
     lost: Mapping[str, Mapping[str, int]],
     only_looks: Sequence[OnlyLooks] = (),
     clock: ClockCorrected | None = None,
+    notes: Sequence[str] = (),
 ) -> tuple[StatusWarning, ...]:
     """Return the warnings, the worst first.
 
@@ -93,8 +94,10 @@ def warnings(
     :param lost: scraper -> reason -> events missed; also of scrapers that are no longer known.
     :param only_looks: identities that get only looks.
     :param clock: the last correction of a clock that was ahead.
+    :param notes: the warnings of /readyz.
     """
     found = [StatusWarning(text=f"Not ready: {shown(problem, 300)}", bad=True)] if problem is not None else []
+    found += [StatusWarning(text=f"{note[:1].upper()}{note[1:]}.") for note in notes]
     if clock is not None:
         found.append(
             StatusWarning(

@@ -326,6 +326,7 @@ def test_a_warning_is_shown_and_leaves_the_daemon_ready() -> None:
     house = House(warned=["a file is not used"])
     answer = house.ask("GET /readyz")
     assert (answer.status, answer.text) == (200, "ok\nwarning: a file is not used\n")
+    assert "A file is not used." in house.ask("GET /live").text
 
 
 def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:

@@ -96,6 +96,7 @@
     clearTimeout(timer);
     asking = new AbortController();
     const tooLong = setTimeout(() => asking.abort(), TIMEOUT);
+    let trouble = "The daemon does not answer";
     try {
       // With a user in the page's address (http://ann:word@host/), fetch refuses relative addresses.
       const answer = await fetch(new URL("live", location.origin + location.pathname), {
@@ -114,7 +115,8 @@
         refuse();
         return;
       } else if (answer.status !== 304) {
-        throw new Error(String(answer.status));
+        trouble = `The daemon answers with an error (${answer.status})`;
+        throw new Error(trouble);
       }
       answered = Date.now();
       if (away) {
@@ -128,7 +130,7 @@
       if (!document.hidden && !away && !paused) {
         away = true;
         document.body.classList.add("away");
-        say(`The daemon does not answer. The data is from ${clock(answered)}.`);
+        say(`${trouble}. The data is from ${clock(answered)}.`);
       }
     }
     finish(tooLong);
