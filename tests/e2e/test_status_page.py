@@ -1,4 +1,4 @@
-"""The status page in a real browser, before the real daemon.
+"""The status page in a real browser, before the real daemon: an open one, and one with TLS and a login.
 
 A failure shows to whoever opens the page when something is wrong: it is unreadable, stands still,
 can be taken over by what somebody reported, or shuts somebody out.
@@ -6,9 +6,9 @@ can be taken over by what somebody reported, or shuts somebody out.
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -20,8 +20,9 @@ import pytest
 import yaml
 from support.chromium import Chromium
 from support.daemon import REPOSITORY, Daemon, environment
-from support.processes import free_port, until
-from support.status_page import post, scrape, shows, text
+from support.locked_daemon import token
+from support.processes import until
+from support.status_page import PASSWORD, USER, Door, post, scrape, shows, text
 
 pytestmark = pytest.mark.e2e
 
@@ -40,8 +41,8 @@ HOSTILE = (
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as daemon:
+def fresh(door: Door, tmp_path: Path) -> Iterator[Daemon]:
+    with door.daemon(tmp_path) as daemon:
         yield daemon
         assert daemon.errors() == []
 
@@ -64,13 +65,13 @@ def test_it_says_what_there_is(busy: Daemon, browser: Chromium) -> None:
     assert "login" in newest and "realm=shop" in newest
     assert "1 of 3" in newest and "victoria-1" in newest and "192.0.2.7 Prometheus" in newest
     address = f"127.0.0.1:{busy.port}"
-    assert f'curl -X POST "http://{address}/event' in text(page, "#how")
+    assert f'-X POST "{busy.url}/event' in text(page, "#how")
     assert f'targets: ["{address}"]' in text(page, "#how")
     assert f"/dev/udp/127.0.0.1/{busy.port}" in text(page, "#how")
     assert page.complaints() == []
 
 
-def test_the_picture_says_in_words_what_it_shows(busy: Daemon, browser: Chromium) -> None:
+def test_the_picture_says_in_words_what_it_shows(busy: Daemon, browser: Chromium, door: Door) -> None:
     """Whoever does not see it would get nothing of it."""
     page = browser.page()
     page.goto(busy.url)
@@ -81,7 +82,7 @@ def test_the_picture_says_in_words_what_it_shows(busy: Daemon, browser: Chromium
     )
     assert sum(words.startswith("1 event, at ") for words in pictures) == 2
     tables = [node["name"]["value"] for node in found if node.get("role", {}).get("value") == "table"]
-    assert len(tables) == 3
+    assert len(tables) == (4 if door.is_locked else 3)
 
 
 def test_it_keeps_itself_up_to_date_and_disturbs_nobody(fresh: Daemon, browser: Chromium) -> None:
@@ -176,9 +177,9 @@ def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser:
 
 
 def test_what_is_shown_to_be_copied_works_as_it_stands(
-    fresh: Daemon, browser: Chromium, tmp_path: Path
+    fresh: Daemon, browser: Chromium, door: Door, tmp_path: Path
 ) -> None:
-    """The first thing that somebody tries would fail."""
+    """The first thing that somebody tries would fail; with a login, with the name put in its place."""
     (tmp_path / "oneshot-emit").write_text(f'#!/bin/sh\nexec {sys.executable} -m oneshotd.emit "$@"\n')
     (tmp_path / "oneshot-emit").chmod(0o755)
     env = {**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
@@ -186,25 +187,32 @@ def test_what_is_shown_to_be_copied_works_as_it_stands(
     page.goto(fresh.url)
     blocks = page.evaluate("[...document.querySelectorAll('#how pre')].map((pre) => pre.textContent)")
     curl, datagram, command, config = blocks
+    if door.folder is not None:
+        assert "curl --user NAME -X POST" in curl and "ONESHOTD_TOKEN_FILE=oneshotd.token" in command
+        curl = curl.replace("NAME", shlex.quote(f"{USER}:{PASSWORD}"))
+        env |= dict.fromkeys(("CURL_CA_BUNDLE", "ONESHOTD_CA_FILE"), str(door.folder / "ca.pem"))
+        (tmp_path / "oneshotd.token").write_text(token("page"))
     for line in (curl, datagram, command):
         subprocess.run(["bash", "-c", line], env=env, cwd=tmp_path, check=True, timeout=60)
+    team = 'team="shop",' if door.is_locked else ""  # the rule of the token sets it
     samples = (
         'events_to_metrics{type="deploy",version="1.2"} 1',
         'events_to_metrics{type="backup"} 37.5',
-        'events_to_metrics{exit_code="0",status="ok",task="backup",type="cron"} ',
+        f'events_to_metrics{{exit_code="0",status="ok",task="backup",{team}type="cron"}} ',
     )
     until(lambda: all(sample in fresh.look() for sample in samples), 20, fresh.look)
     (job,) = yaml.safe_load(config)["scrape_configs"]
     assert job["static_configs"] == [{"targets": [f"127.0.0.1:{fresh.port}"]}]
     assert job["params"] == {"scraper": ["prometheus-a"]}
+    assert ("basic_auth" in job) is door.is_locked
 
 
-def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromium) -> None:
+def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromium, door: Door) -> None:
     """Each would have a part of the events, and nobody know why."""
-    with closing(http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=10)) as first:
+    with closing(door.connection(fresh)) as first:
         for _ in range(4):
             post(fresh, type="shared")
-            first.request("GET", "/metrics?scraper=prometheus-a")
+            first.request("GET", "/metrics?scraper=prometheus-a", headers=door.headers)
             assert b'type="shared"' in first.getresponse().read()
             assert 'type="shared"' not in scrape(fresh, "prometheus-a")
         page = browser.page()
@@ -212,17 +220,11 @@ def test_two_scrapers_under_one_name_are_told_of(fresh: Daemon, browser: Chromiu
         shows(page, "Two connections seem to share one identity, prometheus-a: give each its own", "#state")
 
 
-def test_what_was_missed_is_said_also_of_one_that_is_given_up(browser: Chromium, tmp_path: Path) -> None:
+def test_what_was_missed_is_said_also_of_one_that_is_given_up(
+    browser: Chromium, door: Door, tmp_path: Path
+) -> None:
     """Nobody would learn of the loss: the scraper is in no list any more."""
-    port = free_port()
-    options = (
-        f"--http=tcp:{port}:interface=127.0.0.1",
-        f"--udp=127.0.0.1:{port}",
-        f"--store=sqlite:{tmp_path / 'oneshotd.sqlite'}",
-        "--hold=2s",
-        "--newcomers=1s",
-    )
-    with Daemon(tmp_path, options=options, port=port) as daemon:
+    with door.daemon(tmp_path, "--hold=2s", "--newcomers=1s") as daemon:
         scrape(daemon, "prometheus-a")
         post(daemon, type="missed")
         page = browser.page()

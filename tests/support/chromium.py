@@ -7,6 +7,7 @@ The browser is Debian's, with what it needs beside it in the cache folder, unles
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import select
@@ -18,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian_packages import fetch, fetch_with_libraries
 
 FLAGS = (
@@ -56,10 +59,18 @@ class Chromium:
     """One browser with a fresh profile; as a context manager it starts, and is gone at the end.
 
     :param folder: for the profile and the log.
+    :param trusted: a server's certificate, as a file; its key is trusted, and no other one of an authority
+        that the browser does not know.
+    :param login: user and password that are given to each dialog that asks for them.
+    :ivar events: what it has told, of all tabs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, trusted: Path | None = None, login: tuple[str, str] | None = None
+    ) -> None:
         self.folder = folder
+        self.trusted = trusted
+        self.login = login
         self.events: list[dict[str, Any]] = []
         self._number = 0
         self._buffer = b""
@@ -70,6 +81,8 @@ class Chromium:
         from_browser, to_us = os.pipe()
         # The protocol's pipe is descriptors 3 and 4 of the browser.
         words = ["bash", "-c", f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}', *command, *FLAGS]
+        if self.trusted is not None:
+            words.append(f"--ignore-certificate-errors-spki-list={_key_hash(self.trusted)}")
         words += [f"--user-data-dir={self.folder / 'profile'}", "about:blank"]
         with (self.folder / "chromium.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -107,19 +120,24 @@ class Chromium:
 
         :raises AssertionError: it failed, or nothing came in time.
         """
+        number = self._send(method, session, parameters)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            came = self.receive(deadline - time.monotonic())
+            assert came is not None, f"{method}: no answer; {self.log()}"
+            if came.get("id") == number:
+                assert "error" not in came, f"{method}: {came['error']}"
+                result: dict[str, Any] = came["result"]
+                return result
+
+    def _send(self, method: str, session: str | None, parameters: Mapping[str, object]) -> int:
+        """Send a command; return the number that its answer will have."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session is not None:
             message["sessionId"] = session
         os.write(self._to, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            came = self.receive(deadline - time.monotonic())
-            assert came is not None, f"{method}: no answer; {self.log()}"
-            if came.get("id") == message["id"]:
-                assert "error" not in came, f"{method}: {came['error']}"
-                result: dict[str, Any] = came["result"]
-                return result
+        return self._number
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
         """The next message, kept in `events` if it is one; None where none comes in time."""
@@ -135,7 +153,20 @@ class Chromium:
         message: dict[str, Any] = json.loads(line)
         if "method" in message:
             self.events.append(message)
+            self._log_in(message)
         return message
+
+    def _log_in(self, event: Mapping[str, Any]) -> None:
+        """Let a request go on that the browser holds, and answer its dialog."""
+        session, request = event.get("sessionId"), event["params"].get("requestId")
+        if event["method"] == "Fetch.requestPaused":
+            self._send("Fetch.continueRequest", session, {"requestId": request})
+        elif event["method"] == "Fetch.authRequired":
+            user, password = self.login or ("", "")
+            said = {"response": "ProvideCredentials", "username": user, "password": password}
+            self._send(
+                "Fetch.continueWithAuth", session, {"requestId": request, "authChallengeResponse": said}
+            )
 
     def log(self) -> str:
         """The end of what it has written."""
@@ -155,6 +186,8 @@ class Chromium:
         )
         page.call("Emulation.setScriptExecutionDisabled", value=not script)
         page.prefer(dark=dark)
+        if self.login is not None:
+            page.call("Fetch.enable", handleAuthRequests=True)
         return page
 
 
@@ -175,6 +208,11 @@ class Page:
         """Light or dark, as the system is set."""
         scheme = "dark" if dark else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def dialogs(self) -> int:
+        """Return how often this tab has asked for a user and a password."""
+        self.evaluate("0")  # what was told before this answer has been read
+        return sum(event["method"] == "Fetch.authRequired" for event in self.events())
 
     def goto(self, url: str) -> None:
         """Load the address, to the end of all that it needs."""
@@ -224,6 +262,13 @@ class Page:
             elif event["method"] == "Audits.issueAdded":
                 found.append(json.dumps(params["issue"]))
         return found
+
+
+def _key_hash(certificate: Path) -> str:
+    """Return the SHA-256 of the key of a certificate (RFC 7469 section 2.4), in base64."""
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode("ascii")
 
 
 def _browser(folder: Path) -> tuple[list[str], Mapping[str, str]]:
