@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IPullProducer, IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import LAST_LOOK, RESET_GRACE, AckTracker
 from oneshotd.web.transport.socket_state import SendQueue
 from oneshotd.web.transport.tracked import Connection as TrackedConnection
 from oneshotd.web.transport.tracked import TrackedDelivery

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from oneshotd.web.transport.ack_tracker import AckTracker, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import AckTracker
 from oneshotd.web.transport.head_channel import HeadChannel, pass_half_closes_on
 from oneshotd.web.transport.request_head import ENDED_EARLY, IS_TLS, TLS_RECORD
 from oneshotd.web.transport.socket_state import SendQueue

@@ -10,7 +10,8 @@ import pytest
 import pytest_twisted
 from support.memory_site import MANY, everything, open_house, reactor, until
 
-from oneshotd.web.transport.ack_tracker import RESET_GRACE, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import RESET_GRACE
 
 NOTHING: Counter[int] = Counter()
 

@@ -19,7 +19,8 @@ from support.bare_scraper import Scraper
 from support.memory_site import MANY, House, everything, open_house, reactor, until
 from support.tls_socket import TLSSocket
 
-from oneshotd.web.transport.ack_tracker import RESET_GRACE, AckTracker, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import RESET_GRACE, AckTracker
 
 #: Twisted hands pyOpenSSL its own kind of certificates still.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")

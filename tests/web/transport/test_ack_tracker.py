@@ -1,4 +1,4 @@
-"""Each row of the table in `ack_tracker`, and every order of its inputs."""
+"""Each row of the table in `ack_states`, and every order of its inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from support.fake_queue import FakeQueue
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from oneshotd.web.transport.ack_tracker import FIRST_LOOK, LAST_LOOK, PIECE, RESET_GRACE, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import FIRST_LOOK, LAST_LOOK, PIECE, RESET_GRACE
 
 # The table
 

@@ -1,4 +1,4 @@
-"""What is different over TLS in the table in `ack_tracker`: records that are no request, and close_notify."""
+"""What is different over TLS in the table in `ack_states`: records that are no request, and close_notify."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from support.fake_connections import Bench, Connection
 from support.fake_queue import FakeQueue
 
-from oneshotd.web.transport.ack_tracker import PIECE, State
+from oneshotd.web.transport.ack_states import State
+from oneshotd.web.transport.ack_tracker import PIECE
 from oneshotd.web.transport.tls import CLOSE_GRACE
 
 
