@@ -33,6 +33,15 @@ NOTICE_GRACE = 5.0
 MAX_BEHIND_CLOSE = 65536
 
 
+#: The first bytes of a client that does not speak TLS, and its answer.
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ")
+_NOT_TLS = b"expected TLS, got HTTP; the address begins with https://\n"
+_NOT_TLS_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_NOT_TLS), _NOT_TLS)
+)
+
+
 class Guard(Protocol):
     """The interface of `oneshotd.web.transport.channel.Channel`, which imports this module."""
 
@@ -63,6 +72,7 @@ class TLSConnection(TLSMemoryBIOProtocol):
     _timer: IDelayedCall | None = None
     _last_timer: IDelayedCall | None = None
     _behind = 0
+    _has_spoken = False
 
     @property
     def tls_layer(self) -> TLSConnection:
@@ -82,6 +92,11 @@ class TLSConnection(TLSMemoryBIOProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt; bytes behind the peer's close_notify have no meaning (RFC 8446 section 6.1)."""
+        if not self._has_spoken and data.startswith(_METHODS):
+            self.transport.write(_NOT_TLS_ANSWER)
+            self.transport.loseConnection()
+            return
+        self._has_spoken = True
         if not self.peer_has_closed:
             super().dataReceived(data)
             return

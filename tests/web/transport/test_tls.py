@@ -243,6 +243,18 @@ async def test_a_handshake_that_does_not_end_is_reset(tmp_path: Path, tls: str, 
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_client_without_tls_learns_what_is_missing(tmp_path: Path, tls: str) -> None:
+    """Who writes http:// for https:// would see a closed connection, and no reason."""
+    async with open_house(tmp_path, tls) as house:
+        with house.scraper() as scraper:
+            scraper.ask()
+            answer = await scraper.answer()
+            assert (answer.status, answer.body[:22]) == (400, b"expected TLS, got HTTP")
+            assert await scraper.rest() == b""
+        await closed(house)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_handshake_byte_by_byte_has_no_longer_than_a_request(tmp_path: Path, tls: str) -> None:
     """A slow handshake would hold its connection for ever: each byte would extend the time."""
     async with open_house(tmp_path, tls, request_timeout=0.5) as house:
