@@ -42,7 +42,7 @@ def udp_takes(rules: Sequence[Rule] | None, *, has_users: bool) -> str | None:
     if rules is None:
         if not has_users:
             return None
-        return "UDP takes nothing: a datagram has no password; an access file can allow networks"
+        return "UDP asks no password: it takes what --allow-emit admits; an access file can allow less"
     open_to = [rule for rule in rules if rule.fits_datagrams]
     if not open_to:
         return "UDP takes nothing: no rule of the access file has the role emit and a network alone"

@@ -25,7 +25,8 @@ class AccessPolicy:
     The options --allow-emit and --allow-scrape hold for each client. In addition:
 
     * with an access file, a rule of the role has to fit;
-    * with users in the web configuration alone, the client has to be one of them, and may do all;
+    * with users in the web configuration alone, the client has to be one of them, and may do all; a datagram
+      has no password, so UDP asks the option only;
     * with neither, the client may do all but `Role.ADMIN`.
 
     :param emit: networks that may send events; empty: all clients.
@@ -116,7 +117,7 @@ class AccessPolicy:
     @property
     def takes_datagrams(self) -> bool:
         """Whether there is an address from which datagrams are taken."""
-        return self.is_open or any(rule.fits_datagrams for rule in self.rules or ())
+        return self.rules is None or any(rule.fits_datagrams for rule in self.rules)
 
     def owner(self, scraper: str) -> Rule | None:
         """Return the first rule that binds this scraper's name; None: no rule does."""

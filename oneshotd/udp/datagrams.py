@@ -83,7 +83,7 @@ class Datagrams:
         :param host: the sender's address as the socket has it.
         """
         access = self._access
-        if data and (access.emit.admits(host) if access.is_open else self._rule(host) is not None):
+        if data and (access.emit.admits(host) if access.rules is None else self._rule(host) is not None):
             if self._blocks.concerns(data):
                 data = self._whole_lines(data, host, port)
                 if not data:
@@ -114,7 +114,7 @@ class Datagrams:
     def hand_over(self) -> None:
         """Submit the events of the kept datagrams, and count refused lines. Does not raise."""
         unread, self._unread, self._unread_bytes = self._unread, [], 0
-        if unread and self._access.is_open:
+        if unread and self._access.rules is None:
             self._offer(self._events(unread))
         elif unread:
             # Between `received` and this no rule has changed: both are in one turn of the reactor.
@@ -153,10 +153,8 @@ class Datagrams:
 
     def _forbidden(self, host: str) -> str:
         """Return why this sender may not send events."""
-        if self._access.is_open or not self._access.emit.admits(host):
+        if not self._access.emit.admits(host):
             return "the address may not send events"
-        if self._access.rules is None:
-            return "users have to give a password, which a datagram does not have"
         return "no access rule with a network alone lets the address send events"
 
     def _events(self, unread: Sequence[_Datagram]) -> Sequence[NewEvent]:

@@ -58,7 +58,7 @@ def test_a_user_who_does_not_exist_is_told() -> None:
 def test_the_log_says_what_udp_takes() -> None:
     """An operator would wonder where the datagrams of his tools go once there is an access file."""
     assert udp_takes(None, has_users=False) is None
-    assert "nothing" in str(udp_takes(None, has_users=True))
+    assert "no password" in str(udp_takes(None, has_users=True))
     networks = ("192.0.2.0/24", "::1/128")
     closed = [rule(1, user="ci"), rule(2, Role.SCRAPE, networks), rule(3, user="ci", networks=networks)]
     assert "nothing" in str(udp_takes(closed, has_users=True))

@@ -216,7 +216,7 @@ def test_users_alone_may_do_all(check: Check) -> None:
     status, out, _ = check({"d.toml": BOTH.replace("access", "#"), "web.yml": USERS})
     assert status == 0
     assert "access: no file, so each user may do all" in out
-    assert any(line.startswith("note: UDP takes nothing: a datagram has no password") for line in out)
+    assert any(line.startswith("note: UDP asks no password") for line in out)
 
 
 def test_the_service_is_checked_where_it_is_installed(

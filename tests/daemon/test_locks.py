@@ -144,7 +144,7 @@ def test_users_without_rules_are_a_warning_about_udp(files: Files) -> None:
         locks.log_summary(has_udp=True)
         locks.log_summary(has_udp=False)
     (line,) = lines(events, "warn")
-    assert line.startswith("UDP takes nothing")
+    assert line.startswith("UDP asks no password")
     assert not locks.policy.may_emit(LOCAL)
 
 

@@ -62,15 +62,15 @@ def test_the_networks_of_the_option_hold_too() -> None:
         assert stored(bench) == ['{type="a"}']
 
 
-def test_with_users_alone_nothing_comes_in(bench: Bench) -> None:
-    """A daemon that asks for a password over HTTP would take events from everyone by UDP."""
-    bench.access.update(rules=None, has_users=True)
-    with log_lines() as lines:
-        receive(bench, (b"type=a", HERE))
-    assert stored(bench) == []
+def test_with_users_alone_the_option_decides_as_before() -> None:
+    """Tools that know nothing but datagrams would lose their events when users are added for HTTP."""
+    with Bench(allowed=("192.0.2.0/24",)) as bench:
+        bench.access.update(rules=None, has_users=True)
+        with log_lines() as lines:
+            receive(bench, (b"type=a", HERE), (b"type=b", "198.51.100.7"))
+        assert len(stored(bench)) == 1
     assert lines == [
-        f"UDP: 1 refused (forbidden), one of them from {HERE}:"
-        " users have to give a password, which a datagram does not have"
+        "UDP: 1 refused (forbidden), one of them from 198.51.100.7: the address may not send events"
     ]
 
 
