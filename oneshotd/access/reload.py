@@ -219,11 +219,12 @@ class ReloadedFile(Generic[T]):
         except ConfigError as error:
             self._refuse(str(error), cause)
             return
+        changes = changes or "nothing has changed"
+        if self.problem is not None:
+            changes = f"the error is gone; {changes}"
         self.problem = None
         self.taken_at = self._now()
-        self._log.info(
-            "{what} was read again: {changes}", what=self.what, changes=changes or "nothing has changed"
-        )
+        self._log.info("{what} was read again: {changes}", what=self.what, changes=changes)
 
     def _refuse(self, why: str, cause: _Cause) -> None:
         known, self.problem = self.problem, why

@@ -199,6 +199,7 @@ class Locks:
             self._log.info("web-config {path}: {locked}", path=str(self._web_path), locked=locked)
             for note in self._web.config.notes:
                 self._log.info("web-config: {note}", note=note)
+            self._log_end()
         if self._rules is not None:
             locked = rules_summary(self._rules)
             self._log.info("access {path}: {locked}", path=str(self._access_path), locked=locked)
@@ -208,6 +209,17 @@ class Locks:
         elif udp is not None:
             self._log.info("{udp}", udp=udp)
         self._log_findings()
+
+    def _log_end(self) -> None:
+        """Log that the certificate has ended, if it has: it is used all the same."""
+        if self.tls is not None and self._has_ended():
+            from oneshotd.access.summaries import date
+
+            self._log.warn(
+                "web-config {path}: the certificate ended at {end}; no client that verifies it connects",
+                path=str(self._web_path),
+                end=date(self.tls.not_after),
+            )
 
     def _log_findings(self) -> None:
         """Log rules that are valid and cannot be what was meant."""
@@ -226,12 +238,15 @@ class Locks:
             file.ask()
 
     def warnings(self) -> list[str]:
-        """Return a line for each file that is not in force as it is; every client may read it."""
-        return [
+        """Return what is wrong with the files, without a name or a path: every client may read it."""
+        found = [
             f"the file of --{file.what.partition(' ')[0]} has changed and is not used; the log has the reason"
             for file in self._files
             if file.problem is not None
         ]
+        if self._has_ended():
+            found.append("the certificate of --web-config has ended")
+        return found
 
     def _load_web(self) -> tuple[_Web, Iterable[Path]]:
         from oneshotd.access.tls import make_context
@@ -264,6 +279,7 @@ class Locks:
                 changes.append(
                     f"new {', '.join(names)}, the certificate is valid until {date(self.tls.not_after)}"
                 )
+                self._log_end()
         has_other_users = config.users.keys() != known.config.users.keys()
         self._web = web
         self._update()
@@ -306,6 +322,10 @@ class Locks:
             self._rate = rate
             site.limit = None if rate is None else TokenBucket(rate=1 / rate.interval, burst=rate.burst)
         site.shortcut = None if site.headers or site.limit is not None else self._shortcut
+
+    def _has_ended(self) -> bool:
+        """Return whether the certificate in force has ended."""
+        return self.tls is not None and self.tls.not_after <= self._now()
 
     def _certificate_end(self) -> float | None:
         return None if self.tls is None else self.tls.not_after

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +74,27 @@ def test_a_new_certificate_is_in_force_without_a_restart(files: Files) -> None:
     assert "server.pem" in line and "server.key" in line and "valid until" in line
 
 
+def test_a_certificate_that_has_ended_is_used_and_told(files: Files) -> None:
+    """A wrong file was copied, or a renewal failed: clients would be refused, and nothing say why."""
+    files.now = time.time()
+    files.web.write_text(files.pair() + ANN)
+    locks = files.read()
+    locks.start()
+    assert locks.warnings() == []
+    with logged() as events:
+        files.pair(valid=timedelta(days=-1))
+        files.look()
+        assert ["the certificate ended at" in line for line in lines(events, "warn")] == [True]
+        assert locks.warnings() == ["the certificate of --web-config has ended"]
+        files.pair()
+        files.look()
+        assert locks.warnings() == []
+        files.now += 90_000  # it ends while it is in force
+        assert locks.warnings() == ["the certificate of --web-config has ended"]
+        locks.log_summary(has_udp=False)
+    assert len(lines(events, "warn")) == 2
+
+
 def test_a_certificate_and_a_key_that_are_no_pair_leave_the_old_ones_in_force(files: Files) -> None:
     """Each new connection would fail until the second file is there."""
     files.web.write_text(files.pair())
@@ -85,8 +108,10 @@ def test_a_certificate_and_a_key_that_are_no_pair_leave_the_old_ones_in_force(fi
     assert len(lines(events, "error")) == 1
     assert files.metric("web_config_last_reload_successful") == 0
     files.pair()
-    files.look()
+    with logged() as events:
+        files.look()
     assert files.metric("web_config_last_reload_successful") == 1
+    assert ["the error is gone; new " in line for line in lines(events, "info")] == [True]
 
 
 @pytest.mark.parametrize("start", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,20 @@ class Files:
         self.folder = folder
         self.web, self.access = folder / "web.yml", folder / "access.toml"
         self.reactor, self.telemetry = Inline(), Telemetry()
+        self.now = 1e9  # Unix seconds
         self.locks: Locks
 
     def read(self, **options: Any) -> Locks:
         """Read the files that there are, as the start does."""
         web, access = (str(path) if path.exists() else None for path in (self.web, self.access))
         config = Config(web_config=web, access=access, **options)
-        self.locks = Locks(self.reactor, config, self.telemetry, lambda: 1e9)
+        self.locks = Locks(self.reactor, config, self.telemetry, lambda: self.now)
         self.locks.read()
         return self.locks
 
-    def pair(self, name: str = "server") -> str:
+    def pair(self, name: str = "server", valid: timedelta = timedelta(days=1)) -> str:
         """Write a new certificate with its key, and return the configuration that names them."""
-        made = Authority(self.folder / "authority").issue(name)
+        made = Authority(self.folder / "authority").issue(name, valid=valid)
         for path in (made.cert, made.key):
             (self.folder / path.name).write_bytes(path.read_bytes())
         return f"tls_server_config: {{cert_file: {name}.pem, key_file: {name}.key}}\n"
