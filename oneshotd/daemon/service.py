@@ -212,7 +212,7 @@ class OneshotService(Service):
             "oneshotd {version} serves {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
             http=self._http_addresses(),
-            udp=", ".join("{}:{}".format(*sock.getsockname()) for sock in self._udp_sockets),
+            udp=", ".join(_host_port(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
         self._locks.log_summary(has_udp=bool(self._udp))
@@ -346,4 +346,9 @@ def _now_ms() -> int:
 
 def _format_address(address: Any) -> str:
     """Return an address for the log: TCP as ``host:port``, others as their own text."""
-    return f"{address.host}:{address.port}" if hasattr(address, "port") else str(address)
+    return _host_port(address.host, address.port) if hasattr(address, "port") else str(address)
+
+
+def _host_port(host: str, port: int, *_: object) -> str:
+    """Return ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``; a socket of IPv6 has two more parts."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -49,7 +49,7 @@ cd $AUTOPKGTEST_TMP
 
 : the events of debian/tests/service, delivered by what systemd has started
 bash /srv/tests/service
-systemctl show oneshotd --property=StatusText | grep 'serves HTTP on 127.0.0.1:8090, ::1:8090'
+systemctl show oneshotd --property=StatusText | grep -F 'serves HTTP on 127.0.0.1:8090, [::1]:8090'
 
 : after a kill -9 it is started again
 systemctl kill --signal=KILL oneshotd
