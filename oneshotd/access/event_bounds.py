@@ -198,7 +198,7 @@ class EventBounds:
 
     def _too_fast(self, usage: Usage, now: float) -> Refused:
         wait = 0.0 if usage.bucket is None else usage.bucket.wait(now)
-        text = f"{usage.rule} allows {usage.rule.events_per_second:.7g} events per second in the mean"
+        text = f"{usage.rule} allows {usage.rule.events_per_second:.7g} events per second on average"
         return Refused(text, reason="rate", status=429, retry_after=wait)
 
 

@@ -112,7 +112,7 @@ def test_too_many_events_are_told_when_to_come_again() -> None:
         house.store("m")
     assert (caught.value.status, caught.value.reason) == (429, "rate")
     assert caught.value.retry_after == pytest.approx(0.5)
-    assert caught.value.text == "rule 1 (emit, user ci) allows 2 events per second in the mean"
+    assert caught.value.text == "rule 1 (emit, user ci) allows 2 events per second on average"
     house.now += 0.5
     house.store("m")
     assert house.figures() == (3, {"rate": 1}, None)
@@ -144,7 +144,7 @@ def test_a_refused_request_counts_nothing() -> None:
     with pytest.raises(Refused, match="different series"):
         house.store("m", "n")
     assert house.store("n") == ['n{a="b"}']
-    with pytest.raises(Refused, match="in the mean"):
+    with pytest.raises(Refused, match="on average"):
         house.store("m")
     assert house.figures() == (1, {"forbidden": 2, "limit": 2, "rate": 1}, 1)
 
@@ -158,7 +158,7 @@ def test_events_that_were_not_stored_are_given_back() -> None:
     assert house.figures()[0] == 0
     with pytest.raises(KeyboardInterrupt), house.bounds.admitted(house.rule, [NewEvent("m")]):
         raise KeyboardInterrupt  # stands for a request that is cancelled: its events are stored perhaps
-    with pytest.raises(Refused, match="in the mean"):
+    with pytest.raises(Refused, match="on average"):
         house.store("m")
 
 
