@@ -59,15 +59,19 @@ class EventBounds:
             raise
 
     def take(self, rule: Rule | None, count: int) -> bool:
-        """Take so many events from the rate of a rule that does not change events; return whether it allows.
+        """Take events of as many requests from the rate of a rule that does not change events.
 
-        A caller that gets False, and has no other way to answer, calls `admitted` for the refusal.
+        :returns: whether the rate allows all of these requests, one after the other. If not, none is taken:
+            the caller asks `admitted` for each of them.
         """
         if rule is None or not rule.number:
             return True
         usage = self._of(rule)
-        if usage.bucket is not None and usage.bucket.take(count, self.seconds()):
-            return False
+        if usage.bucket is not None:
+            taken = usage.bucket.take_some(count, self.seconds())
+            if taken < count:
+                usage.bucket.give_back(taken)
+                return False
         usage.accepted += count
         return True
 
