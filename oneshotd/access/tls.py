@@ -144,30 +144,59 @@ def _set_client_auth(context: Context, settings: TLSSettings) -> None:
         mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
     if not settings.client_auth.verifies:
         context.set_verify(mode, _accept_any)
-    elif settings.allowed_sans is None:
-        context.set_verify(mode)
     else:
-        context.set_verify(mode, _CheckSANs(settings.allowed_sans))
+        context.set_verify(mode, _Verify(settings.allowed_sans))
 
 
 def _accept_any(connection: Connection, cert: X509, error: int, depth: int, ok: int) -> bool:
     return True
 
 
-@frozen
-class _CheckSANs:
-    """OpenSSL's callback for each certificate of a client's chain; at depth 0 it is the client's own."""
+#: Why OpenSSL refuses a certificate (x509_vfy.h), in words for the log.
+_REFUSALS = {
+    7: "is not signed by the authority that it names",
+    9: "is not valid yet",
+    10: "has ended",
+    18: "is of an authority that is not in client_ca_file",
+    19: "is of an authority that is not in client_ca_file",
+    20: "is of an authority that is not in client_ca_file",
+    21: "is of an authority that is not in client_ca_file",
+    24: "is signed by one that is no authority",
+    26: "is not for clients (extended key usage)",
+}
 
-    allowed: frozenset[str]
+
+@frozen
+class _Verify:
+    """OpenSSL's callback for each certificate of a client's chain; at depth 0 it is the client's own.
+
+    :param allowed: names of which the client's own has to have one; None: any names.
+    """
+
+    allowed: frozenset[str] | None
 
     def __call__(self, connection: Connection, cert: X509, error: int, depth: int, ok: int) -> bool:
-        if not ok or depth:
-            return bool(ok)
-        try:
-            certificate = cert.to_cryptography()
-        except ValueError:
+        whose = "an authority's certificate" if depth else "the client's certificate"
+        if not ok:
+            connection.set_app_data(f"{whose} {_REFUSALS.get(error, f'is refused, X509 error {error}')}")
             return False
-        return not self.allowed.isdisjoint(subject_alternative_names(certificate))
+        if depth or self.allowed is None or not self.allowed.isdisjoint(_names(cert)):
+            return True
+        connection.set_app_data(f"{whose} has no name of client_allowed_sans")
+        return False
+
+
+def refusal(connection: Connection) -> str | None:
+    """Return why a certificate of the client was refused, in words; None: none was."""
+    found = connection.get_app_data()
+    return found if isinstance(found, str) else None
+
+
+def _names(cert: X509) -> frozenset[str]:
+    try:
+        return subject_alternative_names(cert.to_cryptography())
+    except ValueError:
+        return _NO_SANS
 
 
 def subject_alternative_names(certificate: Certificate) -> frozenset[str]:

@@ -241,3 +241,29 @@ def test_a_transport_without_tls_has_no_names(certificates: Certificates) -> Non
     tls = certificates.tls()
     assert tls.peer_sans(object()) == NOBODY
     assert tls.peer_sans(Transport(None)) == NOBODY  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("client", "keys", "reason"),
+    [
+        ("ended", {}, "has ended"),
+        ("foreign", {}, "is of an authority that is not in client_ca_file"),
+        ("server", {}, "is not for clients (extended key usage)"),
+        (
+            "known",
+            {"client_allowed_sans": ["a"]},
+            "has no name of client_allowed_sans",
+        ),
+        ("none", {}, None),
+    ],
+)
+def test_the_reason_of_a_refusal_is_known(
+    certificates: Certificates, client: str, keys: dict[str, Any], reason: str | None
+) -> None:
+    """The log would say that the verification failed, and an operator not know which certificate to renew."""
+    ca = str(certificates.authority.cert)
+    tls = certificates.tls(client_auth_type="RequireAndVerifyClientCert", client_ca_file=ca, **keys)
+    certificates.clients["server"] = certificates.authority.issue("only", NAMES, client=False)
+    outcome = connect(tls, client_context(certificates.authority.cert, certificates.clients[client]))
+    assert outcome.error is not None
+    assert outcome.refusal == (reason and f"the client's certificate {reason}")

@@ -13,7 +13,7 @@ from attrs import frozen
 from OpenSSL import SSL
 from support.certificates import Pair
 
-from oneshotd.access.tls import ServerTLS, make_context
+from oneshotd.access.tls import ServerTLS, make_context, refusal
 from oneshotd.access.tls_settings import TLSSettings
 from oneshotd.access.web_config import read_web_config
 
@@ -55,6 +55,7 @@ class Outcome:
 
     :param error: OpenSSL's reason at the client; None: a message went each way.
     :param sans: what `peer_sans` returns.
+    :param refusal: why the server has refused the client's certificate.
     :param reused: whether the session was resumed.
     """
 
@@ -64,6 +65,7 @@ class Outcome:
     cipher: str | None = None
     certificate: bytes | None = None
     sans: frozenset[str] = frozenset()
+    refusal: str | None = None
     session: ssl.SSLSession | None = None
     reused: bool | None = None
 
@@ -112,7 +114,8 @@ def connect(server: ServerTLS, context: ssl.SSLContext, session: ssl.SSLSession 
         except ssl.SSLError as error:
             # A reason that Python has no name for is in the text alone.
             reason = error.reason or str(error).upper().replace(" ", "_")
-            return Outcome(error=reason, sans=server.peer_sans(Transport(connection)))
+            sans = server.peer_sans(Transport(connection))
+            return Outcome(error=reason, sans=sans, refusal=refusal(connection))
         if to_server.pending:
             connection.bio_write(to_server.read())
         try:

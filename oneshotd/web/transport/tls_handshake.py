@@ -1,5 +1,5 @@
 """Clients that do not get through the handshake of TLS: one that speaks plain HTTP is told so, the others are
-logged with OpenSSL's reason.
+logged with the reason.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
+from oneshotd.access.tls import refusal
 from oneshotd.errors import Refused
 from oneshotd.web.transport.tls import TLSConnection, TLSFactory, tls_factory
 
@@ -47,7 +48,9 @@ class Handshake(TLSConnection):
         """Log why there was no connection."""
         failed: Any = self._reason
         if failed is not None and failed.check(Error) and not self._handshakeDone:
-            self._note(Refused(f"TLS handshake: {_words(failed.value)}", reason="syntax"), b"")
+            connection: Any = self._tlsConnection
+            why = refusal(connection) or _words(failed.value)
+            self._note(Refused(f"TLS handshake: {why}", reason="syntax"), b"no request yet")
         super().connectionLost(reason)
 
     def _refuse(self, line: bytes) -> None:
@@ -61,9 +64,10 @@ class Handshake(TLSConnection):
 
 
 def _words(error: Error) -> str:
-    """Return OpenSSL's reasons, for instance ``certificate verify failed``."""
+    """Return OpenSSL's reasons, for instance ``no shared cipher``; an alert is the client's."""
     queue = error.args[0] if error.args else ()
-    return ", ".join(str(entry[-1]) for entry in queue if entry) or "no reason given"
+    words = ", ".join(str(entry[-1]) for entry in queue if entry) or "no reason given"
+    return f"the client refuses: {words}" if " alert " in words else words
 
 
 def handshake_factory(site: Factory[Any], creator: Any, clock: IReactorTime) -> TLSFactory:
