@@ -19,6 +19,7 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from oneshotd.backups import Backups
+from oneshotd.errors import Refused
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.web import error_responses
 from oneshotd.web.error_responses import JSON, answer
@@ -59,8 +60,11 @@ class BackupRoutes:
 
     async def backup(self, request: OneshotRequest) -> bytes:
         """Make a copy of the store; answer when it is on disk."""
-        if self.backups is None or self.clients.access.rules is None:
+        if self.clients.access.rules is None:
             raise NotFound
+        if self.backups is None:
+            text = "not found: the daemon makes no backups, backup-dir and backup-socket are not set"
+            raise Refused(text, reason="forbidden", status=404)
         if request.method != b"POST":
             raise MethodNotAllowed(["POST"])
         self.clients.check_admin(request)

@@ -128,5 +128,6 @@ def test_with_an_access_file_admins_may_back_up_over_the_public_listeners(
     answer = house.ask(f"{method} /api/v1/backup", *lines)
     assert answer.status == status
     assert not answer.body or status != 200 or json.loads(answer.body)["file"] == MADE.file
+    assert status != 404 or "backup-dir and backup-socket are not set" in answer.text
     if status == 405:
         assert answer.headers["Allow"] == "OPTIONS, POST"
