@@ -1,4 +1,6 @@
-"""The status page for everybody: on a phone, by keyboard and screen reader, without JavaScript."""
+"""The status page for everybody: on a phone, by keyboard and screen reader, without JavaScript, with a login;
+and its table of access rules.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from support.chromium import Chromium
 from support.daemon import REPOSITORY, Daemon
-from support.status_page import shows
+from support.status_page import Door, shows
 
 pytestmark = pytest.mark.e2e
 
@@ -109,9 +111,9 @@ def test_axe_finds_nothing(busy: Daemon, browser: Chromium, axe: str, dark: bool
     assert {"color-contrast", "svg-img-alt", "button-name"} <= set(checked)
 
 
-def test_the_screenshots(busy: Daemon, browser: Chromium, tmp_path: Path) -> None:
-    """Light, dark and on a phone; the documentation shows them."""
-    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+def test_the_screenshots(busy: Daemon, browser: Chromium, door: Door, tmp_path: Path) -> None:
+    """Light, dark and on a phone; the documentation shows those of an open daemon."""
+    folder = tmp_path if door.is_locked else Path(os.environ.get(SCREENSHOTS) or tmp_path)
     grounds = {}
     for name, width, height, dark in (
         ("status-light", 1200, 1180, False),

@@ -34,8 +34,13 @@ class Examples:
 
     @property
     def curl(self) -> str:
-        """Return a command that sends one event."""
-        return f'{_curl(self.emitter)} -X POST "{self._url}/event?type=deploy&version=1.2"'
+        """Return a command that sends one event; with a credential it has two lines."""
+        gap = " \\\n  " if self.emitter else " "
+        return f"{_curl(self.emitter)}{gap}{self._post}"
+
+    @property
+    def _post(self) -> str:
+        return f'-X POST "{self._url}/event?type=deploy&version=1.2"'
 
     @property
     def datagram(self) -> str:
@@ -47,7 +52,7 @@ class Examples:
         """Return a command that reports the end of another one."""
         url, token = self._url, ""
         if Credential.TOKEN in self.emitter:
-            token = " ONESHOTD_TOKEN_FILE=oneshotd.token"
+            token = " \\\n  ONESHOTD_TOKEN_FILE=oneshotd.token"
         elif Credential.USER in self.emitter:
             url = url.replace("://", "://NAME:PASSWORD@")
         return f"ONESHOTD_URL={url}{token} \\\n  oneshot-emit --exec type=cron task=backup -- true"
@@ -77,7 +82,7 @@ class Examples:
         lines = [
             "oneshotd delivers each event once to each Prometheus scraper.",
             "",
-            f"one event     {self.curl}",
+            f"one event     {emit} {self._post}",
             f'many events   {emit} --data-binary @events.txt "{url}/events"',
             f'scrape        {scrape} "{url}/metrics?scraper=NAME"',
             f'look only     {scrape} -I "{url}/metrics?scraper=NAME"',

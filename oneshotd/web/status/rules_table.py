@@ -41,7 +41,7 @@ def _cells(use: RuleUse) -> Iterator[Tag]:
     yield _figure("Refused", _refused(use) if emits else None, warn=bool(refused))
     full = use.series is not None and use.series >= (rule.series_per_day or 0)
     series = None if use.series is None else f"{use.series:,} of {rule.series_per_day:,}"
-    yield _figure("Series in 24 h", series, warn=full)
+    yield _figure("Series", series, warn=full)
     rate = None if rule.events_per_second is None else f"at most {rule.events_per_second:.7g}/s"
     yield _figure("Rate", rate)
 

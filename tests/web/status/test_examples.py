@@ -74,7 +74,7 @@ def test_where_users_log_in_the_examples_have_a_place_for_the_name() -> None:
     """What a person copies would be refused, and not say where the name goes."""
     house = House(users=USERS)
     html = unescape(house.ask("GET /", "Accept: text/html", ANN).text)
-    assert "curl --user NAME -X POST" in html
+    assert "curl --user NAME \\\n  -X POST" in html
     assert "ONESHOTD_URL=http://NAME:PASSWORD@oneshot.example:8090 \\\n" in html
     config = "scrape_configs:\n" + html.partition("scrape_configs:\n")[2].partition("</code>")[0]
     (job,) = yaml.safe_load(config)["scrape_configs"]
@@ -92,6 +92,6 @@ def test_where_tokens_are_asked_for_the_examples_have_a_place_for_them() -> None
     assert text.count('curl -H "Authorization: Bearer $TOKEN" ') == 4 and "UDP" in text
     html = unescape(house.ask("GET /", "Accept: text/html", TOKEN).text)
     assert "      credentials_file: /etc/prometheus/oneshotd.token\n" in html
-    assert "ONESHOTD_URL=http://oneshot.example:8090 ONESHOTD_TOKEN_FILE=oneshotd.token \\\n" in html
+    assert "ONESHOTD_URL=http://oneshot.example:8090 \\\n  ONESHOTD_TOKEN_FILE=oneshotd.token \\\n" in html
     assert "/dev/udp/" in html
     assert digest not in html
