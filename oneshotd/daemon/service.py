@@ -50,8 +50,9 @@ from oneshotd.udp.datagrams import Datagrams
 from oneshotd.udp.reader import UDPReader
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.blocks import without_users
+from oneshotd.web.fastpath.channel import FastPathChannel
 from oneshotd.web.fastpath.listener import Listener
-from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
+from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.routes.backup import BackupDoor
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest

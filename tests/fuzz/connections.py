@@ -30,7 +30,8 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.ingest.pipeline import SubmitCallback
 from oneshotd.web.app import HTTPApi
-from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
+from oneshotd.web.fastpath.channel import FastPathChannel
+from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site

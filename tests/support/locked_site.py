@@ -22,7 +22,8 @@ from oneshotd.access.rules import Rule
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.web.app import HTTPApi
-from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
+from oneshotd.web.fastpath.channel import FastPathChannel
+from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
 

@@ -38,8 +38,9 @@ from oneshotd.store.interface import Reservation
 from oneshotd.store.sqlite.store import SQLiteStore
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.blocks import without_users
+from oneshotd.web.fastpath.channel import FastPathChannel
 from oneshotd.web.fastpath.listener import Listener
-from oneshotd.web.fastpath.requests import FastPathChannel, RequestMatcher
+from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site

@@ -24,7 +24,8 @@ from zope.interface import implementer
 from oneshotd.access.rules import Rule
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.web.fastpath.blocks import NO_SANS, Caller
-from oneshotd.web.fastpath.requests import MAX_REQUEST, MORE, RequestMatcher
+from oneshotd.web.fastpath.channel import MORE
+from oneshotd.web.fastpath.requests import MAX_REQUEST, RequestMatcher
 from oneshotd.web.transport.site import Site
 
 #: Connections accepted in one turn of the reactor; and how many times that when the port is closed.

@@ -18,7 +18,8 @@ from oneshotd.core.events import NewEvent
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.errors import Refused
 from oneshotd.web.fastpath.blocks import MAX_BLOCKS, NO_SANS
-from oneshotd.web.fastpath.requests import MAX_AHEAD, MAX_TOGETHER, FastPathChannel, RequestMatcher
+from oneshotd.web.fastpath.channel import MAX_AHEAD, FastPathChannel
+from oneshotd.web.fastpath.requests import MAX_TOGETHER, RequestMatcher
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 CALLER = (PEER.host, NO_SANS)

@@ -12,7 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
 from oneshotd.daemon.config import OPTIONS
-from oneshotd.web.fastpath.requests import FastPathChannel
+from oneshotd.web.fastpath.channel import FastPathChannel
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
