@@ -138,7 +138,12 @@ allow\-scrape = ["192.0.2.7", "192.0.2.8"]
 .SH SEE ALSO
 .BR oneshotd (8),
 .BR oneshot\-emit (1),
-.BR oneshotctl (1)
+.BR oneshotctl (1),
+and
+.I hardening.md
+in
+.IR /usr/share/doc/oneshotd ,
+which has files for web\-config and access.
 """
 
 EMIT_END = r"""
