@@ -33,6 +33,7 @@ from oneshotd.daemon.config_sources import configure
 from oneshotd.web.routes.guard import OPEN, ROLES
 
 PAGE = SECURITY.read_text(encoding="utf-8")
+WEB_CONFIGURATION = (SECURITY.parent / "web-configuration.md").read_text(encoding="utf-8")
 
 #: Route -> how the row of its door begins.
 DOORS: Mapping[str, str] = {
@@ -93,7 +94,7 @@ def test_the_table_says_what_the_policy_decides(start: str, role: Role, every: s
     policy = AccessPolicy()
     policy.update(rules=None, has_users=True)
     user = Client(address=ADDRESS, user="ann")
-    expected = "nobody" if start == "UDP" else "each user"
+    expected = "every sender" if start == "UDP" else "each user"
     assert row["users, no access file"].startswith(expected)
     assert policy.rule(role, stranger) is None and policy.rule(role, user) is not None
     policy.update(rules=[Rule(number=1, role=role, user="bob")], has_users=True)
@@ -102,12 +103,12 @@ def test_the_table_says_what_the_policy_decides(start: str, role: Role, every: s
 
 def test_each_key_of_the_web_configuration_is_on_the_page() -> None:
     """Somebody would look for a key in vain, or use one that is refused."""
-    names = [*web_config._SECTIONS, *tls_settings._KEYS, *web_config.HEADERS, "http2", "headers"]
+    names = [*web_config.SECTIONS, *tls_settings.KEYS, *web_config.HEADERS, "http2", "headers"]
     names += ["interval", "burst", *(kind.value for kind in ClientAuth)]
     names += [curve for curve, able in CURVES.items() if able]
-    assert [name for name in names if f"`{name}`" not in PAGE] == []
+    assert [name for name in names if name not in WEB_CONFIGURATION] == []
     assert set(CLIENT_AUTH) - {kind.value for kind in ClientAuth} == {"", "RequireClientCert"}
-    assert f"a cost from 4 to {web_config.MAX_COST}" in PAGE
+    assert f"with a cost\nfrom 4 to {web_config.MAX_COST}" in WEB_CONFIGURATION
 
 
 # The configuration to copy
