@@ -67,8 +67,14 @@ def make_context(settings: TLSSettings) -> Context:
         context.check_privatekey()
     except SSL.Error as error:
         raise ConfigError(f"{settings.cert.place}: OpenSSL refuses it: {_reason(error)}") from None
-    _set_protocol(context, settings)
-    _set_client_auth(context, settings)
+    try:
+        _set_protocol(context, settings)
+        _set_client_auth(context, settings)
+    except MemoryError:  # the callbacks that pyOpenSSL sets are made by libffi
+        raise ConfigError(
+            f"{settings.where}: TLS needs memory that is writable and executable, which"
+            " MemoryDenyWriteExecute= of the systemd unit forbids"
+        ) from None
     context.set_app_data(
         _Facts(verifies=settings.client_auth.verifies, not_after=chain[0].not_valid_after_utc.timestamp())
     )

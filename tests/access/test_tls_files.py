@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,6 +164,31 @@ def as_nobody() -> Iterator[None]:
     finally:
         if user == 0:
             os.seteuid(user)
+
+
+def test_a_hardened_unit_that_forbids_callbacks_is_named(pair: Pair) -> None:
+    """The daemon would end with a traceback of MemoryError on a machine with plenty of memory."""
+    child = (
+        "import ctypes, sys\n"
+        "from pathlib import Path\n"
+        "from support.tls_in_memory import tls_settings\n"
+        "from oneshotd.access.tls import make_context\n"
+        "from oneshotd.errors import ConfigError\n"
+        "settings = tls_settings(Path(sys.argv[1]), cert_file=sys.argv[2], key_file=sys.argv[3])\n"
+        "assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0  # PR_SET_MDWE (Linux 6.3), as systemd does\n"
+        "try:\n"
+        "    make_context(settings)\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", child, str(pair.cert.parent), str(pair.cert), str(pair.key)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "MemoryDenyWriteExecute= of the systemd unit forbids" in ran.stdout, ran.stderr
 
 
 def test_a_certificate_that_openssl_finds_weak_is_named(tmp_path: Path) -> None:
