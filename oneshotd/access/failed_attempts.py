@@ -37,11 +37,12 @@ class FailedAttempts:
         now = self._clock.seconds()
         wait = self._whole_at.get(attempts_key(address), now) - now - (BURST - 1) * SECONDS_PER_ATTEMPT
         if wait > 0:
+            seconds = math.ceil(wait)
             raise Refused(
-                "too many wrong credentials came from this address",
+                f"too many wrong credentials came from this address: try again in {seconds} s",
                 reason="rate",
                 status=429,
-                retry_after=math.ceil(wait),
+                retry_after=seconds,
             )
 
     def failed(self, address: str) -> None:

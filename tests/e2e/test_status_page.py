@@ -188,8 +188,8 @@ def test_what_is_shown_to_be_copied_works_as_it_stands(
     blocks = page.evaluate("[...document.querySelectorAll('#how pre')].map((pre) => pre.textContent)")
     curl, datagram, command, config = blocks
     if door.folder is not None:
-        assert "curl --user NAME \\\n  -X POST" in curl and "ONESHOTD_TOKEN_FILE=oneshotd.token" in command
-        curl = curl.replace("NAME", shlex.quote(f"{USER}:{PASSWORD}"))
+        assert "curl --user USER \\\n  -X POST" in curl and "ONESHOTD_TOKEN_FILE=oneshotd.token" in command
+        curl = curl.replace("USER", shlex.quote(f"{USER}:{PASSWORD}"))
         env |= dict.fromkeys(("CURL_CA_BUNDLE", "ONESHOTD_CA_FILE"), str(door.folder / "ca.pem"))
         (tmp_path / "oneshotd.token").write_text(token("page"))
     for line in (curl, datagram, command):

@@ -54,7 +54,7 @@ class Examples:
         if Credential.TOKEN in self.emitter:
             token = " \\\n  ONESHOTD_TOKEN_FILE=oneshotd.token"
         elif Credential.USER in self.emitter:
-            url = url.replace("://", "://NAME:PASSWORD@")
+            url = url.replace("://", "://USER:PASSWORD@")
         return f"ONESHOTD_URL={url}{token} \\\n  oneshot-emit --exec type=cron task=backup -- true"
 
     @property
@@ -97,14 +97,14 @@ class Examples:
 #: What curl needs: it asks for the password. A token comes from the environment.
 _IN_CURL = {
     None: "",
-    Credential.USER: " --user NAME",
+    Credential.USER: " --user USER",
     Credential.TOKEN: ' -H "Authorization: Bearer $TOKEN"',
 }
 
 _IN_PROMETHEUS = {
     None: "",
     Credential.USER: (
-        "    basic_auth:\n      username: NAME\n      password_file: /etc/prometheus/oneshotd.password\n"
+        "    basic_auth:\n      username: USER\n      password_file: /etc/prometheus/oneshotd.password\n"
     ),
     Credential.TOKEN: "    authorization:\n      credentials_file: /etc/prometheus/oneshotd.token\n",
 }

@@ -74,14 +74,14 @@ def test_where_users_log_in_the_examples_have_a_place_for_the_name() -> None:
     """What a person copies would be refused, and not say where the name goes."""
     house = House(users=USERS)
     html = unescape(house.ask("GET /", "Accept: text/html", ANN).text)
-    assert "curl --user NAME \\\n  -X POST" in html
-    assert "ONESHOTD_URL=http://NAME:PASSWORD@oneshot.example:8090 \\\n" in html
+    assert "curl --user USER \\\n  -X POST" in html
+    assert "ONESHOTD_URL=http://USER:PASSWORD@oneshot.example:8090 \\\n" in html
     config = "scrape_configs:\n" + html.partition("scrape_configs:\n")[2].partition("</code>")[0]
     (job,) = yaml.safe_load(config)["scrape_configs"]
-    assert job["basic_auth"] == {"username": "NAME", "password_file": "/etc/prometheus/oneshotd.password"}
+    assert job["basic_auth"] == {"username": "USER", "password_file": "/etc/prometheus/oneshotd.password"}
     assert "/dev/udp/" in html  # datagrams have no password
     text = house.ask("GET /", ANN).text
-    assert text.count("curl --user NAME ") == 4 and "UDP" in text
+    assert text.count("curl --user USER ") == 4 and "UDP" in text
 
 
 def test_where_tokens_are_asked_for_the_examples_have_a_place_for_them() -> None:
