@@ -140,7 +140,8 @@ def _hash(value: Value) -> bytes:
     if text.startswith(("$2$", "$2x$")):
         raise value.error("expected a bcrypt hash that starts with $2a$, $2b$ or $2y$, got an older form")
     if not text.startswith(("$2a$", "$2b$", "$2y$")):
-        raise value.error("expected a bcrypt hash, which starts with $2a$, $2b$ or $2y$")
+        start = "expected a bcrypt hash, which starts with $2a$, $2b$ or $2y$"
+        raise value.error(f"{start}; htpasswd -nB USER makes one")
     if len(text) != _HASH_LENGTH:
         raise value.error(f"expected a bcrypt hash of {_HASH_LENGTH} characters, got {len(text)}")
     found = _HASH.fullmatch(text)
