@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.chromium import Chromium, Page
 from support.daemon import Daemon
+from support.locked_daemon import replace
 from support.status_page import PASSWORD, USER, Door, post, shows, text
 
 pytestmark = pytest.mark.e2e
@@ -79,15 +80,27 @@ def test_a_name_in_the_address_is_enough(browser: Chromium, daemon: Daemon) -> N
     assert page.dialogs() == 0 and page.complaints() == []
 
 
+def test_an_error_is_told_apart_from_no_answer(browser: Chromium, daemon: Daemon, door: Door) -> None:
+    """Somebody would look for a daemon that is down, while it refuses requests."""
+    assert door.folder is not None
+    page = browser.page()
+    page.goto(daemon.url)
+    good = (door.folder / "web.yml").read_text()
+    replace(door.folder / "web.yml", f"{good}rate_limit: {{interval: 1h, burst: 1}}\n")
+    shows(page, "The daemon answers with an error (429). The data is from ", "#link")
+    replace(door.folder / "web.yml", good)
+    shows(page, "The daemon answers again.", "#link")
+
+
 def test_a_file_that_is_not_used_is_a_warning(browser: Chromium, daemon: Daemon, door: Door) -> None:
     """Whoever has edited a file would believe that it is in force."""
     assert door.folder is not None
     page = browser.page()
     page.goto(daemon.url)
     good = (door.folder / "access.toml").read_text()
-    (door.folder / "access.toml").write_text(good.replace("emit", "emitter"))
+    replace(door.folder / "access.toml", good.replace("emit", "emitter"))
     shows(page, "The file of --access has changed and is not used; the log has the reason.", "#state")
-    (door.folder / "access.toml").write_text(good)
+    replace(door.folder / "access.toml", good)
     shows(page, "Ready; no scraper is live yet", "#state h2")
     assert "not used" not in text(page, "#state")
     assert page.complaints() == []
