@@ -93,7 +93,7 @@ def _place(file: str) -> str:
     if os.path.lexists(file):
         return file
     folder = os.path.dirname(file)
-    return f"a file in {folder}" if os.path.isdir(folder) else "the file"
+    return f"a file in {folder}" if os.path.isdir(folder) else "the file that it names"
 
 
 def sent_with(target: Target, credentials: Credentials) -> str:

@@ -84,8 +84,9 @@ def test_a_file_that_cannot_be_used_is_status_2(token: Path, words: list[str]) -
     """A script would try again later, or take the event for a wrong one."""
     with Server() as server:
         url = server.url.replace("http:", "https:")
+        gone = "the file that it names: No such file or directory"
         for option, why in (
-            (("--token-file", "/nowhere/token"), "token-file: the file: No such file or directory"),
+            (("--token-file", "/nowhere/token"), f"token-file: {gone}"),
             (("--ca-file", str(token)), f"ca-file: {token}: there is no certificate in PEM form in it"),
             (("--cert", str(token)), f"cert: {token}: there is no certificate in PEM form in it"),
         ):
