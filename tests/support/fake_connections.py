@@ -170,8 +170,8 @@ class Connection:
             self.bench.line.drain()
 
     def sent(self) -> None:
-        """Move the whole body to the kernel."""
-        while self.bench.tracker.state is State.SENDING:
+        """Move the whole body to the kernel, if TLS takes it."""
+        while self.bench.tracker.state is State.SENDING and not self.bench.line.holds_back:
             self.drain()
 
     def taken(self) -> None:
@@ -241,6 +241,7 @@ class Connection:
         """The daemon closes: never before the response is delivered (but TLS may)."""
         if self.bench.tracker.state in (State.DELIVERED, State.OVERDUE, State.ENDED) and not self.gone:
             self.kernel.we_finish()
+            self.bench.line.has_sent_notice = self.bench.line.is_tls
             self._lost(ConnectionDone())
 
     def abort(self) -> None:
@@ -267,7 +268,7 @@ class Connection:
 
     def key_update(self) -> None:
         """TLS reads a record that is no part of a request."""
-        if not (self.gone or self.peer_gone or self.deaf):
+        if not (self.gone or self.peer_gone or self.deaf) and self.bench.line.is_tls:
             self.kernel.peer_speaks()
 
     def unseen_bytes(self) -> None:

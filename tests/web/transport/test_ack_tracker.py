@@ -385,6 +385,8 @@ def test_in_whatever_order_it_ends_once_and_leaves_nothing(kind: str, steps: lis
     assert bench.tracker.done.called == ("delivered" in bench.fate)
     assert bench.line.aborted <= 1
     if bench.fate[-1].startswith("revoked"):
-        assert {"reset", "unseen_reset", "swallowed_reset"} & {*steps}
+        # Over TLS bytes after the daemon's close may be close_notify, and are no proof.
+        spoken = {"speak"} if kind == "tls" else set()
+        assert ({"reset", "unseen_reset", "swallowed_reset"} | spoken) & {*steps}
     if bench.fate[-1] == "revoked?":
-        assert {"unseen_bytes", "bytes_ahead", "speak", "over"} & {*steps}
+        assert {"unseen_bytes", "bytes_ahead", "speak", "over", "close"} & {*steps}
