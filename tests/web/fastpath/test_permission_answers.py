@@ -187,6 +187,14 @@ def test_beyond_its_rate_a_client_is_refused_and_told_when_to_try_again() -> Non
     assert both.quick.bounds.report()[1].accepted == both.plain.bounds.report()[1].accepted == 4
 
 
+def test_pipelined_requests_beyond_the_rate_are_refused_one_by_one() -> None:
+    """A client that sends ahead would send more than its rate allows, or nothing of it."""
+    both = Both()
+    assert both.ask(event(OTHER) * 5) == [200, 200, 200, 429, 429]
+    both.advance(0.7)
+    assert both.ask(event(OTHER) * 3) == [200, 200, 429]
+
+
 @pytest.mark.parametrize("room", [True, False])
 def test_what_the_store_refuses_is_given_back_to_the_rate(room: bool) -> None:
     """A client would be refused for events that it could not send because the disk was full."""
