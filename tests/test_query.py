@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.delivery_driver import DeliveryDriver, with_events
+from support.examples import examples
 from twisted.internet.defer import CancelledError, Deferred
 
 from oneshotd import query as module
@@ -81,7 +82,7 @@ def wanted(series: str, where: dict[str, str]) -> bool:
 BATCHES = st.lists(st.lists(st.sampled_from(["a", "b", 'm{x="1"}', 'm{x="2"}']), max_size=9), max_size=5)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     batches=BATCHES,
     meanwhile=BATCHES,

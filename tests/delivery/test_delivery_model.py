@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.delivery_driver import TIMEOUT, DeliveryDriver, Sums, answers_of, events_in, sums
+from support.examples import examples
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -248,7 +249,7 @@ class Deliveries(RuleBasedStateMachine):
 
 TestDeliveries = Deliveries.TestCase
 TestDeliveries.settings = settings(
-    max_examples=25,
+    examples(25),
     stateful_step_count=40,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

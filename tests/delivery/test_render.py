@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.samples import Sample
+from support.examples import examples
 from support.response_reader import Response as Read
 
 from oneshotd.core.events import Pending
@@ -182,7 +183,7 @@ SIZES = [256, 400, 999, 3000, 20_000]
 SOME = st.sampled_from(["a", 'b{x="y"}', f'c{{x="{"z" * 200}"}}', 'd{p="1",q="2"}'])
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     body=st.none() | st.sampled_from(SIZES) | st.integers(256, 30_000),
     samples=st.none() | st.integers(1, 200),

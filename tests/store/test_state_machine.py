@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.examples import examples
 from support.failing_connection import FrailBackend, FrailSQLite, Trouble
 from support.store_driver import InFlightDelivery, Rig
 
@@ -319,7 +320,7 @@ def test_the_ledger(make: Callable[[Path], FrailBackend], monkeypatch: pytest.Mo
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=int(os.environ.get("ONESHOTD_EXAMPLES", "60")),
+            examples(int(os.environ.get("ONESHOTD_EXAMPLES", "60"))),
             stateful_step_count=40,
             deadline=None,
             # A step is some transactions, and a run makes files: slow by Hypothesis' measure.

@@ -11,6 +11,7 @@ from fuzz.response import NEIGHBOURS, RULES, check
 from fuzz.targets import TARGETS, Target
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.strategies import texts
 
 from oneshotd.core.events import NewEvent, series_text
@@ -26,7 +27,7 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
 
 @every_target
 def test_nothing_breaks_on_any_bytes(target: Target) -> None:
-    @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+    @settings(examples(150), suppress_health_check=[HealthCheck.too_slow])
     @given(inputs(target))
     def attempt(data: bytes) -> None:
         target.run(data)
@@ -38,7 +39,7 @@ def test_nothing_breaks_on_any_bytes(target: Target) -> None:
 def test_nothing_breaks_on_damaged_good_input(target: Target) -> None:
     """Good input with a part cut out, doubled, or changed in one byte."""
 
-    @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+    @settings(examples(100), suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(target.seeds), st.data())
     def attempt(seed: bytes, data: st.DataObject) -> None:
         start = data.draw(st.integers(0, len(seed)))

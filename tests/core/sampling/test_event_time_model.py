@@ -11,8 +11,9 @@ from itertools import groupby
 from typing import Any
 
 from attrs import define, evolve, field
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from oneshotd.core.events import Event, Pending, Sample
 from oneshotd.core.sampling.event_time import MAX_AHEAD, plan_event_time, shown_after
@@ -112,7 +113,7 @@ def count(stored: dict[str, dict[int, str]], log: list[Event], *, several: bool)
     return sum(map(len, stored.values())) > 0
 
 
-@settings(max_examples=300)
+@examples(300)
 @example(
     scrapes=[
         ([(B, None), (B, None), (A, None)], 6 * MINUTE, MINUTE, "delivered", 1),
@@ -159,7 +160,7 @@ def test_every_event_is_stored_once_in_order_and_in_bounds(
     assert count(tsdb.stored, account.log, several=several) == (len(account.log) > 0)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     scrapes=st.lists(
         st.tuples(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from oneshotd.core.events import Pending, Sample, labels_of, metric_of, series_text
 from oneshotd.core.exposition import STAMP_SIZE, openmetrics, text
@@ -111,7 +112,7 @@ LIMITS = st.builds(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(rows=ROWS, limits=LIMITS, mode=st.sampled_from(["scrape", "event", "several"]), owed=st.integers(0, 3))
 def test_each_event_is_delivered_or_lost_once_and_responses_keep_the_limits(
     rows: list[tuple[str, str | None]], limits: ScrapeLimits, mode: str, owed: int

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from oneshotd.core.events import Event, Pending, Sample
 from oneshotd.core.exposition import head_size, line_size, text
@@ -219,7 +220,7 @@ SCRAPES = st.tuples(
 BIG_ENOUGH = head_size(A) + line_size(A, "0" * 24) + 5  # for each of the samples here alone
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     series=st.lists(st.sampled_from([A, B, C, 'e{x="ü"}', "f", "g"]), max_size=9),
     samples=st.integers(1, 7),
@@ -240,7 +241,7 @@ def test_the_plan_by_columns_equals_the_walk(
         assert quick is not None, "the usual cases are quick"
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     scrapes=st.lists(SCRAPES, max_size=8),
     owed_cap=st.integers(0, 4),

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.fake_store import logged
 from support.store_log import held_events
 from support.thread_pump import Pump
@@ -124,7 +125,7 @@ def expected(result: str) -> bool:
     return result in ("works", "refused", "moved aside") or "readonly" in result
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_a_flipped_bit_leaves_a_store_that_works_or_says_what_is_wrong(draw: st.DataObject) -> None:
     """One bit of an old card: a scraper would get nothing for ever, and every append in the same
@@ -137,7 +138,7 @@ def test_a_flipped_bit_leaves_a_store_that_works_or_says_what_is_wrong(draw: st.
     assert expected(result), result
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(page=st.integers(0, 200), fill=st.sampled_from([b"\0", b"\xff", b"\xa5"]))
 def test_a_lost_page(page: int, fill: bytes) -> None:
     """The file system gives zeros, or another file's data, for a page."""
@@ -148,7 +149,7 @@ def test_a_lost_page(page: int, fill: bytes) -> None:
     assert expected(result), result
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(1, 10**6))
 def test_a_file_cut_short(size: int) -> None:
     """A copy that was broken off."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.strategies import labels, metric_names
 
 from oneshotd.core.events import Event, series_text
@@ -48,7 +49,7 @@ def write(connection: sqlite3.Connection, *batches: list[tuple[str, str | None]]
 
 
 @given(batches=BATCHES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_goes_in_comes_out_from_any_place(
     connection: sqlite3.Connection, batches: list[list[tuple[str, str | None]]]
 ) -> None:
