@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from support.delivery_driver import DeliveryDriver, sums
+from support.delivery_driver import DeliveryDriver
 
 from oneshotd.core.events import Sample
 from oneshotd.core.sampling.plan import Caps
@@ -38,7 +39,7 @@ def test_a_scraper_that_cannot_take_a_full_response_gets_all_events(
     failed = 0
     while len(arrived) < len(names):
         delivery = driver.scrape()
-        got = sums(delivery.body)
+        got = re.findall(r"(?m)^(e[0-9]+) 1$", delivery.body.decode())  # a real parser takes seconds
         if len(got) <= can_take:
             delivery.delivered()
             delivery.final()
