@@ -7,7 +7,8 @@ importing module may use instead. Every rule is also applied to a small source t
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,7 @@ PURE_ROOMS = (
 READS_ENVIRONMENT = ("daemon.tap", "emit", "ctl")
 
 
+@cache
 def sources(folder: str = PACKAGE) -> Sources:
     found = {}
     for path in sorted((ROOT / folder).rglob("*.py")):
@@ -118,10 +120,17 @@ def sources(folder: str = PACKAGE) -> Sources:
     return found
 
 
+@cache
+def nodes(source: str) -> Sequence[ast.AST]:
+    """Return the nodes of a source text that a rule asks for; each rule asks about the whole package."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Attribute)
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
+
+
 def imports(module: str, source: str, modules: Sources) -> Iterator[str]:
     """Every module, or name in one, that this module imports, wherever the statement stands."""
     is_package = any(other.startswith(f"{module}.") for other in modules)
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -206,7 +215,7 @@ def only_entry_points_read_the_environment(modules: Sources) -> Iterator[str]:
     for module, source in modules.items():
         if under(below(module), *READS_ENVIRONMENT):
             continue
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes(source):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
                 yield f"{module} line {node.lineno}: {node.attr}. Read it in daemon/tap.py and pass it on."
 
