@@ -51,8 +51,9 @@ reactor: Any = _reactor
 #: The endpoint string of Twisted's own port, which accepts connections before their first byte.
 TWISTEDS_OWN = "tcp:0:interface=127.0.0.1"
 
-#: Events that make a response larger than any socket buffer (some 5 MB).
-MANY = 20_000
+#: Events that make a response larger than any socket buffer (some 5 MB), each this many bytes longer than
+#: others: their number is what a test's time depends on.
+MANY, MANY_FILLER = 2_000, 2_500
 
 
 def no_names(transport: object) -> frozenset[str]:
@@ -209,7 +210,7 @@ class House:
         """Store events; return their numbers, each once."""
         numbers = range(self.accepted, self.accepted + count)
         self.accepted += count
-        filler = "x" * 200
+        filler = "x" * (MANY_FILLER if count == MANY else 200)
         events = [
             NewEvent(series_text("seen", [("number", str(number)), ("text", filler)])) for number in numbers
         ]
@@ -264,6 +265,12 @@ async def until(condition: Callable[[], object], what: Callable[[], str]) -> Non
     while not condition():
         assert reactor.seconds() < end, what()
         await deferLater(reactor, 0.002)
+
+
+def stop_daemon_until(moment: float) -> None:
+    """Block the reactor, which is the daemon's too, until this time of it."""
+    while (rest := moment - reactor.seconds()) > 0:
+        time.sleep(rest)
 
 
 def open_descriptors() -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import pytest_twisted
-from support.memory_site import MANY, everything, open_house, reactor, until
+from support.memory_site import MANY, everything, open_house, reactor, stop_daemon_until, until
 
 from oneshotd.web.transport.ack_states import State
 from oneshotd.web.transport.ack_tracker import RESET_GRACE
@@ -200,8 +199,7 @@ async def test_a_daemon_that_was_stopped_over_the_deadline_finds_the_next_reques
         assert scraper.sock.recv(1 << 20)
         scraper.ask("one", BRIEF)
         scraper.reset()
-        while reactor.seconds() < asked + 1.1:  # this holds the reactor up, which is the daemon's
-            os.sched_yield()
+        stop_daemon_until(asked + 1.1)
         assert tracker.state is State.DELIVERED
         await house.fate("delivered", "final")
 

@@ -6,7 +6,6 @@ clients do: by close_notify and a close (Go), by a close alone (Python, many oth
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
-from support.memory_site import MANY, House, everything, open_house, reactor, until
+from support.memory_site import MANY, House, everything, open_house, reactor, stop_daemon_until, until
 from support.tls_socket import TLSSocket
 
 from oneshotd.web.transport.ack_states import State
@@ -342,8 +341,7 @@ async def test_a_daemon_that_was_stopped_over_the_deadline_reads_before_it_judge
             assert scraper.sock.recv(1 << 20)
             scraper.ask("one", BRIEF)
         end(scraper, layer, "notice and reset")
-        while reactor.seconds() < asked + 1.1:  # this holds the reactor up, which is the daemon's
-            os.sched_yield()
+        stop_daemon_until(asked + 1.1)
         assert tracker.state is State.DELIVERED
         await house.fate("delivered", "final" if speaks else "revoked")
         if not speaks:
