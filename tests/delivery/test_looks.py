@@ -113,8 +113,8 @@ def test_a_name_that_gets_only_looks_is_in_the_log_and_a_metric(driver: Delivery
             driver.pass_time(15)
     said = [line for line in map(formatEvent, events) if "only looks" in line]
     assert said == [
-        "ann gets only looks and no events: its requests carry Upgrade-Insecure-Requests or accept"
-        " application/xhtml+xml, as a browser's do (1 with this reason)"
+        "ann gets only looks and no events: its requests carry Upgrade-Insecure-Requests, accept"
+        " application/xhtml+xml, or name Mozilla/ and a language, as a browser's do (1 with this reason)"
     ]
     (only,) = (
         sample
