@@ -11,4 +11,4 @@ def examples(count: int) -> settings:
 
     :param count: in the profile `oneshotd`, which `make test` uses.
     """
-    return settings(max_examples=max(1, count * settings.default.max_examples // _ALL))
+    return settings(max_examples=max(1, count * settings().max_examples // _ALL))
