@@ -271,8 +271,10 @@ class Locks:
             raise ConfigError(f"TLS is turned {'on' if config.tls else 'off'} by a restart only")
         if known.config.users and not config.users and self._rules is None:
             raise ConfigError("no users are left, and everyone would be let in: that takes a restart")
-        self.authenticator.replace(config.users)
         changes = list(web_changes(known.config, config))
+        self._web = web
+        self.authenticator.replace(config.users)
+        self._update()
         if self.tls is not None and config.tls is not None and web.context is not None:
             self.tls.replace(web.context, config.tls)
             if names := replaced(known.contents, web.contents):
@@ -280,10 +282,7 @@ class Locks:
                     f"new {', '.join(names)}, the certificate is valid until {date(self.tls.not_after)}"
                 )
                 self._log_end()
-        has_other_users = config.users.keys() != known.config.users.keys()
-        self._web = web
-        self._update()
-        if has_other_users:
+        if config.users.keys() != known.config.users.keys():
             self._log_findings()
         return "; ".join(changes)
 
