@@ -125,8 +125,6 @@ class Guard:
             client = await self.authenticator.identify(sent, address, sans)
             request.rule = self._rule(request, roles, client)
         except Refused as refused:
-            line = b"%b %b" % (request.method, request.path)
-            request.channel.site.note_refusal(refused, address, line)
             self._refuse(request, refused)
             return
         request.render(self.routes)
@@ -182,6 +180,10 @@ class Guard:
 
     def _refuse(self, request: OneshotRequest, refused: Refused) -> None:
         self.count(refused.reason)
+        # Not a browser's first request, which asks for the challenge.
+        if refused.status != 401 or request.requestHeaders.hasHeader(b"Authorization"):
+            line = b"%b %b" % (request.method, request.path)
+            request.channel.site.note_refusal(refused, self.clients.address(request), line)
         if refused.status == 401:
             request.responseHeaders.setRawHeaders(b"WWW-Authenticate", self._challenges(request))
         request.write(error_responses.refuse(request, refused))

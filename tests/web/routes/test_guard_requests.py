@@ -188,3 +188,13 @@ def test_no_log_has_a_credential() -> None:
     )
     encoded = b64encode(b"secretuser:secretword").decode()
     assert not [line for line in lines if "secret" in line or encoded in line]
+
+
+def test_a_client_without_a_rule_is_in_the_log_and_a_first_request_is_not() -> None:
+    """An operator would hear of it from the sender alone; or of every browser that asks first."""
+    house = House(users=USERS, rules=[rule(Role.EMIT, user="ann")])
+    lines = [line for line in logged(house, [CI, "Accept: */*"]) if line.startswith("HTTP: refused")]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "HTTP: refused 1 requests (forbidden): 192.0.2.7 (user ci): no access rule gives"
+    )
