@@ -51,6 +51,7 @@ def test_the_token_is_the_first_line(tmp_path: Path, text: bytes) -> None:
         (b"s3cret\x0bX-Y:", "expected a token alone"),
         (b"\x7fELF", "expected a token alone"),
         (b"-----BEGIN CERTIFICATE-----\n", "expected a token alone"),
+        (b"basic_auth_users:\n  ci: $2b$10$\n", "expected a token alone"),
     ],
 )
 def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, text: bytes, why: str) -> None:
