@@ -10,8 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o -name '*.sql') $(wildcard oneshotd/web/status/assets/*)
 
-.PHONY: help demo run check core web store rest lint coverage test screenshots soak fuzz bench deb deb-test
-.PHONY: release-check clean
+# Each group of tests is a process, and compiling its modules again would cost it two seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo run check core transport web store rest lint coverage test screenshots soak fuzz bench deb
+.PHONY: deb-test release-check clean
 
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
@@ -37,11 +40,14 @@ demo: $(VENV)/.installed
 	@PYTHONPATH=.:tests $(BIN)/python -m tools.demo $(DEMO)
 
 # All at once: much of their time is waiting. What a part prints comes when it ends.
-AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync web rest store lint
+AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync transport rest web store lint
 
 # Generated examples for each property: a quarter in `make check`, all of them in `make test`.
 EXAMPLES ?= quick
 UNIT = $(BIN)/python -m pytest --quiet --hypothesis-profile=$(EXAMPLES) -m "not e2e"
+# Tests with a store wait for the disk most of the time. In memory they do not; a gigabyte is room enough.
+IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "TMPDIR=/dev/shm" }')
+WITH_STORE = $(IN_MEMORY) $(UNIT) -o tmp_path_retention_policy=failed
 E2E = $(BIN)/python -m pytest --quiet --durations=25
 
 check: $(VENV)/.test
@@ -52,8 +58,18 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-core web store: $(VENV)/.test
-	$(UNIT) tests/$@
+core: $(VENV)/.test
+	$(UNIT) tests/core
+
+store: $(VENV)/.test
+	$(WITH_STORE) tests/store
+
+# The half of the tests of web/ that waits for deadlines, beside the half that computes.
+transport: $(VENV)/.test
+	$(WITH_STORE) tests/web/transport
+
+web: $(VENV)/.test
+	$(WITH_STORE) --ignore=tests/web/transport tests/web
 
 rest: $(VENV)/.test
 	$(UNIT) --ignore=tests/core --ignore=tests/store --ignore=tests/web
