@@ -13,13 +13,13 @@ SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o
 # Each group of tests is a process, and compiling its modules again would cost it two seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run check core transport web store rest lint coverage test screenshots soak fuzz bench deb
-.PHONY: deb-test release-check clean
+.PHONY: help demo run check core transport web store delivery rest lint coverage test screenshots soak
+.PHONY: fuzz bench deb deb-test release-check clean
 
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
-	@echo "make check   lint, types and unit tests, about a minute"
+	@echo "make check   lint, types and unit tests, less than a minute"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
@@ -40,7 +40,7 @@ demo: $(VENV)/.installed
 	@PYTHONPATH=.:tests $(BIN)/python -m tools.demo $(DEMO)
 
 # All at once: much of their time is waiting. What a part prints comes when it ends.
-AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync transport rest web store lint
+AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync transport rest web delivery store lint
 
 # Generated examples for each property: a quarter in `make check`, all of them in `make test`.
 EXAMPLES ?= quick
@@ -61,18 +61,18 @@ lint: $(VENV)/.test
 core: $(VENV)/.test
 	$(UNIT) tests/core
 
-store: $(VENV)/.test
-	$(WITH_STORE) tests/store
+store delivery: $(VENV)/.test
+	$(WITH_STORE) tests/$@
 
-# The half of the tests of web/ that waits for deadlines, beside the half that computes.
+# Most of these wait for a deadline or for the end of a connection, so they run side by side.
 transport: $(VENV)/.test
-	$(WITH_STORE) tests/web/transport
+	$(WITH_STORE) --numprocesses=3 --dist=worksteal tests/web/transport
 
 web: $(VENV)/.test
 	$(WITH_STORE) --ignore=tests/web/transport tests/web
 
 rest: $(VENV)/.test
-	$(UNIT) --ignore=tests/core --ignore=tests/store --ignore=tests/web
+	$(UNIT) --ignore=tests/core --ignore=tests/store --ignore=tests/delivery --ignore=tests/web
 
 # The same as core, and whether these tests reach all of it.
 coverage: $(VENV)/.test
