@@ -70,7 +70,8 @@ def read_token(file: str) -> str:
     line = data.partition(b"\n")[0].strip()
     if not line:
         raise SettingsError(f"token-file: {file}: the first line is empty, expected a token")
-    if not re.fullmatch(rb"[A-Za-z0-9._~+/-]+=*", line):  # RFC 6750 section 2.1; no line of another file is sent
+    # RFC 6750 section 2.1: a line of another file is not sent.
+    if not re.fullmatch(rb"[A-Za-z0-9._~+/-]+=*", line):
         raise SettingsError(
             f"token-file: {file}: expected a token alone in the first line, of letters, digits and -._~+/="
         )
