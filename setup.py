@@ -23,6 +23,8 @@ def readme() -> str:
 # The oldest that the tests have run with: Debian 13's. pyOpenSSL brings `cryptography`.
 TLS = ["pyopenssl>=25.0", "service_identity"]
 AUTH = [*TLS, "bcrypt>=4.2", "pyyaml>=6.0.2"]
+# The oldest that the tests have run with: Debian 12's; the pipeline mode came with 3.1.
+POSTGRESQL = ["psycopg>=3.1"]
 
 setup(
     name="oneshotd",
@@ -77,8 +79,11 @@ setup(
         "tls": TLS,
         # For --web-config.
         "auth": AUTH,
+        # For `--store postgresql://…`.
+        "postgresql": POSTGRESQL,
         "test": [
             *AUTH,
+            *POSTGRESQL,
             "build",
             "coverage>=7.2",
             "hypothesis",
