@@ -62,7 +62,7 @@ class TestClock:
         before = now(backend)
         backend.time.wall -= 60
         backend.append("b")
-        assert ats(backend, "b") == [before]
+        assert ats(backend, "b") == [before + backend.commit_step]
         assert backend.census().clock is None
 
     def test_a_floor_that_is_ahead_is_lowered(self, backend: Backend) -> None:

@@ -15,7 +15,7 @@ from oneshotd.core.events import series_text
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import IBackup, IStore, Stored
+from oneshotd.store.interface import IStore, Stored
 
 LOG = [
     series_text("m", {"type": kind, "host": host}.items())
@@ -104,6 +104,13 @@ class TestBackup:
         backend.append("a")
         assert backend.logged() == ["a"]
 
+    def test_a_closed_store_makes_none(self, backend: Backend) -> None:
+        """A copy that is never made would be waited for."""
+        backend.append("a")
+        backend.get(backend.store.close())
+        with pytest.raises(StoreUnavailable):
+            backend.backup("/nonexistent/backup")
+
 
 VISIT = Visit(name="p", named=True)
 
@@ -117,7 +124,6 @@ METHODS: dict[str, Callable[[IStore], Deferred[Any]]] = {
     "recent": lambda store: store.recent(Selection(), None, 10),
     "prune": lambda store: store.prune(),
     "check": lambda store: store.check(),
-    "backup": lambda store: IBackup(store).backup("/nonexistent/backup"),
 }
 
 

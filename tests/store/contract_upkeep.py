@@ -214,7 +214,7 @@ class TestRetirement:
         self.away(backend)
         backend.prune()
         getattr(backend, end)(away=10 * 86400)
-        backend.time.advance(86399)
+        backend.time.advance(86399 - backend.outage_counts)
         backend.prune()
         assert backend.census().lost == {("p", "away"): 1}
         backend.time.advance(2)

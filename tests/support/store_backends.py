@@ -68,9 +68,14 @@ def series_of(reservation: Reservation) -> list[str]:
 class Backend(ABC):
     """A store under test, its clock, and how it is opened, closed and killed.
 
-    A further back end gives `_open`, `_copy` and `get`; the fixture that makes it is called
+    A further back end gives `_open`, `_die` and `get`; the fixture that makes it is called
     `backend`.
     """
+
+    #: Ms from the time of one commit to that of the next, while the clock stands still.
+    commit_step = 0
+    #: Greatest up-time (seconds) that an outage of any length, or a step of the clock, counts as.
+    outage_counts = 0.0
 
     def __init__(self) -> None:
         self.time = SettableClock()
@@ -91,13 +96,13 @@ class Backend(ABC):
     def _die(self) -> None:
         """From here on `_open` finds what is durable now, whatever the old store still writes."""
 
-    @abstractmethod
     def backup_path(self) -> str:
-        """Where a backup may be written: a name that is free."""
+        """Where a backup may be written: a name that is free. Only for a store that has `IBackup`."""
+        raise NotImplementedError
 
-    @abstractmethod
     def open_backup(self, path: str) -> None:
         """Go on with a store on this backup."""
+        raise NotImplementedError
 
     # -- the life of a store
 

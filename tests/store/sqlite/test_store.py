@@ -25,7 +25,7 @@ from store.contract import (
     TestTimes,
 )
 from support.sqlite_backend import SQLiteBackend
-from support.store_backends import Backend
+from support.store_backends import Backend, group, series_of
 from support.thread_pump import Pump
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface.verify import verifyObject
@@ -62,3 +62,16 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
     assert verifyObject(IStore, backend.store)
     assert verifyObject(IReactorFromThreads, Pump())
+
+
+def test_events_of_the_same_moment_are_read_with_the_rest(backend: Backend) -> None:
+    """Asked for together, answered in the order of asking: there is one thread."""
+    stored = backend.store.append([group("a")])
+    reserved = backend.store.reserve(backend.visit("p"), 60.0, 10)
+    later = backend.store.append([group("b")])
+    reservation = backend.get(reserved)
+    assert series_of(reservation) == ["a"]
+    backend.get(stored), backend.get(later)
+    backend.settle(reservation)
+    backend.release(reservation)
+    assert backend.take("p") == ["b"]
