@@ -55,6 +55,7 @@ setup(
         "oneshotd.logs",
         "oneshotd.metrics",
         "oneshotd.store",
+        "oneshotd.store.postgresql",
         "oneshotd.store.sqlite",
         "oneshotd.udp",
         "oneshotd.web",
@@ -67,6 +68,7 @@ setup(
     ],
     package_data={
         "oneshotd": ["py.typed"],
+        "oneshotd.store.postgresql": ["schema/*.sql"],
         "oneshotd.store.sqlite": ["schema/*.sql"],
         "oneshotd.web.status.assets": ["*.css", "*.js", "*.svg", "*.xml"],
     },

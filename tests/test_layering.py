@@ -22,6 +22,7 @@ Sources = Mapping[str, str]
 PURE = "the standard library, attrs"
 STORE_SHARED = "the store's shared modules"
 SQLITE = "store.sqlite"
+POSTGRESQL = "store.postgresql"
 ANSWERS = "the answer modules of web"
 
 #: Room -> its modules (prefixes below the package), and the rooms that it may import.
@@ -44,7 +45,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("core",),
     ),
     SQLITE: (("store.sqlite",), ("core", "logs", STORE_SHARED)),
-    "store.factory": (("store.factory",), ("core", STORE_SHARED, SQLITE)),
+    POSTGRESQL: (("store.postgresql",), ("core", "logs", STORE_SHARED)),
+    "store.factory": (("store.factory",), ("core", STORE_SHARED, SQLITE, POSTGRESQL)),
     "metrics": (("metrics",), ("core", "logs", STORE_SHARED)),
     "admission": (("admission",), ("core", "logs", STORE_SHARED)),
     "ingest": (("ingest",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
@@ -196,10 +198,10 @@ def pure_modules_stay_pure(modules: Sources) -> Iterator[str]:
 
 def only_the_factory_imports_a_back_end(modules: Sources) -> Iterator[str]:
     for module, source in modules.items():
-        if under(below(module), "store.sqlite", "store.factory"):
+        if under(below(module), SQLITE, POSTGRESQL, "store.factory"):
             continue
         for name in imports(module, source, modules):
-            if under(below(name), "store.sqlite"):
+            if under(below(name), SQLITE, POSTGRESQL):
                 yield f"{module} imports {name}. Use store.factory.open_store, or the store's interface."
 
 

@@ -1,0 +1,1 @@
+"""The PostgreSQL store: several daemons share one database."""

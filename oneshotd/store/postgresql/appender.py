@@ -1,0 +1,340 @@
+"""Append groups: many in one transaction, whose order, times and outcome the database decides.
+
+The end of the log is its last segment. Whoever appends holds an advisory lock from before it reads the
+end until its COMMIT; lock, INSERT and COMMIT go to the server in one flush, so that a daemon that stops
+holds up nobody. A batch has a number, which is in its segments: after a connection was lost at COMMIT,
+the next one ends whatever the lost one still does (`epoch`), and then looks for that number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from oneshotd.core.batches import SeriesBatch
+from oneshotd.core.events import Group
+from oneshotd.errors import StoreUnavailable
+from oneshotd.store.clock import MAX_CLOCK_AHEAD
+from oneshotd.store.interface import Conflict, Stored
+from oneshotd.store.limits import Limits
+from oneshotd.store.planning import Known, keys_of, plan_append
+from oneshotd.store.postgresql.clock_corrections import correct
+from oneshotd.store.postgresql.link import END_OF_LOG, Link, library
+from oneshotd.store.postgresql.segments import COLUMNS, Rows, rows_of, segment_of
+
+#: Seqs of a batch are planned from here on, below 0, as the head is not known before the lock.
+PLANNED = -(1 << 60)
+
+#: Attempts to append a batch.
+_ATTEMPTS = 4
+
+_LOCK = f"SELECT pg_advisory_xact_lock{END_OF_LOG}"
+
+_BASE = """
+WITH me AS (SELECT number FROM daemon WHERE id = %(id)s AND epoch = %(epoch)s FOR SHARE),
+p AS ({present}),
+base AS (SELECT me.number, p.*, greatest(p.clock_at + 1, p.floor_at, p.now) AS base FROM me, p)"""
+
+_INSERT = (
+    _BASE
+    + """
+INSERT INTO segment (first, count, total_size, up, clock_at, latest_at, touched, daemon, batch,
+  series, value, offsets)
+SELECT b.head + 1 + r.start, r.count, b.total_size + r.size, b.up, b.base, b.base + r.latest, b.now,
+  b.number, %(batch)s, r.series, r.value, r.offsets
+FROM base b, unnest(%(starts)s::bigint[], %(counts)s::int[], %(sizes)s::bigint[], %(latest)s::bigint[],
+  %(series)s::bytea[], %(values)s::bytea[], %(offsets)s::bytea[])
+  AS r(start, count, size, latest, series, value, offsets)
+WHERE greatest(coalesce(b.clock_at, 0), b.floor_at) <= b.now + {ahead} AND (%(planned)s
+  OR NOT EXISTS (SELECT FROM segment WHERE offsets IS NOT NULL AND latest_at >= b.base))
+RETURNING first, total_size, clock_at - touched,
+  (SELECT pruned FROM state), (SELECT pruned_size FROM state)"""
+)
+_LOOK = _BASE + " SELECT number, base, now, clock_at, floor_at FROM base"
+_AHEAD = f"SELECT {COLUMNS} FROM segment WHERE offsets IS NOT NULL AND latest_at >= %s"
+
+_CLAIM = """
+INSERT INTO key (key, digest, stored, duplicates, first, up)
+SELECT k, '', 0, 0, 0, %(up)s FROM unnest(%(keys)s::bytea[]) AS k ORDER BY k
+ON CONFLICT (key) DO UPDATE SET up = excluded.up WHERE key.up < %(edge)s RETURNING key"""
+_KNOWN = "SELECT key, digest, stored, duplicates, first FROM key WHERE key = ANY(%s::bytea[])"
+# The first seq is null if the segments were not written, which ends the transaction.
+_FILL = """
+UPDATE key SET digest = r.digest, stored = r.stored, duplicates = r.duplicates,
+  first = CASE WHEN r.place = 0 THEN 0 ELSE s.first - 1 + r.place END
+FROM (SELECT CASE WHEN %(events)s = 0 THEN 0 ELSE (SELECT min(first) FROM segment
+    WHERE first > %(head)s AND batch = %(batch)s AND daemon = %(number)s) END AS first) s,
+  unnest(%(keys)s::bytea[], %(digests)s::bytea[], %(stored)s::int[], %(duplicates)s::int[],
+    %(places)s::bigint[]) AS r(key, digest, stored, duplicates, place)
+WHERE key.key = r.key"""
+_CHECK = """
+SELECT 1 / count(*) FROM segment WHERE first > %(head)s AND batch = %(batch)s AND daemon = %(number)s"""
+_UNCLAIM = "DELETE FROM key WHERE key = ANY(%s::bytea[])"
+
+_REGISTER = """
+INSERT INTO daemon (id, epoch, batch, batch_first, up) SELECT %s, 1, 0, 0, up FROM ({present}) p
+ON CONFLICT (id) DO UPDATE SET epoch = daemon.epoch + 1, up = excluded.up RETURNING number, epoch"""
+_OUTCOME = """
+SELECT coalesce((SELECT min(first) FROM segment WHERE first > %(head)s AND batch = %(batch)s
+    AND daemon = %(number)s),
+  (SELECT batch_first FROM daemon WHERE number = %(number)s AND batch = %(batch)s))"""
+
+
+@frozen
+class Appended:
+    """What a commit did.
+
+    :param answers: one for each group.
+    :param head: the seq of its last event.
+    :param over: the log exceeds its bounds.
+    :param ahead_ms: by how much the times of its events are ahead of the clock.
+    """
+
+    answers: list[Stored | Conflict]
+    head: int
+    over: bool = False
+    ahead_ms: int = 0
+
+
+@frozen
+class Batch:
+    """The events of a batch and the answers, planned from `PLANNED` on."""
+
+    answers: list[Stored | Conflict] = field(factory=list)
+    series: list[str] = field(factory=list)
+    values: list[str | None] = field(factory=list)
+    keys: dict[str, Known] = field(factory=dict)
+
+    def add(self, group: Group, known: dict[str, Known]) -> None:
+        """Plan a group; `known` gets its new keys."""
+        first = PLANNED + len(self.series)
+        if group.key is None and isinstance(group.events, SeriesBatch):
+            self.series.extend(group.events.series)
+            self.values.extend([None] * len(group.events))
+            self.answers.append(Stored(stored=len(group.events), first=first))
+            return
+        planned = plan_append(group, known, first)
+        self.answers.append(planned.answer)
+        self.series.extend(event.series for event in planned.events)
+        self.values.extend(event.value for event in planned.events)
+        self.keys.update(planned.keys)
+        known.update(planned.keys)
+
+    def answered(self, first: int) -> list[Stored | Conflict]:
+        """Return the answers, given the seq of the first event."""
+        return [
+            evolve(answer, first=answer.first - PLANNED + first)
+            if isinstance(answer, Stored) and answer.first < 0
+            else answer
+            for answer in self.answers
+        ]
+
+
+class Appender:
+    """Appends batches, one after the other, over the connections of one thread.
+
+    :param name: identifies this run of the daemon, never another one.
+    """
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._id = name
+        self._limits = limits
+        self._batch = 0
+        self._epoch = 0
+        self._number = 0
+        self._head = 0
+
+    def register(self, link: Link) -> None:
+        """Begin on a new connection: what an earlier one still does will change nothing.
+
+        :raises CommitUnknown: call it again, on another connection.
+        """
+        with link.transaction():
+            row = link.one(_REGISTER.format(present=link.present), (self._id,))
+        self._number, self._epoch = row
+
+    def outcome(self, link: Link, batch: Batch) -> Appended | None:
+        """Return what became of the last batch, after `register`; None if it was not stored."""
+        with link.transaction():
+            link.make_durable()
+            [first] = link.one(_OUTCOME, {"head": self._head, "batch": self._batch, "number": self._number})
+        if first is None or not batch.series:
+            return None
+        self._head = max(self._head, first + len(batch.series) - 1)
+        return Appended(batch.answered(first), self._head)
+
+    def append(self, link: Link, groups: Sequence[Group], pending: list[Batch]) -> Appended:
+        """Store groups.
+
+        :param pending: gets the batch before it is committed; after `CommitUnknown` see `outcome`.
+        :raises StoreUnavailable: nothing was stored.
+
+        The first attempt assumes that no series has events later than the clock, the second one looks;
+        further ones are needed if the clock was set back, or this daemon was away for long.
+        """
+        keys = sorted({key.encode() for group in groups for key in _keys(group)})
+        for attempt in range(_ATTEMPTS):
+            pending.clear()
+            if keys:
+                done = self._keyed(link, groups, keys, attempt > 0, pending)
+            else:
+                done = self._plain(link, groups, attempt > 0, pending)
+            if done is not None:
+                return done
+            pending.clear()
+            if attempt > 0:
+                correct(link)
+                self.register(link)
+        raise StoreUnavailable("the clock of the database was set back several times")
+
+    def _plain(
+        self, link: Link, groups: Sequence[Group], planned: bool, pending: list[Batch]
+    ) -> Appended | None:
+        batch = Batch()
+        known: dict[str, Known] = {}
+        for group in groups:
+            batch.add(group, known)
+        if not batch.series:
+            return Appended(batch.answers, self._head)
+        pending.append(batch)
+        if planned:
+            with link.transaction():
+                link.execute(_LOCK)
+                ahead = self._ahead(link)
+                if ahead is None:
+                    return None
+                rows = self._insert(link, batch, ahead).fetchall()
+        else:
+            with link.committing(), link.connection.pipeline():
+                link.execute(_LOCK)
+                cursor = self._insert(link, batch, None)
+            rows = cursor.fetchall()
+        return self._appended(batch, rows)
+
+    def _keyed(
+        self, link: Link, groups: Sequence[Group], keys: list[bytes], planned: bool, pending: list[Batch]
+    ) -> Appended | None:
+        batch = Batch()
+        link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        try:
+            [up] = link.one(f"SELECT up FROM ({link.present}) p")
+            edge = up - int(self._limits.hold * 1000)
+            claimed = link.execute(_CLAIM, {"keys": keys, "up": up, "edge": edge}).fetchall()
+            ours = {bytes(key) for (key,) in claimed}
+            rest = [key for key in keys if key not in ours]
+            rows = link.execute(_KNOWN, (rest,)).fetchall() if rest else []
+            known = {bytes(key).decode(): Known(bytes(digest), *more) for key, digest, *more in rows}
+            for group in groups:
+                batch.add(group, known)
+            unused = [key for key in ours if key.decode() not in batch.keys]
+            ahead = None
+            if planned:
+                link.execute(_LOCK)
+                ahead = self._ahead(link)
+                if ahead is None:
+                    link.roll_back()
+                    return None
+            pending.append(batch)
+            return self._finish_keyed(link, batch, unused, ahead)
+        except BaseException:
+            link.roll_back()
+            raise
+
+    def _finish_keyed(
+        self, link: Link, batch: Batch, unused: list[bytes], ahead: tuple[int, dict[str, int]] | None
+    ) -> Appended | None:
+        inserted = None
+        place = {"head": self._head, "batch": self._batch + 1, "number": self._number}
+        try:
+            with link.committing(), link.connection.pipeline():
+                if unused:
+                    link.execute(_UNCLAIM, (unused,))
+                if batch.series:
+                    link.execute(_LOCK)
+                    inserted = self._insert(link, batch, ahead)
+                    link.execute(_CHECK, place)
+                else:
+                    link.make_durable()
+                if batch.keys:
+                    link.execute(_FILL, {**place, **_columns_of(batch)})
+                link.execute("COMMIT")
+        except library().errors.DivisionByZero:
+            return None  # no segment was written, so all of it was rolled back
+        if inserted is None:
+            return Appended(batch.answers, self._head)
+        return self._appended(batch, inserted.fetchall())
+
+    def _insert(self, link: Link, batch: Batch, ahead: tuple[int, dict[str, int]] | None) -> Any:
+        rows: Rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
+        self._batch += 1
+        return link.execute(
+            _INSERT.format(present=link.present, ahead=int(MAX_CLOCK_AHEAD * 1000)),
+            {
+                "id": self._id,
+                "epoch": self._epoch,
+                "batch": self._batch,
+                "planned": ahead is not None,
+                "starts": rows.starts,
+                "counts": rows.counts,
+                "sizes": rows.sizes,
+                "latest": rows.latest,
+                "series": rows.series,
+                "values": rows.values,
+                "offsets": rows.offsets,
+            },
+        )
+
+    def _ahead(self, link: Link) -> tuple[int, dict[str, int]] | None:
+        """Return the next acceptance time, and the series that have events from it on."""
+        row = link.one(_LOOK.format(present=link.present), {"id": self._id, "epoch": self._epoch})
+        if row is None or max(row[3] or 0, row[4]) > row[2] + MAX_CLOCK_AHEAD * 1000:
+            return None
+        base = row[1]
+        ahead: dict[str, int] = {}
+        for segment in map(segment_of, link.execute(_AHEAD, (base,)).fetchall()):
+            for series, at in zip(segment.series, segment.ats, strict=True):
+                if at >= base:
+                    ahead[series] = max(at, ahead.get(series, 0))
+        return base, ahead
+
+    def _appended(self, batch: Batch, rows: Sequence[Any]) -> Appended | None:
+        if not rows:
+            return None
+        first = min(row[0] for row in rows)
+        _, size, ahead_ms, pruned, pruned_size = max(rows)
+        self._head = first + len(batch.series) - 1
+        limits = self._limits
+        over = self._head - pruned > limits.max_events or size - pruned_size > limits.max_bytes
+        return Appended(batch.answered(first), self._head, over, ahead_ms)
+
+
+def _keys(group: Group) -> Sequence[str]:
+    return () if group.key is None and isinstance(group.events, SeriesBatch) else keys_of(group)
+
+
+def _columns_of(batch: Batch) -> dict[str, object]:
+    keys, known = list(batch.keys), list(batch.keys.values())
+    return {
+        "events": len(batch.series),
+        "keys": [key.encode() for key in keys],
+        "digests": [each.digest for each in known],
+        "stored": [each.stored for each in known],
+        "duplicates": [each.duplicates for each in known],
+        "places": [each.first - PLANNED + 1 if each.first < 0 else 0 for each in known],
+    }
+
+
+def _offsets(series: Sequence[str], ahead: tuple[int, dict[str, int]] | None) -> list[int]:
+    """Return how far each event's time is behind the acceptance time: a series has no time twice."""
+    if ahead is None and len(set(series)) == len(series):
+        return [0] * len(series)
+    base, latest = ahead or (0, {})
+    after = Counter({each: at - base + 1 for each, at in latest.items()})
+    offsets = []
+    for each in series:
+        offsets.append(after[each])
+        after[each] += 1
+    return offsets

@@ -1,0 +1,362 @@
+"""Reserve, settle, revoke and release: each a transaction that may be repeated without further effect.
+
+The token of a lease is random, made by the daemon, and stays in the scraper's row when the lease has
+ended. The row of the lease before keeps its place in `ended`. An answer that a repetition finds, as
+"already", is written to disk and standby as any other.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from attrs import evolve, frozen
+
+from oneshotd.core.events import Event, Pending
+from oneshotd.core.identity import Visit
+from oneshotd.core.sampling.ahead import Ahead
+from oneshotd.core.sampling.mode import TimestampHistory
+from oneshotd.errors import StoreUnavailable
+from oneshotd.store.interface import Reservation, Settled
+from oneshotd.store.limits import Limits
+from oneshotd.store.postgresql.clock_corrections import (
+    correct,
+    corrected_at,
+    is_ahead,
+    lowered,
+    mark_ahead,
+    show,
+)
+from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
+from oneshotd.store.postgresql.scrapers import (
+    Present,
+    Row,
+    find,
+    first_cursor,
+    lose,
+    newcomer,
+    present,
+    register,
+)
+from oneshotd.store.postgresql.segments import read
+from oneshotd.store.reading_plan import collect_pending
+
+FREE, RESERVED, DELIVERED = 0, 1, 2
+
+_SEEN = "UPDATE scraper SET seen_up = %s, seen_at = %s WHERE id = %s"
+_GRANT = """
+UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
+  until_up = %(until)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = %(cursor)s,
+  seen_up = %(up)s, seen_at = %(now)s, was_cursor = %(cursor)s, was_answered = answered, was_owed = owed,
+  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at, was_lost = '{}'
+WHERE id = %(id)s"""
+_FINAL = "DELETE FROM owed WHERE scraper = %s AND gone <> %s"
+_OWED = """
+SELECT seq, at, series, value FROM owed WHERE scraper = %s AND gone IS NULL ORDER BY seq LIMIT %s"""
+
+_LEASE = """
+SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
+WHERE token = %(token)s OR ended = %(token)s ORDER BY id LIMIT 1 FOR UPDATE"""
+_DELIVER = """
+UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
+  owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
+  floor_at = coalesce(%(floor)s, floor_at), latest_at = coalesce(%(latest)s, latest_at),
+  was_lost = %(lost)s::text::jsonb
+WHERE id = %(id)s"""
+_OWE = """
+INSERT INTO owed (scraper, seq, at, series, value, born) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+_TAKE = "UPDATE owed SET gone = %s WHERE scraper = %s AND gone IS NULL AND seq = ANY(%s::bigint[])"
+_REVOKE = """
+UPDATE scraper SET state = 0, cursor = was_cursor, answered = was_answered, owed = was_owed,
+  event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at
+WHERE id = %s RETURNING was_lost"""
+_FREE = "UPDATE scraper SET state = 0 WHERE id = %s"
+_RELEASE = "UPDATE scraper SET state = 0 WHERE token = %s AND state = 2 RETURNING id"
+_AHEAD = "SELECT series, at FROM shown WHERE scraper = %s AND ahead"
+
+# A daemon that starts again under its name ends the leases that it left behind.
+_LEFT = "SELECT id FROM scraper WHERE holder = %s AND state <> 0 ORDER BY id FOR UPDATE"
+
+
+@frozen
+class _Reserved:
+    """What the daemon keeps of a reservation until it is settled.
+
+    :param corrected: when the clock was last corrected before it (Unix ms).
+    """
+
+    token: int
+    pending: Pending
+    corrected: int
+
+    def rows(self, seqs: set[int]) -> list[Event]:
+        """Return the events with these seqs."""
+        if not seqs:
+            return []
+        pending = self.pending
+        columns = zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True)
+        return [Event(*row) for row in columns if row[0] in seqs]
+
+
+class Deliveries:
+    """The deliveries of one daemon.
+
+    :param holder: the daemon's name in leases; None: its leases lapse if it dies.
+    """
+
+    def __init__(self, limits: Limits, holder: str | None) -> None:
+        self.limits = limits
+        self._holder = holder
+        self._reserved: dict[str, _Reserved] = {}  # by scraper
+
+    def end_left_behind(self, link: Link) -> None:
+        """End the leases of a daemon of this name that has died."""
+        if self._holder is None:
+            return
+        with link.transaction():
+            for (number,) in link.execute(_LEFT, (self._holder,)).fetchall():
+                link.execute(_FINAL, (number, -1))
+                link.execute(_FREE, (number,))
+
+    # -- reserve
+
+    def reserve(self, link: Link, visit: Visit, lease: float, limit: int, token: int) -> Reservation:
+        """Reserve events for a scraper; see `IStore.reserve`.
+
+        :param token: a random one; a repetition has the same.
+        """
+        self._correct(link)
+        with link.transaction():
+            link.execute(f"SELECT pg_advisory_xact_lock_shared{DELETING}")
+            row = find(link, visit.name, lock=True)
+            at = present(link)
+            row = row or register(link, visit, self.limits, at)
+            if row is None:
+                return Reservation(token=None, pending=Pending(), busy="too many")
+            if row.token != token and row.in_flight(at.up):
+                link.execute(_SEEN, (at.up, at.now, row.id))
+                return Reservation(token=None, pending=Pending(), busy="in flight")
+            row = evolve(row, cursor=row.start(at.pruned))
+            if row.token != token:
+                values = {
+                    "token": token,
+                    "until": at.up + int(lease * 1000),
+                    "holder": self._holder,
+                    "timed": visit.timed,
+                    "cursor": row.cursor,
+                    "up": at.up,
+                    "now": at.now,
+                    "id": row.id,
+                }
+                link.execute(_GRANT, values)
+                link.execute(_FINAL, (row.id, token))
+        try:
+            corrected = corrected_at(link)
+            reservation = self._read(link, row, at, limit, token)
+        except library().Error as error:
+            raise CommitUnknown(reason_of(error)) from error  # granted, so it is read again
+        except StoreUnavailable:
+            link.execute(_FREE, (row.id,))
+            raise
+        self._reserved[visit.name] = _Reserved(token, reservation.pending, corrected)
+        return reservation
+
+    def look(self, link: Link, visit: Visit, limit: int) -> Reservation:
+        """Read what `reserve` would read; see `IStore.look`."""
+        self._correct(link)
+        at = present(link)
+        row = find(link, visit.name) or newcomer(visit, at, first_cursor(link, self.limits, at))
+        return self._read(link, evolve(row, cursor=row.start(at.pruned)), at, limit, None)
+
+    def _correct(self, link: Link) -> None:
+        if is_ahead(present(link)):
+            correct(link)
+
+    def _read(self, link: Link, row: Row, at: Present, limit: int, token: int | None) -> Reservation:
+        pending = collect_pending(
+            self._owed(link, row.id, limit) if row.owed else (),
+            lambda events, size: (
+                read(link, row.cursor, at.head, events, size) if row.cursor < at.head else ()
+            ),
+            cursor=row.cursor,
+            owed_total=row.owed,
+            max_events=limit,
+            max_bytes=self.limits.read_bytes,
+            max_series=self.limits.read_series,
+        )
+        ahead = link.execute(_AHEAD, (row.id,)).fetchall()
+        return Reservation(
+            token=token,
+            pending=pending,
+            remaining=at.head - row.cursor + row.owed - len(pending),
+            past=row.past,
+            ahead=Ahead(
+                times={bytes(series).decode(): time for series, time in ahead},
+                hold_ms=int(self.limits.hold * 1000),
+            ),
+        )
+
+    def _owed(self, link: Link, scraper: int, limit: int) -> list[Event]:
+        rows = link.execute(_OWED, (scraper, limit + 1)).fetchall()
+        return [Event(seq, at, bytes(series).decode(), _text(value)) for seq, at, series, value in rows]
+
+    # -- settle
+
+    def settle(
+        self,
+        link: Link,
+        in_doubt: bool,
+        token: int,
+        delivered: bool,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: TimestampHistory | None,
+        lost: Mapping[str, Sequence[int]],
+    ) -> Settled:
+        """Settle a delivery; see `IStore.settle`.
+
+        :param in_doubt: this may have been done already.
+        """
+        with link.transaction():
+            found = self._lease(link, token)
+            if not isinstance(found, tuple) or found[1] != RESERVED:
+                link.make_durable()
+                return _repeated(found, in_doubt)
+            number, name = found[0], found[5]
+            if not delivered:
+                link.execute(_FREE, (number,))
+            else:
+                reserved = self._reserved.get(name)
+                if reserved is None or reserved.token != token:
+                    reserved = _Reserved(token, Pending(), corrected_at(link))
+                self._deliver(link, number, name, reserved, cursor, newly_owed, went_out, past, lost)
+        self._reserved.pop(name, None)
+        return Settled.SETTLED
+
+    def _deliver(
+        self,
+        link: Link,
+        number: int,
+        name: str,
+        reserved: _Reserved,
+        cursor: int,
+        newly_owed: Sequence[int],
+        went_out: Sequence[int],
+        past: TimestampHistory | None,
+        lost: Mapping[str, Sequence[int]],
+    ) -> None:
+        token = reserved.token
+        missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
+        events = reserved.rows(set(newly_owed))
+        corrected = corrected_at(link)
+        if corrected != reserved.corrected:
+            past = None if past is None else lowered(past, corrected)
+            if past is not None and past.event_time:
+                waiting = {*newly_owed, *chain.from_iterable(lost.values())}
+                self._show_ahead(link, number, reserved, cursor, waiting, corrected)
+            events = [event for part in map(partial(_held, link), events) for event in part]
+        added = link.many(
+            _OWE,
+            [(number, each.seq, each.at, each.series.encode(), _bytes(each.value), token) for each in events],
+        )
+        gone = sorted({*went_out, *chain.from_iterable(lost.values())})
+        taken = link.execute(_TAKE, (token, number, gone)).rowcount if gone else 0
+        link.execute(
+            _DELIVER,
+            {
+                "cursor": cursor,
+                "owed": added - taken,
+                "event_time": None if past is None else past.event_time,
+                "floor": None if past is None else past.floor,
+                "latest": None if past is None else past.latest,
+                "lost": json.dumps(missed),
+                "id": number,
+            },
+        )
+        moved = past.moved if past is not None else {}
+        if missed or moved:
+            up = present(link).up
+            show(link, number, moved, up, ahead=False)
+            for reason, count in missed.items():
+                lose(link, name, reason, count, up)
+
+    def _show_ahead(
+        self, link: Link, number: int, reserved: _Reserved, cursor: int, waiting: set[int], corrected: int
+    ) -> None:
+        """Write the times in a delivery that was planned before the last correction of the clock."""
+        pending = reserved.pending
+        times = {
+            series: at
+            for seq, series, at in zip(pending.seqs, pending.series, pending.ats, strict=True)
+            if at > corrected and seq not in waiting and seq <= cursor
+        }
+        show(link, number, times, present(link).up, ahead=True)
+        mark_ahead(link, corrected)
+
+    def revoke(self, link: Link, in_doubt: bool, token: int) -> Settled:
+        """Undo a delivery; see `IStore.revoke`."""
+        with link.transaction():
+            found = self._lease(link, token)
+            if not isinstance(found, tuple) or found[1] != DELIVERED:
+                link.make_durable()
+                if isinstance(found, tuple) and found[1] == RESERVED:
+                    return Settled.SUPERSEDED
+                return _repeated(found, in_doubt)
+            number, name = found[0], found[5]
+            link.execute("DELETE FROM owed WHERE scraper = %s AND born = %s", (number, token))
+            link.execute("UPDATE owed SET gone = NULL WHERE scraper = %s AND gone = %s", (number, token))
+            [missed] = link.one(_REVOKE, (number,))
+            if missed:
+                up = present(link).up
+                for reason, count in missed.items():
+                    lose(link, name, reason, -count, up)
+        return Settled.SETTLED
+
+    def release(self, link: Link, token: int) -> None:
+        """Make a delivery final; see `IStore.release`."""
+        with link.transaction():
+            # If this is lost, the lease lapses, which does the same.
+            link.execute("SET LOCAL synchronous_commit = off")
+            row = link.one(_RELEASE, (token,))
+            if row is not None:
+                link.execute("DELETE FROM owed WHERE scraper = %s AND gone = %s", (row[0], token))
+
+    def _lease(self, link: Link, token: int) -> tuple[Any, ...] | Settled:
+        """Return the scraper's row with this lease, locked, or how it has ended."""
+        row = link.one(_LEASE, {"token": token})
+        if row is None:
+            return Settled.SUPERSEDED
+        if not row[2] or row[1] == FREE:
+            return Settled.ALREADY
+        return tuple(row)
+
+
+def _held(link: Link, event: Event) -> list[Event]:
+    """Return an event with the time that the log has for it now."""
+    parts = read(link, event.seq - 1, event.seq, 1)
+    return [event._replace(at=held.at) for part in parts for held in part.events()] or [event]
+
+
+def _repeated(found: tuple[Any, ...] | Settled, in_doubt: bool) -> Settled:
+    if found is Settled.SUPERSEDED:
+        return Settled.SUPERSEDED
+    return Settled.SETTLED if in_doubt else Settled.ALREADY
+
+
+def new_token() -> int:
+    """Return a random token: a counter would give the same twice after a failover."""
+    return secrets.randbits(62) | 1
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else bytes(value).decode()
+
+
+def _bytes(value: str | None) -> bytes | None:
+    return None if value is None else value.encode()

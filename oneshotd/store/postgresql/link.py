@@ -1,0 +1,203 @@
+"""Connections to PostgreSQL: settings, transactions whose outcome is known or said to be unknown.
+
+A connection that is lost at COMMIT leaves the transaction's outcome unknown: `CommitUnknown`. So does a
+wait for the synchronous standby that somebody cancelled, which PostgreSQL reports as a success with a
+warning. Every other failure means that nothing was changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from oneshotd.errors import StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
+
+#: The time by the database's clock, Unix ms, as an SQL expression.
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+#: Greatest number of ms that the service's up-time grows between two writes.
+MAX_GAP = 5000
+
+#: Advisory locks (class, number): the end of the log, deleting, registering a scraper, the layout.
+END_OF_LOG = "(7, 1)"
+DELETING = "(7, 2)"
+NEWCOMERS = "(7, 3)"
+LAYOUT = "(7, 4)"
+
+#: Libpq's parameters, unless the address has its own: a dead network is noticed within 6 s.
+_PARAMETERS = {
+    "connect_timeout": "3",
+    "keepalives": "1",
+    "keepalives_idle": "3",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "application_name": "oneshotd",
+    "client_encoding": "UTF8",
+}
+_OPTIONS = (
+    "-c default_transaction_isolation=read\\ committed -c lock_timeout=5000 -c statement_timeout=15000"
+    " -c idle_in_transaction_session_timeout=10000 -c client_connection_check_interval=5000"
+)
+
+#: Parameters of a statement.
+Values = Sequence[Any] | Mapping[str, Any] | None
+
+
+class CommitUnknown(Exception):
+    """The connection was lost at COMMIT: the transaction may have been committed, or not."""
+
+
+def library() -> Any:
+    """Import psycopg.
+
+    :raises StoreRefused: it is not installed, or too old.
+    """
+    try:
+        import psycopg
+    except ImportError as error:
+        raise StoreRefused(
+            "a PostgreSQL store needs the package psycopg: pip install 'oneshotd[postgresql]', or Debian's"
+            f" python3-psycopg ({error})"
+        ) from error
+    # A lost connection inside a pipeline makes it warn of what is reported as an error anyway.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    return psycopg
+
+
+def present(now: str) -> str:
+    """Return a query of one row: head and size of the log, and the present time by both clocks.
+
+    The up-time continues from what was written last, by at most `MAX_GAP`. A clock that was set back counts
+    as such a gap, so that leases and holds go on; below a second it is two sessions' statements in
+    another order.
+
+    :param now: SQL expression of the time, Unix ms.
+    """
+    return f"""
+SELECT n.now, st.pruned, st.pruned_size, st.at AS floor_at, l.clock_at, l.first, l.count,
+  coalesce(l.first + l.count - 1, st.pruned) AS head, coalesce(l.total_size, st.pruned_size) AS total_size,
+  t.up + CASE WHEN n.now - t.touched BETWEEN 0 AND {MAX_GAP} THEN n.now - t.touched
+    WHEN n.now - t.touched BETWEEN -1000 AND -1 THEN 0 ELSE {MAX_GAP} END AS up
+FROM state st CROSS JOIN (SELECT {now} AS now) n
+LEFT JOIN LATERAL (SELECT first, count, total_size, clock_at, up, touched FROM segment
+  ORDER BY first DESC LIMIT 1) l ON true
+CROSS JOIN LATERAL (SELECT CASE WHEN l.up > st.up THEN l.up ELSE st.up END AS up,
+  CASE WHEN l.up > st.up THEN l.touched ELSE st.touched END AS touched) t"""
+
+
+class Link:
+    """One connection, for one thread.
+
+    :param address: a connection string or URI of libpq.
+    :param now: SQL expression of the time, Unix ms; tests set their own.
+    :raises psycopg.Error: it cannot connect.
+    """
+
+    def __init__(self, address: str, now: str = NOW) -> None:
+        package = library()
+        given = package.conninfo.conninfo_to_dict(address)
+        parameters = {**_PARAMETERS, **given}
+        parameters["options"] = f"{_OPTIONS} {given.get('options', '')}".strip()
+        self.now = now
+        self.present = present(now)
+        self.connection: psycopg.Connection[Any] = package.connect(
+            autocommit=True, prepare_threshold=3, **parameters
+        )
+        self._unconfirmed = False
+        self.connection.add_notice_handler(self._noticed)
+
+    def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate == "01000" and "synchronous replication" in (notice.message_primary or ""):
+            self._unconfirmed = True
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a new connection is needed."""
+        return self.connection.closed
+
+    def execute(self, query: str, values: Values = None) -> psycopg.Cursor[Any]:
+        """Run a statement; results come in binary form."""
+        return self.connection.execute(query.encode(), values, binary=True)
+
+    def one(self, query: str, values: Values = None) -> Any:
+        """Return the row of a query that has one, or None."""
+        return self.execute(query, values).fetchone()
+
+    def many(self, query: str, rows: list[tuple[Any, ...]]) -> int:
+        """Run a statement for each row; return the number of changed rows."""
+        if not rows:
+            return 0
+        with self.connection.cursor() as cursor:
+            cursor.executemany(query.encode(), rows)
+            return cursor.rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in a transaction.
+
+        :raises CommitUnknown: it may have been committed or not.
+        """
+        self.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        try:
+            yield
+        except BaseException:
+            self.roll_back()
+            raise
+        with self.committing():
+            self.execute("COMMIT")
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Run a block at whose end the server commits.
+
+        :raises CommitUnknown: see `transaction`.
+        """
+        self._unconfirmed = False
+        error_class = library().Error
+        try:
+            yield
+        except error_class as error:
+            if self.is_broken:
+                raise CommitUnknown(reason_of(error)) from error
+            self.roll_back()
+            raise
+        if self._unconfirmed:
+            self.close()
+            raise CommitUnknown("the wait for the synchronous standby was cancelled")
+
+    def roll_back(self) -> None:
+        """Roll back, or close the connection."""
+        try:
+            if not self.is_broken and self.connection.info.transaction_status.name != "IDLE":
+                self.execute("ROLLBACK")
+        except library().Error:
+            self.close()
+
+    def make_durable(self) -> None:
+        """Let the COMMIT of this transaction wait for disk and standby, although it changed nothing.
+
+        After a crash a server shows what its standby never had; an answer that rests on a mere reading
+        would be undone by a failover.
+        """
+        self.execute("SELECT pg_logical_emit_message(true, 'oneshotd', '')")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(Exception):
+            self.connection.close()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error's text in one bounded line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+
+
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """Return the error for a client's request that could not be stored."""
+    return StoreUnavailable(f"the database cannot be used: {reason_of(error)}")

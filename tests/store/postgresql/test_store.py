@@ -1,0 +1,50 @@
+"""The PostgreSQL store keeps the contract."""
+
+from __future__ import annotations
+
+from store.contract import (
+    TestAppend,
+    TestClock,
+    TestClosed,
+    TestCrowd,
+    TestDelivery,
+    TestHold,
+    TestKeys,
+    TestLeases,
+    TestLogFull,
+    TestLooking,
+    TestLosses,
+    TestRecent,
+    TestRetirement,
+    TestScrapers,
+    TestTimes,
+)
+from support.store_backends import Backend
+from support.thread_pump import Pump
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface.verify import verifyObject
+
+from oneshotd.store.interface import IStore
+
+__all__ = [
+    "TestAppend",
+    "TestClock",
+    "TestClosed",
+    "TestCrowd",
+    "TestDelivery",
+    "TestHold",
+    "TestKeys",
+    "TestLeases",
+    "TestLogFull",
+    "TestLooking",
+    "TestLosses",
+    "TestRecent",
+    "TestRetirement",
+    "TestScrapers",
+    "TestTimes",
+]
+
+
+def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
+    assert verifyObject(IStore, backend.store)
+    assert verifyObject(IReactorFromThreads, Pump())

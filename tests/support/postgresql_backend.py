@@ -1,0 +1,116 @@
+"""The PostgreSQL store as a backend of the contract's tests, on a real server."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import psycopg
+from support.postgresql_server import PostgreSQLServer
+from support.store_backends import Backend, SettableClock
+from support.thread_pump import Pump
+from twisted.internet.defer import Deferred
+
+from oneshotd.store.clock import Clock
+from oneshotd.store.interface import IStore
+from oneshotd.store.postgresql.link import MAX_GAP, present
+from oneshotd.store.postgresql.store import PostgreSQLStore
+
+T = TypeVar("T")
+
+#: The time of the tests' database, as the store asks for it.
+NOW = "(SELECT ms FROM clock.now)"
+
+
+class DatabaseClock(SettableClock):
+    """The clock of a database, moved by hand.
+
+    The database has no steady clock. Time that passes is what a daemon's heartbeats write every few
+    seconds; a step of the wall clock is what they know nothing of.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._connection = psycopg.connect(address, autocommit=True)
+        self._wall = 1_700_000_000.0
+        self._monotonic = 5000.0
+        self.clock = Clock(wall=lambda: self._wall, monotonic=lambda: self._monotonic)
+        self._connection.execute("CREATE SCHEMA clock")
+        self._connection.execute("CREATE TABLE clock.now (ms bigint NOT NULL)")
+        self._connection.execute("INSERT INTO clock.now VALUES (%s)", (self._ms(),))
+
+    def _ms(self) -> int:
+        return int(self._wall * 1000)
+
+    def _set(self, passed: float) -> None:
+        """Set the time, and write the up-time as the heartbeats of that time would have done."""
+        with self._connection.transaction():
+            exists = self._connection.execute("SELECT to_regclass('state') IS NOT NULL").fetchone()
+            if passed > 0 and exists == (True,):
+                self._connection.execute(
+                    f"UPDATE state SET up = p.up + %s, touched = %s FROM ({present(NOW)}) p".encode(),
+                    (int(passed * 1000), self._ms()),
+                )
+            self._connection.execute("UPDATE clock.now SET ms = %s", (self._ms(),))
+
+    @property
+    def wall(self) -> float:
+        return self._wall
+
+    @wall.setter
+    def wall(self, value: float) -> None:
+        self._wall = value
+        self._set(0)
+
+    @property
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    @monotonic.setter
+    def monotonic(self, value: float) -> None:
+        passed, self._monotonic = value - self._monotonic, value
+        self._set(passed)
+
+    def advance(self, seconds: float) -> None:
+        self._wall += seconds
+        self._monotonic += seconds
+        self._set(seconds)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class PostgreSQLBackend(Backend):
+    """A database, emptied for each test."""
+
+    #: Ms from the time of one commit to that of the next, while the clock stands still.
+    commit_step = 1
+    #: Greatest up-time (seconds) that an outage of any length, or a step of the clock, counts as.
+    outage_counts = MAX_GAP / 1000
+
+    def __init__(self, server: PostgreSQLServer, database: str) -> None:
+        super().__init__()
+        self.address = server.address(database)
+        server.execute(
+            "DROP SCHEMA IF EXISTS clock CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database
+        )
+        self.time: DatabaseClock = DatabaseClock(self.address)
+        self.pump = Pump()
+
+    def get(self, deferred: Deferred[T]) -> T:
+        return self.pump.get(deferred)
+
+    def _open(self) -> IStore:
+        return self.another("ann")
+
+    def another(self, name: str | None) -> PostgreSQLStore:
+        """Open a further store on the database, as another daemon does; the test closes it."""
+        return PostgreSQLStore(
+            self.address, self.pump, limits=self.limits, name=name, now=NOW, pause=lambda seconds: None
+        )
+
+    def _die(self) -> None:
+        """Leave the old store as it is: all that it answered is in the database, and it does nothing more."""
+
+    def finish(self) -> None:
+        super().finish()
+        self.time.close()
