@@ -29,6 +29,7 @@ class DatabaseClock(SettableClock):
     """
 
     def __init__(self, address: str) -> None:
+        self._address = address
         self._connection = psycopg.connect(address, autocommit=True)
         self._wall = 1_700_000_000.0
         self._monotonic = 5000.0
@@ -74,6 +75,11 @@ class DatabaseClock(SettableClock):
         self._monotonic += seconds
         self._set(seconds)
 
+    def reconnect(self) -> None:
+        """Connect again, after the server was restarted."""
+        self._connection.close()
+        self._connection = psycopg.connect(self._address, autocommit=True)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -107,6 +113,10 @@ class PostgreSQLBackend(Backend):
         return PostgreSQLStore(
             self.address, self.pump, limits=self.limits, name=name, now=NOW, pause=lambda seconds: None
         )
+
+    def opened_besides(self, store: IStore) -> None:
+        """Close this store, too, at the end; `store` stays the one that it was."""
+        self._opened.insert(0, store)
 
     def _die(self) -> None:
         """Leave the old store as it is: all that it answered is in the database, and it does nothing more."""

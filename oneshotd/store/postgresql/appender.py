@@ -1,9 +1,11 @@
 """Append groups: many in one transaction, whose order, times and outcome the database decides.
 
 The end of the log is its last segment. Whoever appends holds an advisory lock from before it reads the
-end until its COMMIT; lock, INSERT and COMMIT go to the server in one flush, so that a daemon that stops
-holds up nobody. A batch has a number, which is in its segments: after a connection was lost at COMMIT,
-the next one ends whatever the lost one still does (`epoch`), and then looks for that number.
+end until its COMMIT. Lock, INSERT and COMMIT are one message to the server, which begins when it has all
+of it, so that a daemon that stops holds up nobody.
+
+A batch has a number, which is in its segments: after a connection was lost at COMMIT, the next one ends
+whatever the lost one still does (`epoch`), and then looks for that number.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of, plan_append
 from oneshotd.store.postgresql.clock_corrections import correct
-from oneshotd.store.postgresql.link import END_OF_LOG, Link, library
-from oneshotd.store.postgresql.segments import COLUMNS, Rows, rows_of, segment_of
+from oneshotd.store.postgresql.link import END_OF_LOG, Link, Values, library
+from oneshotd.store.postgresql.segments import COLUMNS, Row, rows_of, segment_of
 
 #: Seqs of a batch are planned from here on, below 0, as the head is not known before the lock.
 PLANNED = -(1 << 60)
@@ -45,9 +47,7 @@ INSERT INTO segment (first, count, total_size, up, clock_at, latest_at, touched,
   series, value, offsets)
 SELECT b.head + 1 + r.start, r.count, b.total_size + r.size, b.up, b.base, b.base + r.latest, b.now,
   b.number, %(batch)s, r.series, r.value, r.offsets
-FROM base b, unnest(%(starts)s::bigint[], %(counts)s::int[], %(sizes)s::bigint[], %(latest)s::bigint[],
-  %(series)s::bytea[], %(values)s::bytea[], %(offsets)s::bytea[])
-  AS r(start, count, size, latest, series, value, offsets)
+FROM base b, (VALUES {rows}) AS r(start, count, size, latest, series, value, offsets)
 WHERE greatest(coalesce(b.clock_at, 0), b.floor_at) <= b.now + {ahead} AND (%(planned)s
   OR NOT EXISTS (SELECT FROM segment WHERE offsets IS NOT NULL AND latest_at >= b.base))
 RETURNING first, total_size, clock_at - touched,
@@ -200,18 +200,17 @@ class Appender:
         if not batch.series:
             return Appended(batch.answers, self._head)
         pending.append(batch)
-        if planned:
-            with link.transaction():
-                link.execute(_LOCK)
-                ahead = self._ahead(link)
-                if ahead is None:
-                    return None
-                rows = self._insert(link, batch, ahead).fetchall()
-        else:
-            with link.committing(), link.connection.pipeline():
-                link.execute(_LOCK)
-                cursor = self._insert(link, batch, None)
-            rows = cursor.fetchall()
+        if not planned:
+            insert = self._insert(link, batch, None)
+            with link.committing():
+                results = link.script([(_LOCK, None), insert])
+            return self._appended(batch, results[1])
+        with link.transaction():
+            link.execute(_LOCK)
+            ahead = self._ahead(link)
+            if ahead is None:
+                return None
+            [rows] = link.script([self._insert(link, batch, ahead)])
         return self._appended(batch, rows)
 
     def _keyed(
@@ -246,46 +245,41 @@ class Appender:
     def _finish_keyed(
         self, link: Link, batch: Batch, unused: list[bytes], ahead: tuple[int, dict[str, int]] | None
     ) -> Appended | None:
-        inserted = None
+        script: list[tuple[str, Values]] = []
         place = {"head": self._head, "batch": self._batch + 1, "number": self._number}
+        if unused:
+            script.append((_UNCLAIM, (unused,)))
+        if batch.series:
+            script += [(_LOCK, None), self._insert(link, batch, ahead), (_CHECK, place)]
+        else:
+            link.make_durable()
+        if batch.keys:
+            script.append((_FILL, {**place, **_columns_of(batch)}))
+        script.append(("COMMIT", None))
         try:
-            with link.committing(), link.connection.pipeline():
-                if unused:
-                    link.execute(_UNCLAIM, (unused,))
-                if batch.series:
-                    link.execute(_LOCK)
-                    inserted = self._insert(link, batch, ahead)
-                    link.execute(_CHECK, place)
-                else:
-                    link.make_durable()
-                if batch.keys:
-                    link.execute(_FILL, {**place, **_columns_of(batch)})
-                link.execute("COMMIT")
+            with link.committing():
+                results = link.script(script)
         except library().errors.DivisionByZero:
             return None  # no segment was written, so all of it was rolled back
-        if inserted is None:
+        if not batch.series:
             return Appended(batch.answers, self._head)
-        return self._appended(batch, inserted.fetchall())
+        return self._appended(batch, results[2 if unused else 1])
 
-    def _insert(self, link: Link, batch: Batch, ahead: tuple[int, dict[str, int]] | None) -> Any:
-        rows: Rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
+    def _insert(
+        self, link: Link, batch: Batch, ahead: tuple[int, dict[str, int]] | None
+    ) -> tuple[str, Values]:
+        """Return the statement that writes the segments of a batch, which gets a number."""
+        rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
         self._batch += 1
-        return link.execute(
-            _INSERT.format(present=link.present, ahead=int(MAX_CLOCK_AHEAD * 1000)),
-            {
-                "id": self._id,
-                "epoch": self._epoch,
-                "batch": self._batch,
-                "planned": ahead is not None,
-                "starts": rows.starts,
-                "counts": rows.counts,
-                "sizes": rows.sizes,
-                "latest": rows.latest,
-                "series": rows.series,
-                "values": rows.values,
-                "offsets": rows.offsets,
-            },
+        query = _INSERT.format(
+            present=link.present, ahead=int(MAX_CLOCK_AHEAD * 1000), rows=",\n".join(map(_literal, rows))
         )
+        return query, {
+            "id": self._id,
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "planned": ahead is not None,
+        }
 
     def _ahead(self, link: Link) -> tuple[int, dict[str, int]] | None:
         """Return the next acceptance time, and the series that have events from it on."""
@@ -313,6 +307,12 @@ class Appender:
 
 def _keys(group: Group) -> Sequence[str]:
     return () if group.key is None and isinstance(group.events, SeriesBatch) else keys_of(group)
+
+
+def _literal(row: Row) -> str:
+    columns = (row.series, row.value, row.offsets)
+    texts = ("NULL::bytea" if column is None else f"'\\x{column.hex()}'::bytea" for column in columns)
+    return f"({row.start}, {row.count}, {row.size}, {row.latest}, {', '.join(texts)})"
 
 
 def _columns_of(batch: Batch) -> dict[str, object]:

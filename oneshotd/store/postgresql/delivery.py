@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -253,14 +252,16 @@ class Deliveries:
     ) -> None:
         token = reserved.token
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
-        events = reserved.rows(set(newly_owed))
+        # Without a reservation here, another daemon has made it, or this one before it was restarted.
+        events = reserved.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
         corrected = corrected_at(link)
         if corrected != reserved.corrected:
             past = None if past is None else lowered(past, corrected)
             if past is not None and past.event_time:
                 waiting = {*newly_owed, *chain.from_iterable(lost.values())}
                 self._show_ahead(link, number, reserved, cursor, waiting, corrected)
-            events = [event for part in map(partial(_held, link), events) for event in part]
+            now = {event.seq: event for event in _logged(link, newly_owed)}
+            events = [now.get(event.seq, event) for event in events]
         added = link.many(
             _OWE,
             [(number, each.seq, each.at, each.series.encode(), _bytes(each.value), token) for each in events],
@@ -337,10 +338,14 @@ class Deliveries:
         return tuple(row)
 
 
-def _held(link: Link, event: Event) -> list[Event]:
-    """Return an event with the time that the log has for it now."""
-    parts = read(link, event.seq - 1, event.seq, 1)
-    return [event._replace(at=held.at) for part in parts for held in part.events()] or [event]
+def _logged(link: Link, seqs: Sequence[int]) -> list[Event]:
+    """Return events as the log has them now; those that it does not hold any more are left out."""
+    return [
+        event
+        for seq in sorted(seqs)
+        for part in read(link, seq - 1, seq, 1)
+        for event in part.part(seq, seq).events()
+    ]
 
 
 def _repeated(found: tuple[Any, ...] | Settled, in_doubt: bool) -> Settled:

@@ -43,6 +43,9 @@ _PARAMETERS = {
 _OPTIONS = (
     "-c default_transaction_isolation=read\\ committed -c lock_timeout=5000 -c statement_timeout=15000"
     " -c idle_in_transaction_session_timeout=10000 -c client_connection_check_interval=5000"
+    # What the session of a daemon holds whose machine is gone, it holds for as long.
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    " -c standard_conforming_strings=on"
 )
 
 #: Parameters of a statement.
@@ -124,6 +127,23 @@ class Link:
     def execute(self, query: str, values: Values = None) -> psycopg.Cursor[Any]:
         """Run a statement; results come in binary form."""
         return self.connection.execute(query.encode(), values, binary=True)
+
+    def script(self, statements: Sequence[tuple[str, Values]]) -> list[list[Any]]:
+        """Run statements that are one message to the server; return the rows of each.
+
+        Outside of a transaction they are one. The server begins when it has the whole message.
+        """
+        with library().ClientCursor(self.connection) as cursor:
+            text = [
+                query if values is None else cursor.mogrify(query.encode(), values)
+                for query, values in statements
+            ]
+            cursor.execute(";\n".join(text).encode())
+            rows = []
+            for _ in statements:
+                rows.append(cursor.fetchall() if cursor.description else [])
+                cursor.nextset()
+        return rows
 
     def one(self, query: str, values: Values = None) -> Any:
         """Return the row of a query that has one, or None."""

@@ -48,38 +48,42 @@ _BACK = f"SELECT {COLUMNS}, latest_at FROM segment WHERE first <= %s ORDER BY fi
 
 
 @frozen
-class Rows:
-    """The columns of new segments, as arrays for one INSERT.
+class Row:
+    """A new segment of a batch.
 
-    :param starts: place of each segment's first event in the batch, from 0.
-    :param sizes: bytes of text of the batch up to each segment's end.
-    :param latest: greatest offset of each segment.
+    :param start: place of its first event in the batch, from 0.
+    :param size: bytes of text of the batch up to its end.
+    :param latest: its greatest offset.
     """
 
-    starts: list[int]
-    counts: list[int]
-    sizes: list[int]
-    latest: list[int]
-    series: list[bytes]
-    values: list[bytes | None]
-    offsets: list[bytes | None]
+    start: int
+    count: int
+    size: int
+    latest: int
+    series: bytes
+    value: bytes | None
+    offsets: bytes | None
 
 
-def rows_of(series: Sequence[str], values: Sequence[str | None], offsets: Sequence[int]) -> Rows:
+def rows_of(series: Sequence[str], values: Sequence[str | None], offsets: Sequence[int]) -> list[Row]:
     """Encode the events of a batch as segments."""
-    rows = Rows([], [], [], [], [], [], [])
+    rows = []
     total = 0
     for start in range(0, len(series), SEGMENT_EVENTS):
         part = slice(start, start + SEGMENT_EVENTS)
         columns = encode(series[part], values[part], offsets[part], 0)
         total += columns.size
-        rows.starts.append(start)
-        rows.counts.append(len(series[part]))
-        rows.sizes.append(total)
-        rows.latest.append(max(offsets[part]))
-        rows.series.append(columns.series.encode())
-        rows.values.append(None if columns.values is None else columns.values.encode())
-        rows.offsets.append(columns.ats)
+        rows.append(
+            Row(
+                start,
+                len(series[part]),
+                total,
+                max(offsets[part]),
+                columns.series.encode(),
+                None if columns.values is None else columns.values.encode(),
+                columns.ats,
+            )
+        )
     return rows
 
 

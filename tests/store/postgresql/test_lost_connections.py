@@ -1,0 +1,156 @@
+"""Connections that are lost at any request: what was answered is so, and what was not is told."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.postgresql_backend import PostgreSQLBackend
+from support.postgresql_proxy import Cut, CuttingProxy
+from support.postgresql_server import PostgreSQLServer, running_server
+from support.store_backends import LEASE, group, series_of
+from twisted.internet.defer import Deferred
+
+from oneshotd.core.identity import Visit
+from oneshotd.errors import StoreUnavailable
+from oneshotd.store.interface import IStore, Settled, Stored
+from oneshotd.store.postgresql import lane
+from oneshotd.store.postgresql.store import PostgreSQLStore
+
+VISIT = Visit(name="p", named=True)
+
+#: Attempts of a client that repeats a request until it is answered.
+ATTEMPTS = 20
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again soon."""
+    monkeypatch.setattr(lane, "RECONNECT_INTERVAL", 0.05)
+
+
+@pytest.fixture
+def proxy(server: PostgreSQLServer) -> Iterator[CuttingProxy]:
+    folder = Path(tempfile.mkdtemp(prefix="oneshotd-proxy-"))
+    proxy = CuttingProxy(folder, server.socket)
+    yield proxy
+    proxy.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(backend: PostgreSQLBackend, database: str, proxy: CuttingProxy) -> PostgreSQLStore:
+    """A store behind the proxy; the backend's own is not."""
+    assert backend.store, "opened"
+    backend.address = f"host={proxy.folder} user=oneshotd dbname={database}"
+    backend.opened_besides(store := backend.another(None))
+    return store
+
+
+def until_answered(backend: PostgreSQLBackend, ask: Callable[[], Deferred[Any]]) -> tuple[Any, int]:
+    """Repeat a request until it is answered; return the answer and the number of refusals."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return backend.get(ask()), attempt
+        except StoreUnavailable:
+            continue
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("cut", Cut)
+def test_an_append_is_stored_once(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy, cut: Cut, key: str | None
+) -> None:
+    """A client that was refused sends again: events would be doubled; one that was answered does not."""
+    sent = []
+    for number in range(5):
+        name = f"needle{number}"
+        proxy.arm(cut, name.encode().hex().encode())
+        keyed = key and f"{key}{number}"
+        one = group(name, key=keyed)
+        answer, refused = until_answered(backend, partial(store.append, [one]))
+        assert isinstance(answer[0], Stored) and answer[0].stored == 1
+        assert answer[0].first == number + 1
+        assert refused == (cut in (Cut.DROPPED, Cut.DELAYED)), "what came through was refused, or not"
+        sent.append(name)
+    assert proxy.cuts == 5
+    assert backend.logged() == sent
+
+
+@pytest.mark.parametrize(
+    ("cut", "after"),
+    [
+        *((cut, after) for cut in (Cut.DROPPED, Cut.SWALLOWED, Cut.DELAYED) for after in range(12)),
+        (Cut.LINGERS, 6),  # its locks last until the server ends the idle transaction, which takes 10 s
+    ],
+)
+def test_a_scrape_delivers_once(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy, cut: Cut, after: int
+) -> None:
+    """An event would be lost or doubled, or its scraper wait, where a connection is lost in a scrape."""
+    backend.append(("q", "1"), ("q", "2"), "a")
+    proxy.arm(cut, after=after)
+    got, _ = until_answered(backend, lambda: store.reserve(VISIT, LEASE, 10))
+    assert series_of(got) == ["q", "q", "a"] and got.token is not None
+    first, _ = until_answered(backend, lambda: store.settle(got.token, True, 3, [2], ()))
+    assert first is Settled.SETTLED
+    if after % 2:
+        revoked, _ = until_answered(backend, lambda: store.revoke(got.token))
+        assert revoked is Settled.SETTLED
+    else:
+        until_answered(backend, lambda: store.release(got.token))
+    rest, _ = until_answered(backend, lambda: store.reserve(VISIT, LEASE, 10))
+    expected = [1, 2, 3] if after % 2 else [2]
+    assert list(rest.pending.seqs) == expected
+    assert backend.status("p").owed == (0 if after % 2 else 1)
+
+
+def test_a_restart_of_the_server_loses_and_doubles_nothing() -> None:
+    """Every restart of the database would cost events."""
+    with running_server(durable=True) as server:
+        backend = PostgreSQLBackend(server, server.new_database())
+        try:
+            stores: list[IStore] = [backend.store, another := backend.another(None)]
+            backend.opened_besides(another)
+            sent = []
+            for number in range(6):
+                asked = [store.append([group(f"{number}-{index}")]) for index, store in enumerate(stores)]
+                server.restart("immediate" if number % 2 else "fast")
+                for index, deferred in enumerate(asked):
+                    name = f"{number}-{index}"
+                    try:
+                        backend.get(deferred)
+                    except StoreUnavailable:
+                        until_answered_slowly(backend, partial(stores[index].append, [group(name)]))
+                    sent.append(name)
+            backend.time.reconnect()
+            assert sorted(until_answered_slowly(backend, lambda: held(backend))) == sorted(sent)
+        finally:
+            backend.finish()
+
+
+def held(backend: PostgreSQLBackend) -> Deferred[list[str]]:
+    """The series of the log."""
+    found: Deferred[list[str]] = Deferred()
+    try:
+        found.callback(backend.logged())
+    except StoreUnavailable as error:
+        found.errback(error)
+    return found
+
+
+def until_answered_slowly(backend: PostgreSQLBackend, ask: Callable[[], Deferred[Any]]) -> Any:
+    """As `until_answered`, where the store waits between two attempts to connect."""
+    for _ in range(10):
+        try:
+            return until_answered(backend, ask)[0]
+        except AssertionError:
+            time.sleep(0.3)  # not a race: a bound on how often a refused client tries
+    raise AssertionError("no answer")
