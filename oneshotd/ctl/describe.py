@@ -70,7 +70,9 @@ def store_lines(config: Config, folder: str) -> Iterator[str]:
     :param folder: the daemon's working directory, empty if it is unknown.
     """
     where = config.store.path
-    if not where.startswith("/"):
+    if config.store.kind == "postgresql":
+        where = f"PostgreSQL, {where}"
+    elif not where.startswith("/"):
         where = f"{folder}/{where}" if folder else f"{where} in the working directory of the daemon"
     yield f"store: {where}, events are held for {duration_text(config.hold)}"
     if config.backup_socket is not None:

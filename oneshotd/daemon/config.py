@@ -28,6 +28,8 @@ _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+_PASSWORD = re.compile(r"password\s*=", re.IGNORECASE)
+_URI_PASSWORD = re.compile(r"^//[^/?#@]*:[^/?#]*@|[?&][^&=]*(?:password|%)[^&=]*=", re.IGNORECASE)
 
 
 def size(text: str) -> int:
@@ -111,8 +113,9 @@ class UdpAddress:
 class StoreAddress:
     """The back end of the store, and its address.
 
-    :param kind: "sqlite".
-    :param path: a file; a relative path is relative to the daemon's working directory.
+    :param kind: "sqlite" or "postgresql".
+    :param path: a file, a relative one in the daemon's working directory; or a URI or connection string of
+        libpq, without a password.
     """
 
     kind: str
@@ -120,14 +123,24 @@ class StoreAddress:
 
     @classmethod
     def parse(cls, text: str) -> StoreAddress:
-        """Parse ``sqlite:PATH``.
+        """Parse ``sqlite:PATH``, ``postgresql://…`` or ``postgresql:KEYWORD=VALUE …``.
 
-        :raises ValueError: "expected …, got …".
+        :raises ValueError: "expected …, got …"; without the text if it has a password.
         """
         kind, _, path = text.partition(":")
-        if kind != "sqlite" or not path:
-            raise ValueError(f"expected sqlite:PATH, got {text!r}")
-        return cls(kind=kind, path=path)
+        if kind == "sqlite" and path:
+            return cls(kind=kind, path=path)
+        is_uri = path.startswith("//")
+        if kind != "postgresql" or not (is_uri or "=" in path):
+            raise ValueError(
+                f"expected sqlite:PATH, postgresql://… or postgresql:KEYWORD=VALUE …, got {text!r}"
+            )
+        if (_URI_PASSWORD if is_uri else _PASSWORD).search(path):
+            raise ValueError(
+                "expected an address without a password, which others may read (libpq has passfiles and"
+                " service files for it), got one with it"
+            )
+        return cls(kind=kind, path=text if is_uri else path)
 
 
 def endpoint(text: str) -> str:
@@ -257,6 +270,10 @@ def _at_least_one(config: Config, attribute: Attribute[tuple[str, ...]], http: t
 def _with_backup_dir(config: Config, attribute: Attribute[str | None], socket: str | None) -> None:
     if (socket is None) is not (config.backup_dir is None):
         raise ValueError("backup-dir and backup-socket: expected both or neither, got one")
+    if socket is not None and config.store.kind != "sqlite":
+        raise ValueError(
+            "backup-dir and backup-socket: expected a store in a file, got a database (use pg_dump)"
+        )
 
 
 @frozen(kw_only=True)
@@ -277,8 +294,8 @@ class Config:
     store: StoreAddress = _option(
         "sqlite:oneshotd.sqlite",
         StoreAddress.parse,
-        "sqlite:PATH",
-        "file of the store; by default in $STATE_DIRECTORY, else in the working directory",
+        "sqlite:PATH or postgresql:DSN",
+        "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database",
     )
     hold: float = _option(
         "1h", duration, "duration", "how long events are held, and how long a scraper may be absent"

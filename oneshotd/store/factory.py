@@ -24,12 +24,17 @@ def open_store(
 ) -> IStore:
     """Open a store, or create it.
 
-    :param kind: "sqlite".
-    :param place: its address; for SQLite the path of the file.
+    :param kind: "sqlite" or "postgresql".
+    :param place: its address: the path of the file, or a URI or connection string of libpq.
     :param reactor: answers are given in its thread.
     :param committed: called in the reactor's thread with the seconds of each commit.
+    :param clock: for SQLite; PostgreSQL has its own.
     :raises StoreRefused: it cannot be used, or no back end is of this kind.
     """
     if kind == "sqlite":
         return SQLiteStore(place, reactor, limits=limits, clock=clock, committed=committed)
+    if kind == "postgresql":
+        from oneshotd.store.postgresql.store import PostgreSQLStore  # costs the others nothing
+
+        return PostgreSQLStore(place, reactor, limits=limits, committed=committed)
     raise StoreRefused(f"no store is of the kind {kind!r}")

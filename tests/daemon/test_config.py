@@ -44,6 +44,19 @@ from oneshotd.daemon.config import OPTIONS, Config, StoreAddress, UdpAddress
         (OPTIONS["trusted-proxy"].value, ["unix"], Networks.parse(["unix"])),
         (UdpAddress.parse, "[2001:DB8::7]:53", UdpAddress(host="2001:db8::7", port=53)),
         (StoreAddress.parse, "sqlite:/var/lib/a:b", StoreAddress(kind="sqlite", path="/var/lib/a:b")),
+        (
+            StoreAddress.parse,
+            "postgresql://ann@a,b/events?target_session_attrs=read-write&passfile=/etc/pass",
+            StoreAddress(
+                kind="postgresql",
+                path="postgresql://ann@a,b/events?target_session_attrs=read-write&passfile=/etc/pass",
+            ),
+        ),
+        (
+            StoreAddress.parse,
+            "postgresql:service=oneshotd",
+            StoreAddress(kind="postgresql", path="service=oneshotd"),
+        ),
         (config.metric_name, "deploys_total", "deploys_total"),
         (config.level_name, "WARNING", "warn"),
         (config.level_name, "Debug", "debug"),
@@ -67,7 +80,10 @@ WRONG = [
             *("::1:53", "2001:db8::7", "[::1]53"),
         ],
     ),
-    (StoreAddress.parse, ["", "sqlite", "sqlite:", "/var/lib/x", "postgresql://x"]),
+    (
+        StoreAddress.parse,
+        ["", "sqlite", "sqlite:", "/var/lib/x", "postgresql", "postgresql:", "postgresql:x", "mysql://x"],
+    ),
     (config.metric_name, ["", "1st", "a-b", "up", "oneshotd_x", "scrape_samples", "ALERTS"]),
     (config.level_name, ["", "trace", "warn ", "info|debug"]),
 ]
@@ -152,3 +168,27 @@ def test_backups_need_a_folder_and_a_socket() -> None:
         evolve(both, backup_dir=None)
     with pytest.raises(ValueError, match="backup-dir and backup-socket: expected both or neither"):
         evolve(both, backup_socket=None)
+    with pytest.raises(ValueError, match="got a database"):
+        evolve(both, store=StoreAddress(kind="postgresql", path="service=oneshotd"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://ann:s3cret@db/events",
+        "postgresql://ann:s3cr@et@db/events",
+        "postgresql://ann:s3cret@[::1]:5432,b/events?sslmode=require",
+        "postgresql://db/events?user=ann&password=s3cret",
+        "postgresql://db/events?user=ann&pass%77ord=s3cret",
+        "postgresql://db/events?sslpassword=s3cret",
+        "postgresql:host=db password=s3cret",
+        "postgresql:host=db PASSWORD = 's3cret'",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(address: str) -> None:
+    """Everybody on the machine could read it in the list of processes, and in the log."""
+    with pytest.raises(
+        ValueError, match=r"^expected an address without a password.*got one with it$"
+    ) as raised:
+        StoreAddress.parse(address)
+    assert "s3cr" not in str(raised.value)
