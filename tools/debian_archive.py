@@ -85,13 +85,15 @@ def fetch(package: str, suite: str | None = None) -> Path:
         return archive.get(package)
 
 
-def fetch_with_libraries(package: str) -> Path:
-    """The same for a package of the system's own suite, and in one folder with it all that it
-    depends on and this system does not have.
+def fetch_with_libraries(package: str, suite: str | None = None) -> Path:
+    """The same, and in one folder with it all that it depends on and this system does not have.
+
+    For another suite that is all that it depends on, the C library included: only the loader that comes
+    with it can start its programs.
 
     :raises PackageUnavailable: as `fetch`; also where that is more than `MOST_BYTES`.
     """
-    with _archive(package, None) as archive:
+    with _archive(package, suite) as archive:
         return archive.get_with_libraries(package)
 
 
@@ -190,7 +192,8 @@ class _Archive:
 
     def _unpacked_with_libraries(self, package: str) -> Path:
         # What is missing is reckoned from what the system has; asking changes nothing there.
-        installed = ("-o", f"Dir::State::status={SYSTEM_STATUS}")
+        status = SYSTEM_STATUS if self.suite is None else self.room / "status"
+        installed = ("-o", f"Dir::State::status={status}")
         wanted = self._apt(*installed, "--print-uris", "--no-install-recommends", "install", package)
         # Each line: 'URI' file size hash
         rows = [line.split() for line in wanted.stdout.splitlines() if line.startswith("'")]

@@ -40,10 +40,10 @@ def fetch(package: str, suite: str | None = None) -> Path:
         return debian_archive.fetch(package, suite)
 
 
-def fetch_with_libraries(package: str) -> Path:
+def fetch_with_libraries(package: str, suite: str | None = None) -> Path:
     """Call `debian_archive.fetch_with_libraries`; skip the test if a package is unavailable."""
     with _skipped_without_tools():
-        return debian_archive.fetch_with_libraries(package)
+        return debian_archive.fetch_with_libraries(package, suite)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import platform
 import pwd
 import shutil
 import signal
@@ -25,6 +27,12 @@ INSTALLED = Path("/usr/lib/postgresql")
 
 SUPERUSER = "oneshotd"
 
+#: The suite that has each major version, for a system of another suite.
+SUITES = {15: "bookworm", 17: "trixie"}
+
+#: The folder of shared libraries below usr/lib.
+LIBRARIES = f"{platform.machine()}-linux-gnu"
+
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "60",
@@ -35,25 +43,55 @@ _SETTINGS = {
 }
 
 
-def binaries() -> Path:
-    """Return the folder of the newest server; skip the test if there is none to be had."""
+def binaries(version: int | None = None) -> Path:
+    """Return the folder of a server's programs; skip the test if there is none to be had.
+
+    :param version: 15 or 17; None: the newest that is installed, else that of the system's suite.
+    """
     installed = sorted(INSTALLED.glob("*/bin/postgres"), key=lambda path: int(path.parents[1].name))
-    if installed:
-        return installed[-1].parent
-    unpacked = fetch_with_libraries("postgresql")
-    return next(iter(unpacked.glob("usr/lib/postgresql/*/bin/postgres"))).parent
+    for path in reversed(installed):
+        if version in (None, int(path.parents[1].name)):
+            return path.parent
+    if version is None:
+        unpacked = fetch_with_libraries("postgresql")
+        return next(iter(unpacked.glob("usr/lib/postgresql/*/bin/postgres"))).parent
+    unpacked = fetch_with_libraries(f"postgresql-{version}", SUITES[version])
+    folder = unpacked / f"usr/lib/postgresql/{version}/bin"
+    _wrap(folder, unpacked / "usr/lib" / LIBRARIES)
+    return folder
+
+
+def _wrap(folder: Path, libraries: Path) -> None:
+    """Put a script before each program of another suite, which starts it with that suite's loader."""
+    loader = next(iter(libraries.glob("ld-linux-*.so.*")))
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in ("postgres", "initdb", "pg_ctl", "pg_basebackup"):
+            program, real = folder / name, folder / f"{name}.real"
+            if real.exists():
+                continue
+            if not program.exists():  # in another package
+                continue
+            script = folder / f"{name}.new"
+            script.write_text(
+                f'#!/bin/sh\nexec {loader} --library-path {libraries} --argv0 {program} {real} "$@"\n'
+            )
+            script.chmod(0o755)
+            os.link(program, real)
+            script.rename(program)
 
 
 class PostgreSQLServer:
     """A server with data of its own, on a socket in its folder.
 
     :param durable: with fsync, for tests that kill it; without, it starts and works faster.
+    :param version: see `binaries`.
     :ivar socket: the folder of its socket.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, version: int | None = None) -> None:
         self._folder = folder
-        self._bin = binaries()
+        self._bin = binaries(version)
         self._data = folder / "data"
         self.socket = folder
         self._numbers = count(1)
@@ -79,10 +117,9 @@ class PostgreSQLServer:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def _surroundings(self) -> dict[str, Any]:
-        libraries = self._bin.parents[4] / "usr/lib/x86_64-linux-gnu"
         environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
-        if INSTALLED not in self._bin.parents:
-            environ["LD_LIBRARY_PATH"] = str(libraries)
+        if INSTALLED not in self._bin.parents and not (self._bin / "postgres.real").exists():
+            environ["LD_LIBRARY_PATH"] = str(self._bin.parents[4] / "usr/lib" / LIBRARIES)
         return {"env": environ, "cwd": self._folder, **self._identity}
 
     def start(self) -> None:
@@ -134,11 +171,11 @@ class PostgreSQLServer:
 
 
 @contextmanager
-def running_server(*, durable: bool = False) -> Iterator[PostgreSQLServer]:
+def running_server(*, durable: bool = False, version: int | None = None) -> Iterator[PostgreSQLServer]:
     """A started server in a folder of its own, gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-pg-"))
     try:
-        server = PostgreSQLServer(folder, durable=durable)
+        server = PostgreSQLServer(folder, durable=durable, version=version)
         server.start()
         try:
             yield server
