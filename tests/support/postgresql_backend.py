@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TypeVar
 
 import psycopg
@@ -104,6 +105,10 @@ class PostgreSQLBackend(Backend):
 
     def get(self, deferred: Deferred[T]) -> T:
         return self.pump.get(deferred)
+
+    def pause(self) -> None:
+        """Wait a little before a request is repeated; the number of attempts is the bound."""
+        time.sleep(0.3)
 
     def _open(self) -> IStore:
         return self.another("ann")

@@ -1,7 +1,8 @@
 """A thread with a connection and a queue of jobs.
 
 A job that fails before its COMMIT has changed nothing, and its caller is told so. One whose COMMIT is of
-unknown outcome is repeated until it is known, so it must be written to have its effect once.
+unknown outcome is repeated until it is known, so it must be written to have its effect once; if that takes
+long, the jobs behind it are refused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from oneshotd.store.postgresql.link import CommitUnknown, Link, library, reason_
 #: Seconds between two attempts to connect, and between two calls of `idle`.
 RECONNECT_INTERVAL = 0.5
 IDLE_INTERVAL = 2.0
+
+#: Seconds of doubt about one transaction after which jobs behind it are refused.
+REFUSE_AFTER = 2.0
 
 #: Seconds for which `close` tries to find out what became of a transaction.
 CLOSING_PATIENCE = 10.0
@@ -96,6 +100,11 @@ class Lane:
         """Whether jobs are refused."""
         return self._closed is not None
 
+    @property
+    def waiting(self) -> int:
+        """The number of jobs that the thread has not begun."""
+        return self._jobs.qsize()
+
     # -- in the thread
 
     def _work(self) -> None:
@@ -167,10 +176,24 @@ class Lane:
             self._log.error("the database cannot be used: {trouble}", trouble=trouble)
         self._trouble = trouble
 
-    def gives_up(self) -> bool:
-        """Wait before another attempt to end a doubt; return whether to end it unresolved."""
+    def gives_up(self, since: float) -> bool:
+        """Wait before another attempt to end a doubt; return whether to end it unresolved.
+
+        :param since: when the doubt began (monotonic seconds); if it lasts, waiting jobs are refused.
+        """
         time.sleep(RECONNECT_INTERVAL)
+        if time.monotonic() - since > REFUSE_AFTER:
+            self._refuse_waiting()
         return self._closed is not None and time.monotonic() - self._closed_at > CLOSING_PATIENCE
+
+    def _refuse_waiting(self) -> None:
+        for _ in range(self._jobs.qsize()):
+            job = self._jobs.get_nowait()
+            if job is None:
+                self._jobs.put(None)
+            else:
+                error = StoreUnavailable(f"the database cannot be used: {self._trouble or 'no connection'}")
+                self.complete([(job, error)])
 
     def complete(self, outcomes: list[tuple[Job, object]], then: Callable[[], object] = lambda: None) -> None:
         """Answer jobs in the reactor's thread, then call `then` there."""
@@ -193,21 +216,21 @@ class Lane:
 def run_each(lane: Lane, jobs: list[Job]) -> None:
     """Run jobs one by one; a job is called with the connection and whether it may have been done before."""
     for job in jobs:
-        in_doubt = False
+        in_doubt, since = False, time.monotonic()
         while True:
             try:
                 result: object = job.work(lane.link(), in_doubt)
             except CommitUnknown as error:
                 in_doubt = True
-                if not lane.gives_up():
+                if not lane.gives_up(since):
                     continue
                 result = unavailable(error)
             except StoreUnavailable as error:
-                if in_doubt and not lane.gives_up():
+                if in_doubt and not lane.gives_up(since):
                     continue
                 result = error
             except library().Error as error:
-                if in_doubt and not lane.gives_up():
+                if in_doubt and not lane.gives_up(since):
                     continue
                 result = unavailable(error)
             except Exception as error:

@@ -124,6 +124,11 @@ class Link:
         """Whether a new connection is needed."""
         return self.connection.closed
 
+    @property
+    def has_doubt(self) -> bool:
+        """Whether the server has warned that the standby may not have what was committed last."""
+        return self._unconfirmed
+
     def execute(self, query: str, values: Values = None) -> psycopg.Cursor[Any]:
         """Run a statement; results come in binary form."""
         return self.connection.execute(query.encode(), values, binary=True)
@@ -187,7 +192,7 @@ class Link:
                 raise CommitUnknown(reason_of(error)) from error
             self.roll_back()
             raise
-        if self._unconfirmed:
+        if self.has_doubt:
             self.close()
             raise CommitUnknown("the wait for the synchronous standby was cancelled")
 

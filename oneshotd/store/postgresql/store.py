@@ -176,8 +176,8 @@ class PostgreSQLStore:
         try:
             return self._appender.append(link, groups, pending)
         except CommitUnknown as error:
-            reason = error
-        while pending and not self._appends.gives_up():
+            reason, since = error, time.monotonic()
+        while pending and not self._appends.gives_up(since):
             try:
                 done = self._appender.outcome(self._appends.link(), pending[0])
             except (CommitUnknown, StoreUnavailable, library().Error):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -152,5 +151,5 @@ def until_answered_slowly(backend: PostgreSQLBackend, ask: Callable[[], Deferred
         try:
             return until_answered(backend, ask)[0]
         except AssertionError:
-            time.sleep(0.3)  # not a race: a bound on how often a refused client tries
+            backend.pause()
     raise AssertionError("no answer")

@@ -12,6 +12,14 @@ from oneshotd.store.postgresql.store import PostgreSQLStore
 
 VISIT = Visit(name="p", named=True)
 
+#: The server at hand, and both versions of Debian's.
+pytestmark = pytest.mark.parametrize(
+    "server",
+    [None, pytest.param(15, marks=pytest.mark.e2e), pytest.param(17, marks=pytest.mark.e2e)],
+    indirect=True,
+    scope="session",
+)
+
 
 class Pair:
     """Two stores on one database, and the words of the backend for each."""
