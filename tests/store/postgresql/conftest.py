@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.postgresql_backend import PostgreSQLBackend
@@ -11,6 +12,14 @@ from support.postgresql_server import PostgreSQLServer, running_server
 
 #: The major version for all of these tests; without it, the one that is at hand.
 VERSION = os.environ.get("ONESHOTD_TEST_POSTGRESQL")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these with the other tests of real processes: a server is fetched, and takes seconds to start."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")
