@@ -295,7 +295,8 @@ class Config:
         "sqlite:oneshotd.sqlite",
         StoreAddress.parse,
         "sqlite:PATH or postgresql:DSN",
-        "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database",
+        "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database"
+        " (experimental)",
     )
     hold: float = _option(
         "1h", duration, "duration", "how long events are held, and how long a scraper may be absent"
