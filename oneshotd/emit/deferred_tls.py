@@ -68,9 +68,10 @@ def tls_failure(reasons: Iterable[Failure], credentials: Credentials) -> EmitErr
         if isinstance(error, VerificationError):
             return untrusted("it is for another host", credentials)
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
-            text = error.args[0][0][2]
-            if text == "certificate verify failed":
+            # The newest is last; before it may be errors of other calls, of which nobody has asked.
+            texts = [text for _, _, text in error.args[0] if text]
+            if "certificate verify failed" in texts:
                 # pyOpenSSL does not tell which.
                 return untrusted("it has ended, or its authority is not trusted", credentials)
-            return tls_error(text, credentials)
+            return tls_error(texts[-1] if texts else "", credentials)
     return None
