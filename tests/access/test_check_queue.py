@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.thread_pump import PATIENCE, Pump
+from support.thread_pump import PATIENCE, ThreadPump
 from support.threads import Threads
 from twisted.python.failure import Failure
 
@@ -120,7 +120,7 @@ def test_a_check_that_fails_does_not_stop_the_others() -> None:
 
 def test_the_threads_are_few_and_do_not_hold_the_process() -> None:
     """A stop of the daemon would wait for the comparison with a costly hash."""
-    pump = Pump()
+    pump = ThreadPump()
     threads = PasswordThreads(pump)
     before = threading.active_count()
     release, names = threading.Event(), set[str]()
@@ -146,7 +146,7 @@ def test_a_result_is_an_error_if_the_work_raised() -> None:
     def broken() -> bool:
         raise ValueError("broken")
 
-    pump = Pump()
+    pump = ThreadPump()
     threads = PasswordThreads(pump)
     with pytest.raises(ValueError, match="broken"):
         pump.get(threads(broken))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_store import TroubledStore, quiet
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -25,7 +25,7 @@ class Rig:
     """An ingest pipeline in front of a real store whose answers can be withheld."""
 
     def __init__(self, path: Path) -> None:
-        self.clock, self.pump = Clock(), Pump()
+        self.clock, self.pump = Clock(), ThreadPump()
         self.real = SQLiteStore(str(path), self.pump)
         self.store, self.telemetry = TroubledStore(self.real), Telemetry()
         self.intake = Ingest(self.store, self.telemetry, self.clock)

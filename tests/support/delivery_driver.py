@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from support.fake_store import Disk, TroubledStore, quiet
 from support.store_backends import SettableClock
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -55,7 +55,7 @@ class DeliveryDriver:
     """The daemon from the store to the response; the test reports how each delivery ended."""
 
     def __init__(self, path: Path, caps: Caps | None = None) -> None:
-        self.clock, self.time, self.pump, self.disk = Clock(), SettableClock(), Pump(), Disk()
+        self.clock, self.time, self.pump, self.disk = Clock(), SettableClock(), ThreadPump(), Disk()
         self._path, self._caps = path, caps
         self.start()
 

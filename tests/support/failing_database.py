@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from support.store_backends import Backend
-from support.thread_pump import PATIENCE, Pump, T
+from support.thread_pump import PATIENCE, T, ThreadPump
 from twisted.internet.defer import Deferred
 
 from oneshotd.store.interface import IStore
@@ -133,7 +133,7 @@ class FaultyBackend(Backend):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / "oneshotd.sqlite"
-        self.pump = Pump()
+        self.pump = ThreadPump()
         self.disk = Disk()
         self.commits: list[float] = []
 

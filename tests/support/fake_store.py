@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
@@ -154,7 +154,7 @@ class TroubledStore:
         return self._ask("close", self.store.close)
 
 
-def quiet(pump: Pump, store: IStore) -> None:
+def quiet(pump: ThreadPump, store: IStore) -> None:
     """Wait until the real store has answered everything, and whatever that led to."""
     for _ in range(4):
         pump.get(store.census().addErrback(lambda _: None))

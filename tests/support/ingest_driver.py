@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 from support.fake_store import Disk, TroubledStore, quiet
 from support.store_log import held_events
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ class Rig:
     """An ingest pipeline in front of a real store in a file."""
 
     def __init__(self, path: str) -> None:
-        self.clock, self.pump, self.disk = Clock(), Pump(), Disk()
+        self.clock, self.pump, self.disk = Clock(), ThreadPump(), Disk()
         self.real = SQLiteStore(path, self.pump, connect=self.disk.connect)
         self.store = TroubledStore(self.real)
         self.telemetry = Telemetry()

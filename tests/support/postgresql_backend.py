@@ -8,7 +8,7 @@ from typing import TypeVar
 import psycopg
 from support.postgresql_server import PostgreSQLServer
 from support.store_backends import Backend, SettableClock
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 
 from oneshotd.store.clock import Clock
@@ -101,7 +101,7 @@ class PostgreSQLBackend(Backend):
             "DROP SCHEMA IF EXISTS clock CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database
         )
         self.time: DatabaseClock = DatabaseClock(self.address)
-        self.pump = Pump()
+        self.pump = ThreadPump()
 
     def get(self, deferred: Deferred[T]) -> T:
         return self.pump.get(deferred)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.fake_store import Disk, TroubledStore, quiet
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
@@ -22,12 +22,12 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.sqlite.store import SQLiteStore
 
 
-class Reactor(Clock, Pump):
+class Reactor(Clock, ThreadPump):
     """A clock and a queue of calls from the store's thread; its sockets are never read."""
 
     def __init__(self) -> None:
         Clock.__init__(self)
-        Pump.__init__(self)
+        ThreadPump.__init__(self)
 
     def addReader(self, reader: object) -> None: ...
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from support.store_backends import Backend
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 
 from oneshotd.store.interface import IStore
@@ -24,7 +24,7 @@ class SQLiteBackend(Backend):
         self._folder = folder
         self._path = folder / "oneshotd.sqlite"
         self._deaths = 0
-        self.pump = Pump()
+        self.pump = ThreadPump()
 
     def get(self, deferred: Deferred[T]) -> T:
         return self.pump.get(deferred)

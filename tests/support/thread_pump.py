@@ -1,4 +1,4 @@
-"""A reactor that is nothing but its queue of calls from other threads, worked on demand."""
+"""A thread pump: a reactor that is nothing but its queue of calls from other threads, run on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 
 @implementer(IReactorFromThreads)
-class Pump:
+class ThreadPump:
     """Runs what other threads hand over, in the test's thread, only while it is asked to."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from store.contract import (
     TestTimes,
 )
 from support.store_backends import Backend
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface.verify import verifyObject
 
@@ -47,4 +47,4 @@ __all__ = [
 
 def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
     assert verifyObject(IStore, backend.store)
-    assert verifyObject(IReactorFromThreads, Pump())
+    assert verifyObject(IReactorFromThreads, ThreadPump())

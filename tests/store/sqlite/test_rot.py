@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 from support.fake_store import logged
 from support.store_log import held_events
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
@@ -37,7 +37,7 @@ ESCAPES = r"\n\"\\"
 def sound() -> bytes:
     """A file with a log, keys, a scraper and events that it is owed."""
     with tempfile.TemporaryDirectory() as folder:
-        path, pump = Path(folder) / "store", Pump()
+        path, pump = Path(folder) / "store", ThreadPump()
         store = SQLiteStore(str(path), pump)
         for start in range(0, 600, 40):
             events = [
@@ -58,7 +58,7 @@ def sound() -> bytes:
         return path.read_bytes()
 
 
-def use(store: SQLiteStore, pump: Pump) -> list[str]:
+def use(store: SQLiteStore, pump: ThreadPump) -> list[str]:
     """Do all that a daemon does; what was refused, and why."""
     refused: list[str] = []
 
@@ -86,7 +86,7 @@ def use(store: SQLiteStore, pump: Pump) -> list[str]:
     return refused
 
 
-def opened(path: str, pump: Pump) -> SQLiteStore | None:
+def opened(path: str, pump: ThreadPump) -> SQLiteStore | None:
     """A store on this file; None if it is refused."""
     try:
         return SQLiteStore(path, pump)
@@ -97,7 +97,7 @@ def opened(path: str, pump: Pump) -> SQLiteStore | None:
 def outcome(data: bytes) -> str:
     """What becomes of a store on this file."""
     folder = Path(tempfile.mkdtemp())
-    path, pump = folder / "store", Pump()
+    path, pump = folder / "store", ThreadPump()
     path.write_bytes(data)
     try:
         with logged() as events:

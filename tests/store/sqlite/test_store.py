@@ -26,7 +26,7 @@ from store.contract import (
 )
 from support.sqlite_backend import SQLiteBackend
 from support.store_backends import Backend, group, series_of
-from support.thread_pump import Pump
+from support.thread_pump import ThreadPump
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface.verify import verifyObject
 
@@ -61,7 +61,7 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 
 def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
     assert verifyObject(IStore, backend.store)
-    assert verifyObject(IReactorFromThreads, Pump())
+    assert verifyObject(IReactorFromThreads, ThreadPump())
 
 
 def test_events_of_the_same_moment_are_read_with_the_rest(backend: Backend) -> None:
