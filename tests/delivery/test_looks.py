@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from support.delivery_driver import DeliveryDriver, parsed, sums
 from support.fake_store import logged
-from support.web_fakes import House, request
+from support.web_fakes import FakeServer, request
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
@@ -56,12 +56,12 @@ CURL = ("User-Agent: curl/8.14.1", "Accept: */*")
 
 def read(driver: DeliveryDriver, *headers: str) -> str:
     """One request for a name's URL, from its bytes to the response: a look or a scrape."""
-    house = House(delivery=cast(Any, driver.delivery), clock=driver.clock)
-    connection = house.connect()
+    server = FakeServer(delivery=cast(Any, driver.delivery), clock=driver.clock)
+    connection = server.connect()
     connection.protocol.dataReceived(request("GET /metrics?scraper=ann", *headers))
     driver.quiet()
     (answer,) = connection.answers("GET")
-    for delivery, _ in house.sent:
+    for delivery, _ in server.sent:
         if delivery.awaits_receipt:
             delivery.delivered()
             delivery.final()

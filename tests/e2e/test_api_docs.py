@@ -63,7 +63,7 @@ def same(shown: Any, got: Any) -> bool:
     return type(shown) is type(got) and bool(shown == got)
 
 
-class House:
+class Setup:
     """A daemon as the page has it, with its paths moved into folders of the test's own.
 
     :ivar file: the copy that was made.
@@ -118,43 +118,43 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def setup(tmp_path: Path) -> Iterator[Setup]:
     with tempfile.TemporaryDirectory(prefix="oneshotd-") as place, own_loopback() as inside:
-        house = House(tmp_path, Path(place), inside or ())
-        with house.daemon:
-            yield house
-        assert house.daemon.errors() == []
+        setup = Setup(tmp_path, Path(place), inside or ())
+        with setup.daemon:
+            yield setup
+        assert setup.daemon.errors() == []
 
 
-def test_every_example_gives_what_it_shows(house: House) -> None:
+def test_every_example_gives_what_it_shows(setup: Setup) -> None:
     """Somebody builds on a field that is called otherwise."""
     run = shown = 0
     page = [*blocks(), ("", "")]
     for (language, text), (following, answer) in pairwise(page):
         if language == "python":
-            lines = house.run(sys.executable, "-c", house.moved(text)).splitlines()
+            lines = setup.run(sys.executable, "-c", setup.moved(text)).splitlines()
             assert len(lines) == 3 and "slow_queries {'limit': '10', 'type': 'query'} None" in lines[0], lines
         elif language == "sh" and following == "json":
             got: list[Any] = []
 
             def is_so(text: str = text, answer: str = answer, got: list[Any] = got) -> bool:
                 # A delivery may be taken back until curl's end has come through.
-                got[:] = [json.loads(house.shell(text))]
+                got[:] = [json.loads(setup.shell(text))]
                 return same(json.loads(answer), got[0])
 
             until(is_so, 10, partial(str, [answer, got]))
-            house.file = got[0].get("file", "")
+            setup.file = got[0].get("file", "")
             shown += 1
         elif language == "sh" and "rm -f" in text:
-            before = house.get("/api/v1/events")
-            house.get("/metrics?scraper=prometheus-a")
-            house.daemon.stop()
-            house.shell(text)
-            house.daemon.start()
-            assert house.get("/api/v1/events") == before
-            assert 'service="blog"' in house.get("/metrics?scraper=prometheus-a")
+            before = setup.get("/api/v1/events")
+            setup.get("/metrics?scraper=prometheus-a")
+            setup.daemon.stop()
+            setup.shell(text)
+            setup.daemon.start()
+            assert setup.get("/api/v1/events") == before
+            assert 'service="blog"' in setup.get("/metrics?scraper=prometheus-a")
         elif language == "sh":
-            house.shell(text)
+            setup.shell(text)
         run += language in ("sh", "python")
     assert (run, shown) == (9, 5)
     assert {language for language, _ in blocks()} == {"sh", "json", "python", "toml"}

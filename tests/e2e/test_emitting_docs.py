@@ -45,7 +45,7 @@ EXAMPLES = list(examples())
 
 
 @frozen(kw_only=True)
-class House:
+class Setup:
     """A daemon on port 8090 of a network of its own; elsewhere if that is not permitted.
 
     :param programs: the folder with everything that the examples call.
@@ -88,11 +88,11 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder, programs = tmp_path_factory.mktemp("daemon"), tmp_path_factory.mktemp("programs")
     provide("curl", programs)
     with own_loopback() as inside, _daemon(folder, inside) as daemon:
-        yield House(daemon=daemon, prefix=inside or (), programs=programs)
+        yield Setup(daemon=daemon, prefix=inside or (), programs=programs)
         assert daemon.errors() == []
 
 
@@ -103,17 +103,17 @@ def _daemon(folder: Path, inside: tuple[str, ...] | None) -> Iterator[Daemon]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_the_example_gives_the_samples_that_it_promises(house: House, example: Example) -> None:
+def test_the_example_gives_the_samples_that_it_promises(setup: Setup, example: Example) -> None:
     """Somebody copies a line, and nothing arrives, or something else."""
     for name in [*PROGRAMS, *OURS]:
         if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", f"{example.language} {example.text}"):
-            provide(name, house.programs)
-    house.scrape()
-    for command, stdin, env in commands(house, example):
-        house.run(command, house.on_port(stdin), **env)
+            provide(name, setup.programs)
+    setup.scrape()
+    for command, stdin, env in commands(setup, example):
+        setup.run(command, setup.on_port(stdin), **env)
     found: list[str] = []
     until(
-        lambda: len(found.extend(house.scrape()) or found) >= len(example.samples),  # type: ignore[func-returns-value]
+        lambda: len(found.extend(setup.scrape()) or found) >= len(example.samples),  # type: ignore[func-returns-value]
         PATIENCE,
         lambda: f"{example.samples}, got {found}",
     )
@@ -123,13 +123,13 @@ def test_the_example_gives_the_samples_that_it_promises(house: House, example: E
         assert re.fullmatch(pattern, sample)
 
 
-def commands(house: House, example: Example) -> Iterator[tuple[list[str], str, dict[str, str]]]:
+def commands(setup: Setup, example: Example) -> Iterator[tuple[list[str], str, dict[str, str]]]:
     """What is run for an example, one after the other: command, standard input, variables."""
-    text = house.on_port(example.text)
+    text = setup.on_port(example.text)
     if example.language == "systemd":
         for program, *words in unit_commands(example, FAILED):
-            provide(Path(program).name, house.programs)
-            yield [str(house.programs / Path(program).name), *map(house.on_port, words)], "", FAILED
+            provide(Path(program).name, setup.programs)
+            yield [str(setup.programs / Path(program).name), *map(setup.on_port, words)], "", FAILED
     elif example.language == "crontab":
         for line in text.splitlines():
             command = re.fullmatch(r"(?:[\d*/,-]+\s+){5}(.+)", line)

@@ -15,7 +15,7 @@ import pytest
 import pytest_twisted
 from support.certificates import Authority
 from support.go import compiled
-from support.memory_site import MANY, House, open_house, until
+from support.memory_site import MANY, MemoryServer, open_server, until
 from twisted.internet.threads import deferToThread
 
 pytestmark = [
@@ -50,10 +50,10 @@ def where(tmp_path: Path, version: str) -> str:
     return f"ssl:0:interface=127.0.0.1:privateKey={pair.key}:certKey={pair.cert}"
 
 
-async def read(house: House, program: Path, part: str, version: str, keep: str) -> tuple[int, int]:
+async def read(server: MemoryServer, program: Path, part: str, version: str, keep: str) -> tuple[int, int]:
     """Scrape once; return how many bytes of the body were read, and how many there are."""
     scheme = "http" if version == "-" else "https"
-    host: Any = house.port.getHost()
+    host: Any = server.port.getHost()
     url = f"{scheme}://{host.host}:{host.port}/metrics?scraper=one"
     command = [str(program), url, part, version, keep]
     done = await deferToThread(subprocess.run, command, capture_output=True, text=True, timeout=TIMEOUT)
@@ -62,10 +62,10 @@ async def read(house: House, program: Path, part: str, version: str, keep: str) 
     return got, length
 
 
-async def ended(house: House) -> list[str]:
+async def ended(server: MemoryServer) -> list[str]:
     """Wait for the outcome of the last delivery."""
-    await until(lambda: house.last and house.last != ["delivered"], lambda: str(house.last))
-    return house.last
+    await until(lambda: server.last and server.last != ["delivered"], lambda: str(server.last))
+    return server.last
 
 
 @SIZES
@@ -76,13 +76,13 @@ async def test_a_response_that_go_has_read_does_not_come_again(
     tmp_path: Path, program: Path, where: str, version: str, keep: str, count: int
 ) -> None:
     """Prometheus would get everything twice."""
-    async with open_house(tmp_path, where) as house:
-        await house.happen(count)
-        got, length = await read(house, program, "all", version, keep)
+    async with open_server(tmp_path, where) as server:
+        await server.happen(count)
+        got, length = await read(server, program, "all", version, keep)
         assert got == length > 200 * count
-        assert await ended(house) == ["delivered", "final"]
-        await read(house, program, "all", version, keep)
-        assert len(house.shipments) == 1
+        assert await ended(server) == ["delivered", "final"]
+        await read(server, program, "all", version, keep)
+        assert len(server.shipments) == 1
 
 
 @SIZES
@@ -95,15 +95,15 @@ async def test_a_response_that_go_throws_away_comes_again(
 ) -> None:
     """A scrape that Prometheus gives up would lose everything in it, or be counted as uncertain: then
     nobody looks for the sample that it refuses."""
-    async with open_house(tmp_path, where) as house:
-        await house.happen(count)
-        got, length = await read(house, program, part, version, keep)
+    async with open_server(tmp_path, where) as server:
+        await server.happen(count)
+        got, length = await read(server, program, part, version, keep)
         assert got == int(part) < length
-        outcome = await ended(house)
+        outcome = await ended(server)
         assert outcome in (["returned"], ["delivered", "revoked"])
-        await read(house, program, "all", version, keep)
-        assert len(house.shipments) == 2
-        assert await ended(house) == ["delivered", "final"]
+        await read(server, program, "all", version, keep)
+        assert len(server.shipments) == 2
+        assert await ended(server) == ["delivered", "final"]
 
 
 @VERSIONS
@@ -113,8 +113,8 @@ async def test_of_the_last_record_go_alone_knows_what_was_read(
 ) -> None:
     """The documented limit: Go's libraries have taken the last byte out of the kernel before it is asked for.
     The response counts as read, or comes again, but is never counted as both."""
-    async with open_house(tmp_path, where) as house:
-        await house.happen(MANY)
-        got, length = await read(house, program, "all-but-one", version, "keep")
+    async with open_server(tmp_path, where) as server:
+        await server.happen(MANY)
+        got, length = await read(server, program, "all-but-one", version, "keep")
         assert got == length - 1
-        assert await ended(house) in (["delivered", "final"], ["delivered", "revoked"], ["returned"])
+        assert await ended(server) in (["delivered", "final"], ["delivered", "revoked"], ["returned"])

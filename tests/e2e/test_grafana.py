@@ -158,7 +158,7 @@ MARKED = {
 }
 
 
-class House:
+class Recorded:
     """Servers that have scraped the events.
 
     :ivar at: when the dashboard's time ends; all events are in the last step, none on its edge.
@@ -189,7 +189,7 @@ def get(server: Prometheus, path: str, parameters: Mapping[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     folder = tmp_path_factory.mktemp("grafana")
     port = free_port()
     options = (
@@ -223,7 +223,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         first = min(server.samples('events_to_metrics{version="1.2"}[1h]')[0][0] for server in made.values())
         at = first + STEP - 1
         assert time.time() < at, "too slow: all this is to lie in one step"
-        yield House(made, round(at, 3))
+        yield Recorded(made, round(at, 3))
         assert daemon.errors() == []
 
 
@@ -253,9 +253,9 @@ def table(rows: list[dict[str, Any]], *, summed: bool) -> dict[str, float]:
 
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
 @pytest.mark.parametrize("target", list(grafana.targets()), ids=lambda target: target.where)
-def test_a_panel_shows_what_happened(target: Target, server: str, house: House) -> None:
+def test_a_panel_shows_what_happened(target: Target, server: str, recorded: Recorded) -> None:
     expected = EXPECTED[target.where]
-    rows = house.ask(house.servers[server], target.expr, instant=target.instant)
+    rows = recorded.ask(recorded.servers[server], target.expr, instant=target.instant)
     found = table(rows, summed=expected.summed)
     assert set(found) == set(expected.values)
     for labels, wanted in expected.values.items():
@@ -269,36 +269,36 @@ def test_every_query_has_an_expectation() -> None:
 
 
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
-def test_the_dashboards_annotations_mark_what_happened(server: str, house: House) -> None:
+def test_the_dashboards_annotations_mark_what_happened(server: str, recorded: Recorded) -> None:
     (made,) = grafana.annotation_queries()
-    rows = house.ask(house.servers[server], made["expr"], instant=False)
-    assert grafana.marks(made, rows, STEP) == deploys(house.at)
+    rows = recorded.ask(recorded.servers[server], made["expr"], instant=False)
+    assert grafana.marks(made, rows, STEP) == deploys(recorded.at)
 
 
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
 @pytest.mark.parametrize("made", BLOCKS, ids=lambda made: str(made["name"]))
 def test_an_annotation_of_the_page_marks_what_happened(
-    made: dict[str, Any], server: str, house: House
+    made: dict[str, Any], server: str, recorded: Recorded
 ) -> None:
-    found = grafana.marks(made, house.ask(house.servers[server], made["expr"], instant=False), STEP)
+    found = grafana.marks(made, recorded.ask(recorded.servers[server], made["expr"], instant=False), STEP)
     what = [(mark.title, mark.text, mark.tags) for mark in found]
     assert what == MARKED[made["name"]]
-    times = {at for row in house.servers[server].query("events_to_metrics[1h]") for at, _ in row["values"]}
+    times = {at for row in recorded.servers[server].query("events_to_metrics[1h]") for at, _ in row["values"]}
     for mark in found:
         assert mark.start == mark.end
         if made["useValueForTime"]:
             assert any(abs(mark.start - at) < 0.001 for at in times)
         else:
-            assert mark.start == house.at
+            assert mark.start == recorded.at
 
 
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
-def test_what_can_be_chosen_is_there(server: str, house: House) -> None:
+def test_what_can_be_chosen_is_there(server: str, recorded: Recorded) -> None:
     """The dashboard opens with a job chosen."""
     (query,) = [made["query"]["query"] for made in grafana.variables() if made["type"] == "query"]
     found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
     assert found, query
-    assert get(house.servers[server], f"label/{found[2]}/values", {"match[]": found[1]}) == ["oneshotd"]
+    assert get(recorded.servers[server], f"label/{found[2]}/values", {"match[]": found[1]}) == ["oneshotd"]
     for made in grafana.variables():
         if made["type"] == "textbox":
             assert made["query"] == made["current"]["value"] == CHOSEN[made["name"]]

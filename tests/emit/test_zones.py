@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_twisted
-from support.memory_site import open_house
+from support.memory_site import open_server
 from support.memory_site import reactor as global_reactor
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
@@ -23,11 +23,11 @@ reactor: IReactorTime = global_reactor
 @pytest_twisted.ensureDeferred
 async def test_over_http(tmp_path: Path, percent: str) -> None:
     """A daemon that is reached by its link-local address could not be sent anything."""
-    async with open_house(tmp_path) as house:
-        url = f"http://[::1{percent}1]:{cast(Any, house.port.getHost()).port}"
+    async with open_server(tmp_path) as server:
+        url = f"http://[::1{percent}1]:{cast(Any, server.port.getHost()).port}"
         await deferToThread(emit, {"type": "a"}, url=url)
         await emit_later(reactor, {"type": "b"}, url=url)
-        assert (await house.store.census()).events == 2
+        assert (await server.store.census()).events == 2
 
 
 @pytest.mark.parametrize("percent", ["%", "%25"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import define, field
 from support.bare_scraper import Scraper
 from support.fastpath_requests import post
-from support.memory_site import House, reactor, until
+from support.memory_site import MemoryServer, reactor, until
 
 from oneshotd.ingest.pipeline import SubmitCallback
 
@@ -41,15 +41,15 @@ class HeldIntake:
             callback.on_stored(reactor.seconds())
 
 
-def held(house: House) -> HeldIntake:
+def held(server: MemoryServer) -> HeldIntake:
     """Make the fast path of this site submit to a held ingest."""
     intake = HeldIntake()
-    house.site.shortcut.ingest = intake
+    server.site.shortcut.ingest = intake
     return intake
 
 
-def knock(house: House, data: bytes = EVENT) -> Scraper:
-    client = house.scraper()
+def knock(server: MemoryServer, data: bytes = EVENT) -> Scraper:
+    client = server.scraper()
     client.send(data)
     return client
 
@@ -64,8 +64,8 @@ async def heard(client: Scraper) -> bytes:
     return b"\r\n".join(sorted(lines))
 
 
-async def ask(house: House, data: bytes) -> bytes:
+async def ask(server: MemoryServer, data: bytes) -> bytes:
     """Return the whole answer to these bytes."""
-    with knock(house, data) as client:
+    with knock(server, data) as client:
         client.finish_sending()
         return await heard(client)

@@ -126,15 +126,15 @@ class LockedLine:
     :ivar short: events that the fast path has taken.
     """
 
-    def __init__(self, house: LockedSite, address: str = NEAR, sans: Sequence[str] | None = None) -> None:
-        self.house = house
+    def __init__(self, server: LockedSite, address: str = NEAR, sans: Sequence[str] | None = None) -> None:
+        self.server = server
         self.short = 0
         peer = IPv4Address("TCP", address, 40000)
         if sans is None:
             self.transport: Any = StringTransport(peerAddress=peer)
         else:
             self.transport = TLSTransport(frozenset(sans), peerAddress=peer)
-        self.channel = cast(Any, house.site.buildProtocol(peer))
+        self.channel = cast(Any, server.site.buildProtocol(peer))
         self.channel.makeConnection(self.transport)
 
     def send(self, *pieces: bytes) -> bytes:
@@ -149,8 +149,8 @@ class LockedLine:
 
     def commit(self, stored: bool = True) -> None:
         """Let the store answer what it has been given, and the routes go on."""
-        self.house.clock.advance(0)
+        self.server.clock.advance(0)
         # Behind a batch there may be another one.
-        while taken := self.house.intake.commit(stored):
+        while taken := self.server.intake.commit(stored):
             self.short += taken if stored else 0
-            self.house.clock.advance(0)
+            self.server.clock.advance(0)

@@ -115,7 +115,7 @@ class GatedStore(SQLiteStore):
         return told
 
 
-class House:
+class MemoryServer:
     """Routes, delivery and store behind one listening port.
 
     :param access: which client may do what.
@@ -292,16 +292,16 @@ def timers() -> Sequence[str]:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, where: str = "localhost:0", **limits: Any) -> AsyncIterator[House]:
+async def open_server(folder: Path, where: str = "localhost:0", **limits: Any) -> AsyncIterator[MemoryServer]:
     """Open a site for one test; check that it leaves no timer, no socket and no unfinished delivery."""
     before = timers(), open_descriptors()
-    house = House(folder, where, **limits)
+    server = MemoryServer(folder, where, **limits)
     try:
-        yield house
+        yield server
         await until(
-            lambda: all(fate and fate != ["delivered"] for fate in house.fates), lambda: str(house.fates)
+            lambda: all(fate and fate != ["delivered"] for fate in server.fates), lambda: str(server.fates)
         )
     finally:
-        await house.close()
-    assert all(fate in ENDS for fate in house.fates)
+        await server.close()
+    assert all(fate in ENDS for fate in server.fates)
     await until(lambda: (timers(), open_descriptors()) == before, lambda: f"{timers()} {open_descriptors()}")

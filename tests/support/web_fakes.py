@@ -192,7 +192,7 @@ class FakeTelemetry:
 
 
 @define(eq=False, slots=False)
-class House:
+class FakeServer:
     """The routes and the fakes behind them."""
 
     allow_emit: Iterable[str] = ()

@@ -12,7 +12,7 @@ from oneshotd.access.rules import Role, Rule
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.networks import Networks
 
-HERE, ELSEWHERE, HOUSE = "192.0.2.7", "198.51.100.7", "192.0.2.0/24"
+HERE, ELSEWHERE, SERVER = "192.0.2.7", "198.51.100.7", "192.0.2.0/24"
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def bench() -> Iterator[Bench]:
         yield made
 
 
-def rule(number: int, network: str | None = HOUSE, role: Role = Role.EMIT, **given: Any) -> Rule:
+def rule(number: int, network: str | None = SERVER, role: Role = Role.EMIT, **given: Any) -> Rule:
     networks = None if network is None else Networks.parse([network])
     return Rule(number=number, role=role, network=networks, **given)
 
@@ -134,7 +134,7 @@ def test_refusals_are_counted_and_name_the_rule(bench: Bench) -> None:
         "rate": 2,
     }
     assert len(lines) == 3
-    assert all(f"rule 1 (emit, network {HOUSE})" in line for line in lines)
+    assert all(f"rule 1 (emit, network {SERVER})" in line for line in lines)
     (use,) = bench.datagrams._bounds.report()
     assert (use.accepted, use.series) == (2, 1)
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
@@ -33,17 +33,17 @@ def test_each_list_of_networks_guards_its_own_endpoints(
 ) -> None:
     body = b"a=b" if lines[0] == "POST /events" else b""
     near, far = "192.0.2.0/24", "198.51.100.0/24"
-    assert House(allow_emit=[near], allow_scrape=[near]).ask(*lines, body=body).status == 200
-    assert House(allow_emit=[far]).ask(*lines, body=body).status == (403 if emit else 200)
-    assert House(allow_scrape=[far]).ask(*lines, body=body).status == (403 if scrape else 200)
+    assert FakeServer(allow_emit=[near], allow_scrape=[near]).ask(*lines, body=body).status == 200
+    assert FakeServer(allow_emit=[far]).ask(*lines, body=body).status == (403 if emit else 200)
+    assert FakeServer(allow_scrape=[far]).ask(*lines, body=body).status == (403 if scrape else 200)
 
 
 def test_a_refused_address_is_told_which_one_it_was() -> None:
-    house = House(allow_emit=["198.51.100.0/24"])
-    answer = house.ask("POST /event?a=b")
+    server = FakeServer(allow_emit=["198.51.100.0/24"])
+    answer = server.ask("POST /event?a=b")
     assert answer.text == "192.0.2.7 may not send events\n"
-    assert house.telemetry.refusals == {"forbidden": 1}
-    assert house.intake.groups == []
+    assert server.telemetry.refusals == {"forbidden": 1}
+    assert server.intake.groups == []
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_a_refused_address_is_told_which_one_it_was() -> None:
 def test_a_forwarded_address_counts_from_trusted_proxies_only(
     trusted: list[str], header: str, client: str
 ) -> None:
-    house = House(trusted=trusted)
-    house.ask("GET /metrics", header)
-    assert house.delivery.asked[0][1].name == f"{client} unknown"
+    server = FakeServer(trusted=trusted)
+    server.ask("GET /metrics", header)
+    assert server.delivery.asked[0][1].name == f"{client} unknown"
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_a_unix_socket_is_trusted_and_admitted_by_name(
     lists: dict[str, Any], header: list[str], emit: int, scrape: str | None
 ) -> None:
     """Behind a proxy at a UNIX socket all unnamed scrapers were one, and shared their events."""
-    house = House(peer=UNIXAddress(b""), **lists)
-    assert house.ask("POST /event?a=b", *header).status == emit
-    house.ask("GET /metrics", *header)
-    assert [visit.name for _, visit, *_ in house.delivery.asked] == ([f"{scrape} unknown"] if scrape else [])
+    server = FakeServer(peer=UNIXAddress(b""), **lists)
+    assert server.ask("POST /event?a=b", *header).status == emit
+    server.ask("GET /metrics", *header)
+    assert [visit.name for _, visit, *_ in server.delivery.asked] == ([f"{scrape} unknown"] if scrape else [])
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_a_unix_socket_is_trusted_and_admitted_by_name(
     ],
 )
 def test_a_scraper_has_one_name_whatever_the_socket(peer: IAddress, name: str) -> None:
-    house = House(peer=peer)
-    house.ask("GET /metrics")
-    assert house.delivery.asked[0][1].name == name
+    server = FakeServer(peer=peer)
+    server.ask("GET /metrics")
+    assert server.delivery.asked[0][1].name == name
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_a_scraper_has_one_name_whatever_the_socket(peer: IAddress, name: str) -
 def test_another_sites_page_cannot_send_events_from_a_visitors_browser(
     headers: list[str], status: int
 ) -> None:
-    house = House()
-    assert house.ask("POST /event?a=b", *headers).status == status
-    assert len(house.intake.groups) == (status == 200)
+    server = FakeServer()
+    assert server.ask("POST /event?a=b", *headers).status == status
+    assert len(server.intake.groups) == (status == 200)
 
 
 # Wrong paths and wrong methods
@@ -151,7 +151,7 @@ def test_another_sites_page_cannot_send_events_from_a_visitors_browser(
     ["/nothing", "/event/", "/metrics/", "/metrics//", "/Metrics", "/metrics%00", "/%2e%2e/x", "/index.html"],
 )
 def test_a_wrong_address_is_a_404_in_text_and_no_redirect(target: str) -> None:
-    answer = House().ask(f"GET {target}")
+    answer = FakeServer().ask(f"GET {target}")
     assert (answer.status, answer.headers["Location"]) == (404, None)
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert target not in answer.text
@@ -169,26 +169,26 @@ def test_a_wrong_address_is_a_404_in_text_and_no_redirect(target: str) -> None:
     ],
 )
 def test_every_other_method_is_a_405_that_says_which_ones_there_are(path: str, allowed: set[str]) -> None:
-    house = House()
+    server = FakeServer()
     for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"} - allowed:
-        answer = house.ask(f"{method} {path}", TIMED)
+        answer = server.ask(f"{method} {path}", TIMED)
         assert answer.status == 405, method
         assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed | {"OPTIONS"}
         assert (answer.body == b"") == (method == "HEAD")
-    answer = house.ask(f"OPTIONS {path}", TIMED)
+    answer = server.ask(f"OPTIONS {path}", TIMED)
     assert (answer.status, answer.body) == (200, b"")
     assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed | {"OPTIONS"}
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
-    assert house.telemetry.refusals == {}
-    assert house.intake.groups == []
-    assert house.delivery.asked == []
+    assert server.telemetry.refusals == {}
+    assert server.intake.groups == []
+    assert server.delivery.asked == []
 
 
 @pytest.mark.parametrize("target", ["/", "*"])
 def test_the_check_that_haproxy_makes_by_itself_is_answered(target: str) -> None:
     """``option httpchk`` without more; HAProxy would call the daemon down."""
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     connection.protocol.dataReceived(f"OPTIONS {target} HTTP/1.0\r\n\r\n".encode())
     (answer,) = connection.answers("OPTIONS")
     assert (answer.status, answer.headers["Allow"]) == (200, "GET, HEAD, OPTIONS")
@@ -197,7 +197,7 @@ def test_the_check_that_haproxy_makes_by_itself_is_answered(target: str) -> None
 
 def test_a_browser_that_asks_first_gets_no_permission() -> None:
     """Else another site's page could send events."""
-    answer = House().ask(
+    answer = FakeServer().ask(
         "OPTIONS /event", "Origin: http://evil.example", "Access-Control-Request-Method: POST"
     )
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
@@ -215,7 +215,7 @@ def test_a_browser_that_asks_first_gets_no_permission() -> None:
 )
 @pytest.mark.parametrize("line", ["POST /event?value=x", "GET /nothing", "PUT /event", "POST /events"])
 def test_a_client_that_accepts_json_gets_its_errors_in_it(accept: str, type_: str, line: str) -> None:
-    answer = House().ask(line, f"Accept: {accept}")
+    answer = FakeServer().ask(line, f"Accept: {accept}")
     assert answer.headers["Content-Type"] == type_
     if "json" in type_:
         assert list(json.loads(answer.text)) == ["error"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.access_matrix import FAR, KINDS, NEAR, ROLES, SAN, USERS, Kind, cases, rules
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import succeed
 
@@ -30,7 +30,7 @@ class Backups:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_each_client_may_do_what_its_rule_says(kind: Kind, role: Role | None, is_tls: bool) -> None:
     """A client would do what it may not, or not what it may."""
-    house = House(
+    server = FakeServer(
         users=USERS,
         rules=rules(kind, role),
         is_tls=is_tls,
@@ -38,12 +38,12 @@ def test_each_client_may_do_what_its_rule_says(kind: Kind, role: Role | None, is
         backups=Backups(),
         peer=IPv4Address("TCP", kind.address, 40000),
     )
-    site = house.site()
+    site = server.site()
     lines = [] if kind.authorization is None else [f"Authorization: {kind.authorization.decode()}"]
     found, expected = {}, {}
     for case in cases(HTTPApi.app.url_map, kind, role, is_tls=is_tls):
         expected[str(case)] = case.status
-        answer = house.connect(site).ask(f"{case.method} {case.route.path}", *lines, body=case.route.body)
+        answer = server.connect(site).ask(f"{case.method} {case.route.path}", *lines, body=case.route.body)
         found[str(case)] = answer.status
         assert ("WWW-Authenticate" in answer.headers) == (answer.status == 401)
     assert found == expected

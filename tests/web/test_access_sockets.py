@@ -18,7 +18,7 @@ from support.access_matrix import KINDS, NETWORK, ROLES, SAN, TOKEN, USERS, Case
 from support.bare_scraper import PATIENCE
 from support.certificates import Authority, Pair
 from support.credentials import bearer, token_hash
-from support.memory_site import House, open_house, reactor
+from support.memory_site import MemoryServer, open_server, reactor
 from twisted.internet.threads import deferToThread
 
 from oneshotd.access.check_queue import PasswordThreads
@@ -49,14 +49,14 @@ class Door:
     :param certified: for clients with one.
     """
 
-    house: House
+    server: MemoryServer
     context: ssl.SSLContext | None
     certified: ssl.SSLContext | None
 
     @contextmanager
     def connect(self, kind: Kind) -> Iterator[HTTPConnection]:
         """Return a connection from the address of this kind of client."""
-        here: Any = self.house.port.getHost()
+        here: Any = self.server.port.getHost()
         port, source = here.port, (kind.address, 0)
         connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=source)
         if self.context is not None:
@@ -120,15 +120,15 @@ async def open_door(folder: Path, *, is_tls: bool, has_fast_path: bool) -> Async
         own = authority.issue("client", sans=(SAN,))
         certified.load_cert_chain(own.cert, own.key)
     try:
-        async with open_house(
+        async with open_server(
             folder,
             access=policy,
             authenticator=authenticator,
             tls=tls,
             has_fast_path=has_fast_path,
             backups=Backups(),
-        ) as house:
-            yield Door(house, context, certified)
+        ) as server:
+            yield Door(server, context, certified)
     finally:
         threads.stop()
 
@@ -157,7 +157,7 @@ async def test_each_client_may_do_what_its_rule_says(
     async with open_door(tmp_path, is_tls=is_tls, has_fast_path=has_fast_path) as door:
         for name, kind in KINDS.items():
             for role in ROLES:
-                door.house.doors.access.update(rules=rules(kind, role), has_users=True)
+                door.server.doors.access.update(rules=rules(kind, role), has_users=True)
                 shortcuts.clear()
                 asked = list(cases(HTTPApi.app.url_map, kind, role, is_tls=is_tls))
                 found = await deferToThread(door.statuses, kind, asked)
@@ -195,11 +195,11 @@ async def test_requests_that_differ_in_their_token_only_are_told_apart(
         return found
 
     async with open_door(tmp_path, is_tls=is_tls, has_fast_path=has_fast_path) as door:
-        door.house.doors.access.update(rules=rules, has_users=True)
+        door.server.doors.access.update(rules=rules, has_users=True)
         found = await deferToThread(statuses, door)
         assert {token for token, status in found.items() if status == 200} == valid
         assert set(found.values()) <= {200, 401, 429}
-        door.house.doors.access.update(rules=[], has_users=True)
+        door.server.doors.access.update(rules=[], has_users=True)
         withdrawn = await deferToThread(statuses, door)
         assert set(withdrawn.values()) <= {401, 429}, "rules that were withdrawn still hold"
 
@@ -220,7 +220,7 @@ async def test_a_unix_socket_has_its_own_network(tmp_path: Path) -> None:
             with sock.makefile("rb") as file:
                 return file.read()[9:12]
 
-    async with open_house(tmp_path, f"unix:{where}", access=policy, authenticator=authenticator):
+    async with open_server(tmp_path, f"unix:{where}", access=policy, authenticator=authenticator):
         for members, expected in ((["unix"], b"200"), (["127.0.0.0/8", "0.0.0.0/0"], b"403")):
             networks = Networks.parse(members)
             policy.update(rules=[Rule(number=1, role=Role.EMIT, network=networks)], has_users=False)

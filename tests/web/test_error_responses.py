@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from klein import Klein
-from support.web_fakes import Answer, Connection, FakeTelemetry, House, failures_logged, request
+from support.web_fakes import Answer, Connection, FakeServer, FakeTelemetry, failures_logged, request
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from werkzeug.exceptions import HTTPException, ImATeapot, NotFound
@@ -42,7 +42,7 @@ def asked(error: BaseException, *lines: str) -> tuple[Answer, FakeTelemetry, int
     failing = Failing(error)
     site = Site(failing.app.resource(), requestFactory=OneshotRequest, reactor=Clock())
     with failures_logged() as logged:
-        answer = Connection(site, House().peer).ask("GET /", *lines)
+        answer = Connection(site, FakeServer().peer).ask("GET /", *lines)
     return answer, failing.telemetry, len(logged)
 
 
@@ -118,16 +118,16 @@ def test_what_a_client_accepts_is_what_it_names(accept: str, media: str, wanted:
             return error_responses.answer(request, b"")
 
     site = Site(Asking().app.resource(), requestFactory=OneshotRequest, reactor=Clock())
-    Connection(site, House().peer).ask("GET /", f"Accept: {accept}")
+    Connection(site, FakeServer().peer).ask("GET /", f"Accept: {accept}")
     assert seen == [wanted]
 
 
 def test_a_store_that_gives_up_while_the_client_waits_is_a_503() -> None:
     """The client has not hung up, and would wait for ever."""
-    house = House()
+    server = FakeServer()
     waiting: Deferred[Stored] = Deferred()
-    house.intake.waiting = waiting
-    connection = house.connect()
+    server.intake.waiting = waiting
+    connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(request("POST /event?a=b"))
         waiting.cancel()

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 from attrs import Factory, define
-from support.web_fakes import BODY, Connection, FakeDelivery, FakeShipment, House, failures_logged, request
+from support.web_fakes import (
+    BODY,
+    Connection,
+    FakeDelivery,
+    FakeServer,
+    FakeShipment,
+    failures_logged,
+    request,
+)
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -96,12 +104,12 @@ class Threads(Clock):
         self.waiting.clear()
 
 
-def house(body: bytes = BODY, **facts: Any) -> tuple[House, Deliveries, Threads]:
+def server(body: bytes = BODY, **facts: Any) -> tuple[FakeServer, Deliveries, Threads]:
     deliveries, threads = Deliveries(body=body, **facts), Threads()
-    return House(delivery=deliveries, clock=threads), deliveries, threads
+    return FakeServer(delivery=deliveries, clock=threads), deliveries, threads
 
 
-def raw(made: House, *lines: str) -> tuple[set[str], bytes]:
+def raw(made: FakeServer, *lines: str) -> tuple[set[str], bytes]:
     """The lines of the answer's head, the date left out, and what follows it."""
     connection = made.connect()
     connection.protocol.dataReceived(request(*lines))
@@ -135,7 +143,7 @@ HEAD = {
     ],
 )
 def test_plain(accept: str, content_type: str) -> None:
-    made, _, _ = house()
+    made, _, _ = server()
     head, body = raw(made, "GET /metrics?scraper=a", f"Accept: {accept}")
     assert head == HEAD | {f"Content-Type: {content_type}", f"Content-Length: {len(BODY)}"}
     assert body == BODY
@@ -146,7 +154,7 @@ def test_zipped(size: str) -> None:
     """The length is that of what goes over the line: with another one the response is cut off, or
     the next one on this connection garbled."""
     plain = {"worthy": WORTHY, "huge": HUGE}[size]
-    made, _, threads = house(plain)
+    made, _, threads = server(plain)
     connection = made.connect()
     connection.protocol.dataReceived(request("GET /metrics?scraper=a", GZIP))
     assert len(threads.waiting) == (size == "huge"), "a large body would hold everybody up meanwhile"
@@ -179,14 +187,14 @@ def test_zipped(size: str) -> None:
 def test_a_body_is_compressed_if_the_client_accepts_it_and_it_is_large_enough(
     body: bytes, headers: list[str], zipped: bool
 ) -> None:
-    made, _, _ = house(body)
+    made, _, _ = server(body)
     answer = made.ask("GET /metrics?scraper=a", *headers)
     assert (answer.headers["Content-Encoding"] == "gzip") == zipped
     assert (gzip.decompress(answer.body) if zipped else answer.body) == body
 
 
 def test_two_answers_in_one_connection_keep_apart() -> None:
-    made, _, _ = house(WORTHY)
+    made, _, _ = server(WORTHY)
     connection = made.connect()
     for _ in range(2):
         connection.protocol.dataReceived(request("GET /metrics?scraper=a", GZIP))
@@ -203,7 +211,7 @@ def test_head_has_the_headers_of_get(headers: list[str], size: str) -> None:
     body = {"small": SMALL, "worthy": WORTHY, "huge": HUGE}[size]
     heads = {}
     for method in ("HEAD", "GET"):
-        made, _, threads = house(body)
+        made, _, threads = server(body)
         connection = made.connect()
         connection.protocol.dataReceived(request(f"{method} /metrics?scraper=a", *headers))
         threads.work()
@@ -216,7 +224,7 @@ def test_head_has_the_headers_of_get(headers: list[str], size: str) -> None:
 
 def test_a_browser_gets_a_look_in_a_format_that_it_accepts() -> None:
     accept = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    made, _, _ = house(WORTHY)
+    made, _, _ = server(WORTHY)
     answer = made.ask("GET /metrics", accept, "Accept-Encoding: gzip, deflate, br, zstd")
     assert answer.headers["Oneshotd-Look"] == "1"
     assert answer.headers["Content-Type"] == TEXT.content_type
@@ -260,7 +268,7 @@ def test_each_scraper_gets_its_language(
     agent: str | None, accept: str | None, format: Format, several: bool
 ) -> None:
     """With a 406 it would lose events that it could have read."""
-    made, deliveries, _ = house()
+    made, deliveries, _ = server()
     lines = [f"User-Agent: {agent}"] * (agent is not None) + [f"Accept: {accept}"] * (accept is not None)
     answer = made.ask("GET /metrics?scraper=a", *lines)
     assert (answer.status, answer.headers["Content-Type"]) == (200, format.content_type)
@@ -279,14 +287,14 @@ def test_each_scraper_gets_its_language(
     ],
 )
 def test_a_scrape_configuration_chooses_the_timestamps(query: str, wanted: Wanted) -> None:
-    made, deliveries, _ = house()
+    made, deliveries, _ = server()
     assert made.ask(f"GET /metrics{query}").status == 200
     assert deliveries.wanted == [wanted]
 
 
 @pytest.mark.parametrize("query", ["timestamps=", "timestamps=EVENT", "timestamps=event&timestamps=scrape"])
 def test_timestamps_that_are_neither_fail_loudly(query: str) -> None:
-    made, deliveries, _ = house()
+    made, deliveries, _ = server()
     answer = made.ask(f"GET /metrics?{query}")
     assert (answer.status, deliveries.wanted) == (400, [])
     assert "timestamps" in answer.text
@@ -295,8 +303,8 @@ def test_timestamps_that_are_neither_fail_loudly(query: str) -> None:
 # Trouble while a large body is compressed
 
 
-def compressing(**facts: Any) -> tuple[House, Deliveries, Threads, Connection]:
-    made, deliveries, threads = house(HUGE, **facts)
+def compressing(**facts: Any) -> tuple[FakeServer, Deliveries, Threads, Connection]:
+    made, deliveries, threads = server(HUGE, **facts)
     connection = made.connect()
     connection.protocol.dataReceived(request("GET /metrics?scraper=a", GZIP))
     assert threads.waiting and connection.transport.value() == b""

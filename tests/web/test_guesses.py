@@ -14,7 +14,7 @@ import pytest
 import pytest_twisted
 from support import guesser
 from support.credentials import basic, hashed
-from support.memory_site import open_house, reactor, until
+from support.memory_site import open_server, reactor, until
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
@@ -85,8 +85,8 @@ async def test_thousands_of_wrong_passwords_delay_no_scraper(
     policy = AccessPolicy()
     policy.update(rules=None, has_users=True)
     authenticator = Authenticator(users, threads, reactor)
-    async with open_house(tmp_path, access=policy, authenticator=authenticator) as house:
-        here: Any = house.port.getHost()
+    async with open_server(tmp_path, access=policy, authenticator=authenticator) as server:
+        here: Any = server.port.getHost()
         scrape: Callable[[str], Deferred[float]] = lambda address: deferToThread(  # noqa: E731
             answered, here.port, address, "right"
         )
@@ -112,8 +112,8 @@ async def test_guesses_delay_a_new_client_by_a_turn_of_each_address(
     policy = AccessPolicy()
     policy.update(rules=None, has_users=True)
     authenticator = Authenticator(users, threads, reactor)
-    async with open_house(tmp_path, access=policy, authenticator=authenticator) as house:
-        here: Any = house.port.getHost()
+    async with open_server(tmp_path, access=policy, authenticator=authenticator) as server:
+        here: Any = server.port.getHost()
         process = guesser.start(here.port, GUESSERS, 3 * BURST)
         ended = deferToThread(process.communicate)
         queue = authenticator._queue

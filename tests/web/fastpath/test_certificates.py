@@ -15,7 +15,7 @@ import pytest_twisted
 from support.bare_scraper import PATIENCE
 from support.certificates import Authority
 from support.fastpath_requests import post
-from support.memory_site import House, open_house, reactor
+from support.memory_site import MemoryServer, open_server, reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
 
@@ -39,19 +39,19 @@ tls_server_config:
 
 
 class TLSClients:
-    """A port with TLS in front of a house, and clients of it by their names; None has no certificate."""
+    """A port with TLS in front of a server, and clients of it by their names; None has no certificate."""
 
-    def __init__(self, house: House, folder: Path) -> None:
+    def __init__(self, server: MemoryServer, folder: Path) -> None:
         self._authority = Authority(folder / "authority")
         self._authority.issue("server")
         (folder / "web.yml").write_text(WEB_CONFIG)
         settings = read_web_config(folder / "web.yml").tls
         assert settings is not None
         tls = ServerTLS(make_context(settings), settings)
-        self.policy = house.doors.access = AccessPolicy()
+        self.policy = server.doors.access = AccessPolicy()
         self.policy.update(rules=[Rule(number=1, role=Role.EMIT, san="shop.example")], has_users=False)
         self.taken: list[str] = []
-        matcher = RequestMatcher(house.site.shortcut.ingest, Rules(), self.policy, peer_sans=tls.peer_sans)
+        matcher = RequestMatcher(server.site.shortcut.ingest, Rules(), self.policy, peer_sans=tls.peer_sans)
         recognize = matcher.recognize
 
         def noted(*args: Any, **options: Any) -> Any:
@@ -60,8 +60,8 @@ class TLSClients:
             return found
 
         matcher.recognize = noted  # type: ignore[method-assign]
-        house.site.shortcut = matcher
-        self.port = reactor.listenTCP(0, tls_factory(house.site, tls, reactor), interface="127.0.0.1")
+        server.site.shortcut = matcher
+        self.port = reactor.listenTCP(0, tls_factory(server.site, tls, reactor), interface="127.0.0.1")
 
     @contextmanager
     def connection(self, name: str | None) -> Iterator[Any]:
@@ -94,8 +94,8 @@ class TLSClients:
 @pytest_twisted.ensureDeferred
 async def test_the_certificate_of_each_connection_decides(tmp_path: Path, more: tuple[str, ...]) -> None:
     """Whoever connects after the shop would send events in its name."""
-    async with open_house(tmp_path) as house:
-        clients = TLSClients(house, tmp_path)
+    async with open_server(tmp_path) as server:
+        clients = TLSClients(server, tmp_path)
         try:
             for name, status in (("shop.example", 200), ("other.example", 403), (None, 403)) * 2:
                 with clients.connection(name) as ask:
@@ -103,7 +103,7 @@ async def test_the_certificate_of_each_connection_decides(tmp_path: Path, more: 
                     if not more:
                         assert await ask(post("a=1")) == status
             assert len(clients.taken) == (2 if more else 4)
-            assert (await house.store.census()).events == len(clients.taken)
+            assert (await server.store.census()).events == len(clients.taken)
         finally:
             await maybeDeferred(clients.port.stopListening)
 
@@ -113,8 +113,8 @@ async def test_a_certificate_that_lost_its_rule_is_refused_on_the_connection_tha
     tmp_path: Path,
 ) -> None:
     """A client that never hangs up would keep what was taken away."""
-    async with open_house(tmp_path) as house:
-        clients = TLSClients(house, tmp_path)
+    async with open_server(tmp_path) as server:
+        clients = TLSClients(server, tmp_path)
         try:
             with clients.connection("shop.example") as ask:
                 assert await ask(post("a=1")) == 200

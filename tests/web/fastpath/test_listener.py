@@ -18,7 +18,7 @@ from support.fake_store import logged
 from support.fastpath_clients import EVENT, ask, held, knock
 from support.fastpath_requests import ODD, QUICK, mutant, post
 from support.ipv6 import needs_ipv6
-from support.memory_site import TWISTEDS_OWN, open_house, reactor, until
+from support.memory_site import TWISTEDS_OWN, open_server, reactor, until
 from support.store_log import held_events
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -33,11 +33,11 @@ from oneshotd.web.fastpath.requests import RequestMatcher
 @pytest_twisted.ensureDeferred
 async def test_no_transport_is_made_for_one_event(tmp_path: Path) -> None:
     """It would cost twice as much."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
-        with knock(house) as client:
+    async with open_server(tmp_path) as server:
+        intake = held(server)
+        with knock(server) as client:
             await intake.hold(1)
-            assert not house.site._channels
+            assert not server.site._channels
             intake.stored()
             assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
 
@@ -51,10 +51,10 @@ def segments_received(client: Scraper) -> int:
 @pytest_twisted.ensureDeferred
 async def test_the_answer_is_the_acknowledgement(tmp_path: Path) -> None:
     """Each segment costs the client as much as the answer's text costs us."""
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
         received = []
         for _ in range(20):
-            with knock(house) as client:
+            with knock(server) as client:
                 assert b" 200 OK" in await client.rest()
                 received.append(segments_received(client))
         # On a slow machine the kernel's time for it is over before the answer is here.
@@ -64,19 +64,19 @@ async def test_the_answer_is_the_acknowledgement(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_request_in_pieces_is_acknowledged_at_once(tmp_path: Path) -> None:
     """The kernel keeps the second piece back until the first is acknowledged (Nagle): for 40 ms."""
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
 
         async def delay(data: bytes) -> float:
             """Return seconds from the first sight of a connection until all of this is acknowledged."""
-            with knock(house, data) as client:
-                await until(lambda: len(house.site._channels) == 1, lambda: "nobody is here")
+            with knock(server, data) as client:
+                await until(lambda: len(server.site._channels) == 1, lambda: "nobody is here")
                 seen = reactor.seconds()
                 await until(
                     lambda: fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)) == bytes(4),
                     lambda: "no acknowledgement",
                 )
                 found = reactor.seconds() - seen
-            await until(lambda: not house.site._channels, lambda: "it is still here")
+            await until(lambda: not server.site._channels, lambda: "it is still here")
             return float(found)
 
         for data in (EVENT[:20], post("a=1"), post("a=2") * 2):
@@ -91,11 +91,11 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
     closing = [each.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1) for each in (*QUICK, *ODD)]
     requests = [*QUICK, *ODD, *closing, *(mutant(rng, EVENT, *QUICK) for _ in range(500))]
     (tmp_path / "plain").mkdir()
-    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", TWISTEDS_OWN) as plain:
+    async with open_server(tmp_path) as quick, open_server(tmp_path / "plain", TWISTEDS_OWN) as plain:
         plain.site.shortcut = None
         for data in requests:
             assert await ask(quick, data) == await ask(plain, data), data
-        stored = [await held_events(house.store) for house in (quick, plain)]
+        stored = [await held_events(server.store) for server in (quick, plain)]
         first, second = ([event.series for event in events] for events in stored)
         assert first == second and len(first) > 100
 
@@ -103,48 +103,48 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
 @pytest_twisted.ensureDeferred
 async def test_a_request_whose_event_is_refused_goes_to_the_routes(tmp_path: Path) -> None:
     """Nothing of the request may have been used up."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
-        with knock(house) as client:
+    async with open_server(tmp_path) as server:
+        intake = held(server)
+        with knock(server) as client:
             await intake.hold(1)
             intake.room = 0
             intake.callbacks.pop().on_failed()
             assert b" 200 OK" in await client.rest()
-        assert (await house.store.census()).events == 1
+        assert (await server.store.census()).events == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_there_are_only_so_many_without_a_transport(tmp_path: Path) -> None:
     """While the disk hangs, clients that have long given up would take all descriptors."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
-        crowd = [knock(house) for _ in range(quick_port.MAX_BARE + 3)]
+    async with open_server(tmp_path) as server:
+        intake = held(server)
+        crowd = [knock(server) for _ in range(quick_port.MAX_BARE + 3)]
         await intake.hold(len(crowd))
-        assert len(house.site._channels) == 3
+        assert len(server.site._channels) == 3
         intake.stored()
         for client in crowd:
             assert b" 200 OK" in await client.rest()
             client.close()
-        with knock(house):
+        with knock(server):
             await intake.hold(1)
-            assert not house.site._channels
+            assert not server.site._channels
             intake.stored()
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
     """With FIN or with RST, before the answer or before it is accepted at all."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
+    async with open_server(tmp_path) as server:
+        intake = held(server)
         for reset in (False, True):
             for wait in (False, True):
-                client = knock(house)
+                client = knock(server)
                 if wait:
                     await intake.hold(1)
                 client.reset() if reset else client.close()
                 await deferLater(reactor, 0.05)
                 intake.stored()
-        with knock(house) as client:
+        with knock(server) as client:
             await intake.hold(1)
             intake.stored()
             assert b" 200 OK" in await client.rest()
@@ -152,20 +152,20 @@ async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_may_not_emit_gets_403(tmp_path: Path) -> None:
-    async with open_house(tmp_path) as house:
-        house.doors.access = AccessPolicy(emit=Networks.parse(["192.0.2.0/24"]))
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
-        assert b" 403 " in await ask(house, EVENT)
+    async with open_server(tmp_path) as server:
+        server.doors.access = AccessPolicy(emit=Networks.parse(["192.0.2.0/24"]))
+        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        assert b" 403 " in await ask(server, EVENT)
 
 
 @pytest_twisted.ensureDeferred
 async def test_shutdown_waits_for_connections_without_a_transport(tmp_path: Path) -> None:
     """Their events are on disk, and they would not hear of it."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
-        with knock(house) as client:
+    async with open_server(tmp_path) as server:
+        intake = held(server)
+        with knock(server) as client:
             await intake.hold(1)
-            finished = house.site.finish()
+            finished = server.site.finish()
             assert not finished.called
             intake.stored()
             assert finished.called
@@ -175,16 +175,16 @@ async def test_shutdown_waits_for_connections_without_a_transport(tmp_path: Path
 @pytest_twisted.ensureDeferred
 async def test_clients_in_the_backlog_at_shutdown_are_answered(tmp_path: Path) -> None:
     """A restart would refuse events that have been sent already."""
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
         requests = [EVENT, post("a=2")] * quick_port.TURN_ACCEPTS
-        crowd = [knock(house, data) for data in requests]
-        house.port.stopListening()
-        finished = house.site.finish()
+        crowd = [knock(server, data) for data in requests]
+        server.port.stopListening()
+        finished = server.site.finish()
         for client in crowd:
             assert b" 200 OK" in await client.rest()
             client.close()
         await finished
-        assert (await house.store.census()).events == len(crowd)
+        assert (await server.store.census()).events == len(crowd)
 
 
 @pytest_twisted.ensureDeferred
@@ -192,8 +192,8 @@ async def test_after_a_bug_connections_are_still_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twisted drops a reader whose doRead raises, and the port would stop accepting."""
-    async with open_house(tmp_path) as house:
-        recognize = house.site.shortcut.recognize
+    async with open_server(tmp_path) as server:
+        recognize = server.site.shortcut.recognize
         bug = [RuntimeError("a bug")]
 
         def stumble(*args: Any, **options: Any) -> Any:
@@ -201,8 +201,8 @@ async def test_after_a_bug_connections_are_still_accepted(
                 raise bug.pop()
             return recognize(*args, **options)
 
-        monkeypatch.setattr(house.site.shortcut, "recognize", stumble)
-        with logged() as events, knock(house) as first, knock(house) as second:
+        monkeypatch.setattr(server.site.shortcut, "recognize", stumble)
+        with logged() as events, knock(server) as first, knock(server) as second:
             for client in (first, second):
                 assert b" 200 OK" in await client.rest()
         assert not bug
@@ -213,10 +213,10 @@ async def test_after_a_bug_connections_are_still_accepted(
 @pytest_twisted.ensureDeferred
 async def test_an_ipv4_client_of_a_dual_stack_socket_has_its_ipv4_address(tmp_path: Path) -> None:
     """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
-    async with open_house(tmp_path, "0") as house:
-        house.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
-        port = cast(Any, house.port.getHost()).port
+    async with open_server(tmp_path, "0") as server:
+        server.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
+        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        port = cast(Any, server.port.getHost()).port
         for host, status in (("127.0.0.1", b" 200 OK"), ("::1", b" 403 ")):
             for data in (EVENT, post("a=2")):
                 with socket.create_connection((host, port), timeout=PATIENCE) as sock:
@@ -228,14 +228,14 @@ async def test_an_ipv4_client_of_a_dual_stack_socket_has_its_ipv4_address(tmp_pa
 @pytest_twisted.ensureDeferred
 async def test_without_descriptors_accept_is_tried_again_later_and_logged(tmp_path: Path) -> None:
     """The reactor would spin, or the port would never accept again."""
-    async with open_house(tmp_path) as house:
-        with knock(house) as client, knock(house, post("a=2")) as other, logged() as events:
+    async with open_server(tmp_path) as server:
+        with knock(server) as client, knock(server, post("a=2")) as other, logged() as events:
             with no_descriptors():
                 await deferLater(reactor, 3.5 * quick_port.RESPITE)
             other.finish_sending()
             for each in (client, other):
                 assert b" 200 OK" in await each.rest()
-            house.port.stopListening()  # what was counted is said
+            server.port.stopListening()  # what was counted is said
         said = [event["count"] for event in events if event.get("text") == "Too many open files"]
         assert sum(said) in (3, 4)  # times that it tried
 
@@ -243,7 +243,7 @@ async def test_without_descriptors_accept_is_tried_again_later_and_logged(tmp_pa
 @pytest_twisted.ensureDeferred
 async def test_the_last_descriptor_is_enough(tmp_path: Path) -> None:
     """A scraper would be reset again and again: for a moment its connection has two of them."""
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
         for _ in range(3):
-            with knock(house, post("a=2")) as client, no_descriptors(spare=1):
+            with knock(server, post("a=2")) as client, no_descriptors(spare=1):
                 assert (await client.answer("POST")).status == 200

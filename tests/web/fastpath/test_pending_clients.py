@@ -11,7 +11,7 @@ import pytest_twisted
 from support.bare_scraper import Scraper
 from support.fastpath_clients import EVENT, ask, heard, held, knock
 from support.fastpath_requests import TakingIntake, mutant, post
-from support.memory_site import TWISTEDS_OWN, House, open_house, reactor
+from support.memory_site import TWISTEDS_OWN, MemoryServer, open_server, reactor
 from support.store_log import held_events
 
 from oneshotd.access.policy import AccessPolicy
@@ -64,9 +64,9 @@ def test_together_they_are_what_each_is_alone() -> None:
     assert together > 1000
 
 
-def crowd(house: House, *requests: bytes) -> list[Scraper]:
+def crowd(server: MemoryServer, *requests: bytes) -> list[Scraper]:
     """Clients that are all there before the reactor sees the first."""
-    clients = [knock(house, data) for data in requests]
+    clients = [knock(server, data) for data in requests]
     for client in clients:
         client.finish_sending()
     return clients
@@ -85,13 +85,13 @@ async def test_connections_of_one_turn_are_answered_as_by_twisteds_own_port(tmp_
     """Each gets its own answer, and every event is stored that would be."""
     rng = random.Random(20261125)
     (tmp_path / "plain").mkdir()
-    async with open_house(tmp_path) as quick, open_house(tmp_path / "plain", TWISTEDS_OWN) as plain:
+    async with open_server(tmp_path) as quick, open_server(tmp_path / "plain", TWISTEDS_OWN) as plain:
         plain.site.shortcut = None
         for _ in range(20):
             requests = [usual(rng) if rng.random() < 0.9 else post("a=1 b", CLOSE) for _ in range(30)]
             wanted = [await ask(plain, data) for data in requests]
             assert await answers(crowd(quick, *requests)) == wanted
-        stored = [await held_events(house.store) for house in (quick, plain)]
+        stored = [await held_events(server.store) for server in (quick, plain)]
         first, second = (sorted(event.series for event in events) for events in stored)
         assert first == second and len(first) > 400
 
@@ -99,27 +99,27 @@ async def test_connections_of_one_turn_are_answered_as_by_twisteds_own_port(tmp_
 @pytest_twisted.ensureDeferred
 async def test_an_odd_request_among_them_goes_to_the_routes(tmp_path: Path) -> None:
     """The others are not handed to a channel because of it."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
+    async with open_server(tmp_path) as server:
+        intake = held(server)
         odd = post("a=1&value=3", CLOSE)
-        clients = crowd(house, EVENT, EVENT, odd, EVENT)
+        clients = crowd(server, EVENT, EVENT, odd, EVENT)
         await intake.hold(3)
         intake.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
-        assert [event.value for event in await held_events(house.store)] == ["3"]
+        assert [event.value for event in await held_events(server.store)] == ["3"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path) -> None:
     """The rest is refused, or stored, by the routes."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
+    async with open_server(tmp_path) as server:
+        intake = held(server)
         intake.room = 3
-        clients = crowd(house, *[EVENT] * 8)
+        clients = crowd(server, *[EVENT] * 8)
         await intake.hold(3)  # half of half of them, and one that a channel took
         intake.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
-        assert (await house.store.census()).events == 5
+        assert (await server.store.census()).events == 5
 
 
 # Twisted leaves its duplicate of a socket that has gone to the interpreter.
@@ -127,10 +127,10 @@ async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path)
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_has_gone_affects_no_other(tmp_path: Path) -> None:
     """Nor do all when the store refuses them."""
-    async with open_house(tmp_path) as house:
-        intake = held(house)
+    async with open_server(tmp_path) as server:
+        intake = held(server)
         for refused in (False, True):
-            clients = crowd(house, *[EVENT] * 5)
+            clients = crowd(server, *[EVENT] * 5)
             await intake.hold(5)
             assert len(intake.callbacks) <= 2  # the first shows what the others are like
             clients.pop(2).reset()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fastpath_requests import ODD, ORDINARY, QUICK, TakingIntake, mutant, post
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
@@ -28,14 +28,14 @@ CALLER = (PEER.host, NO_SANS)
 class Line:
     """One connection, with the short way or without it."""
 
-    def __init__(self, quick: bool, house: House | None = None) -> None:
-        self.house = house or House()
-        self.intake = TakingIntake(clock=self.house.clock)
-        self.house.intake = self.intake
-        site = self.house.site()
+    def __init__(self, quick: bool, server: FakeServer | None = None) -> None:
+        self.server = server or FakeServer()
+        self.intake = TakingIntake(clock=self.server.clock)
+        self.server.intake = self.intake
+        site = self.server.site()
         if quick:
             site.protocol = cast(Any, FastPathChannel)
-            site.shortcut = RequestMatcher(cast(Any, self.intake), Rules(), self.house.access)
+            site.shortcut = RequestMatcher(cast(Any, self.intake), Rules(), self.server.access)
         self.shortcut: RequestMatcher = site.shortcut
         self.site = site
         self.short = 0
@@ -48,10 +48,10 @@ class Line:
             if self.is_closed:
                 return  # a real transport reads no further
             self.channel.dataReceived(piece)
-            self.house.clock.advance(0)
+            self.server.clock.advance(0)
             if commit:
                 self.short += self.intake.commit()
-                self.house.clock.advance(0)
+                self.server.clock.advance(0)
 
     @property
     def output(self) -> bytes:
@@ -81,7 +81,7 @@ def same(*pieces: bytes) -> Line:
     assert quick.output == plain.output
     assert quick.events == plain.events
     assert quick.is_closed == plain.is_closed
-    assert quick.house.telemetry.refusals == plain.house.telemetry.refusals
+    assert quick.server.telemetry.refusals == plain.server.telemetry.refusals
     return quick
 
 
@@ -174,7 +174,7 @@ def test_a_refusal_of_the_store_is_answered_by_the_routes(room: bool) -> None:
     plain.send(ORDINARY + ORDINARY)
     quick.send(ORDINARY + ORDINARY, commit=False)
     quick.intake.commit(stored=False)
-    quick.house.clock.advance(0)
+    quick.server.clock.advance(0)
     assert quick.output == plain.output
     assert quick.output.count(b"503 Service Unavailable") == 2
     assert b"Retry-After" in quick.output
@@ -182,7 +182,7 @@ def test_a_refusal_of_the_store_is_answered_by_the_routes(room: bool) -> None:
 
 def test_a_client_that_may_not_emit_gets_403() -> None:
     for allowed, status in (("192.0.2.0/24", b"200"), ("198.51.100.0/24", b"403")):
-        plain, quick = (Line(quick, House(allow_emit=[allowed])) for quick in (False, True))
+        plain, quick = (Line(quick, FakeServer(allow_emit=[allowed])) for quick in (False, True))
         plain.send(ORDINARY)
         quick.send(ORDINARY)
         assert quick.output == plain.output
@@ -212,22 +212,22 @@ def test_a_slow_disk_is_not_the_clients_fault() -> None:
     """No request is cut off while the store has it; afterwards the idle limit counts."""
     line = Line(quick=True)
     line.send(ORDINARY, commit=False)
-    line.house.clock.pump([line.site.idle_timeout] * 3)
+    line.server.clock.pump([line.site.idle_timeout] * 3)
     assert not line.is_closed
     line.send(b"")
-    line.house.clock.advance(line.site.idle_timeout - 1)
+    line.server.clock.advance(line.site.idle_timeout - 1)
     assert not line.is_closed
     line.send(ORDINARY)
-    line.house.clock.advance(line.site.idle_timeout - 1)
+    line.server.clock.advance(line.site.idle_timeout - 1)
     assert not line.is_closed
-    line.house.clock.advance(2)
+    line.server.clock.advance(2)
     assert line.is_closed
 
 
 def test_an_unfinished_request_is_cut_as_ever() -> None:
     line = Line(quick=True)
     line.send(ORDINARY, ORDINARY[:-2])
-    line.house.clock.advance(line.site.request_timeout + 1)
+    line.server.clock.advance(line.site.request_timeout + 1)
     assert line.is_closed
 
 

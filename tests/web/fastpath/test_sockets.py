@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from support.bare_scraper import PATIENCE
 from support.fastpath_requests import ORDINARY, post
-from support.memory_site import TWISTEDS_OWN, House, open_house, until
+from support.memory_site import TWISTEDS_OWN, MemoryServer, open_server, until
 
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.networks import Networks
@@ -38,9 +38,9 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return TRANSPORTS[request.param].format(tmp_path)
 
 
-async def _emit(house: House, where: str, *pieces: bytes) -> bytes:
+async def _emit(server: MemoryServer, where: str, *pieces: bytes) -> bytes:
     """All that one connection gets for these bytes, until it ends."""
-    with house.scraper() as client:
+    with server.scraper() as client:
         if where.startswith("ssl:"):
             await client.handshake()
         if where.startswith("haproxy:"):
@@ -55,36 +55,36 @@ async def _emit(house: House, where: str, *pieces: bytes) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_an_event_is_answered_over_every_transport(tmp_path: Path, where: str) -> None:
     """Over TLS its answer once went out in the clear."""
-    async with open_house(tmp_path, where) as house:
-        last = await _emit(house, where, post("a=1"), post("a=2"), post("a=3", "Connection: close"))
+    async with open_server(tmp_path, where) as server:
+        last = await _emit(server, where, post("a=1"), post("a=2"), post("a=3", "Connection: close"))
         assert last.startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
         assert last.endswith(b"\r\n\r\nok\n")
-        assert (await house.store.census()).events == 3
+        assert (await server.store.census()).events == 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_stands_behind_a_request_to_close_resets_nothing(tmp_path: Path, where: str) -> None:
     """A client that sent a line end too many would lose its answer."""
-    async with open_house(tmp_path, where) as house:
-        answer = await _emit(house, where, post("a=1", "Connection: close") + b"\r\n" + post("a=2"))
+    async with open_server(tmp_path, where) as server:
+        answer = await _emit(server, where, post("a=1", "Connection: close") + b"\r\n" + post("a=2"))
         assert answer.count(b"200 OK") == 1
-        assert (await house.store.census()).events == 1
+        assert (await server.store.census()).events == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_who_may_emit_is_told_by_the_proxy_in_front(tmp_path: Path) -> None:
     """By the PROXY protocol, which speaks after the connection was made."""
-    async with open_house(tmp_path, TRANSPORTS["haproxy"]) as house:
-        house.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
-        assert b" 403 " in await _emit(house, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
+    async with open_server(tmp_path, TRANSPORTS["haproxy"]) as server:
+        server.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
+        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        assert b" 403 " in await _emit(server, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_client_sent_before_its_end_is_answered(tmp_path: Path) -> None:
     """``nc -N`` with several requests; what is refused is answered at once, what is stored later."""
-    async with open_house(tmp_path) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path) as server:
+        with server.scraper() as client:
             client.send(ORDINARY + post("") * 3 + ORDINARY)
             client.finish_sending()
             assert re.findall(rb"HTTP/1.1 (\d+)", await client.rest()) == [b"200", *[b"400"] * 3, b"200"]
@@ -93,15 +93,15 @@ async def test_what_a_client_sent_before_its_end_is_answered(tmp_path: Path) -> 
 @pytest_twisted.ensureDeferred
 async def test_answers_that_do_not_fit_the_socket_all_arrive(tmp_path: Path) -> None:
     """To a client that sends thousands of events and only then reads."""
-    async with open_house(tmp_path) as house:
-        with house.scraper(window=1) as client:
+    async with open_server(tmp_path) as server:
+        with server.scraper(window=1) as client:
             client.sock.settimeout(0)
             sent = bytearray()
 
             def is_full() -> object:
                 with suppress(BlockingIOError):
                     sent.extend(BATCH[: client.sock.send(BATCH[len(sent) % len(BATCH) :])])
-                return house.site.unread
+                return server.site.unread
 
             await until(is_full, lambda: f"{len(sent)} bytes were taken")
             client.sock.settimeout(PATIENCE)
@@ -109,7 +109,7 @@ async def test_answers_that_do_not_fit_the_socket_all_arrive(tmp_path: Path) -> 
             answers = await client.rest()
         whole = len(sent) // len(ORDINARY)
         assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"\r\n\r\nok\n") == whole
-        assert (await house.store.census()).events == whole
+        assert (await server.store.census()).events == whole
 
 
 @pytest.mark.parametrize(("members", "status"), [(["unix"], 200), (["192.0.2.0/24"], 403), ([], 200)])
@@ -120,22 +120,22 @@ async def test_a_unix_socket_is_admitted_by_name(
 ) -> None:
     """By the short way and by the long one alike."""
     where = TRANSPORTS["unix"].format(tmp_path)
-    async with open_house(tmp_path, where) as house:
-        house.doors.access = AccessPolicy(emit=Networks.parse(members))
-        house.site.shortcut = RequestMatcher(house.site.shortcut.ingest, Rules(), house.doors.access)
-        answer = await _emit(house, where, post("a=1", more, "Connection: close"))
+    async with open_server(tmp_path, where) as server:
+        server.doors.access = AccessPolicy(emit=Networks.parse(members))
+        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        answer = await _emit(server, where, post("a=1", more, "Connection: close"))
         assert answer.startswith(b"HTTP/1.1 %d " % status)
-        assert (await house.store.census()).events == (status == 200)
+        assert (await server.store.census()).events == (status == 200)
 
 
 @pytest_twisted.ensureDeferred
 async def test_unnamed_scrapers_behind_a_unix_socket_are_told_apart(tmp_path: Path) -> None:
     """They were one, and each event went to one of them."""
     where = TRANSPORTS["unix"].format(tmp_path)
-    async with open_house(tmp_path, where) as house:
-        house.doors.trusted_proxies = Networks.parse(["unix"])
-        events = await house.happen(3)
+    async with open_server(tmp_path, where) as server:
+        server.doors.trusted_proxies = Networks.parse(["unix"])
+        events = await server.happen(3)
         for address in ("192.0.2.7", "192.0.2.8"):
-            with house.scraper() as scraper:
+            with server.scraper() as scraper:
                 scraper.ask("", f"X-Forwarded-For: {address}", path="/metrics")
                 assert (await scraper.answer()).events == events

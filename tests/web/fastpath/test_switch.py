@@ -26,10 +26,10 @@ def test_without_the_fast_path_an_event_is_stored_and_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], has_fast_path: bool
 ) -> None:
     """An operator who suspects the fast path has to be able to do without it."""
-    house = DaemonInMemory(tmp_path, monkeypatch, **options)
-    house.start()
-    house.quiet()
-    site = house.service._site
+    server = DaemonInMemory(tmp_path, monkeypatch, **options)
+    server.start()
+    server.quiet()
+    site = server.service._site
     site.doStart()
     try:
         assert (site.shortcut is not None) is has_fast_path
@@ -38,15 +38,15 @@ def test_without_the_fast_path_an_event_is_stored_and_answered(
         assert isinstance(channel, FastPathChannel) is has_fast_path
         channel.makeConnection(transport)
         channel.dataReceived(post("type=deploy", "Connection: close"))
-        house.pass_time(0.0)
+        server.pass_time(0.0)
         assert transport.value().startswith(b"HTTP/1.1 200 OK\r\n")
         channel.connectionLost()
     finally:
         site.doStop()
-        house.reactor.get(house.real.close())
-        for sock in house.service._udp_sockets:
+        server.reactor.get(server.real.close())
+        for sock in server.service._udp_sockets:
             sock.close()
-    assert house.stored() == ['events_to_metrics{type="deploy"}']
+    assert server.stored() == ['events_to_metrics{type="deploy"}']
 
 
 def test_the_option_is_on_or_off() -> None:

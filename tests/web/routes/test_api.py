@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import kept, raw_labels, texts, written
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 
 from oneshotd.core.parsing.grammar import MAX_LABELS
 from oneshotd.errors import Refused, StoreUnavailable
@@ -46,9 +46,9 @@ ANN = ScraperSeen(
 
 
 def test_events_are_answered_with_every_field_that_is_promised() -> None:
-    house = House()
-    house.reading.page = EventsPage(events=(DEPLOY, VALUE), next=5)
-    answer = house.ask("GET /api/v1/events")
+    server = FakeServer()
+    server.reading.page = EventsPage(events=(DEPLOY, VALUE), next=5)
+    answer = server.ask("GET /api/v1/events")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.headers["Cache-Control"] == "no-store"
@@ -73,13 +73,13 @@ def test_events_are_answered_with_every_field_that_is_promised() -> None:
         ],
         "next": 5,
     }
-    assert house.reading.asked == [({}, None, None, 100, None)]
+    assert server.reading.asked == [({}, None, None, 100, None)]
 
 
 def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
-    house = House()
-    house.reading.known = [ANN]
-    answer = house.ask("GET /api/v1/scrapers")
+    server = FakeServer()
+    server.reading.known = [ANN]
+    answer = server.ask("GET /api/v1/scrapers")
     assert answer.headers["Cache-Control"] == "no-store"
     (shown,) = json.loads(answer.body)["scrapers"]
     assert shown == {
@@ -107,9 +107,9 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 def test_head_has_the_headers_of_get_without_the_body(path: str) -> None:
-    house = House()
-    house.reading.page, house.reading.known = EventsPage(events=(DEPLOY,), next=None), [ANN]
-    got, head = house.ask(f"GET {path}"), house.ask(f"HEAD {path}")
+    server = FakeServer()
+    server.reading.page, server.reading.known = EventsPage(events=(DEPLOY,), next=None), [ANN]
+    got, head = server.ask(f"GET {path}"), server.ask(f"HEAD {path}")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.body))
 
@@ -117,7 +117,7 @@ def test_head_has_the_headers_of_get_without_the_body(path: str) -> None:
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_other_methods_than_get_are_refused(path: str, method: str) -> None:
-    answer = House().ask(f"{method} {path}")
+    answer = FakeServer().ask(f"{method} {path}")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
@@ -145,9 +145,9 @@ def test_other_methods_than_get_are_refused(path: str, method: str) -> None:
     ],
 )
 def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> None:
-    house = House()
-    assert house.ask(f"GET /api/v1/events?{query}").status == 200
-    assert house.reading.asked == [asked]
+    server = FakeServer()
+    assert server.ask(f"GET /api/v1/events?{query}").status == 200
+    assert server.reading.asked == [asked]
 
 
 @pytest.mark.parametrize(
@@ -193,35 +193,35 @@ def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> 
 )
 def test_a_wrong_parameter_is_named(query: str, says: str) -> None:
     """A script would read an empty list as "there are no events"."""
-    house = House()
-    answer = house.ask(f"GET /api/v1/events?{query}")
+    server = FakeServer()
+    answer = server.ask(f"GET /api/v1/events?{query}")
     if not says:
         assert answer.status == 200
         return
     assert answer.status == 400
     assert says in answer.text and answer.text.count("\n") == 1 and len(answer.text) < 300
-    assert house.reading.asked == []
-    assert sum(house.telemetry.refusals.values()) == 1
+    assert server.reading.asked == []
+    assert sum(server.telemetry.refusals.values()) == 1
 
 
 def test_a_script_that_speaks_json_is_refused_in_json() -> None:
-    answer = House().ask("GET /api/v1/events?limit=0", "Accept: application/json")
+    answer = FakeServer().ask("GET /api/v1/events?limit=0", "Accept: application/json")
     assert (answer.status, list(json.loads(answer.body))) == (400, ["error"])
 
 
 def test_scrapers_take_no_parameters() -> None:
     """A filter that does nothing would look like one that found everything."""
-    assert House().ask("GET /api/v1/scrapers?name=ann").status == 400
-    assert House().ask("GET /api/v1/scrapers?").status == 200
+    assert FakeServer().ask("GET /api/v1/scrapers?name=ann").status == 400
+    assert FakeServer().ask("GET /api/v1/scrapers?").status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 def test_a_client_that_may_not_scrape_may_not_query(path: str) -> None:
     """A client that may not scrape could read the events here."""
-    assert House(allow_scrape=["192.0.2.0/24"]).ask(f"GET {path}").status == 200
-    answer = House(allow_scrape=["198.51.100.0/24"]).ask(f"GET {path}?limit=nonsense")
+    assert FakeServer(allow_scrape=["192.0.2.0/24"]).ask(f"GET {path}").status == 200
+    answer = FakeServer(allow_scrape=["198.51.100.0/24"]).ask(f"GET {path}?limit=nonsense")
     assert (answer.status, answer.text) == (403, "192.0.2.7 may not read here\n")
-    assert House(allow_emit=["198.51.100.0/24"]).ask(f"GET {path}").status == 200
+    assert FakeServer(allow_emit=["198.51.100.0/24"]).ask(f"GET {path}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
@@ -232,9 +232,9 @@ def test_a_client_that_may_not_scrape_may_not_query(path: str) -> None:
 def test_a_store_that_cannot_answer_gives_503_and_says_when_to_come_again(
     path: str, fault: Exception
 ) -> None:
-    house = House()
-    house.reading.fault = fault
-    answer = house.ask(f"GET {path}")
+    server = FakeServer()
+    server.reading.fault = fault
+    answer = server.ask(f"GET {path}")
     assert answer.status == 503
     assert str(fault) in answer.text
     assert int(answer.headers["Retry-After"]) >= 1
@@ -242,7 +242,7 @@ def test_a_store_that_cannot_answer_gives_503_and_says_when_to_come_again(
 
 @pytest.mark.parametrize("path", ["/api", "/api/v1", "/api/v1/", "/api/v1/event", "/api/v2/events"])
 def test_there_is_nothing_beside_them(path: str) -> None:
-    assert House().ask(f"GET {path}").status == 404
+    assert FakeServer().ask(f"GET {path}").status == 404
 
 
 @given(raw_labels())

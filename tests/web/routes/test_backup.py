@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from attrs import define
 from support.credentials import basic, hashed
-from support.web_fakes import Connection, FakeTelemetry, House, failures_logged
+from support.web_fakes import Connection, FakeServer, FakeTelemetry, failures_logged
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -101,8 +101,8 @@ def test_without_an_access_file_the_public_listeners_have_no_route_for_backups(
     method: str, address: str, users: dict[str, bytes]
 ) -> None:
     """Any client could fill the disk with copies, through a proxy on this host even from other hosts."""
-    house = House(trusted=["192.0.2.0/24"], users=users, backups=FakeBackups())
-    answer = house.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}", OPERATOR)
+    server = FakeServer(trusted=["192.0.2.0/24"], users=users, backups=FakeBackups())
+    answer = server.ask(f"{method} /api/v1/backup", f"X-Forwarded-For: {address}", OPERATOR)
     assert answer.status == 404
 
 
@@ -124,8 +124,8 @@ def test_with_an_access_file_admins_may_back_up_over_the_public_listeners(
     method: str, rules: list[Rule], backups: FakeBackups | None, lines: list[str], status: int
 ) -> None:
     """A job on another host could make no backup; or anybody could fill the disk with copies."""
-    house = House(users=USERS, rules=rules, backups=backups)
-    answer = house.ask(f"{method} /api/v1/backup", *lines)
+    server = FakeServer(users=USERS, rules=rules, backups=backups)
+    answer = server.ask(f"{method} /api/v1/backup", *lines)
     assert answer.status == status
     assert not answer.body or status != 200 or json.loads(answer.body)["file"] == MADE.file
     assert status != 404 or "backup-dir and backup-socket are not set" in answer.text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.credentials import basic, bearer, hashed, token_hash
 from support.threads import Threads
-from support.web_fakes import Answer, House
+from support.web_fakes import Answer, FakeServer
 from twisted.internet.address import UNIXAddress
 
 from oneshotd.access.rules import Role, Rule
@@ -47,7 +47,7 @@ def test_each_route_has_its_roles_in_the_table() -> None:
 def test_a_route_that_is_missing_in_the_table_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A route whose author forgot the table would be open for strangers."""
     monkeypatch.setattr(guard, "ROLES", {key: value for key, value in ROLES.items() if key != "metrics"})
-    answer = House(users=USERS, rules=every_role(user="ci")).ask("GET /metrics", CI)
+    answer = FakeServer(users=USERS, rules=every_role(user="ci")).ask("GET /metrics", CI)
     assert (answer.status, answer.text) == (403, "no role may use this path\n")
 
 
@@ -68,14 +68,14 @@ def test_a_route_that_is_missing_in_the_table_is_closed(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("line", ["POST /event?a=b", "GET /metrics", "GET /", "GET /api/v1/scrapers"])
 def test_users_alone_may_do_all(line: str, lines: list[str], status: int) -> None:
     """A web configuration as other exporters have it would let strangers in, or shut users out."""
-    house = House(users=USERS)
-    answer = house.ask(line, *lines)
+    server = FakeServer(users=USERS)
+    answer = server.ask(line, *lines)
     assert answer.status == status
     assert answer.headers.get_all("WWW-Authenticate") == (
         ['Basic realm="oneshotd", charset="UTF-8"'] if status == 401 else None
     )
-    assert house.telemetry.refusals == ({"unauthorized": 1} if status == 401 else {})
-    assert (len(house.intake.groups), len(house.delivery.asked)) == (
+    assert server.telemetry.refusals == ({"unauthorized": 1} if status == 401 else {})
+    assert (len(server.intake.groups), len(server.delivery.asked)) == (
         ("event" in line and status == 200),
         ("metrics" in line and status == 200),
     )
@@ -114,10 +114,10 @@ def test_rules_decide_with_an_access_file(
     rules: list[Rule], users: dict[str, bytes], lines: list[str], status: int
 ) -> None:
     """A client would do what no rule allows; or ask its user for a password that does not help."""
-    house = House(users=users, rules=rules)
-    answer = house.ask("POST /event?a=b", *lines)
+    server = FakeServer(users=users, rules=rules)
+    answer = server.ask("POST /event?a=b", *lines)
     assert answer.status == status
-    assert len(house.intake.groups) == (status == 200)
+    assert len(server.intake.groups) == (status == 200)
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
@@ -138,13 +138,13 @@ def test_a_401_names_what_the_daemon_takes(
     rules: list[Rule], users: dict[str, bytes], challenges: list[str]
 ) -> None:
     """A browser would not ask for the password, or would ask for one that nobody has."""
-    answer = House(users=users, rules=rules).ask("POST /event?a=b", "Authorization: x")
+    answer = FakeServer(users=users, rules=rules).ask("POST /event?a=b", "Authorization: x")
     assert (answer.status, answer.headers.get_all("WWW-Authenticate")) == (401, challenges)
 
 
 def test_the_pages_script_does_not_make_the_browser_ask() -> None:
     """A browser whose password was replaced would ask for it every three seconds."""
-    answer = House(users=USERS).ask("GET /live", says(basic("ci", "old")))
+    answer = FakeServer(users=USERS).ask("GET /live", says(basic("ci", "old")))
     assert (answer.status, answer.headers.get_all("WWW-Authenticate")) == (401, ['Bearer realm="oneshotd"'])
 
 
@@ -152,19 +152,20 @@ def test_a_refusal_says_who_and_what_and_no_secret() -> None:
     """An operator could not tell which rule is missing; or a secret would be in a log of the client."""
     token = token_hash("t0ken")
     rules = [rule(Role.LOOK, user="ci"), rule(Role.LOOK, token_sha256=token)]
-    house = House(users=USERS, rules=rules)
+    server = FakeServer(users=USERS, rules=rules)
     texts = [
-        house.ask("POST /event?a=b", says(header)).text for header in (basic("ci", "secret"), bearer("t0ken"))
+        server.ask("POST /event?a=b", says(header)).text
+        for header in (basic("ci", "secret"), bearer("t0ken"))
     ]
     assert texts == [
         "192.0.2.7 (user ci): no access rule gives it the role emit\n",
         f"192.0.2.7 (token {token[:8]}…): no access rule gives it the role emit\n",
     ]
-    assert house.ask("GET /metrics").text == "expected a credential for the role scrape or look\n"
-    house = House(users=USERS, allow_emit=["198.51.100.0/24"])
-    assert house.ask("POST /event?a=b", CI).text == "192.0.2.7 is not in --allow-emit\n"
-    assert house.ask("GET /metrics", CI).status == 200
-    answer = house.ask("GET /metrics", "Accept: application/json")
+    assert server.ask("GET /metrics").text == "expected a credential for the role scrape or look\n"
+    server = FakeServer(users=USERS, allow_emit=["198.51.100.0/24"])
+    assert server.ask("POST /event?a=b", CI).text == "192.0.2.7 is not in --allow-emit\n"
+    assert server.ask("GET /metrics", CI).status == 200
+    answer = server.ask("GET /metrics", "Accept: application/json")
     assert (answer.status, list(json.loads(answer.text))) == (401, ["error"])
 
 
@@ -172,10 +173,12 @@ def test_a_refusal_says_who_and_what_and_no_secret() -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_no_credential(path: str, lines: list[str]) -> None:
     """A load balancer or a kubelet would take the daemon down."""
-    house = House(users=USERS, rules=[], limit=TokenBucket(rate=0.001, burst=1), defer_to_thread=Threads())
+    server = FakeServer(
+        users=USERS, rules=[], limit=TokenBucket(rate=0.001, burst=1), defer_to_thread=Threads()
+    )
     for method, status in (("GET", 200), ("HEAD", 200), ("OPTIONS", 200), ("POST", 405)):
-        assert house.ask(f"{method} {path}", *lines).status == status
-    assert house.telemetry.refusals == {}
+        assert server.ask(f"{method} {path}", *lines).status == status
+    assert server.telemetry.refusals == {}
 
 
 @pytest.mark.parametrize(
@@ -184,12 +187,12 @@ def test_probes_need_no_credential(path: str, lines: list[str]) -> None:
 )
 def test_strangers_do_not_learn_which_paths_there_are(line: str) -> None:
     """A stranger would see what the daemon is and can."""
-    house = House(users=USERS)
-    assert house.ask(line).status == 401
-    assert house.ask(line, CI).status in (200, 404, 405)
-    house = House(users=USERS, rules=[rule(Role.EMIT, user="ci")])
-    assert house.ask(line).status in (401, 403)
-    assert house.ask(line, CI).status in (403, 404, 405)
+    server = FakeServer(users=USERS)
+    assert server.ask(line).status == 401
+    assert server.ask(line, CI).status in (200, 404, 405)
+    server = FakeServer(users=USERS, rules=[rule(Role.EMIT, user="ci")])
+    assert server.ask(line).status in (401, 403)
+    assert server.ask(line, CI).status in (403, 404, 405)
 
 
 @pytest.mark.parametrize(
@@ -202,16 +205,16 @@ def test_strangers_do_not_learn_which_paths_there_are(line: str) -> None:
 )  # fmt: skip
 def test_no_spelling_of_a_path_gets_around_the_guard(path: str) -> None:
     """A stranger could send events by another spelling of the path."""
-    house = House(users=USERS, rules=[rule(Role.EMIT, user="ann"), rule(Role.LOOK, network=NEAR)])
-    answer = house.ask(f"POST {path}?a=b")
-    assert answer.status != 200 and house.intake.groups == []
-    assert house.ask(f"GET {path.replace('event', 'metrics')}").status in (200, 400, 401, 403, 404)
-    assert {asked[0] for asked in house.delivery.asked} <= {"look"}
+    server = FakeServer(users=USERS, rules=[rule(Role.EMIT, user="ann"), rule(Role.LOOK, network=NEAR)])
+    answer = server.ask(f"POST {path}?a=b")
+    assert answer.status != 200 and server.intake.groups == []
+    assert server.ask(f"GET {path.replace('event', 'metrics')}").status in (200, 400, 401, 403, 404)
+    assert {asked[0] for asked in server.delivery.asked} <= {"look"}
 
 
 def test_the_routes_check_the_rule_again() -> None:
     """A path that guard and routes read differently would open a route."""
-    house = House(users=USERS, rules=every_role(user="ci"), backups=object())
+    server = FakeServer(users=USERS, rules=every_role(user="ci"), backups=object())
     for path, wrong in (
         ("POST /event?a=b", Role.LOOK),
         ("POST /events", Role.ADMIN),
@@ -220,16 +223,16 @@ def test_the_routes_check_the_rule_again() -> None:
         ("GET /api/v1/events", Role.ADMIN),
         ("POST /api/v1/backup", Role.SCRAPE),
     ):
-        answer = ask_with_rule(house, path, rule(wrong, user="ci"))
+        answer = ask_with_rule(server, path, rule(wrong, user="ci"))
         assert answer.status == 403, path
 
 
-def ask_with_rule(house: House, path: str, found: Rule) -> Answer:
+def ask_with_rule(server: FakeServer, path: str, found: Rule) -> Answer:
     """Ask the routes themselves, with a rule that a mistaken guard has set."""
-    site = house.site()
+    site = server.site()
     routes: Any = site.resource
     site.resource = routes.routes
-    made = house.make_request
+    made = server.make_request
 
     def make(*args: Any) -> Any:
         asked = made(*args)
@@ -237,31 +240,31 @@ def ask_with_rule(house: House, path: str, found: Rule) -> Answer:
         return asked
 
     site.requestFactory = make  # type: ignore[assignment]
-    return house.connect(site).ask(path, body=b"a=b" if path.endswith("/events") else b"")
+    return server.connect(site).ask(path, body=b"a=b" if path.endswith("/events") else b"")
 
 
 def test_certificates_count_with_tls_only() -> None:
     """A client without a certificate would be taken for one that has it."""
     rules = [rule(Role.EMIT, san="ci.example")]
     sans = frozenset(["ci.example"])
-    assert House(rules=rules, sans=sans, is_tls=True).ask("POST /event?a=b").status == 200
-    assert House(rules=rules, sans=frozenset(), is_tls=True).ask("POST /event?a=b").status == 403
-    assert House(rules=rules, sans=sans).ask("POST /event?a=b").status == 403
+    assert FakeServer(rules=rules, sans=sans, is_tls=True).ask("POST /event?a=b").status == 200
+    assert FakeServer(rules=rules, sans=frozenset(), is_tls=True).ask("POST /event?a=b").status == 403
+    assert FakeServer(rules=rules, sans=sans).ask("POST /event?a=b").status == 403
 
 
 def test_the_address_is_the_one_that_a_trusted_proxy_names() -> None:
     """All clients behind a proxy would have the rights of the proxy."""
     rules = [rule(Role.EMIT, network=FAR)]
     line = "X-Forwarded-For: 198.51.100.9"
-    assert House(rules=rules, trusted=["192.0.2.7"]).ask("POST /event?a=b", line).status == 200
-    assert House(rules=rules).ask("POST /event?a=b", line).status == 403
+    assert FakeServer(rules=rules, trusted=["192.0.2.7"]).ask("POST /event?a=b", line).status == 200
+    assert FakeServer(rules=rules).ask("POST /event?a=b", line).status == 403
 
 
 def test_a_unix_socket_is_a_network_of_rules() -> None:
     """Local processes could not be given a role without a password."""
     rules = [rule(Role.EMIT, network=Networks.parse(["unix"]))]
-    assert House(rules=rules, peer=UNIXAddress(b"")).ask("POST /event?a=b").status == 200
-    assert House(rules=rules).ask("POST /event?a=b").status == 403
+    assert FakeServer(rules=rules, peer=UNIXAddress(b"")).ask("POST /event?a=b").status == 200
+    assert FakeServer(rules=rules).ask("POST /event?a=b").status == 403
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,7 @@ def test_a_unix_socket_is_a_network_of_rules() -> None:
 @pytest.mark.parametrize("line", ["POST /event?a=b", "POST /events", "POST /api/v1/backup"])
 def test_another_sites_page_cannot_use_the_password_that_a_browser_knows(line: str, lines: list[str]) -> None:
     """A page could send events, or fill the disk with copies, as the user who visits it."""
-    house = House(users=USERS, rules=every_role(user="ci"), backups=object())
-    answer = house.ask(line, CI, *lines, body=b"a=b")
+    server = FakeServer(users=USERS, rules=every_role(user="ci"), backups=object())
+    answer = server.ask(line, CI, *lines, body=b"a=b")
     assert (answer.status, "another site" in answer.text) == (403, True)
-    assert house.intake.groups == []
+    assert server.intake.groups == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.credentials import basic, bearer, hashed
 from support.threads import Threads
-from support.web_fakes import House, events_logged, failures_logged, request
+from support.web_fakes import FakeServer, events_logged, failures_logged, request
 from twisted.logger import formatEvent
 
 from oneshotd.access.failed_attempts import BURST
@@ -53,81 +53,83 @@ def test_every_answer_has_the_headers_of_the_web_configuration(
     line: str, body: bytes, lines: list[str]
 ) -> None:
     """A browser would not learn that it has to use HTTPS."""
-    house = House(users=USERS, headers=HEADERS)
-    answer = house.ask(line, *lines, body=body)
+    server = FakeServer(users=USERS, headers=HEADERS)
+    answer = server.ask(line, *lines, body=body)
     assert answer.headers["Strict-Transport-Security"] == "max-age=9"
     assert answer.headers["Content-Security-Policy"] == "default-src 'self'"
 
 
 def test_the_page_keeps_its_own_policy_besides() -> None:
     """The operator's policy would weaken that of the page."""
-    answer = House(headers=HEADERS).ask("GET /", "Accept: text/html")
+    answer = FakeServer(headers=HEADERS).ask("GET /", "Accept: text/html")
     first, second = answer.headers.get_all("Content-Security-Policy") or ("", "")
     assert first == "default-src 'self'" and second.startswith("default-src 'none'")
-    assert House().ask("GET /", "Accept: text/html").headers.get_all("Content-Security-Policy") == [second]
+    assert FakeServer().ask("GET /", "Accept: text/html").headers.get_all("Content-Security-Policy") == [
+        second
+    ]
 
 
 @pytest.mark.parametrize("lines", [["Authorization: nonsense"], [says(basic("ci", "wrong"))], [CI]])
 def test_without_users_and_rules_credentials_do_not_matter(lines: list[str]) -> None:
     """Clients that send a credential to a daemon that wants none would be refused once it sets a header."""
-    assert House(headers=HEADERS).ask("POST /event?a=b", *lines).status == 200
-    assert House(headers=HEADERS).ask("POST /api/v1/backup", *lines).status == 404
+    assert FakeServer(headers=HEADERS).ask("POST /event?a=b", *lines).status == 200
+    assert FakeServer(headers=HEADERS).ask("POST /api/v1/backup", *lines).status == 404
 
 
 def test_the_rate_of_all_requests_is_limited() -> None:
     """The rate_limit of a web configuration file would be ignored."""
-    house = House(limit=TokenBucket(rate=0.5, burst=3))
-    site = house.site()
-    connection = house.connect(site)
+    server = FakeServer(limit=TokenBucket(rate=0.5, burst=3))
+    site = server.site()
+    connection = server.connect(site)
     assert [connection.ask("GET /").status for _ in range(4)] == [200, 200, 200, 429]
-    refused = house.connect(site).ask("POST /event?a=b")
+    refused = server.connect(site).ask("POST /event?a=b")
     assert (refused.status, refused.headers["Retry-After"]) == (429, "2")
     assert refused.text == "the daemon gets more requests than its rate_limit allows\n"
-    assert house.telemetry.refusals == {"rate": 2} and house.intake.groups == []
-    house.clock.advance(2)
+    assert server.telemetry.refusals == {"rate": 2} and server.intake.groups == []
+    server.clock.advance(2)
     assert [connection.ask("GET /").status for _ in range(2)] == [200, 429]
 
 
 def test_the_rate_comes_before_passwords() -> None:
     """A flood of passwords would cost what the rate_limit is to save."""
     threads = Threads()
-    house = House(users=USERS, limit=TokenBucket(rate=0.5, burst=1), defer_to_thread=threads)
-    connection = house.connect()
+    server = FakeServer(users=USERS, limit=TokenBucket(rate=0.5, burst=1), defer_to_thread=threads)
+    connection = server.connect()
     assert [connection.ask("GET /").status, connection.ask("GET /", CI).status] == [401, 429]
     assert threads.jobs == []
 
 
 def test_an_address_with_too_many_wrong_passwords_is_told_when_to_come_again() -> None:
     """A guesser would go on, and a person would not know how long to wait."""
-    house = House(users=USERS)
-    connection = house.connect()
+    server = FakeServer(users=USERS)
+    connection = server.connect()
     answers = [connection.ask("GET /", says(basic("ci", f"guess{number}"))) for number in range(BURST + 2)]
     assert [answer.status for answer in answers] == [401] * BURST + [429] * 2
     assert answers[-1].headers["Retry-After"] == "6" and "WWW-Authenticate" not in answers[-1].headers
-    assert house.telemetry.refusals == {"unauthorized": BURST, "rate": 2}
+    assert server.telemetry.refusals == {"unauthorized": BURST, "rate": 2}
 
 
 def test_a_request_waits_for_the_check_of_its_password() -> None:
     """A request would be answered before its client is known, or twice, or not at all."""
     threads = Threads()
-    house = House(users=USERS, defer_to_thread=threads)
-    connection = house.connect()
+    server = FakeServer(users=USERS, defer_to_thread=threads)
+    connection = server.connect()
     one = request("POST /event?a=b", CI)
     other = request("POST /event?a=c", CI)
     connection.protocol.dataReceived(one + other)
-    assert connection.answers() == [] and house.intake.groups == []
+    assert connection.answers() == [] and server.intake.groups == []
     threads.work()
-    house.clock.advance(0)
+    server.clock.advance(0)
     assert [answer.status for answer in connection.answers("POST", "POST")] == [200, 200]
-    assert len(house.intake.groups) == 2 and threads.jobs == []
+    assert len(server.intake.groups) == 2 and threads.jobs == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("lines", [[], [says(basic("ci", "wrong"))]])
 def test_a_refused_head_has_no_body(method: str, lines: list[str]) -> None:
     """The next answer of the connection would be read as the body."""
-    house = House(users=USERS)
-    connection = house.connect()
+    server = FakeServer(users=USERS)
+    connection = server.connect()
     for _ in range(2):
         answer = connection.ask(f"{method} /metrics", *lines)
         assert answer.status == 401 and (answer.body == b"") == (method == "HEAD")
@@ -136,39 +138,39 @@ def test_a_refused_head_has_no_body(method: str, lines: list[str]) -> None:
 def test_a_client_that_hangs_up_during_the_check_leaves_nothing() -> None:
     """Its event would be stored though its client has got no answer; or the log would fill."""
     threads = Threads()
-    house = House(users=USERS, defer_to_thread=threads)
+    server = FakeServer(users=USERS, defer_to_thread=threads)
     with failures_logged() as failures:
-        connection = house.connect()
+        connection = server.connect()
         connection.protocol.dataReceived(request("POST /event?a=b", CI))
         connection.hang_up()
         threads.work()
-        blocker, waiting = house.connect(), house.connect()
+        blocker, waiting = server.connect(), server.connect()
         blocker.protocol.dataReceived(request("GET /", says(basic("ann", "word"))))
         waiting.protocol.dataReceived(request("GET /", says(basic("ann", "other"))))
         waiting.hang_up()
         assert len(threads.jobs) == 1
         threads.work_all()
     assert [answer.status for answer in blocker.answers("GET")] == [200]
-    assert failures == [] and house.intake.groups == [] and house.telemetry.refusals == {}
-    assert house.ask("POST /event?a=b", CI).status == 200, "the check has counted"
+    assert failures == [] and server.intake.groups == [] and server.telemetry.refusals == {}
+    assert server.ask("POST /event?a=b", CI).status == 200, "the check has counted"
 
 
 def test_an_error_in_a_check_is_a_500() -> None:
     """The request would hang, or be let through."""
-    house = House(users={"ci": b"$2b$no hash"})
+    server = FakeServer(users={"ci": b"$2b$no hash"})
     with failures_logged() as failures:
-        answer = house.ask("POST /event?a=b", CI)
+        answer = server.ask("POST /event?a=b", CI)
     assert (answer.status, answer.text, len(failures)) == (500, "internal error\n", 1)
-    assert house.intake.groups == []
+    assert server.intake.groups == []
 
 
-def logged(house: House, asked: Sequence[str]) -> list[str]:
+def logged(server: FakeServer, asked: Sequence[str]) -> list[str]:
     """Return the lines of the log that requests cause, those of the access log among them."""
     with events_logged() as events:
-        site = house.site()
+        site = server.site()
         site._access_log = True
         for header in asked:
-            house.connect(site).ask("POST /event?a=b", header)
+            server.connect(site).ask("POST /event?a=b", header)
         site._refusals.flush()
     return [formatEvent(event) for event in events]
 
@@ -180,7 +182,7 @@ def test_no_log_has_a_credential() -> None:
         *[wrong, says(bearer("secrettoken")), "Authorization: secrettoken", "Authorization: Basic secret"],
         *[CI, says(bearer("secret,secret")), "Authorization: Digest secret"],
     ]
-    lines = logged(House(users=USERS), headers)
+    lines = logged(FakeServer(users=USERS), headers)
     refusals = [line for line in lines if line.startswith("HTTP: refused")]
     assert refusals[0] == (
         "HTTP: refused 1 requests (unauthorized): Authorization: user or password is wrong;"
@@ -192,8 +194,8 @@ def test_no_log_has_a_credential() -> None:
 
 def test_a_client_without_a_rule_is_in_the_log_and_a_first_request_is_not() -> None:
     """An operator would hear of it from the sender alone; or of every browser that asks first."""
-    house = House(users=USERS, rules=[rule(Role.EMIT, user="ann")])
-    lines = [line for line in logged(house, [CI, "Accept: */*"]) if line.startswith("HTTP: refused")]
+    server = FakeServer(users=USERS, rules=[rule(Role.EMIT, user="ann")])
+    lines = [line for line in logged(server, [CI, "Accept: */*"]) if line.startswith("HTTP: refused")]
     assert len(lines) == 1
     assert lines[0].startswith(
         "HTTP: refused 1 requests (forbidden): 192.0.2.7 (user ci): no access rule gives"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.web_fakes import BODY, EXPOSITION, House, failures_logged, request
+from support.web_fakes import BODY, EXPOSITION, FakeServer, failures_logged, request
 from twisted.internet.defer import Deferred
 
 from oneshotd.core.events import Group, NewEvent
@@ -19,8 +19,8 @@ TEXT = "Content-Type: text/plain"
 DEPLOY = 'events_to_metrics{type="deploy"}'
 
 
-def stored(house: House) -> list[tuple[Group, str]]:
-    return house.intake.groups
+def stored(server: FakeServer) -> list[tuple[Group, str]]:
+    return server.intake.groups
 
 
 # POST /event
@@ -49,17 +49,17 @@ def stored(house: House) -> list[tuple[Group, str]]:
 def test_an_event_goes_in_by_query_or_form(
     lines: list[str], body: bytes, event: NewEvent, key: str | None
 ) -> None:
-    house = House()
-    answer = house.ask(*lines, body=body)
+    server = FakeServer()
+    answer = server.ask(*lines, body=body)
     assert (answer.status, answer.text) == (200, "ok\n")
-    assert stored(house) == [(Group(events=[event], key=key), "http")]
+    assert stored(server) == [(Group(events=[event], key=key), "http")]
 
 
 def test_ok_is_answered_after_the_commit_and_not_before() -> None:
-    house = House()
+    server = FakeServer()
     waiting: Deferred[Stored] = Deferred()
-    house.intake.waiting = waiting
-    connection = house.connect()
+    server.intake.waiting = waiting
+    connection = server.connect()
     connection.protocol.dataReceived(request("POST /event?type=deploy"))
     assert connection.answers() == []
     waiting.callback(Stored(stored=1))
@@ -104,14 +104,14 @@ def test_ok_is_answered_after_the_commit_and_not_before() -> None:
 def test_a_malformed_event_is_refused_in_one_line_and_counted(
     lines: list[str], body: bytes, status: int, reason: str, says: str
 ) -> None:
-    house = House()
-    answer = house.ask(*lines, body=body)
+    server = FakeServer()
+    answer = server.ask(*lines, body=body)
     assert answer.status == status
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert says in answer.text
     assert answer.text.count("\n") == 1
-    assert house.telemetry.refusals == {reason: 1}
-    assert stored(house) == []
+    assert server.telemetry.refusals == {reason: 1}
+    assert stored(server) == []
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_malformed_event_is_refused_in_one_line_and_counted(
 def test_the_answer_tells_whether_and_when_to_retry(
     error: Exception, status: int, retry_after: str | None
 ) -> None:
-    house = House()
-    house.intake.outcome = error
-    answer = house.ask("POST /event?a=b")
+    server = FakeServer()
+    server.intake.outcome = error
+    answer = server.ask("POST /event?a=b")
     assert (answer.status, answer.headers["Retry-After"]) == (status, retry_after)
     assert str(error) in answer.text
     assert answer.phrase != "Unknown Status"
-    assert sum(house.telemetry.refusals.values()) == 1
+    assert sum(server.telemetry.refusals.values()) == 1
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_the_answer_tells_whether_and_when_to_retry(
 )
 def test_one_event_may_be_a_json_object(line: str, body: bytes) -> None:
     """Programs that speak JSON have an object at hand, not a form."""
-    house = House()
-    assert house.ask(line, "Content-Type: application/json; charset=utf-8", body=body).status == 200
-    assert [list(group.events) for group, _ in stored(house)] == [[NewEvent(DEPLOY, "2")]]
+    server = FakeServer()
+    assert server.ask(line, "Content-Type: application/json; charset=utf-8", body=body).status == 200
+    assert [list(group.events) for group, _ in stored(server)] == [[NewEvent(DEPLOY, "2")]]
 
 
 # POST /events
@@ -170,18 +170,18 @@ def test_one_event_may_be_a_json_object(line: str, body: bytes) -> None:
     ],
 )
 def test_many_events_go_in_together_in_every_form(type_: str, body: bytes) -> None:
-    house = House()
-    answer = house.ask("POST /events", type_, "Idempotency-Key: k", body=body)
+    server = FakeServer()
+    answer = server.ask("POST /events", type_, "Idempotency-Key: k", body=body)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.text == '{"stored": 2, "duplicates": 0}\n'
-    assert stored(house) == [(Group(events=[NewEvent(DEPLOY), NewEvent(DEPLOY, "2")], key="k"), "http_bulk")]
+    assert stored(server) == [(Group(events=[NewEvent(DEPLOY), NewEvent(DEPLOY, "2")], key="k"), "http_bulk")]
 
 
 def test_a_repeated_body_is_answered_as_the_first_time() -> None:
-    house = House()
-    house.intake.outcome = Stored(stored=5, duplicates=2, again=True)
-    answer = house.ask("POST /events", TEXT, "Idempotency-Key: k", body=b"a=b")
+    server = FakeServer()
+    server.intake.outcome = Stored(stored=5, duplicates=2, again=True)
+    answer = server.ask("POST /events", TEXT, "Idempotency-Key: k", body=b"a=b")
     assert json.loads(answer.text) == {"stored": 5, "duplicates": 2}
 
 
@@ -212,13 +212,13 @@ PROMETHEUS = (
 def test_a_scraper_is_identified_by_its_request(
     lines: list[str], visit: Visit, limit: int | None, timeout: float
 ) -> None:
-    house = House()
-    answer = house.ask(*lines)
-    assert house.delivery.asked == [("scrape", visit, limit, timeout)]
+    server = FakeServer()
+    answer = server.ask(*lines)
+    assert server.delivery.asked == [("scrape", visit, limit, timeout)]
     assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, EXPOSITION, BODY)
     assert answer.headers["Content-Length"] == str(len(BODY))
     assert answer.headers["Oneshotd-Look"] is None
-    assert [deadline for _, deadline in house.sent] == [timeout]
+    assert [deadline for _, deadline in server.sent] == [timeout]
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ def test_a_scraper_is_identified_by_its_request(
     ],
 )
 def test_a_look_takes_no_events_from_the_scraper(lines: list[str]) -> None:
-    house = House()
-    house.delivery.timed.add("timed")
-    answer = house.ask(*lines)
-    assert [what for what, *_ in house.delivery.asked] == ["look"]
-    assert house.sent == []
+    server = FakeServer()
+    server.delivery.timed.add("timed")
+    answer = server.ask(*lines)
+    assert [what for what, *_ in server.delivery.asked] == ["look"]
+    assert server.sent == []
     assert (answer.status, answer.headers["Oneshotd-Look"]) == (200, "1")
     assert answer.headers["Content-Length"] == str(len(BODY))
     assert answer.body == (b"" if lines[0].startswith("HEAD") else BODY)
@@ -257,9 +257,9 @@ def test_a_look_takes_no_events_from_the_scraper(lines: list[str]) -> None:
 )
 def test_a_library_that_resembles_a_browser_gets_its_events(line: str) -> None:
     """A look at every scrape would show the same events again and again, and deliver none."""
-    house = House()
-    answer = house.ask("GET /metrics?scraper=a", line)
-    assert [what for what, *_ in house.delivery.asked] == ["scrape"]
+    server = FakeServer()
+    answer = server.ask("GET /metrics?scraper=a", line)
+    assert [what for what, *_ in server.delivery.asked] == ["scrape"]
     assert answer.headers["Oneshotd-Look"] is None
 
 
@@ -281,22 +281,22 @@ def test_a_library_that_resembles_a_browser_gets_its_events(line: str) -> None:
     ],
 )
 def test_a_scrape_configuration_with_a_mistake_fails_loudly(query: str) -> None:
-    house = House()
-    answer = house.ask(f"GET /metrics?{query.replace(' ', '+')}")
+    server = FakeServer()
+    answer = server.ask(f"GET /metrics?{query.replace(' ', '+')}")
     assert answer.status == 400
-    assert house.delivery.asked == []
-    assert house.telemetry.refusals == {"query": 1}
+    assert server.delivery.asked == []
+    assert server.telemetry.refusals == {"query": 1}
 
 
 def test_a_scrape_that_cannot_be_served_is_no_empty_answer() -> None:
-    house = House()
-    house.delivery.fault = StoreUnavailable("I/O error")
-    assert house.ask("GET /metrics").status == 503
+    server = FakeServer()
+    server.delivery.fault = StoreUnavailable("I/O error")
+    assert server.ask("GET /metrics").status == 503
 
 
 def test_half_a_scrape_is_cut_off_and_never_filled_up_with_an_error() -> None:
-    house = House(send_fault=RuntimeError("a bug"))
-    connection = house.connect()
+    server = FakeServer(send_fault=RuntimeError("a bug"))
+    connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(request("GET /metrics"))
     assert connection.transport.disconnected
@@ -308,53 +308,53 @@ def test_half_a_scrape_is_cut_off_and_never_filled_up_with_an_error() -> None:
 
 
 def test_a_ready_daemon_answers_200() -> None:
-    house = House()
-    assert house.ask("GET /healthz").text == "ok\n"
-    assert house.ask("GET /readyz").text == "ok\n"
+    server = FakeServer()
+    assert server.ask("GET /healthz").text == "ok\n"
+    assert server.ask("GET /readyz").text == "ok\n"
 
 
 def test_a_daemon_that_starts_or_stops_lives_but_is_not_ready() -> None:
-    house = House(unready="stopping")
-    assert house.ask("GET /healthz").status == 200
-    answer = house.ask("GET /readyz")
+    server = FakeServer(unready="stopping")
+    assert server.ask("GET /healthz").status == 200
+    answer = server.ask("GET /readyz")
     assert (answer.status, answer.text) == (503, "stopping\n")
     assert answer.headers["Retry-After"] is not None
 
 
 def test_a_warning_is_shown_and_leaves_the_daemon_ready() -> None:
     """A load balancer would take out a daemon that works; or nobody would see the warning."""
-    house = House(warned=["a file is not used"])
-    answer = house.ask("GET /readyz")
+    server = FakeServer(warned=["a file is not used"])
+    answer = server.ask("GET /readyz")
     assert (answer.status, answer.text) == (200, "ok\nwarning: a file is not used\n")
-    assert "A file is not used." in house.ask("GET /live").text
+    assert "A file is not used." in server.ask("GET /live").text
 
 
 def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:
-    house = House()
-    house.store.fault = StoreUnavailable("no space left")
-    answer = house.ask("GET /readyz")
+    server = FakeServer()
+    server.store.fault = StoreUnavailable("no space left")
+    answer = server.ask("GET /readyz")
     assert (answer.status, answer.text) == (503, "store: no space left\n")
 
 
 def test_an_ingest_that_does_not_move_is_no_readiness() -> None:
     """A load balancer would go on sending to a daemon that answers no POST."""
-    house = House()
-    house.intake.waited = COMMIT_OVERDUE_SECONDS
-    assert house.ask("GET /readyz").status == 200
-    house.intake.waited += 0.5
-    answer = house.ask("GET /readyz")
+    server = FakeServer()
+    server.intake.waited = COMMIT_OVERDUE_SECONDS
+    assert server.ask("GET /readyz").status == 200
+    server.intake.waited += 0.5
+    answer = server.ask("GET /readyz")
     assert answer.status == 503
     assert answer.text == "ingest: events have been waiting for the disk for 10 s\n"
-    assert "Not ready: ingest" in house.ask("GET /", "Accept: text/html").text
+    assert "Not ready: ingest" in server.ask("GET /", "Accept: text/html").text
 
 
 def test_a_probe_is_answered_even_if_the_store_hangs() -> None:
-    house = House()
-    house.store.silent = True
-    connection = house.connect()
+    server = FakeServer()
+    server.store.silent = True
+    connection = server.connect()
     connection.protocol.dataReceived(request("GET /readyz"))
     assert connection.answers() == []
-    house.clock.advance(5)
+    server.clock.advance(5)
     (answer,) = connection.answers("GET")
     assert (answer.status, answer.text) == (503, "store: no answer in 5 s\n")
 
@@ -363,20 +363,20 @@ def test_a_probe_is_answered_even_if_the_store_hangs() -> None:
 
 
 def test_a_tool_that_hangs_up_is_no_error_in_the_log() -> None:
-    house = House()
-    house.intake.waiting = Deferred()
-    connection = house.connect()
+    server = FakeServer()
+    server.intake.waiting = Deferred()
+    connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(request("POST /event?a=b"))
         connection.hang_up()
     assert logged == []
-    assert len(stored(house)) == 1
+    assert len(stored(server)) == 1
 
 
 def test_a_connection_serves_one_request_after_the_other() -> None:
     """Also if they arrive at once, with bodies and refusals between them."""
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     connection.protocol.dataReceived(
         request("POST /event?n=1")
         + request("POST /event", "Content-Type: x/y", body=b"GET / HTTP/1.1\r\n\r\n")
@@ -384,7 +384,7 @@ def test_a_connection_serves_one_request_after_the_other() -> None:
         + request("HEAD /metrics")
         + request("GET /healthz")
     )
-    house.clock.advance(0)  # one in a turn of the reactor
+    server.clock.advance(0)  # one in a turn of the reactor
     answers = connection.answers("POST", "POST", "POST", "HEAD", "GET")
     assert [answer.status for answer in answers] == [200, 415, 200, 200, 200]
     assert not connection.closed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.credentials import basic, bearer, hashed, token_hash
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 from twisted.internet.address import IPv4Address
 
 from oneshotd.access.rules import Role, Rule
@@ -60,15 +60,15 @@ BOUND = rules(
 )
 def test_a_name_belongs_to_its_principal(lines: Sequence[str], name: str | None, refused: str | None) -> None:
     """A client would take the events of a scraper by its name."""
-    house = House(users=USERS, rules=BOUND)
-    answer = house.ask(f"GET /metrics?scraper={name}" if name else "GET /metrics", *lines)
+    server = FakeServer(users=USERS, rules=BOUND)
+    answer = server.ask(f"GET /metrics?scraper={name}" if name else "GET /metrics", *lines)
     assert answer.status == (403 if refused else 200)
     if refused:
         assert answer.text.startswith("scraper: ")
         assert refused.format(token=token_hash("t")[:8]) in answer.text
-        assert house.delivery.asked == []
+        assert server.delivery.asked == []
     else:
-        ((kind, visit, *_),) = house.delivery.asked
+        ((kind, visit, *_),) = server.delivery.asked
         assert (kind, visit.name) == ("scrape", name or "192.0.2.7 unknown")
 
 
@@ -77,9 +77,9 @@ def test_a_name_belongs_to_its_principal(lines: Sequence[str], name: str | None,
 )
 def test_no_spelling_of_a_name_gets_around_its_rule(query: str) -> None:
     """A client would take the events of a scraper by another spelling of its name."""
-    house = House(users=USERS, rules=BOUND)
-    assert house.ask(f"GET /metrics?{query}").status in (400, 403)
-    assert house.delivery.asked == []
+    server = FakeServer(users=USERS, rules=BOUND)
+    assert server.ask(f"GET /metrics?{query}").status in (400, 403)
+    assert server.delivery.asked == []
 
 
 @pytest.mark.parametrize("who", [{"user": "ann"}, {"network": NEAR}])
@@ -101,56 +101,58 @@ def test_a_look_principal_sees_and_never_takes(
     who: dict[str, Any], line: str, headers: list[str], kind: str | None
 ) -> None:
     """A person who may look would take a scraper's events with curl; or could not see them."""
-    house = House(users=USERS, rules=rules({"role": Role.LOOK, **who}))
-    answer = house.ask(line, ANN, *headers)
-    assert [asked[0] for asked in house.delivery.asked] == ([kind] if kind else [])
+    server = FakeServer(users=USERS, rules=rules({"role": Role.LOOK, **who}))
+    answer = server.ask(line, ANN, *headers)
+    assert [asked[0] for asked in server.delivery.asked] == ([kind] if kind else [])
     assert answer.status == (200 if kind else 403)
     if not kind:
         assert "does not let you scrape: add ?look (or &look)" in answer.text
-        assert house.telemetry.refusals == {"forbidden": 1}
+        assert server.telemetry.refusals == {"forbidden": 1}
 
 
 def test_a_scraper_may_look_too() -> None:
     """An operator with the scraper's credential could not see what a scrape would get."""
-    house = House(users=USERS, rules=BOUND)
-    assert house.ask("GET /metrics?look&scraper=prometheus-a", TOKEN).status == 200
-    assert house.ask("GET /metrics?look&scraper=eu-1", TOKEN).status == 200
-    assert house.ask("GET /", TOKEN, "Accept: text/html").status == 200
-    assert house.ask("GET /api/v1/scrapers", TOKEN).status == 200
-    assert {asked[0] for asked in house.delivery.asked} == {"look"}
+    server = FakeServer(users=USERS, rules=BOUND)
+    assert server.ask("GET /metrics?look&scraper=prometheus-a", TOKEN).status == 200
+    assert server.ask("GET /metrics?look&scraper=eu-1", TOKEN).status == 200
+    assert server.ask("GET /", TOKEN, "Accept: text/html").status == 200
+    assert server.ask("GET /api/v1/scrapers", TOKEN).status == 200
+    assert {asked[0] for asked in server.delivery.asked} == {"look"}
 
 
 def test_a_rule_to_scrape_counts_before_one_to_look() -> None:
     """A scraper in a network that may look could not scrape."""
-    house = House(
+    server = FakeServer(
         users=USERS,
         rules=rules({"role": Role.LOOK, "network": NEAR}, {"role": Role.SCRAPE, "user": "prom"}),
     )
-    assert house.ask("GET /metrics", PROM).status == 200
-    assert [asked[0] for asked in house.delivery.asked] == ["scrape"]
+    assert server.ask("GET /metrics", PROM).status == 200
+    assert [asked[0] for asked in server.delivery.asked] == ["scrape"]
 
 
 @pytest.mark.parametrize(
-    "house",
+    "server",
     [
-        House(),
-        House(users=USERS),
-        House(users=USERS, rules=rules({"role": Role.SCRAPE, "user": "prom"})),
-        House(users=USERS, rules=BOUND),
-        House(rules=rules({"role": Role.SCRAPE, "network": NEAR})),
-        House(headers=((b"X-Frame-Options", b"deny"),)),
+        FakeServer(),
+        FakeServer(users=USERS),
+        FakeServer(users=USERS, rules=rules({"role": Role.SCRAPE, "user": "prom"})),
+        FakeServer(users=USERS, rules=BOUND),
+        FakeServer(rules=rules({"role": Role.SCRAPE, "network": NEAR})),
+        FakeServer(headers=((b"X-Frame-Options", b"deny"),)),
     ],
 )
-def test_turning_the_files_on_or_off_makes_nobody_a_newcomer(house: House) -> None:
+def test_turning_the_files_on_or_off_makes_nobody_a_newcomer(server: FakeServer) -> None:
     """Each unnamed scraper would lose the events that wait for it, and two replicas would share theirs."""
     found = []
     for host in ("192.0.2.7", "192.0.2.8"):
-        house.peer = IPv4Address("TCP", host, 40000)
-        lines = [PROM] if house.users else []
-        assert house.ask("GET /metrics", *lines, "User-Agent: Prometheus/3.5.0").status == 200
-        assert house.ask("GET /metrics?scraper=own", *lines).status == (403 if house.rules is BOUND else 200)
-        found.append(house.delivery.asked[0][1])
-        house.delivery.asked.clear()
+        server.peer = IPv4Address("TCP", host, 40000)
+        lines = [PROM] if server.users else []
+        assert server.ask("GET /metrics", *lines, "User-Agent: Prometheus/3.5.0").status == 200
+        assert server.ask("GET /metrics?scraper=own", *lines).status == (
+            403 if server.rules is BOUND else 200
+        )
+        found.append(server.delivery.asked[0][1])
+        server.delivery.asked.clear()
     assert [(visit.name, visit.named) for visit in found] == [
         ("192.0.2.7 Prometheus", False),
         ("192.0.2.8 Prometheus", False),

@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 import yaml
 from support.credentials import basic, bearer, hashed, token_hash
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 
 from oneshotd.access.policy import AccessPolicy, Credential
 from oneshotd.access.rules import Role, Rule
@@ -72,25 +72,25 @@ def test_an_open_daemon_asks_for_nothing() -> None:
 
 def test_where_users_log_in_the_examples_have_a_place_for_the_name() -> None:
     """What a person copies would be refused, and not say where the name goes."""
-    house = House(users=USERS)
-    html = unescape(house.ask("GET /", "Accept: text/html", ANN).text)
+    server = FakeServer(users=USERS)
+    html = unescape(server.ask("GET /", "Accept: text/html", ANN).text)
     assert "curl --user USER \\\n  -X POST" in html
     assert "ONESHOTD_URL=http://USER:PASSWORD@oneshot.example:8090 \\\n" in html
     config = "scrape_configs:\n" + html.partition("scrape_configs:\n")[2].partition("</code>")[0]
     (job,) = yaml.safe_load(config)["scrape_configs"]
     assert job["basic_auth"] == {"username": "USER", "password_file": "/etc/prometheus/oneshotd.password"}
     assert "/dev/udp/" in html  # datagrams have no password
-    text = house.ask("GET /", ANN).text
+    text = server.ask("GET /", ANN).text
     assert text.count("curl --user USER ") == 4 and "UDP" in text
 
 
 def test_where_tokens_are_asked_for_the_examples_have_a_place_for_them() -> None:
     digest = token_hash("t")
     rules = [rule(role, token_sha256=digest) for role in Role] + [rule(Role.EMIT, network=NEAR)]
-    house = House(rules=rules)
-    text = house.ask("GET /", TOKEN).text
+    server = FakeServer(rules=rules)
+    text = server.ask("GET /", TOKEN).text
     assert text.count('curl -H "Authorization: Bearer $TOKEN" ') == 4 and "UDP" in text
-    html = unescape(house.ask("GET /", "Accept: text/html", TOKEN).text)
+    html = unescape(server.ask("GET /", "Accept: text/html", TOKEN).text)
     assert "      credentials_file: /etc/prometheus/oneshotd.token\n" in html
     assert "ONESHOTD_URL=http://oneshot.example:8090 \\\n  ONESHOTD_TOKEN_FILE=oneshotd.token \\\n" in html
     assert "/dev/udp/" in html

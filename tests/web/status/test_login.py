@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from support.chromium import Chromium, Page
 from support.credentials import hashed
-from support.memory_site import House, open_house, reactor
+from support.memory_site import MemoryServer, open_server, reactor
 from support.status_page import shows
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
@@ -41,11 +41,13 @@ async def test_the_page_updates_itself_with_a_login_and_says_when_it_is_refused(
     policy.update(rules=[Rule(number=1, role=Role.LOOK, user="ann")], has_users=True)
     authenticator = Authenticator(USERS, threads, reactor)
 
-    def look(house: House, page: Page) -> None:
-        here: Any = house.port.getHost()
+    def look(server: MemoryServer, page: Page) -> None:
+        here: Any = server.port.getHost()
         page.goto(f"http://ann:word@127.0.0.1:{here.port}/")
         shows(page, "Updates itself", "#link")
-        events: Counter[int] = blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(house.happen()))
+        events: Counter[int] = blockingCallFromThread(
+            reactor, lambda: Deferred.fromCoroutine(server.happen())
+        )
         assert events.total() == 1
         shows(page, "number=0", ".events")
         assert page.evaluate("getComputedStyle(document.body).margin") is not None
@@ -56,8 +58,8 @@ async def test_the_page_updates_itself_with_a_login_and_says_when_it_is_refused(
         before = page.evaluate(asked)
         assert page.evaluate(f"new Promise((done) => setTimeout(() => done({asked}), 4500))") == before
 
-    async with open_house(tmp_path, access=policy, authenticator=authenticator) as house:
+    async with open_server(tmp_path, access=policy, authenticator=authenticator) as server:
         try:
-            await deferToThread(look, house, browser.page())
+            await deferToThread(look, server, browser.page())
         finally:
             threads.stop()

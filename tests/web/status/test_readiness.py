@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.web_fakes import House, request
+from support.web_fakes import FakeServer, request
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -97,25 +97,25 @@ def test_a_client_that_hangs_up_does_not_cancel_the_probe_of_others(scene: Scene
 
 def test_readyz_and_the_page_share_the_probe() -> None:
     """Each request on each connection would cost the disk a sync."""
-    house = House()
-    site = house.site()
+    server = FakeServer()
+    site = server.site()
     for _ in range(20):
-        assert house.connect(site).ask("GET /readyz").status == 200
-        assert house.connect(site).ask("HEAD /readyz").status == 200
-        assert house.connect(site).ask("GET /live").status == 200
-    assert house.store.checks == 1
-    house.store.fault = StoreUnavailable("no space left")
-    house.clock.advance(1)
-    assert house.connect(site).ask("GET /readyz").text == "store: no space left\n"
-    assert house.store.checks == 2
+        assert server.connect(site).ask("GET /readyz").status == 200
+        assert server.connect(site).ask("HEAD /readyz").status == 200
+        assert server.connect(site).ask("GET /live").status == 200
+    assert server.store.checks == 1
+    server.store.fault = StoreUnavailable("no space left")
+    server.clock.advance(1)
+    assert server.connect(site).ask("GET /readyz").text == "store: no space left\n"
+    assert server.store.checks == 2
 
 
 def test_a_daemon_that_stops_is_not_ready_at_once() -> None:
     """A probe of a moment ago must not hide it."""
-    house = House()
-    site = house.site()
-    connection = house.connect(site)
+    server = FakeServer()
+    site = server.site()
+    connection = server.connect(site)
     connection.protocol.dataReceived(request("GET /readyz"))
     assert [answer.status for answer in connection.answers("GET")] == [200]
-    house.unready = "stopping"
-    assert house.connect(site).ask("GET /readyz").text == "stopping\n"
+    server.unready = "stopping"
+    assert server.connect(site).ask("GET /readyz").text == "stopping\n"

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from attrs import define, field
 from support.status_examples import NOW
-from support.web_fakes import House
+from support.web_fakes import FakeServer
 from twisted.internet.defer import Deferred
 
 from oneshotd.access.event_bounds import EventBounds
@@ -26,7 +26,7 @@ TOKEN = "5e88" + 60 * "0"
 
 
 @define(eq=False, slots=False)
-class RuledHouse(House):
+class RuledServer(FakeServer):
     policy: AccessPolicy = field(factory=AccessPolicy)
 
     @property
@@ -64,10 +64,10 @@ def render(rules: Sequence[RuleUse]) -> str:
 
 def test_without_an_access_file_there_is_no_table() -> None:
     """The page of most daemons would have an empty part that means nothing to its reader."""
-    assert "Access rules" not in House().ask("GET /live").text
-    house = RuledHouse()
-    house.policy.update(rules=None, has_users=False)
-    assert "Access rules" not in house.ask("GET /live").text
+    assert "Access rules" not in FakeServer().ask("GET /live").text
+    server = RuledServer()
+    server.policy.update(rules=None, has_users=False)
+    assert "Access rules" not in server.ask("GET /live").text
 
 
 def test_each_rule_has_a_row_with_its_use() -> None:
@@ -107,12 +107,14 @@ def test_the_page_changes_with_the_use() -> None:
 
 def test_the_table_is_bounded_and_follows_the_file() -> None:
     """A file of a thousand rules would make each answer of the page some hundred kilobytes."""
-    house = RuledHouse()
+    server = RuledServer()
     rules = [Rule(number=n, role=Role.LOOK, user=f"user{n}") for n in range(1, MAX_RULES_SHOWN + 3)]
-    house.policy.update(rules=rules, has_users=True)
+    server.policy.update(rules=rules, has_users=True)
     network = Networks.parse(["192.0.2.7"])
-    house.policy.update(rules=[Rule(number=1, role=Role.SCRAPE, network=network), *rules[1:]], has_users=True)
-    text = house.ask("GET /live").text
+    server.policy.update(
+        rules=[Rule(number=1, role=Role.SCRAPE, network=network), *rules[1:]], has_users=True
+    )
+    text = server.ask("GET /live").text
     shown = rows(text)
     assert len(shown) == MAX_RULES_SHOWN
     assert shown[0][:3] == ["1", "scrape", "network 192.0.2.7/32"]

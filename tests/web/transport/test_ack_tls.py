@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
-from support.memory_site import MANY, House, everything, open_house, reactor, stop_daemon_until, until
+from support.memory_site import MANY, MemoryServer, everything, open_server, reactor, stop_daemon_until, until
 from support.tls_socket import TLSSocket
 
 from oneshotd.web.transport.ack_states import State
@@ -44,9 +44,9 @@ def version(request: pytest.FixtureRequest) -> ssl.TLSVersion:
     return found
 
 
-async def connect(house: House, version: ssl.TLSVersion, **kind: Any) -> tuple[Scraper, TLSSocket]:
+async def connect(server: MemoryServer, version: ssl.TLSVersion, **kind: Any) -> tuple[Scraper, TLSSocket]:
     """Open a connection and encrypt it."""
-    scraper = house.scraper(**kind)
+    scraper = server.scraper(**kind)
     return scraper, await scraper.encrypt(version)
 
 
@@ -66,9 +66,9 @@ async def read_but(scraper: Scraper, rest: int) -> None:
     await scraper.read(int(found[1]) - rest)
 
 
-async def again(house: House, version: ssl.TLSVersion, *headers: str) -> Counter[int]:
+async def again(server: MemoryServer, version: ssl.TLSVersion, *headers: str) -> Counter[int]:
     """Scrape on a new connection until no events are left."""
-    scraper, _ = await connect(house, version)
+    scraper, _ = await connect(server, version)
     found: Counter[int] = Counter()
     with scraper:
         for _ in range(50):  # after a large response that did not arrive, the next ones are smaller
@@ -80,8 +80,8 @@ async def again(house: House, version: ssl.TLSVersion, *headers: str) -> Counter
     pytest.fail(f"the events do not end: {found.total()}")
 
 
-def tracker_of(house: House) -> AckTracker:
-    (channel,) = house.site._channels
+def tracker_of(server: MemoryServer) -> AckTracker:
+    (channel,) = server.site._channels
     (tracker,) = channel._trackers
     return tracker
 
@@ -96,13 +96,13 @@ async def test_a_response_read_to_its_end_is_delivered(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int, ending: str
 ) -> None:
     """A scraper that opens a connection for each scrape would get everything twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         assert await everything(scraper) == events
         end(scraper, layer, ending)
-        await house.fate("delivered", "final")
-        assert await again(house, version) == NOTHING
+        await server.fate("delivered", "final")
+        assert await again(server, version) == NOTHING
 
 
 @SIZES
@@ -112,14 +112,14 @@ async def test_one_scrape_to_a_connection_is_delivered(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int, ending: str
 ) -> None:
     """The close comes with no request before it, and every event would be counted twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
         for expected in (events, NOTHING):
-            scraper, layer = await connect(house, version)
+            scraper, layer = await connect(server, version)
             scraper.ask()
             assert (await scraper.answer()).events == expected
             end(scraper, layer, ending)
-            await house.fate("delivered", "final")
+            await server.fate("delivered", "final")
 
 
 @SIZES
@@ -128,9 +128,9 @@ async def test_a_client_that_waits_for_close_notify_gets_it(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int
 ) -> None:
     """asyncio and Twisted wait for it before they close: their connections would stay open."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         assert (await scraper.answer()).events == events
         before = reactor.seconds()
@@ -138,8 +138,8 @@ async def test_a_client_that_waits_for_close_notify_gets_it(
         assert await scraper.rest() == b""
         assert reactor.seconds() - before < 2
         scraper.close()
-        await house.fate("delivered", "final")
-        assert await again(house, version) == NOTHING
+        await server.fate("delivered", "final")
+        assert await again(server, version) == NOTHING
 
 
 @SIZES
@@ -148,15 +148,15 @@ async def test_the_next_request_proves_that_the_response_was_read(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int
 ) -> None:
     """A scraper that reads, asks again and then crashes would get everything twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, _ = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, _ = await connect(server, version)
         scraper.ask()
         assert (await scraper.answer()).events == events
         scraper.ask()
-        await house.fate("delivered", "final")
+        await server.fate("delivered", "final")
         scraper.reset()
-        assert await again(house, version) == NOTHING
+        assert await again(server, version) == NOTHING
 
 
 @pytest_twisted.ensureDeferred
@@ -164,16 +164,16 @@ async def test_the_next_request_counts_if_close_notify_and_a_reset_follow_at_onc
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """All three are there before the daemon reads: the request tells, not the reset."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         assert (await scraper.answer()).events == events
-        await house.fate("delivered")
+        await server.fate("delivered")
         request = layer.encrypted(b"GET /metrics?scraper=one HTTP/1.1\r\nHost: a\r\n\r\n")
         layer.send_raw(request + layer.notice())
         scraper.reset()
-        await house.fate("delivered", "final")
+        await server.fate("delivered", "final")
 
 
 # Thrown away
@@ -186,16 +186,16 @@ async def test_a_response_dropped_after_its_arrival_is_repeated(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, read: int, ending: str
 ) -> None:
     """All bytes are acknowledged before the scraper gives up: its events would be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         await scraper.read(read)
-        await house.fate("delivered")
+        await server.fate("delivered")
         end(scraper, layer, ending)
-        await house.fate("delivered", "revoked")
-        assert await again(house, version) == events
-        assert await again(house, version) == NOTHING
+        await server.fate("delivered", "revoked")
+        assert await again(server, version) == events
+        assert await again(server, version) == NOTHING
 
 
 @ENDINGS
@@ -205,16 +205,16 @@ async def test_a_response_read_in_part_is_repeated(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, read: int, ending: str
 ) -> None:
     """A scrape that is given up in the middle would lose everything in it."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(MANY)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(MANY)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         await scraper.read(read)
-        await house.shipped()
+        await server.shipped()
         end(scraper, layer, ending)
-        await house.fate("returned")
-        assert await again(house, version) == events
-        assert await again(house, version) == NOTHING
+        await server.fate("returned")
+        assert await again(server, version) == events
+        assert await again(server, version) == NOTHING
 
 
 @SIZES
@@ -224,16 +224,16 @@ async def test_a_response_read_but_for_its_last_byte_is_repeated(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int, ending: str
 ) -> None:
     """TLS decrypts up to 16 KiB as a whole: the rest of them would count as read."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         await read_but(scraper, 1)
-        await house.fate("delivered")
+        await server.fate("delivered")
         end(scraper, layer, ending)
-        await house.fate("delivered", "revoked")
-        assert await again(house, version) == events
-        assert await again(house, version) == NOTHING
+        await server.fate("delivered", "revoked")
+        assert await again(server, version) == events
+        assert await again(server, version) == NOTHING
 
 
 @SIZES
@@ -242,15 +242,15 @@ async def test_a_reset_after_the_last_byte_is_one(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int
 ) -> None:
     """A scraper that crashes with the response in its memory, before it asks again, would lose it."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, _ = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, _ = await connect(server, version)
         scraper.ask()
         assert (await scraper.answer()).events == events
-        await house.fate("delivered")
+        await server.fate("delivered")
         scraper.reset()
-        await house.fate("delivered", "revoked")
-        assert await again(house, version) == events
+        await server.fate("delivered", "revoked")
+        assert await again(server, version) == events
 
 
 @SIZES
@@ -259,17 +259,17 @@ async def test_a_request_sent_ahead_is_no_proof_that_the_answer_before_was_read(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int
 ) -> None:
     """The events of the first answer would be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         scraper.ask(times=2)
-        await house.shipped()
+        await server.shipped()
         if count == 1:
-            await house.fate("delivered")
+            await server.fate("delivered")
         end(scraper, layer, "notice and close")
-        await house.fate(*(("delivered", "revoked") if count == 1 else ("returned",)))
-        assert await again(house, version) == events
-        assert await again(house, version) == NOTHING
+        await server.fate(*(("delivered", "revoked") if count == 1 else ("returned",)))
+        assert await again(server, version) == events
+        assert await again(server, version) == NOTHING
 
 
 # Timers
@@ -280,15 +280,15 @@ async def test_a_scraper_that_stops_reading_has_until_its_deadline(
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """A scraper that hangs would be shut out of its events for ever, or they would be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(MANY)
-        scraper, _ = await connect(house, version, window=1)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(MANY)
+        scraper, _ = await connect(server, version, window=1)
         asked = reactor.seconds()
         scraper.ask("one", BRIEF)
-        await house.fate("returned")
+        await server.fate("returned")
         assert 0.9 < reactor.seconds() - asked < 5
         scraper.close()
-        assert await again(house, version, USUAL) == events
+        assert await again(server, version, USUAL) == events
 
 
 @pytest.mark.parametrize("notice", [False, True])
@@ -297,16 +297,16 @@ async def test_a_moment_after_the_deadline_a_delivery_cannot_be_thrown_away(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, notice: bool
 ) -> None:
     """The scraper would be shut out as long as it keeps the connection and says nothing."""
-    async with open_house(tmp_path, tls) as house:
-        await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        await server.happen(1)
+        scraper, layer = await connect(server, version)
         with scraper:
             asked = reactor.seconds()
             scraper.ask("one", BRIEF)
-            await house.fate("delivered")
+            await server.fate("delivered")
             if notice:
                 layer.close_notify()
-            await house.fate("delivered", "final")
+            await server.fate("delivered", "final")
             assert 1.0 + RESET_GRACE <= reactor.seconds() - asked < 4 + RESET_GRACE
 
 
@@ -315,16 +315,16 @@ async def test_a_response_dropped_just_after_the_deadline_is_repeated(
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """A scraper closes a moment after the deadline, at its own timeout: its events would be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask("one", BRIEF)
-        await house.fate("delivered")
-        tracker = tracker_of(house)
+        await server.fate("delivered")
+        tracker = tracker_of(server)
         await until(lambda: tracker.state is State.OVERDUE, lambda: str(tracker.state))
         end(scraper, layer, "notice and close")
-        await house.fate("delivered", "revoked")
-        assert await again(house, version, USUAL) == events
+        await server.fate("delivered", "revoked")
+        assert await again(server, version, USUAL) == events
 
 
 @pytest.mark.parametrize("speaks", [False, True])
@@ -334,22 +334,22 @@ async def test_a_daemon_that_was_stopped_over_the_deadline_reads_before_it_judge
 ) -> None:
     """The deadline's timer is due before the socket is read: close_notify there is no next request, and
     a next request is one. The events would be lost, or come twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         asked = reactor.seconds()
         scraper.ask("one", BRIEF)
-        await house.fate("delivered")
-        tracker = tracker_of(house)
+        await server.fate("delivered")
+        tracker = tracker_of(server)
         if speaks:
             assert scraper.sock.recv(1 << 20)
             scraper.ask("one", BRIEF)
         end(scraper, layer, "notice and reset")
         stop_daemon_until(asked + 1.1)
         assert tracker.state is State.DELIVERED
-        await house.fate("delivered", "final" if speaks else "revoked")
+        await server.fate("delivered", "final" if speaks else "revoked")
         if not speaks:
-            assert await again(house, version, USUAL) == events
+            assert await again(server, version, USUAL) == events
 
 
 @pytest.mark.parametrize("speaks", [False, True])
@@ -359,21 +359,21 @@ async def test_a_daemon_that_was_stopped_finds_all_at_once(
 ) -> None:
     """The last acknowledgement, perhaps the next request, close_notify and a reset come before the daemon
     looks: what was read comes twice, and nobody would be told; or what was not is counted as uncertain."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(300)
-        scraper, layer = await connect(house, version, window=8192)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(300)
+        scraper, layer = await connect(server, version, window=8192)
         scraper.ask()
-        await house.shipped()
-        tracker = tracker_of(house)
+        await server.shipped()
+        tracker = tracker_of(server)
         await until(lambda: tracker.state is State.SENT, lambda: str(tracker.state))
         # This holds the reactor up, which is the daemon's.
-        unread = len(house.shipments[-1].body)
+        unread = len(server.shipments[-1].body)
         while unread > 0:
             unread -= len(scraper.sock.recv(1 << 16))  # the headers are in there, too
         if speaks:
             scraper.ask()
         end(scraper, layer, "notice and reset")
         assert tracker.state is State.SENT
-        await house.fate("uncertain" if speaks else "returned")
-        assert await again(house, version) == events
-        assert await again(house, version) == NOTHING
+        await server.fate("uncertain" if speaks else "returned")
+        assert await again(server, version) == events
+        assert await again(server, version) == NOTHING

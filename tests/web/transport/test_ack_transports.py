@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from support.memory_site import MANY, everything, open_house, until
+from support.memory_site import MANY, everything, open_server, until
 
 from oneshotd.web.transport.channel import Channel
 
@@ -25,11 +25,11 @@ SIZES = pytest.mark.parametrize("count", [1, MANY], ids=["small", "large"])
 @pytest_twisted.ensureDeferred
 async def test_over_a_unix_socket_what_was_read_does_not_come_again(tmp_path: Path, count: int) -> None:
     """Behind a proxy on the same machine every event would be counted twice, or not at all."""
-    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
-        events = await house.happen(count)
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, f"unix:{tmp_path}/http") as server:
+        events = await server.happen(count)
+        with server.scraper() as scraper:
             assert await everything(scraper) == events
-            await house.fate("delivered", "final")
+            await server.fate("delivered", "final")
             scraper.ask()
             assert (await scraper.answer()).events == NOTHING
 
@@ -42,31 +42,31 @@ async def test_over_a_unix_socket_a_dropped_response_is_repeated(
     tmp_path: Path, count: int, half_closed: bool, read: int
 ) -> None:
     """The kernel empties the queue of a peer that closes: as if it had read everything."""
-    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
-        events = await house.happen(count)
-        scraper = house.scraper()
+    async with open_server(tmp_path, f"unix:{tmp_path}/http") as server:
+        events = await server.happen(count)
+        scraper = server.scraper()
         scraper.ask()
         if half_closed:
             scraper.finish_sending()
         await scraper.read(read)
-        await house.shipped()
-        assert house.last == []
+        await server.shipped()
+        assert server.last == []
         scraper.close()
-        await house.fate("returned")
-        assert await house.scrape() == events
-        assert await house.scrape() == NOTHING
+        await server.fate("returned")
+        assert await server.scrape() == events
+        assert await server.scrape() == NOTHING
 
 
 @pytest_twisted.ensureDeferred
 async def test_over_a_unix_socket_a_scraper_that_closes_first_gets_it_again(tmp_path: Path) -> None:
     """A scraper that gives up while the store works would lose its events."""
-    async with open_house(tmp_path, f"unix:{tmp_path}/http") as house:
-        events = await house.happen()
-        scraper = house.scraper()
+    async with open_server(tmp_path, f"unix:{tmp_path}/http") as server:
+        events = await server.happen()
+        scraper = server.scraper()
         scraper.ask()
         scraper.close()
-        await until(lambda: house.last == ["returned"], lambda: str(house.last))
-        assert await house.scrape() == events
+        await until(lambda: server.last == ["returned"], lambda: str(server.last))
+        assert await server.scrape() == events
 
 
 # TLS
@@ -76,14 +76,14 @@ async def test_over_a_unix_socket_a_scraper_that_closes_first_gets_it_again(tmp_
 @pytest_twisted.ensureDeferred
 async def test_over_tls_what_was_read_does_not_come_again(tmp_path: Path, tls: str, count: int) -> None:
     """Every event would be counted twice, or not at all."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        with server.scraper() as scraper:
             await scraper.handshake()
             for expected in (events, NOTHING):
                 scraper.ask()
                 assert (await scraper.answer()).events == expected
-        assert house.fates == [["delivered", "final"]]
+        assert server.fates == [["delivered", "final"]]
 
 
 @SIZES
@@ -93,15 +93,15 @@ async def test_over_tls_a_response_read_to_its_end_is_delivered_without_close_no
     tmp_path: Path, tls: str, count: int, header: str
 ) -> None:
     """A client that drops the connection without close_notify, as many do, would be served twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        with server.scraper() as scraper:
             await scraper.handshake()
             scraper.ask("one", header)
             assert (await scraper.answer()).events == events
-        await house.fate("delivered", "final")
-        await until(lambda: not house.site._channels, lambda: "the connection is still open")
-        with house.scraper() as scraper:
+        await server.fate("delivered", "final")
+        await until(lambda: not server.site._channels, lambda: "the connection is still open")
+        with server.scraper() as scraper:
             await scraper.handshake()
             scraper.ask()
             assert (await scraper.answer()).events == NOTHING
@@ -114,20 +114,20 @@ async def test_over_tls_a_response_read_in_part_is_repeated(
     tmp_path: Path, tls: str, goodbye: bool, read: int
 ) -> None:
     """A scrape that is given up in the middle would lose everything in it."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(MANY)
-        scraper = house.scraper()
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(MANY)
+        scraper = server.scraper()
         await scraper.handshake()
         scraper.ask()
         await scraper.read(read)
-        assert house.last == []
+        assert server.last == []
         if goodbye:
             scraper.say_goodbye()
             scraper.close()
         else:
             scraper.reset()
-        await house.fate("returned")
-        with house.scraper() as scraper:
+        await server.fate("returned")
+        with server.scraper() as scraper:
             await scraper.handshake()
             assert await everything(scraper) == events
 
@@ -137,17 +137,17 @@ async def test_over_tls_a_scraper_that_sends_close_notify_early_gets_it_again(
     tmp_path: Path, tls: str
 ) -> None:
     """TLS drops writes after close_notify: without a sign, the events would be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(MANY)
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(MANY)
+        with server.scraper() as scraper:
             await scraper.handshake()
             scraper.ask()
             await scraper.read(1)
             scraper.say_goodbye()
             with pytest.raises(ConnectionResetError):
                 await scraper.rest_raw()
-            assert house.last == ["returned"]
-        with house.scraper() as scraper:
+            assert server.last == ["returned"]
+        with server.scraper() as scraper:
             await scraper.handshake()
             assert await everything(scraper) == events
 
@@ -158,17 +158,17 @@ async def test_over_tls_a_client_that_does_not_answer_close_notify_is_reset(
 ) -> None:
     """TLS waits for the peer's close_notify: such a client would hold its connection for ever."""
     monkeypatch.setattr(Channel, "abortTimeout", 0.2)
-    async with open_house(tmp_path, tls, idle_timeout=0.2) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls, idle_timeout=0.2) as server:
+        with server.scraper() as scraper:
             await scraper.handshake()
             scraper.ask("one", "Connection: close")
             assert (await scraper.answer()).status == 200
-            await until(lambda: not house.site._channels, lambda: "the connection is still open")
+            await until(lambda: not server.site._channels, lambda: "the connection is still open")
 
 
 @pytest_twisted.ensureDeferred
 async def test_http_2_is_not_offered(tmp_path: Path, tls: str) -> None:
     """A request would no longer be bound to a connection, whose acknowledgements would prove nothing."""
-    async with open_house(tmp_path, tls) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        with server.scraper() as scraper:
             assert await scraper.handshake("h2", "http/1.1") == "http/1.1"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
-from support.memory_site import TWISTEDS_OWN, House, open_house, until
+from support.memory_site import TWISTEDS_OWN, MemoryServer, open_server, until
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -81,9 +81,9 @@ def logged() -> Iterator[list[LogEvent]]:
         globalLogPublisher.removeObserver(keep)
 
 
-def counted(house: House) -> dict[str, int]:
+def counted(server: MemoryServer) -> dict[str, int]:
     """The refusals that the daemon's metrics show."""
-    return {reason: count for reason, count in house.telemetry._refused.items() if count}
+    return {reason: count for reason, count in server.telemetry._refused.items() if count}
 
 
 async def _refusal(client: Scraper, status: int, says: str) -> None:
@@ -104,12 +104,12 @@ async def test_a_request_that_cannot_be_parsed_gets_a_reason(tmp_path: Path, cas
     """Neither the author of a client nor the operator could find the reason of an empty 400."""
     data, status, says, reason = REFUSED[case]
     with logged() as lines:
-        async with open_house(tmp_path, PORTS[port]) as house:
-            with house.scraper() as client:
+        async with open_server(tmp_path, PORTS[port]) as server:
+            with server.scraper() as client:
                 client.send(data)
                 await _refusal(client, status, says)
-            assert counted(house) == {reason: 1}
-            assert (await house.store.census()).events == 0
+            assert counted(server) == {reason: 1}
+            assert (await server.store.census()).events == 0
     (line,) = lines
     assert says in line["text"] and line["peer"] == "127.0.0.1" and line["reason"] == reason
 
@@ -123,82 +123,82 @@ async def test_the_reason_arrives_over_every_transport(
     """A reset would take the answer with it."""
     where = {"unix": f"unix:{tmp_path}/http", "haproxy": f"haproxy:{TWISTEDS_OWN}"}.get(transport)
     data, status, says, reason = REFUSED[case]
-    async with open_house(tmp_path, where or request.getfixturevalue("tls")) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path, where or request.getfixturevalue("tls")) as server:
+        with server.scraper() as client:
             if transport == "tls":
                 await client.handshake()
             client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n" * (transport == "haproxy") + data)
             await _refusal(client, status, says)
-        assert counted(house) == {reason: 1}
+        assert counted(server) == {reason: 1}
 
 
 @pytest.mark.parametrize("port", PORTS)
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_obeyed_behind_a_request_that_cannot_be_parsed(tmp_path: Path, port: str) -> None:
     """Else a request could be hidden in another one's body."""
-    async with open_house(tmp_path, PORTS[port]) as house:
+    async with open_server(tmp_path, PORTS[port]) as server:
         for data, status, *_ in REFUSED.values():
-            with house.scraper() as client:
+            with server.scraper() as client:
                 client.send(data + (b"\r\n\r\n" + HEAD + b"\r\n") * 3)
                 client.finish_sending()
                 answer = await client.rest()
                 assert answer.startswith(b"HTTP/1.1 %d" % status) and answer.count(b"\r\nServer: ") == 1
-        assert (await house.store.census()).events == 0
+        assert (await server.store.census()).events == 0
 
 
 @pytest.mark.parametrize("part", [b"GET /healthz HT", HEAD, HEAD + b"Content-Length: 3\r\n\r\na"])
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_is_not_complete_in_time_is_told_so(tmp_path: Path, part: bytes) -> None:
-    async with open_house(tmp_path, request_timeout=0.2) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path, request_timeout=0.2) as server:
+        with server.scraper() as client:
             client.send(part)
             await _refusal(client, 408, "not complete within 0.2 s")
-        assert counted(house) == {"timeout": 1}
+        assert counted(server) == {"timeout": 1}
 
 
 @pytest.mark.parametrize("part", [b"GET /healthz HT", HEAD, HEAD + b"Content-Length: 3\r\n\r\na"])
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_ends_too_early_is_told_so(tmp_path: Path, part: bytes) -> None:
     """A script that computes a wrong Content-Length, and shuts down its side of the connection."""
-    async with open_house(tmp_path) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path) as server:
+        with server.scraper() as client:
             client.send(part)
             client.finish_sending()
             await _refusal(client, 400, "incomplete, the client closed")
-        assert counted(house) == {"syntax": 1}
+        assert counted(server) == {"syntax": 1}
 
 
 @pytest.mark.parametrize("before", [b"", HEAD + b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n\r\n"])
 @pytest_twisted.ensureDeferred
 async def test_a_connection_at_rest_is_closed_without_a_word(tmp_path: Path, before: bytes) -> None:
     """A client that keeps its connection would take a 408 for the answer to its next request."""
-    async with open_house(tmp_path, request_timeout=0.2, idle_timeout=0.2) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path, request_timeout=0.2, idle_timeout=0.2) as server:
+        with server.scraper() as client:
             client.send(before)
             assert (await client.rest()).count(b"HTTP/1.1") == bool(before)
-        assert counted(house) == {}
+        assert counted(server) == {}
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_was_refused_already_is_not_refused_again(tmp_path: Path) -> None:
     """A second answer would be taken for that of the next request."""
-    async with open_house(tmp_path) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path) as server:
+        with server.scraper() as client:
             client.send(
                 HEAD + b"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + bytes(0x200000) + b"\r\nnonsense\r\n"
             )
             answer = await client.rest()
         assert answer.startswith(b"HTTP/1.1 413 ") and answer.count(b"HTTP/1.1 ") == 1
-        assert counted(house) == {"limit": 1}
+        assert counted(server) == {"limit": 1}
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_refused_request_is_in_the_access_log(tmp_path: Path) -> None:
     """An operator who looks for a sender's failures finds them there."""
-    async with open_house(tmp_path, access_log=True) as house:
-        house.site.logFile = log = StringIO()
+    async with open_server(tmp_path, access_log=True) as server:
+        server.site.logFile = log = StringIO()
         for data, *_ in REFUSED.values():
-            with house.scraper() as client:
+            with server.scraper() as client:
                 client.send(data)
                 await client.rest()
         text = log.getvalue()
@@ -210,12 +210,12 @@ async def test_a_refused_request_is_in_the_access_log(tmp_path: Path) -> None:
 async def test_a_flood_of_them_is_logged_once_a_second(tmp_path: Path) -> None:
     """Any client could fill the disk with log lines."""
     with logged() as lines:
-        async with open_house(tmp_path) as house:
+        async with open_server(tmp_path) as server:
             for _ in range(20):
-                with house.scraper() as client:
+                with server.scraper() as client:
                     client.send(b"nonsense\r\n")
                     await client.rest()
-            assert counted(house) == {"syntax": 20}
+            assert counted(server) == {"syntax": 20}
     assert len(lines) < 10 and sum(line["count"] for line in lines) == 20
 
 
@@ -224,8 +224,8 @@ async def test_a_client_that_goes_on_sending_is_reset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oneshotd.web.transport.head_channel.MAX_BEHIND_REFUSAL", 1 << 20)
-    async with open_house(tmp_path, TWISTEDS_OWN) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path, TWISTEDS_OWN) as server:
+        with server.scraper() as client:
             client.send(b"nonsense\r\n")
             await client.rest()
             client.sock.settimeout(0)
@@ -264,22 +264,22 @@ async def test_lines_ended_by_lf_alone_and_raw_utf_8_are_events(
     tmp_path: Path, port: str, data: str, stored: int
 ) -> None:
     """Scripts with ``printf`` and ``nc``, and tools that were written for Go's server."""
-    async with open_house(tmp_path, PORTS[port]) as house:
-        with house.scraper() as client:
+    async with open_server(tmp_path, PORTS[port]) as server:
+        with server.scraper() as client:
             client.send(data.encode())
             answer = await client.rest()
         assert answer.count(b" 200 OK\r\n") == data.count("POST")
-        assert (await house.store.census()).events == stored
+        assert (await server.store.census()).events == stored
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_raw_utf_8_target_is_the_same_event_as_an_escaped_one(tmp_path: Path) -> None:
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
         for query in ("type=größe&n=✓", "type=gr%C3%B6%C3%9Fe&n=%E2%9C%93"):
-            with house.scraper() as client:
+            with server.scraper() as client:
                 client.send(f"POST /event?{query} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
                 assert b" 200 OK" in await client.rest()
-        with house.scraper() as client:
+        with server.scraper() as client:
             client.ask()
             answer = await client.answer()
         assert [line for line in answer.body.decode().splitlines() if line.startswith("seen{")] == [
@@ -290,16 +290,16 @@ async def test_a_raw_utf_8_target_is_the_same_event_as_an_escaped_one(tmp_path: 
 @pytest.mark.parametrize("byte", range(256))
 def test_every_byte_in_a_target_is_taken_or_gets_a_reason(byte: int) -> None:
     """Whatever stands there, there is one answer in text."""
-    from support.web_fakes import House as Fakes
+    from support.web_fakes import FakeServer as Fakes
 
-    house = Fakes()
-    connection = house.connect()
+    server = Fakes()
+    connection = server.connect()
     connection.protocol.dataReceived(b"POST /event?a=x%by HTTP/1.1\r\nHost: a\r\n\r\n" % bytes([byte]))
     text = connection.transport.value()
     assert text.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
     assert text.split(b"\r\n\r\n", 1)[1].endswith(b"\n")
-    assert bool(house.intake.groups) == (b" 200 " in text)
-    assert sum(house.telemetry.refusals.values()) == (b" 400 " in text)
+    assert bool(server.intake.groups) == (b" 200 " in text)
+    assert sum(server.telemetry.refusals.values()) == (b" 400 " in text)
 
 
 @pytest_twisted.ensureDeferred
@@ -310,15 +310,15 @@ async def test_a_client_that_half_closes_behind_the_proxy_protocol_is_answered(t
         HEAD + b"X: y\r\nContent-Length: 3\r\n\r\nc=d",
         HEAD + b"\r\n" + HEAD + b"\n",
     ):
-        async with open_house(tmp_path, f"haproxy:{TWISTEDS_OWN}") as house:
-            before = (await house.store.census()).events
-            with house.scraper() as client:
+        async with open_server(tmp_path, f"haproxy:{TWISTEDS_OWN}") as server:
+            before = (await server.store.census()).events
+            with server.scraper() as client:
                 client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n" + data)
                 client.sock.shutdown(socket.SHUT_WR)
                 answer = await client.rest()
             wanted = data.count(b"POST")
             assert answer.count(b"HTTP/1.1 200 OK") == wanted
-            assert (await house.store.census()).events == before + wanted
+            assert (await server.store.census()).events == before + wanted
 
 
 def test_twisted_still_asks_where_we_answer() -> None:

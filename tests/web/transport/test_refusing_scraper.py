@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
-from support.memory_site import House, open_house, until
+from support.memory_site import MemoryServer, open_server, until
 from support.store_log import held_events
 from twisted.internet.threads import deferToThread
 
@@ -44,18 +44,18 @@ def read_lines(scraper: Scraper) -> list[str] | None:
         data += piece
 
 
-async def scrape(house: House) -> Counter[str] | None:
+async def scrape(server: MemoryServer) -> Counter[str] | None:
     """One scrape: the events in it; None where this scraper has thrown it away."""
-    shipments = len(house.shipments)
-    with house.scraper() as scraper:
+    shipments = len(server.shipments)
+    with server.scraper() as scraper:
         scraper.ask()
         lines = await deferToThread(read_lines, scraper)
-        if len(house.shipments) > shipments and lines is None:
+        if len(server.shipments) > shipments and lines is None:
             scraper.close()
             thrown_away = ["returned"], ["delivered", "revoked"]
-            await until(lambda: house.last in thrown_away, lambda: str(house.last))
-    if lines is not None and len(house.shipments) > shipments:
-        await house.fate("delivered", "final")
+            await until(lambda: server.last in thrown_away, lambda: str(server.last))
+    if lines is not None and len(server.shipments) > shipments:
+        await server.fate("delivered", "final")
     if lines is None:
         return None
     found = Counter[str]()
@@ -66,40 +66,40 @@ async def scrape(house: House) -> Counter[str] | None:
     return found
 
 
-async def store(house: House, *lines: str) -> None:
+async def store(server: MemoryServer, *lines: str) -> None:
     events = [parse_line(line.encode(), rules=RULES) for line in lines]
-    await house.store.append([Group(events=events)])
+    await server.store.append([Group(events=events)])
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", *"\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"], ids=ascii)
 @pytest_twisted.ensureDeferred
 async def test_a_scraper_that_splits_at_every_line_end_takes_every_event(tmp_path: Path, end: str) -> None:
     """One event with such a character cost all the others in its response."""
-    async with open_house(tmp_path) as house:
-        await store(house, *(f"number=x{quote(end)}y&n={number}" for number in "abc"))
-        found = await scrape(house)
+    async with open_server(tmp_path) as server:
+        await store(server, *(f"number=x{quote(end)}y&n={number}" for number in "abc"))
+        found = await scrape(server)
         assert found == Counter({f'seen{{n="{number}",number="x\\ny"}}': 1 for number in "abc"})
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_line_that_it_cannot_parse_costs_that_event_alone(tmp_path: Path) -> None:
     """The same events would go out for ever, and none of them would be seen."""
-    async with open_house(tmp_path) as house:
+    async with open_server(tmp_path) as server:
         good = [NewEvent(f'seen{{n="x{number}"}}') for number in "abcdefghijklmnopqrst"]
         events = [*good[:7], NewEvent('seen{n="☃"}'), *good[7:]]
-        await house.store.append([Group(events=events)])
+        await server.store.append([Group(events=events)])
         found, resets, number = Counter[str](), 0, 0
-        while not (await house.store.census()).lost:
-            await store(house, f"later=y{number}")
-            answer = await scrape(house)
+        while not (await server.store.census()).lost:
+            await store(server, f"later=y{number}")
+            answer = await scrape(server)
             resets, number = resets + (answer is None), number + 1
             found += answer or Counter()
             assert number < 40, "it is never found"
-        while next(s.pending for s in (await house.store.census()).scrapers):
-            found += await scrape(house) or Counter()
+        while next(s.pending for s in (await server.store.census()).scrapers):
+            found += await scrape(server) or Counter()
         assert found == Counter(
             [*(event.series for event in good), *(f'seen{{later="y{each}"}}' for each in range(number))]
         )
-        assert (await house.store.census()).lost == {("one", REFUSED): 1}
+        assert (await server.store.census()).lost == {("one", REFUSED): 1}
         assert resets <= 12
-        assert 'seen{n="☃"}' in [event.series for event in await held_events(house.store)]
+        assert 'seen{n="☃"}' in [event.series for event in await held_events(server.store)]

@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
-from support.web_fakes import Connection, House, failures_logged, request
+from support.web_fakes import Connection, FakeServer, failures_logged, request
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -48,31 +48,31 @@ def test_a_body_up_to_the_limit_goes_in_however_it_is_framed(size: int) -> None:
         head("POST /events", f"Content-Length: {size}") + body,
         head("POST /events", "Transfer-Encoding: chunked") + chunked(body, 65536),
     ):
-        house = House()
-        connection = house.connect()
+        server = FakeServer()
+        connection = server.connect()
         for at in range(0, len(framed), 100_000):
             connection.protocol.dataReceived(framed[at : at + 100_000])
         (answer,) = connection.answers("POST")
         assert answer.status == (200 if size > 1000 else 400)
-        assert sum(len(group.events) for group, _ in house.intake.groups) == size // len(LINE)
+        assert sum(len(group.events) for group, _ in server.intake.groups) == size // len(LINE)
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10**12])
 @pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]])
 def test_a_body_declared_too_large_is_refused_before_it_is_sent(size: int, expect: list[str]) -> None:
     """And curl is not told to go on with it."""
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     connection.protocol.dataReceived(head("POST /events", f"Content-Length: {size}", *expect))
     (answer,) = connection.answers("POST")
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
     assert answer.text == f"body: expected at most {MAX_BODY_BYTES} bytes\n"
     assert connection.closed
-    assert house.telemetry.refusals == {"limit": 1}
+    assert server.telemetry.refusals == {"limit": 1}
 
 
 def test_a_client_that_asks_first_may_send_a_body_that_fits() -> None:
-    connection = House().connect()
+    connection = FakeServer().connect()
     connection.protocol.dataReceived(head("POST /events", "Content-Length: 3", "Expect: 100-continue"))
     assert connection.transport.value() == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.transport.clear()
@@ -82,8 +82,8 @@ def test_a_client_that_asks_first_may_send_a_body_that_fits() -> None:
 
 @pytest.mark.parametrize("size", [1000, 65536, 2 * MAX_BODY_BYTES])
 def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(size: int) -> None:
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     framed = head("POST /events", "Transfer-Encoding: chunked") + chunked(body_of(2 * MAX_BODY_BYTES), size)
     at = 0
     while not connection.closed and at < len(framed):
@@ -92,14 +92,14 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(size: int) -> None
     (answer,) = connection.answers("POST")
     assert answer.status == 413
     assert at < MAX_BODY_BYTES * 1.1 + 8192
-    assert house.intake.groups == []
+    assert server.intake.groups == []
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
 def test_what_follows_a_refused_body_is_never_taken_for_a_request(framing: str) -> None:
     """A client could hide a request in a body that a proxy has passed on."""
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     inner = head("POST /event?smuggled=1")
     body = inner.ljust(2_000_000, b"\n")
     framed = head("POST /events", framing) + (chunked(body, 1_500_000) if "chunked" in framing else body)
@@ -108,21 +108,21 @@ def test_what_follows_a_refused_body_is_never_taken_for_a_request(framing: str) 
     connection.protocol.dataReceived(inner * 2)
     assert [answer.status for answer in connection.answers("POST")] == [413]
     assert connection.closed
-    assert house.intake.groups == []
+    assert server.intake.groups == []
 
 
 def test_a_refused_body_is_not_kept_in_memory() -> None:
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     connection.protocol.dataReceived(head("POST /events", "Transfer-Encoding: chunked"))
     for _ in range(40):
         connection.protocol.dataReceived(b"%x\r\n%s\r\n" % (len(LINE) * 64, LINE * 64))
-    (kept,) = house.requests
+    (kept,) = server.requests
     assert kept.content.getbuffer().nbytes == 0
 
 
 def test_a_sender_without_end_is_cut_off() -> None:
-    connection = House().connect()
+    connection = FakeServer().connect()
     connection.protocol.dataReceived(head("POST /events", f"Content-Length: {10**9}"))
     for _ in range(18):
         connection.protocol.dataReceived(b"x" * MAX_BODY_BYTES)
@@ -131,15 +131,15 @@ def test_a_sender_without_end_is_cut_off() -> None:
 
 def test_a_form_is_not_parsed_before_it_is_asked_for() -> None:
     """Else a multipart body would be answered by twisted.web itself, in its own way."""
-    house = House()
-    house.intake.waiting = Deferred()
-    connection = house.connect()
+    server = FakeServer()
+    server.intake.waiting = Deferred()
+    connection = server.connect()
     connection.protocol.dataReceived(
         request("POST /event?a=b", "Content-Type: application/x-www-form-urlencoded", body=b"c=d")
     )
-    (waiting,) = house.requests
+    (waiting,) = server.requests
     assert waiting.args == {}
-    answer = house.ask("POST /event", "Content-Type: multipart/form-data; boundary=x", body=b"nonsense")
+    answer = server.ask("POST /event", "Content-Type: multipart/form-data; boundary=x", body=b"nonsense")
     assert answer.status == 415
 
 
@@ -161,8 +161,8 @@ def test_a_form_is_not_parsed_before_it_is_asked_for() -> None:
     ],
 )
 def test_a_body_with_an_ambiguous_end_closes_the_connection(lines: list[str]) -> None:
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     connection.protocol.dataReceived(
         head("POST /event?a=b", *lines) + b"a=b" + head("POST /event?smuggled=1")
     )
@@ -170,13 +170,13 @@ def test_a_body_with_an_ambiguous_end_closes_the_connection(lines: list[str]) ->
     assert answer.status == (501 if "expected chunked" in answer.text else 400)
     assert answer.text.endswith("\n") and len(answer.text.splitlines()) == 1
     assert connection.closed
-    assert house.intake.groups == []
-    assert house.telemetry.refusals == {"syntax": 1}
+    assert server.intake.groups == []
+    assert server.telemetry.refusals == {"syntax": 1}
 
 
 def test_a_request_may_come_byte_by_byte() -> None:
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     data = request("POST /events", "Transfer-Encoding: chunked") + chunked(b"a=b\nc=d\n", 3)
     for at in range(len(data)):
         connection.protocol.dataReceived(data[at : at + 1])
@@ -186,7 +186,7 @@ def test_a_request_may_come_byte_by_byte() -> None:
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_client_that_closes_after_each_request_is_served(version: str) -> None:
-    connection = House().connect()
+    connection = FakeServer().connect()
     connection.protocol.dataReceived(
         f"GET /healthz {version}\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
     )
@@ -219,16 +219,16 @@ def test_a_client_that_closes_after_each_request_is_served(version: str) -> None
     ],
 )
 def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(data: bytes, says: str) -> None:
-    house = House()
-    connection = house.connect()
+    server = FakeServer()
+    connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(data)
     (answer,) = connection.answers(data.split(b" ")[0].decode())
     assert answer.status == 400
     assert says in answer.text
-    assert house.telemetry.refusals == {"syntax": 1}
+    assert server.telemetry.refusals == {"syntax": 1}
     assert logged == []
-    assert house.delivery.asked == []
+    assert server.delivery.asked == []
 
 
 @pytest.mark.parametrize(
@@ -242,11 +242,11 @@ def test_a_request_that_is_none_of_ours_is_refused_without_a_line_in_the_log(dat
     ],
 )
 def test_a_strange_host_is_no_error_of_ours(host: str) -> None:
-    assert House().ask("GET /metrics", f"Host: {host}").status == 200
+    assert FakeServer().ask("GET /metrics", f"Host: {host}").status == 200
 
 
 def test_a_client_of_http_1_0_needs_no_host_even_over_a_unix_socket() -> None:
-    connection = House().connect()
+    connection = FakeServer().connect()
     connection.protocol.dataReceived(b"GET / HTTP/1.0\r\n\r\n")
     (answer,) = connection.answers("GET")
     assert "http://10.0.0.1:12345/" in answer.text  # the listener's own
@@ -257,29 +257,29 @@ def test_a_client_of_http_1_0_needs_no_host_even_over_a_unix_socket() -> None:
     ["http://a/metrics?scraper=x", "HTTPS://other.example:1/metrics?scraper=x", "/metrics?scraper=x"],
 )
 def test_a_request_in_absolute_form_finds_its_route(target: str) -> None:
-    house = House()
-    house.ask(f"GET {target}")
-    assert [visit.name for _, visit, *_ in house.delivery.asked] == ["x"]
+    server = FakeServer()
+    server.ask(f"GET {target}")
+    assert [visit.name for _, visit, *_ in server.delivery.asked] == ["x"]
 
 
 def test_a_bug_before_the_routes_is_a_500_in_text_logged_once() -> None:
-    house = House()
-    site = house.site()
+    server = FakeServer()
+    site = server.site()
     site.getResourceFor = lambda request: 1 / 0  # type: ignore[method-assign]
     with failures_logged() as logged:
-        answer = Connection(site, house.peer).ask("GET /metrics")
+        answer = Connection(site, server.peer).ask("GET /metrics")
     assert (answer.status, answer.text) == (500, "internal error\n")
     assert len(logged) == 1
 
 
 def test_the_deadline_of_a_scrape_starts_when_it_arrives() -> None:
-    house = House()
-    house.clock.advance(7.5)
-    house.intake.waiting = Deferred[Stored]()
-    connection = house.connect()
-    house.clock.advance(1)
+    server = FakeServer()
+    server.clock.advance(7.5)
+    server.intake.waiting = Deferred[Stored]()
+    connection = server.connect()
+    server.clock.advance(1)
     connection.protocol.dataReceived(request("POST /event?a=b"))
-    (waiting,) = house.requests
+    (waiting,) = server.requests
     assert waiting.arrived == 8.5
 
 
@@ -301,9 +301,9 @@ def test_a_parameter_arrives_as_it_was_sent(sent: dict[str, str]) -> None:
     )
 )
 def test_any_query_is_taken_or_refused_as_the_clients_mistake(pieces: list[bytes]) -> None:
-    house = House()
+    server = FakeServer()
     with failures_logged() as logged:
-        answer = house.ask("GET /metrics?" + quote(b"".join(pieces), safe="%=&+"))
+        answer = server.ask("GET /metrics?" + quote(b"".join(pieces), safe="%=&+"))
     assert answer.status in (200, 400)
     assert logged == []
 
@@ -326,7 +326,7 @@ def _post_without_reading(port: int, size: int) -> bytes:
 async def test_a_client_that_sends_first_and_reads_later_gets_its_413() -> None:
     """With a plain close, what it still sends makes the kernel reset the connection."""
     reactor = cast(Any, global_reactor)
-    site: Site = House().site(reactor)
+    site: Site = FakeServer().site(reactor)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:
         received = await deferToThread(_post_without_reading, port.getHost().port, 6 * MAX_BODY_BYTES)
@@ -349,7 +349,7 @@ def _linger(port: int) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_waits_for_its_413_sees_the_end_at_once() -> None:
     reactor = cast(Any, global_reactor)
-    site: Site = House().site(reactor)
+    site: Site = FakeServer().site(reactor)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     started = reactor.seconds()
     try:

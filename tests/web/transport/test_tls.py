@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
-from support.memory_site import MANY, House, open_house, reactor, until
+from support.memory_site import MANY, MemoryServer, open_server, reactor, until
 from support.tls_socket import TLSSocket
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -39,23 +39,23 @@ def version(request: pytest.FixtureRequest) -> ssl.TLSVersion:
     return found
 
 
-async def connect(house: House, version: ssl.TLSVersion) -> tuple[Scraper, TLSSocket]:
+async def connect(server: MemoryServer, version: ssl.TLSVersion) -> tuple[Scraper, TLSSocket]:
     """Open a connection and encrypt it."""
-    scraper = house.scraper()
+    scraper = server.scraper()
     return scraper, await scraper.encrypt(version)
 
 
-async def scrape(house: House, version: ssl.TLSVersion) -> Counter[int]:
+async def scrape(server: MemoryServer, version: ssl.TLSVersion) -> Counter[int]:
     """Scrape once on a new connection; return the events."""
-    scraper, _ = await connect(house, version)
+    scraper, _ = await connect(server, version)
     with scraper:
         scraper.ask()
         return (await scraper.answer()).events
 
 
-async def closed(house: House) -> None:
+async def closed(server: MemoryServer) -> None:
     """Wait until the daemon has closed all connections."""
-    await until(lambda: not house.site._channels, lambda: "a connection is still open")
+    await until(lambda: not server.site._channels, lambda: "a connection is still open")
 
 
 async def is_cut_off(sock: socket.socket | TLSSocket, data: bytes, times: int) -> bool:
@@ -79,9 +79,9 @@ async def test_a_connection_that_the_daemon_closes_brings_all_of_it(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int
 ) -> None:
     """A client without keep-alive would get half a response, everything twice, or wait for the end."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         scraper.ask("one", CLOSING)
         assert (await scraper.answer()).events == events
         before = reactor.seconds()
@@ -89,8 +89,8 @@ async def test_a_connection_that_the_daemon_closes_brings_all_of_it(
         assert reactor.seconds() - before < 2
         layer.close_notify()
         scraper.close()
-        await house.fate("delivered", "final")
-        assert await scrape(house, version) == NOTHING
+        await server.fate("delivered", "final")
+        assert await scrape(server, version) == NOTHING
 
 
 @SIZES
@@ -100,16 +100,16 @@ async def test_a_client_that_closes_as_soon_as_it_has_read_is_not_served_twice(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, count: int, notice: bool
 ) -> None:
     """close_notify of the daemon would be unread in the client's kernel, which would reset."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(count)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(count)
+        scraper, layer = await connect(server, version)
         scraper.ask("one", CLOSING)
         assert (await scraper.answer()).events == events
         if notice:
             layer.close_notify()
         scraper.close()
-        await house.fate("delivered", "final")
-        assert await scrape(house, version) == NOTHING
+        await server.fate("delivered", "final")
+        assert await scrape(server, version) == NOTHING
 
 
 @pytest.mark.parametrize("notice", [False, True], ids=["close", "notice and close"])
@@ -118,16 +118,16 @@ async def test_a_response_dropped_before_the_daemon_closes_is_repeated(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, notice: bool
 ) -> None:
     """A scraper that crashes before it reads would lose its events."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask("one", CLOSING)
-        await house.fate("delivered")
+        await server.fate("delivered")
         if notice:
             layer.close_notify()
         scraper.close()
-        await house.fate("delivered", "revoked")
-        assert await scrape(house, version) == events
+        await server.fate("delivered", "revoked")
+        assert await scrape(server, version) == events
 
 
 @pytest_twisted.ensureDeferred
@@ -135,16 +135,16 @@ async def test_a_response_dropped_after_the_daemon_has_closed_is_repeated_as_unc
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """All that is unread may be close_notify: nobody would be told that events may have come twice."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, _ = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, _ = await connect(server, version)
         scraper.ask("one", CLOSING)
-        await house.fate("delivered")
-        (channel,) = house.site._channels
+        await server.fate("delivered")
+        (channel,) = server.site._channels
         await until(lambda: channel.has_sent_notice, lambda: "the daemon has not closed")
         scraper.close()
-        await house.fate("delivered", "revoked?")
-        assert await scrape(house, version) == events
+        await server.fate("delivered", "revoked?")
+        assert await scrape(server, version) == events
 
 
 @pytest.mark.parametrize("read", [False, True])
@@ -153,20 +153,20 @@ async def test_a_daemon_that_stops_waits_for_the_last_word_of_the_scraper(
     tmp_path: Path, tls: str, version: ssl.TLSVersion, read: bool
 ) -> None:
     """The last scrape before a restart would come twice, or be lost."""
-    async with open_house(tmp_path, tls) as house:
-        events = await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        events = await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask()
         if read:
             assert (await scraper.answer()).events == events
-        await house.fate("delivered")
-        finished = house.site.finish()
+        await server.fate("delivered")
+        finished = server.site.finish()
         layer.close_notify()
         scraper.close()
-        await house.fate("delivered", "final" if read else "revoked")
+        await server.fate("delivered", "final" if read else "revoked")
         await finished
-        house.site.finishing = False
-        assert await scrape(house, version) == (NOTHING if read else events)
+        server.site.finishing = False
+        assert await scrape(server, version) == (NOTHING if read else events)
 
 
 @pytest_twisted.ensureDeferred
@@ -175,13 +175,13 @@ async def test_a_client_that_does_not_answer_close_notify_does_not_hold_up_a_sto
 ) -> None:
     """Each stop of the daemon would take ten seconds, because of a client that has gone to sleep."""
     monkeypatch.setattr(tls_module, "NOTICE_GRACE", 0.2)
-    async with open_house(tmp_path, tls) as house:
-        scraper, _ = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        scraper, _ = await connect(server, version)
         with scraper:
             scraper.ask()
             await scraper.answer()
             before = reactor.seconds()
-            await house.site.finish()
+            await server.site.finish()
             assert reactor.seconds() - before < 5
 
 
@@ -193,14 +193,14 @@ async def test_close_notify_before_a_response_closes_the_connection(
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """A client without a request would hold its connection."""
-    async with open_house(tmp_path, tls) as house:
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        scraper, layer = await connect(server, version)
         before = reactor.seconds()
         layer.close_notify()
         assert await scraper.rest() == b""
         assert reactor.seconds() - before < CLOSE_GRACE
         scraper.close()
-        await closed(house)
+        await closed(server)
 
 
 @pytest_twisted.ensureDeferred
@@ -208,13 +208,13 @@ async def test_bytes_behind_close_notify_are_neither_kept_nor_a_request(
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """A hostile client would fill the memory of the daemon, or take the events of another response."""
-    async with open_house(tmp_path, tls) as house:
-        await house.happen(1)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        await server.happen(1)
+        scraper, layer = await connect(server, version)
         scraper.ask()
-        await house.fate("delivered")
+        await server.fate("delivered")
         layer.close_notify()
-        (channel,) = house.site._channels
+        (channel,) = server.site._channels
         daemons = channel.tls
         assert daemons is not None
         await until(lambda: daemons.peer_has_closed, lambda: "close_notify is not read")
@@ -222,7 +222,7 @@ async def test_bytes_behind_close_notify_are_neither_kept_nor_a_request(
         assert await is_cut_off(layer, bytes(MAX_BEHIND_CLOSE // 8), 64)
         assert channel.received == received
         scraper.close()
-        await closed(house)
+        await closed(server)
 
 
 # Hostile handshakes
@@ -234,31 +234,31 @@ async def test_bytes_behind_close_notify_are_neither_kept_nor_a_request(
 @pytest_twisted.ensureDeferred
 async def test_a_handshake_that_does_not_end_is_reset(tmp_path: Path, tls: str, hello: bytes) -> None:
     """Clients that connect and say nothing would take every connection."""
-    async with open_house(tmp_path, tls, request_timeout=0.3) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls, request_timeout=0.3) as server:
+        with server.scraper() as scraper:
             scraper.send(hello)
             with suppress(ConnectionResetError):
                 await scraper.rest()
-            await closed(house)
+            await closed(server)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_without_tls_learns_what_is_missing(tmp_path: Path, tls: str) -> None:
     """Who writes http:// for https:// would see a closed connection, and no reason."""
-    async with open_house(tmp_path, tls) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        with server.scraper() as scraper:
             scraper.ask()
             answer = await scraper.answer()
             assert (answer.status, answer.body[:22]) == (400, b"expected TLS, got HTTP")
             assert await scraper.rest() == b""
-        await closed(house)
+        await closed(server)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_handshake_byte_by_byte_has_no_longer_than_a_request(tmp_path: Path, tls: str) -> None:
     """A slow handshake would hold its connection for ever: each byte would extend the time."""
-    async with open_house(tmp_path, tls, request_timeout=0.5) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls, request_timeout=0.5) as server:
+        with server.scraper() as scraper:
             layer = TLSSocket(scraper.sock, ssl.TLSVersion.TLSv1_3)
             hello = layer.hello()
             began = reactor.seconds()
@@ -271,27 +271,27 @@ async def test_a_handshake_byte_by_byte_has_no_longer_than_a_request(tmp_path: P
             else:
                 pytest.fail("the whole hello was taken")
             assert reactor.seconds() - began < 5
-            await closed(house)
+            await closed(server)
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_oversized_hello_is_refused(tmp_path: Path, tls: str) -> None:
     """Clients could fill the memory of the daemon before they have said who they are."""
-    async with open_house(tmp_path, tls) as house:
-        with house.scraper() as scraper:
+    async with open_server(tmp_path, tls) as server:
+        with server.scraper() as scraper:
             # A ClientHello of 16 MiB (RFC 8446 section 4.1.2), in records of 16 KiB.
             scraper.send(b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(16380))
             assert await is_cut_off(scraper.sock, b"\x16\x03\x03\x40\x00" + bytes(16384), 1000)
-            await closed(house)
+            await closed(server)
 
 
 @pytest_twisted.ensureDeferred
 async def test_connections_in_their_handshake_count_for_the_limit(tmp_path: Path, tls: str) -> None:
     """Connections that never finish a handshake would use up the descriptors."""
-    async with open_house(tmp_path, tls, max_connections=5) as house:
-        idle = [house.scraper() for _ in range(20)]
-        await until(lambda: len(house.site._channels) == 5, lambda: str(len(house.site._channels)))
-        scraper, _ = await connect(house, ssl.TLSVersion.TLSv1_3)
+    async with open_server(tmp_path, tls, max_connections=5) as server:
+        idle = [server.scraper() for _ in range(20)]
+        await until(lambda: len(server.site._channels) == 5, lambda: str(len(server.site._channels)))
+        scraper, _ = await connect(server, ssl.TLSVersion.TLSv1_3)
         with scraper:
             scraper.ask()
             assert (await scraper.answer()).status == 200
@@ -305,18 +305,18 @@ async def test_connections_in_their_handshake_count_for_the_limit(tmp_path: Path
 @pytest_twisted.ensureDeferred
 async def test_behind_a_proxy_header_a_dropped_response_is_repeated(tmp_path: Path, tls: str) -> None:
     """The wrapper of the header would hide the socket, and with it the reset."""
-    async with open_house(tmp_path, "haproxy:" + tls) as house:
-        events = await house.happen(1)
+    async with open_server(tmp_path, "haproxy:" + tls) as server:
+        events = await server.happen(1)
         for last in ("revoked", "final"):
-            scraper, layer = await connect(house, ssl.TLSVersion.TLSv1_3)
+            scraper, layer = await connect(server, ssl.TLSVersion.TLSv1_3)
             scraper.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n")
             scraper.ask()
             if last == "final":
                 assert (await scraper.answer()).events == events
-            await house.fate("delivered")
+            await server.fate("delivered")
             layer.close_notify()
             scraper.close()
-            await house.fate("delivered", last)
+            await server.fate("delivered", last)
 
 
 @pytest_twisted.ensureDeferred
@@ -324,12 +324,12 @@ async def test_a_slow_reader_has_a_piece_of_its_response_in_memory(
     tmp_path: Path, tls: str, version: ssl.TLSVersion
 ) -> None:
     """TLS takes the whole of a response at once: sixteen scrapers would need 128 MiB."""
-    async with open_house(tmp_path, tls) as house:
-        await house.happen(MANY)
-        scraper, layer = await connect(house, version)
+    async with open_server(tmp_path, tls) as server:
+        await server.happen(MANY)
+        scraper, layer = await connect(server, version)
         scraper.ask()
-        await house.shipped()
-        (channel,) = house.site._channels
+        await server.shipped()
+        (channel,) = server.site._channels
         assert channel.tls is not None
         lower = channel.tls.transport
         for _ in range(20):
@@ -337,15 +337,15 @@ async def test_a_slow_reader_has_a_piece_of_its_response_in_memory(
             assert len(lower.dataBuffer) - lower.offset + lower._tempDataLen < 2 * PIECE
         layer.close_notify()
         scraper.close()
-        await house.fate("returned")
+        await server.fate("returned")
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_update_of_the_keys_is_no_next_request(tmp_path: Path, tls: str) -> None:
     """A scraper that throws its response away after one would lose it."""
-    async with open_house(tmp_path, tls) as house:
-        await house.happen(1)
-        host: Any = house.port.getHost()
+    async with open_server(tmp_path, tls) as server:
+        await server.happen(1)
+        host: Any = server.port.getHost()
         command = ["openssl", "s_client", "-tls1_3", "-crlf", "-connect", f"127.0.0.1:{host.port}"]
         quiet = subprocess.DEVNULL
         client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
@@ -354,8 +354,8 @@ async def test_an_update_of_the_keys_is_no_next_request(tmp_path: Path, tls: str
             try:
                 client.stdin.write(b"GET /metrics?scraper=one HTTP/1.1\nHost: a\n\n")
                 client.stdin.flush()
-                await house.fate("delivered")
-                (channel,) = house.site._channels
+                await server.fate("delivered")
+                (channel,) = server.site._channels
                 queue = channel.queue()
                 assert queue is not None
                 before, received = queue.segments_received(), channel.received
@@ -365,7 +365,7 @@ async def test_an_update_of_the_keys_is_no_next_request(tmp_path: Path, tls: str
                     lambda: queue.segments_received() != before and not queue.unread(), lambda: "no record"
                 )
                 queue.close()
-                assert (house.last, channel.received) == (["delivered"], received)
+                assert (server.last, channel.received) == (["delivered"], received)
             finally:
                 client.kill()
-        await house.fate("delivered", "final")
+        await server.fate("delivered", "final")
