@@ -91,7 +91,7 @@ class Locks:
         self.authenticator: Authenticator | None = None
         self._threads: PasswordThreads | None = None
         self._site: Site | None = None
-        self._shortcut: RequestMatcher | None = None
+        self._matcher: RequestMatcher | None = None
         self._rate: RateLimit | None = None
 
     @property
@@ -160,12 +160,12 @@ class Locks:
         """Return the subject alternative names of the verified certificate of a TLS transport's client."""
         return frozenset() if self.tls is None else self.tls.peer_sans(transport)
 
-    def serve(self, site: Site, shortcut: RequestMatcher | None) -> None:
+    def serve(self, site: Site, matcher: RequestMatcher | None) -> None:
         """Put headers and rate limit in force at a site, now and after each change.
 
-        :param shortcut: of the fast path; not used with a limit or with headers, which it does not know.
+        :param matcher: of the fast path; not used with a limit or with headers, which it does not know.
         """
-        self._site, self._shortcut = site, shortcut
+        self._site, self._matcher = site, matcher
         self._update_site()
 
     def start(self) -> None:
@@ -320,7 +320,7 @@ class Locks:
         if rate != self._rate:  # a new bucket is full
             self._rate = rate
             site.limit = None if rate is None else TokenBucket(rate=1 / rate.interval, burst=rate.burst)
-        site.shortcut = None if site.headers or site.limit is not None else self._shortcut
+        site.matcher = None if site.headers or site.limit is not None else self._matcher
 
     def _has_ended(self) -> bool:
         """Return whether the certificate in force has ended."""

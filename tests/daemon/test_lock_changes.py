@@ -176,7 +176,7 @@ def test_a_bad_file_shows_in_readyz_and_metrics_without_its_content(files: Files
 class FakeSite:
     """What of a site the locks set."""
 
-    shortcut: object = None
+    matcher: object = None
     headers: Any = ()
     limit: Any = None
 
@@ -184,17 +184,17 @@ class FakeSite:
 def test_headers_and_rate_are_in_force_at_the_site_and_change_with_the_file(files: Files) -> None:
     """Answers would lack the headers, or the fast path would answer without them and beyond the rate."""
     files.web.write_text(ANN)
-    locks, site, shortcut = files.read(), FakeSite(), object()
+    locks, site, matcher = files.read(), FakeSite(), object()
     locks.start()
-    locks.serve(cast(Any, site), cast(Any, shortcut))
-    assert (site.shortcut, list(site.headers), site.limit) == (shortcut, [], None)
+    locks.serve(cast(Any, site), cast(Any, matcher))
+    assert (site.matcher, list(site.headers), site.limit) == (matcher, [], None)
     files.web.write_text(ANN + "http_server_config: {headers: {X-Frame-Options: deny}}\n")
     files.look()
-    assert (site.shortcut, site.headers) == (None, [(b"X-Frame-Options", b"deny")])
+    assert (site.matcher, site.headers) == (None, [(b"X-Frame-Options", b"deny")])
     limited = ANN + "rate_limit: {interval: 500ms, burst: 3}\n"
     files.web.write_text(limited)
     files.look()
-    assert (site.shortcut, site.headers) == (None, [])
+    assert (site.matcher, site.headers) == (None, [])
     bucket = site.limit
     assert (bucket.rate, bucket.burst) == (2.0, 3)
     files.web.write_text(limited + "\n# no change\n")
@@ -202,7 +202,7 @@ def test_headers_and_rate_are_in_force_at_the_site_and_change_with_the_file(file
     assert site.limit is bucket, "each change of the file would allow another burst"
     files.web.write_text(ANN)
     files.look()
-    assert (site.shortcut, site.limit) == (shortcut, None)
+    assert (site.matcher, site.limit) == (matcher, None)
 
 
 def test_a_rule_for_a_user_who_is_removed_is_told(files: Files) -> None:

@@ -140,10 +140,10 @@ def test_no_answer_is_of_1970(daemon: DaemonInMemory) -> None:
     for answer in answers:
         [date] = dates(answer)
         assert abs(date - time.time()) < NEAR, answer
-    shortcut = daemon.service._site.shortcut
-    assert (shortcut is None) == daemon.config.access_log
-    if shortcut is not None:
-        [date] = dates(shortcut.answers(1, True).decode())
+    matcher = daemon.service._site.matcher
+    assert (matcher is None) == daemon.config.access_log
+    if matcher is not None:
+        [date] = dates(matcher.answers(1, True).decode())
         assert abs(date - time.time()) < NEAR
 
 

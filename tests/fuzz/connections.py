@@ -164,7 +164,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel
     if short_way:
-        site.shortcut = RequestMatcher(cast(Any, intake), RULES, AccessPolicy())
+        site.matcher = RequestMatcher(cast(Any, intake), RULES, AccessPolicy())
     transport = Transport(hostAddress=_SERVER, peerAddress=_CLIENT)
     channel = cast(Any, site.buildProtocol(_CLIENT))
     with failures_logged() as failures:

@@ -44,7 +44,7 @@ class HeldIntake:
 def held(server: MemoryServer) -> HeldIntake:
     """Make the fast path of this site submit to a held ingest."""
     intake = HeldIntake()
-    server.site.shortcut.ingest = intake
+    server.site.matcher.ingest = intake
     return intake
 
 

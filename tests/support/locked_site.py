@@ -100,7 +100,7 @@ class LockedSite:
         self.site = Site(api.resource(), requestFactory=cast(Any, request), reactor=self.clock)
         if quick:
             self.site.protocol = FastPathChannel
-            self.site.shortcut = RequestMatcher(
+            self.site.matcher = RequestMatcher(
                 cast(Any, self.intake),
                 Rules(),
                 self.policy,

@@ -178,7 +178,7 @@ class MemoryServer:
         if has_fast_path:
             self.site.protocol = FastPathChannel
             known = without_users if authenticator is None else authenticator.known
-            self.site.shortcut = RequestMatcher(intake, rules, policy, known=known, peer_sans=peer_sans)
+            self.site.matcher = RequestMatcher(intake, rules, policy, known=known, peer_sans=peer_sans)
         if tls is None:
             self._ports = http_ports(reactor, where, self.site, Listener if has_fast_path else adopt)
         else:

@@ -134,7 +134,7 @@ async def open_door(folder: Path, *, is_tls: bool, has_fast_path: bool) -> Async
 
 
 @pytest.fixture
-def shortcuts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def fast_events(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the events that bypass the routes."""
     count: Counter[str] = Counter()
     submit = Ingest.submit_series
@@ -151,22 +151,22 @@ def shortcuts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
 @pytest_twisted.ensureDeferred
 async def test_each_client_may_do_what_its_rule_says(
-    tmp_path: Path, is_tls: bool, has_fast_path: bool, shortcuts: Counter[str]
+    tmp_path: Path, is_tls: bool, has_fast_path: bool, fast_events: Counter[str]
 ) -> None:
     """A client would get by the fast path, or by TLS, what it may not have, or not what it may."""
     async with open_door(tmp_path, is_tls=is_tls, has_fast_path=has_fast_path) as door:
         for name, kind in KINDS.items():
             for role in ROLES:
                 door.server.doors.access.update(rules=rules(kind, role), has_users=True)
-                shortcuts.clear()
+                fast_events.clear()
                 asked = list(cases(HTTPApi.app.url_map, kind, role, is_tls=is_tls))
                 found = await deferToThread(door.statuses, kind, asked)
                 assert found == {str(case): case.status for case in asked}, f"{name}, rule for {role}"
                 fits = kind.fits and (is_tls or not kind.has_certificate)
                 if role is not Role.EMIT or not fits or not has_fast_path:
-                    assert not shortcuts, f"{name}, rule for {role}"
+                    assert not fast_events, f"{name}, rule for {role}"
                 else:
-                    assert shortcuts, f"{name}: the fast path has not been tried"
+                    assert fast_events, f"{name}: the fast path has not been tried"
 
 
 @pytest.mark.parametrize("has_fast_path", [False, True], ids=["routes", "fast path"])

@@ -39,7 +39,7 @@ class FastPathChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._shortcut: RequestMatcher | None = None  # that has taken the requests
+        self._matcher: RequestMatcher | None = None  # that has taken the requests
         self._caller: Caller | None = None
         # With an endpoint such as haproxy:, the client's address is known later.
         self._may_take = self.transport is self.tls or not isinstance(self.transport, ProtocolWrapper)
@@ -56,26 +56,26 @@ class FastPathChannel(Channel):
                 self.transport.pauseProducing()
             return
         # It may be taken away by a change of the configuration.
-        shortcut: RequestMatcher | None = self.site.shortcut
-        if shortcut is not None and self._may_take and self.is_resting and self._take(shortcut, data):
+        matcher: RequestMatcher | None = self.site.matcher
+        if matcher is not None and self._may_take and self.is_resting and self._take(matcher, data):
             return
         self._socket = None
         super().dataReceived(data)
 
-    def _take(self, shortcut: RequestMatcher, data: bytes) -> bool:
+    def _take(self, matcher: RequestMatcher, data: bytes) -> bool:
         """Submit the events of plain requests; return whether there are any, and room for them."""
         if self._caller is None:
-            self._caller = shortcut.caller(self.transport)
-            self._may_take = shortcut.admits(self._caller[0])
+            self._caller = matcher.caller(self.transport)
+            self._may_take = matcher.admits(self._caller[0])
             if not self._may_take:
                 return False
-        series, end, closes, rule = shortcut.recognize(data, self._caller)
+        series, end, closes, rule = matcher.recognize(data, self._caller)
         if not series:
             return False
-        if not shortcut.ingest.submit_series(series, self):
-            shortcut.give_back(rule, len(series))
+        if not matcher.ingest.submit_series(series, self):
+            matcher.give_back(rule, len(series))
             return False
-        self._shortcut, self._rule = shortcut, rule
+        self._matcher, self._rule = matcher, rule
         self._count, self._closes = len(series), closes
         self._taken = data[:end]
         self._ahead += data[end:]
@@ -85,9 +85,9 @@ class FastPathChannel(Channel):
     def on_stored(self, now: float) -> None:
         """Answer each of the requests."""
         count = self._settle(now)
-        if self._lost or self._shortcut is None:
+        if self._lost or self._matcher is None:
             return
-        answer = self._shortcut.answers(count, self._closes)
+        answer = self._matcher.answers(count, self._closes)
         written = self._send(answer)
         if written < len(answer):
             # The socket's buffer is full, or it has an error, which the transport finds by itself.
@@ -122,8 +122,8 @@ class FastPathChannel(Channel):
         """Give the requests to `twisted.web`, which submits their events again and answers."""
         taken = self._taken
         count = self._settle(self.clock.seconds())
-        if self._shortcut is not None:
-            self._shortcut.give_back(self._rule, count)
+        if self._matcher is not None:
+            self._matcher.give_back(self._rule, count)
         if not self._lost:
             self._socket = None
             self._proceed(super().dataReceived, taken)

@@ -77,23 +77,23 @@ class PendingClients:
     All sockets are answered, or handed over, once: in the reactor's thread, when the store has answered.
     """
 
-    __slots__ = ("_port", "_rules", "_shortcut", "_sockets")
+    __slots__ = ("_matcher", "_port", "_rules", "_sockets")
 
     def __init__(
         self,
         port: Listener,
-        shortcut: RequestMatcher,
+        matcher: RequestMatcher,
         sockets: Sequence[socket.socket],
         rules: Sequence[Rule | None],
     ) -> None:
         self._port = port
-        self._shortcut = shortcut  # that has taken them; the site may have none by now
+        self._matcher = matcher  # that has taken them; the site may have none by now
         self._sockets = sockets
         self._rules = rules
 
     def on_stored(self, now: float) -> None:
         """Answer each client, and close its connection."""
-        answer = self._shortcut.answers(1, True)
+        answer = self._matcher.answers(1, True)
         for sock in self._sockets:
             _finish(sock, answer)
         self._port.done(len(self._sockets))
@@ -101,7 +101,7 @@ class PendingClients:
     def on_failed(self) -> None:
         """Give each connection a channel, which submits the event again and answers."""
         for rule in self._rules:
-            self._shortcut.give_back(rule)
+            self._matcher.give_back(rule)
         for sock in self._sockets:
             self._port.hand_over(sock)
         self._port.done(len(self._sockets))
@@ -112,7 +112,7 @@ class Listener:
     """A listening TCP socket.
 
     :param sock: bound, listening and non-blocking; closed by `stopListening`.
-    :param site: its `shortcut` is used as soon as it is set.
+    :param site: its `matcher` is used as soon as it is set.
     """
 
     _log = Logger()
@@ -206,8 +206,8 @@ class Listener:
 
     def _look(self, sock: socket.socket, host: str) -> bytes:
         """Peek at the data of a connection; return none if the fast path is not for it."""
-        shortcut: RequestMatcher | None = self._site.shortcut
-        if shortcut is None or not shortcut.admits(host):
+        matcher: RequestMatcher | None = self._site.matcher
+        if matcher is None or not matcher.admits(host):
             return b""
         try:
             return sock.recv(MAX_REQUEST, _LOOK)
@@ -228,20 +228,20 @@ class Listener:
 
     def _taken(self, requests: Sequence[_Request]) -> set[socket.socket]:
         """Submit the events of plain requests, of as many as there is room for; return their sockets."""
-        shortcut: RequestMatcher = self._site.shortcut
-        found = shortcut.recognize_each([(data, caller) for _, data, caller in requests])
+        matcher: RequestMatcher = self._site.matcher
+        found = matcher.recognize_each([(data, caller) for _, data, caller in requests])
         ordinary = [
             (request[0], *each) for request, each in zip(requests, found, strict=True) if each is not None
         ]
         while ordinary:
             clients, series, rules = zip(*ordinary, strict=True)
-            if shortcut.ingest.submit_series(series, PendingClients(self, shortcut, clients, rules)):
+            if matcher.ingest.submit_series(series, PendingClients(self, matcher, clients, rules)):
                 self._bare += len(clients)
                 self._site.enter()
                 return set(clients)
             half = len(ordinary) // 2
             for rule in rules[half:]:
-                shortcut.give_back(rule)
+                matcher.give_back(rule)
             ordinary = ordinary[:half]
         return set()
 

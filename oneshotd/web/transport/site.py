@@ -50,13 +50,13 @@ class Site(server.Site):
     :param wall: returns Unix seconds, for the access log; the reactor's clock is monotonic.
     :ivar finishing: no further request is accepted; each connection closes after its answer.
     :ivar unread: connections whose answer waits for the client to read it -> since when.
-    :ivar shortcut: the matcher of `web.fastpath`, or None.
+    :ivar matcher: the matcher of `web.fastpath`, or None.
     :ivar headers: names and values that each answer has, from the web configuration.
     :ivar limit: the rate of all requests together, from the web configuration; the health checks do not
         count. None: any rate.
     """
 
-    shortcut: Any = None
+    matcher: Any = None
     headers: Sequence[tuple[bytes, bytes]] = ()
     limit: Limit | None = None
 

@@ -51,7 +51,7 @@ class TLSClients:
         self.policy = server.doors.access = AccessPolicy()
         self.policy.update(rules=[Rule(number=1, role=Role.EMIT, san="shop.example")], has_users=False)
         self.taken: list[str] = []
-        matcher = RequestMatcher(server.site.shortcut.ingest, Rules(), self.policy, peer_sans=tls.peer_sans)
+        matcher = RequestMatcher(server.site.matcher.ingest, Rules(), self.policy, peer_sans=tls.peer_sans)
         recognize = matcher.recognize
 
         def noted(*args: Any, **options: Any) -> Any:
@@ -60,7 +60,7 @@ class TLSClients:
             return found
 
         matcher.recognize = noted  # type: ignore[method-assign]
-        server.site.shortcut = matcher
+        server.site.matcher = matcher
         self.port = reactor.listenTCP(0, tls_factory(server.site, tls, reactor), interface="127.0.0.1")
 
     @contextmanager

@@ -92,7 +92,7 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
     requests = [*QUICK, *ODD, *closing, *(mutant(rng, EVENT, *QUICK) for _ in range(500))]
     (tmp_path / "plain").mkdir()
     async with open_server(tmp_path) as quick, open_server(tmp_path / "plain", TWISTEDS_OWN) as plain:
-        plain.site.shortcut = None
+        plain.site.matcher = None
         for data in requests:
             assert await ask(quick, data) == await ask(plain, data), data
         stored = [await held_events(server.store) for server in (quick, plain)]
@@ -154,7 +154,7 @@ async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
 async def test_a_client_that_may_not_emit_gets_403(tmp_path: Path) -> None:
     async with open_server(tmp_path) as server:
         server.doors.access = AccessPolicy(emit=Networks.parse(["192.0.2.0/24"]))
-        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        server.site.matcher = RequestMatcher(server.site.matcher.ingest, Rules(), server.doors.access)
         assert b" 403 " in await ask(server, EVENT)
 
 
@@ -193,7 +193,7 @@ async def test_after_a_bug_connections_are_still_accepted(
 ) -> None:
     """Twisted drops a reader whose doRead raises, and the port would stop accepting."""
     async with open_server(tmp_path) as server:
-        recognize = server.site.shortcut.recognize
+        recognize = server.site.matcher.recognize
         bug = [RuntimeError("a bug")]
 
         def stumble(*args: Any, **options: Any) -> Any:
@@ -201,7 +201,7 @@ async def test_after_a_bug_connections_are_still_accepted(
                 raise bug.pop()
             return recognize(*args, **options)
 
-        monkeypatch.setattr(server.site.shortcut, "recognize", stumble)
+        monkeypatch.setattr(server.site.matcher, "recognize", stumble)
         with logged() as events, knock(server) as first, knock(server) as second:
             for client in (first, second):
                 assert b" 200 OK" in await client.rest()
@@ -215,7 +215,7 @@ async def test_an_ipv4_client_of_a_dual_stack_socket_has_its_ipv4_address(tmp_pa
     """At a socket for both families it is ::ffff:127.0.0.1, and no address that is allowed."""
     async with open_server(tmp_path, "0") as server:
         server.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
-        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        server.site.matcher = RequestMatcher(server.site.matcher.ingest, Rules(), server.doors.access)
         port = cast(Any, server.port.getHost()).port
         for host, status in (("127.0.0.1", b" 200 OK"), ("::1", b" 403 ")):
             for data in (EVENT, post("a=2")):

@@ -23,13 +23,13 @@ CLOSE = "Connection: close"
 CALLER = ("192.0.2.7", NO_SANS)
 
 
-def shortcut() -> RequestMatcher:
+def matcher() -> RequestMatcher:
     return RequestMatcher(cast(Any, TakingIntake(clock=reactor)), Rules(), AccessPolicy())
 
 
 def alone(data: bytes) -> str | None:
-    """What a request is to a shortcut that has seen no other."""
-    series, end, closes, _ = shortcut().recognize(data, CALLER)
+    """What a request is to a matcher that has seen no other."""
+    series, end, closes, _ = matcher().recognize(data, CALLER)
     return series[0] if closes and len(series) == 1 and end == len(data) else None
 
 
@@ -53,7 +53,7 @@ def other(rng: random.Random) -> bytes:
 def test_together_they_are_what_each_is_alone() -> None:
     """One that is not ordinary must not go along with those that are."""
     rng = random.Random(20261124)
-    known = shortcut()
+    known = matcher()
     together = 0
     for _ in range(3000):
         requests = [usual(rng) if rng.random() < 0.97 else other(rng) for _ in range(rng.randrange(1, 9))]
@@ -86,7 +86,7 @@ async def test_connections_of_one_turn_are_answered_as_by_twisteds_own_port(tmp_
     rng = random.Random(20261125)
     (tmp_path / "plain").mkdir()
     async with open_server(tmp_path) as quick, open_server(tmp_path / "plain", TWISTEDS_OWN) as plain:
-        plain.site.shortcut = None
+        plain.site.matcher = None
         for _ in range(20):
             requests = [usual(rng) if rng.random() < 0.9 else post("a=1 b", CLOSE) for _ in range(30)]
             wanted = [await ask(plain, data) for data in requests]

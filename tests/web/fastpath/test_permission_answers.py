@@ -226,11 +226,11 @@ def test_the_fast_path_is_taken_away_from_open_connections() -> None:
     line = LockedLine(site)
     assert b" 200 OK" in line.send(event(TOKEN))
     line.channel.dataReceived(event(TOKEN))
-    shortcut, site.site.shortcut = site.site.shortcut, None
+    matcher, site.site.matcher = site.site.matcher, None
     assert b" 200 OK" in line.send(b"")  # what has been taken is answered
     assert b" 200 OK" in line.send(event(TOKEN))
     assert line.short == 2
-    site.site.shortcut = shortcut
+    site.site.matcher = matcher
     assert b" 200 OK" in line.send(event(TOKEN))
     assert line.short == 3
 

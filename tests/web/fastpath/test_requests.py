@@ -35,8 +35,8 @@ class Line:
         site = self.server.site()
         if quick:
             site.protocol = cast(Any, FastPathChannel)
-            site.shortcut = RequestMatcher(cast(Any, self.intake), Rules(), self.server.access)
-        self.shortcut: RequestMatcher = site.shortcut
+            site.matcher = RequestMatcher(cast(Any, self.intake), Rules(), self.server.access)
+        self.matcher: RequestMatcher = site.matcher
         self.site = site
         self.short = 0
         self.transport = StringTransport(peerAddress=PEER)
@@ -74,7 +74,7 @@ def _sorted_headers(output: bytes) -> bytes:
 
 
 def same(*pieces: bytes) -> Line:
-    """Both ways answer these bytes alike; gives the one with the shortcut."""
+    """Both ways answer these bytes alike; gives the one with the matcher."""
     plain, quick = Line(quick=False), Line(quick=True)
     plain.send(*pieces)
     quick.send(*pieces)
@@ -244,9 +244,9 @@ def test_at_the_end_it_closes_after_its_answer() -> None:
 def test_invented_headers_take_no_memory() -> None:
     line = Line(quick=True)
     for number in range(2 * MAX_BLOCKS):
-        line.shortcut.recognize(post("a=1", f"User-Agent: {number}"), CALLER)
-    assert len(line.shortcut._blocks._blocks) <= MAX_BLOCKS
+        line.matcher.recognize(post("a=1", f"User-Agent: {number}"), CALLER)
+    assert len(line.matcher._blocks._blocks) <= MAX_BLOCKS
 
 
 def test_the_first_request_has_no_model() -> None:
-    assert Line(quick=True).shortcut.recognize(b"POST /event?a=1\0", CALLER) == ([], 0, False, None)
+    assert Line(quick=True).matcher.recognize(b"POST /event?a=1\0", CALLER) == ([], 0, False, None)

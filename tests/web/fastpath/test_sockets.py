@@ -76,7 +76,7 @@ async def test_who_may_emit_is_told_by_the_proxy_in_front(tmp_path: Path) -> Non
     """By the PROXY protocol, which speaks after the connection was made."""
     async with open_server(tmp_path, TRANSPORTS["haproxy"]) as server:
         server.doors.access = AccessPolicy(emit=Networks.parse(["127.0.0.0/8"]))
-        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        server.site.matcher = RequestMatcher(server.site.matcher.ingest, Rules(), server.doors.access)
         assert b" 403 " in await _emit(server, TRANSPORTS["haproxy"], post("a=1", "Connection: close"))
 
 
@@ -113,7 +113,7 @@ async def test_answers_that_do_not_fit_the_socket_all_arrive(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("members", "status"), [(["unix"], 200), (["192.0.2.0/24"], 403), ([], 200)])
-@pytest.mark.parametrize("more", ["X-Odd: 1", "Accept: */*"], ids=["channel", "shortcut"])
+@pytest.mark.parametrize("more", ["X-Odd: 1", "Accept: */*"], ids=["channel", "matcher"])
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_is_admitted_by_name(
     tmp_path: Path, members: list[str], status: int, more: str
@@ -122,7 +122,7 @@ async def test_a_unix_socket_is_admitted_by_name(
     where = TRANSPORTS["unix"].format(tmp_path)
     async with open_server(tmp_path, where) as server:
         server.doors.access = AccessPolicy(emit=Networks.parse(members))
-        server.site.shortcut = RequestMatcher(server.site.shortcut.ingest, Rules(), server.doors.access)
+        server.site.matcher = RequestMatcher(server.site.matcher.ingest, Rules(), server.doors.access)
         answer = await _emit(server, where, post("a=1", more, "Connection: close"))
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert (await server.store.census()).events == (status == 200)

@@ -32,7 +32,7 @@ def test_without_the_fast_path_an_event_is_stored_and_answered(
     site = server.service._site
     site.doStart()
     try:
-        assert (site.shortcut is not None) is has_fast_path
+        assert (site.matcher is not None) is has_fast_path
         transport = StringTransport(peerAddress=PEER)
         channel = cast(Any, site.buildProtocol(PEER))
         assert isinstance(channel, FastPathChannel) is has_fast_path
