@@ -167,16 +167,16 @@ class OneshotService(Service):
             clock=Clock(),
             committed=telemetry.commit,
         )
-        self._intake = Ingest(self._store, telemetry, reactor)
+        self._ingest = Ingest(self._store, telemetry, reactor)
         self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
         backups = None
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
         self._site.resource = HTTPApi(
-            intake=self._intake,
+            ingest=self._ingest,
             delivery=self._delivery,
             store=self._store,
-            reading=EventQueries(self._store, telemetry, reactor),
+            queries=EventQueries(self._store, telemetry, reactor),
             telemetry=telemetry,
             send=send,
             ready=self._not_ready_reason,
@@ -197,7 +197,7 @@ class OneshotService(Service):
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
         self._locks.serve(self._site, self._matcher() if self._has_fast_path else None)
         self._datagrams = Datagrams(
-            ingest=self._intake,
+            ingest=self._ingest,
             telemetry=telemetry,
             rules=self._rules,
             access=access,
@@ -224,7 +224,7 @@ class OneshotService(Service):
         """Make the fast path, which asks what the routes ask."""
         locks = self._locks
         return RequestMatcher(
-            self._intake,
+            self._ingest,
             self._rules,
             locks.policy,
             known=without_users if locks.authenticator is None else locks.authenticator.known,
@@ -257,10 +257,10 @@ class OneshotService(Service):
         self._locks.stop()
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
         self._backup_site.abort()
-        await self._at_most(WRITE_DRAIN_TIMEOUT, self._intake.drain(), "commits")
+        await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._delivery.drain(), "deliveries")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._store.close(), "closing the store")
-        self._intake.flush()
+        self._ingest.flush()
         self._delivery.log.flush()
         self._log_remaining()
         self._notifier.stop()
@@ -274,7 +274,7 @@ class OneshotService(Service):
 
     def _log_remaining(self) -> None:
         """Log what the stop could not finish: events without a commit, deliveries without a settlement."""
-        events, scrapers = self._intake.load.events, self._delivery.unsettled()
+        events, scrapers = self._ingest.load.events, self._delivery.unsettled()
         if events:
             self._log.error("{events} events in the queue were not committed and may be lost", events=events)
         if scrapers:

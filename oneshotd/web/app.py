@@ -27,7 +27,8 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
-from oneshotd.web.routes import api, backup, health, ingest, scrape, status
+from oneshotd.web.routes import api, backup, health, scrape, status
+from oneshotd.web.routes import ingest as event_routes
 from oneshotd.web.routes.clients import Clients
 from oneshotd.web.routes.guard import Guard
 from oneshotd.web.status import page
@@ -54,10 +55,10 @@ class HTTPApi:
     :param backups: for admins; None: there are none.
     """
 
-    intake: Ingest
+    ingest: Ingest
     delivery: Delivery
     store: IStore
-    reading: EventQueries
+    queries: EventQueries
     telemetry: Telemetry
     send: scrape.Send
     ready: Callable[[], str | None]
@@ -74,7 +75,7 @@ class HTTPApi:
     peer_sans: Callable[[Any], frozenset[str]] = lambda transport: frozenset()
     backups: Backups | None = None
     clients: Clients = field(init=False)
-    ingest_routes: ingest.IngestRoutes = field(init=False)
+    ingest_routes: event_routes.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
     health_routes: health.HealthRoutes = field(init=False)
     status_routes: status.StatusRoutes = field(init=False)
@@ -83,7 +84,7 @@ class HTTPApi:
 
     app = Klein()
     error_responses.register(app, attrgetter("telemetry.refused"))
-    ingest.register(app, attrgetter("ingest_routes"))
+    event_routes.register(app, attrgetter("ingest_routes"))
     scrape.register(app, attrgetter("scrape_routes"))
     health.register(app, attrgetter("health_routes"))
     status.register(app, attrgetter("status_routes"))
@@ -95,8 +96,8 @@ class HTTPApi:
             trusted_proxies=self.trusted_proxies,
             access=self.access,
         )
-        self.ingest_routes = ingest.IngestRoutes(
-            ingest=self.intake, rules=self.rules, clients=clients, bounds=self.bounds
+        self.ingest_routes = event_routes.IngestRoutes(
+            ingest=self.ingest, rules=self.rules, clients=clients, bounds=self.bounds
         )
         self.scrape_routes = scrape.ScrapeRoutes(
             delivery=self.delivery, send=self.send, clock=self.clock, clients=clients
@@ -104,11 +105,11 @@ class HTTPApi:
         self.health_routes = health.HealthRoutes(
             ready=self.ready,
             probe=StoreProbe(self.store.check, self.clock),
-            ingest=self.intake,
+            ingest=self.ingest,
             warnings=self.warnings,
         )
         cache = StatusCache(
-            queries=self.reading,
+            queries=self.queries,
             problem=self.health_routes.problem,
             clock=self.clock,
             now_ms=self.now_ms,
@@ -118,7 +119,7 @@ class HTTPApi:
             notes=self.warnings,
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
-        self.query_routes = api.QueryRoutes(queries=self.reading, clients=clients)
+        self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
 
     def resource(self) -> IResource:

@@ -27,7 +27,7 @@ SECONDS = float(os.environ.get("ONESHOTD_FLOOD_SECONDS", "1.5"))
 MIXED = b"".join(b"type=flood&line=%d\n" % number for number in range(4)) + b"no event"
 LINES = 5
 
-#: MiB. What the intake holds at most (64 MiB of text, and its objects), a batch of the same size at the
+#: MiB. What the ingest holds at most (64 MiB of text, and its objects), a batch of the same size at the
 #: store, and what a turn and the allocator need besides.
 GROWTH = 150.0
 

@@ -9,8 +9,8 @@ from attrs import frozen
 from fuzz.response import RULES, check
 from support.web_fakes import (
     FakeDelivery,
-    FakeIntake,
-    FakeReading,
+    FakeIngest,
+    FakeQueries,
     FakeShipment,
     FakeStore,
     FakeTelemetry,
@@ -93,7 +93,7 @@ class Transport(StringTransport):
         """The client does not mind."""
 
 
-class Ingest(FakeIntake):
+class Ingest(FakeIngest):
     """Stores what takes the short way, too, in the next turn of the reactor."""
 
     def __init__(self, clock: Clock) -> None:
@@ -138,13 +138,13 @@ def serve(data: bytes) -> int:
 
 def _serve(data: bytes, short_way: bool) -> Outcome:
     clock = Clock()
-    intake, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
+    ingest, deliveries, telemetry = Ingest(clock), Deliveries(), FakeTelemetry()
     access = AccessPolicy()
     api = HTTPApi(
-        intake=cast(Any, intake),
+        ingest=cast(Any, ingest),
         delivery=cast(Any, deliveries),
         store=cast(Any, FakeStore()),
-        reading=cast(Any, FakeReading()),
+        queries=cast(Any, FakeQueries()),
         telemetry=cast(Any, telemetry),
         send=send,
         ready=lambda: None,
@@ -164,7 +164,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel
     if short_way:
-        site.matcher = RequestMatcher(cast(Any, intake), RULES, AccessPolicy())
+        site.matcher = RequestMatcher(cast(Any, ingest), RULES, AccessPolicy())
     transport = Transport(hostAddress=_SERVER, peerAddress=_CLIENT)
     channel = cast(Any, site.buildProtocol(_CLIENT))
     with failures_logged() as failures:
@@ -190,6 +190,6 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         assert shipment.told in (["delivered", "final"], ["returned"], ["delivered", "revoked"])
     return Outcome(
         answer=sorted(line for line in lines if not line.startswith(b"Date: ")),
-        stored=[(list(group.events), group.key) for group, _ in intake.groups],
+        stored=[(list(group.events), group.key) for group, _ in ingest.groups],
         refusals=telemetry.refusals,
     )

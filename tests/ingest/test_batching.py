@@ -170,7 +170,7 @@ def test_a_flood_of_datagrams_does_not_cost_a_commit_in_each_turn(rig: Rig) -> N
     """A commit takes the processor from reading the socket, whose buffer overflows."""
     rig.store.silent.clear()
     for _ in range(100):
-        rig.intake.submit_nowait([NewEvent("e")], "udp")
+        rig.ingest.submit_nowait([NewEvent("e")], "udp")
         rig.clock.advance(DATAGRAM_INTERVAL / 10)
         rig.settle()
     assert 10 <= len(rig.store.calls) <= 12
@@ -179,7 +179,7 @@ def test_a_flood_of_datagrams_does_not_cost_a_commit_in_each_turn(rig: Rig) -> N
 def test_a_request_does_not_wait_with_the_datagrams(rig: Rig) -> None:
     """Its client would wait longer than beside no datagram."""
     answered(rig, clients=1, took=0.001)
-    rig.intake.submit_nowait([NewEvent("e")], "udp")
+    rig.ingest.submit_nowait([NewEvent("e")], "udp")
     rig.clock.advance(0)
     assert rig.store.calls == []
     rig.submit("f")

@@ -37,7 +37,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def test_events_of_one_turn_share_a_commit(rig: Rig) -> None:
     """A thousand clients at once would cost a thousand fsyncs."""
     first, second = rig.submit("a", "b"), rig.submit("c")
-    rig.intake.submit_nowait([NewEvent("d")], "udp")
+    rig.ingest.submit_nowait([NewEvent("d")], "udp")
     assert rig.store.calls == []
     rig.turn()
     assert rig.store.calls == ["append"]
@@ -96,7 +96,7 @@ def test_too_many_waiting_events_are_refused_until_some_are_stored(
     rig.turn()
     assert again == [Stored(stored=3, first=4)]
     assert rig.series() == ["a", "b", "e", "g", "h", "i"]
-    assert (rig.intake.load.events, rig.intake.load.size) == (0, 0)
+    assert (rig.ingest.load.events, rig.ingest.load.size) == (0, 0)
 
 
 def test_too_many_waiting_bytes_are_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_too_many_waiting_bytes_are_refused(rig: Rig, monkeypatch: pytest.Monkey
     assert refusal(rig.submit("y" * 1_000)) == ("busy", 503)
     rig.turn()
     assert fits == [Stored(stored=1, first=1)]
-    assert rig.intake.load.size == 0
+    assert rig.ingest.load.size == 0
 
 
 def test_refused_events_leave_room_for_the_next_ones(rig: Rig) -> None:
@@ -115,7 +115,7 @@ def test_refused_events_leave_room_for_the_next_ones(rig: Rig) -> None:
     rig.disk.full = True
     for _ in range(3):
         assert refusal(_turned(rig, rig.submit("a"))) == ("store", 503)
-    assert (rig.intake.load.events, rig.intake.load.size) == (0, 0)
+    assert (rig.ingest.load.events, rig.ingest.load.size) == (0, 0)
     rig.disk.full = False
     assert _turned(rig, rig.submit("b")) == [Stored(stored=1, first=1)]
 
@@ -132,7 +132,7 @@ def test_all_clients_of_a_batch_are_told_that_the_store_failed(rig: Rig) -> None
     """Some clients would wait for ever, and their events would be lost without a word."""
     rig.disk.full = True
     answers = [rig.submit("a"), rig.submit("b", "c")]
-    rig.intake.submit_nowait([NewEvent("d"), NewEvent("e")], "udp")
+    rig.ingest.submit_nowait([NewEvent("d"), NewEvent("e")], "udp")
     rig.turn()
     for answer in answers:
         assert refusal(answer) == ("store", 503)
@@ -170,7 +170,7 @@ def test_repeats_are_answered_as_the_first_time_and_counted(rig: Rig) -> None:
     again = _turned(rig, rig.submit("a", "b", key="k"))
     assert first == [Stored(stored=2, first=1)]
     assert again == [Stored(stored=2, first=1, again=True)]
-    rig.intake.submit_nowait([NewEvent("c", key="1"), NewEvent("c", key="1"), NewEvent("c", key="2")], "udp")
+    rig.ingest.submit_nowait([NewEvent("c", key="1"), NewEvent("c", key="1"), NewEvent("c", key="2")], "udp")
     rig.turn()
     assert rig.series() == ["a", "b", "c", "c"]
     assert rig.figure("oneshotd_events_duplicate_total") == 3
@@ -180,9 +180,9 @@ def test_repeats_are_answered_as_the_first_time_and_counted(rig: Rig) -> None:
 
 def test_a_client_that_hangs_up_changes_nothing_for_its_event(rig: Rig) -> None:
     """klein#840: the event would be lost although it was taken, or the batch would stumble."""
-    before = rig.intake.submit(group("a"), "http")
+    before = rig.ingest.submit(group("a"), "http")
     others = rig.submit("b")
-    during = rig.intake.submit(group("c"), "http")
+    during = rig.ingest.submit(group("c"), "http")
     gone = [heard(before), heard(during)]
     before.cancel()
     rig.clock.advance(0)
@@ -202,7 +202,7 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
     rig.submit("a", key="k")
     rig.turn()
     events = [NewEvent("b"), NewEvent("x", key="k"), NewEvent("c", key="l"), NewEvent("d")]
-    rig.intake.submit_nowait(events, "udp")
+    rig.ingest.submit_nowait(events, "udp")
     rig.turn()
     assert sorted(rig.series()) == ["a", "b", "c", "d"]
     assert rig.figure("oneshotd_refused_total", reason="conflict") == 1
@@ -212,7 +212,7 @@ def test_lines_of_a_datagram_stand_alone(rig: Rig) -> None:
 def test_lines_with_and_without_a_key_keep_their_order(rig: Rig) -> None:
     """A value would be followed by an older one of its series."""
     events = [NewEvent("a"), NewEvent("b", key="1"), NewEvent("c"), NewEvent("d"), NewEvent("e", key="2")]
-    rig.intake.submit_nowait(events, "udp")
+    rig.ingest.submit_nowait(events, "udp")
     rig.turn()
     assert rig.series() == ["a", "b", "c", "d", "e"]
 
@@ -224,19 +224,19 @@ def test_datagrams_that_find_no_room_are_counted_and_logged_once(
     monkeypatch.setattr(module, "MAX_WAITING_EVENTS", 2)
     with logged() as events:
         for _ in range(10):
-            rig.intake.submit_nowait([NewEvent("a"), NewEvent("b", key="k"), NewEvent("c")], "udp")
+            rig.ingest.submit_nowait([NewEvent("a"), NewEvent("b", key="k"), NewEvent("c")], "udp")
         rig.clock.advance(0.5)
-        rig.intake.flush()
+        rig.ingest.flush()
     assert rig.figure("oneshotd_refused_total", reason="busy") == 28
     assert [event["count"] for event in events if event.get("reason") == "busy"] == [1, 27]
     rig.turn()
-    assert rig.intake.load.events == 0
+    assert rig.ingest.load.events == 0
     assert rig.series() == ["a", "b"]
 
 
 def test_no_events_are_no_reason_to_write(rig: Rig) -> None:
     """A datagram of refused lines would cost an fsync."""
-    rig.intake.submit_nowait([], "udp")
+    rig.ingest.submit_nowait([], "udp")
     rig.turn()
     assert rig.store.calls == []
 
@@ -246,14 +246,14 @@ def test_no_events_are_no_reason_to_write(rig: Rig) -> None:
 
 def test_drain_waits_for_all_accepted_events_and_their_answers(rig: Rig) -> None:
     """At SIGTERM the daemon would end before the disk has what it has taken."""
-    assert rig.intake.drain().called, "with nothing to do it must not hang"
+    assert rig.ingest.drain().called, "with nothing to do it must not hang"
     rig.store.silent.add("append")
     first = rig.submit("a")
     rig.clock.advance(0)
     second = rig.submit("b")
     answered: list[bool] = []
-    rig.intake.drain().addCallback(lambda _: answered.append(bool(first and second)))
-    rig.intake.drain().addCallback(lambda _: answered.append(True))
+    rig.ingest.drain().addCallback(lambda _: answered.append(bool(first and second)))
+    rig.ingest.drain().addCallback(lambda _: answered.append(True))
     assert answered == []
     rig.store.resume()
     rig.turn()
@@ -266,11 +266,11 @@ def test_drain_waits_for_events_that_an_answer_leads_to(rig: Rig) -> None:
     later: list[Stored | Failure] = []
 
     def go_on(_: Stored) -> None:
-        rig.intake.submit(group("b"), "http").addBoth(later.append)
+        rig.ingest.submit(group("b"), "http").addBoth(later.append)
 
-    rig.intake.submit(group("a"), "http").addCallback(go_on)
+    rig.ingest.submit(group("a"), "http").addCallback(go_on)
     ended: list[bool] = []
-    rig.intake.drain().addCallback(lambda _: ended.append(bool(later)))
+    rig.ingest.drain().addCallback(lambda _: ended.append(bool(later)))
     rig.turn()
     assert ended == [True], "the second event was not waited for"
     assert rig.series() == ["a", "b"]
@@ -281,22 +281,22 @@ def test_drain_waits_for_events_that_an_answer_leads_to(rig: Rig) -> None:
 
 def test_how_long_the_longest_waits(rig: Rig) -> None:
     """/readyz would say ok while no POST is answered."""
-    assert rig.intake.waits() == 0
+    assert rig.ingest.waits() == 0
     rig.store.silent.add("append")
     rig.submit("a")
     rig.clock.advance(3)
     rig.submit("b")
     rig.clock.advance(4)
-    assert rig.intake.waits() == 7
+    assert rig.ingest.waits() == 7
     rig.store.resume()
     rig.turn()
-    assert rig.intake.waits() == 0
+    assert rig.ingest.waits() == 0
 
 
 def test_events_that_never_become_a_batch_are_waiting_too(rig: Rig) -> None:
     """A batch whose timer does not come would be no fault to /readyz."""
-    rig.intake.submit_nowait([NewEvent("a")], "udp")
+    rig.ingest.submit_nowait([NewEvent("a")], "udp")
     for call in rig.clock.getDelayedCalls():
         call.cancel()  # what a clock that was set back did to it
     rig.clock.advance(20)
-    assert rig.intake.waits() == 20
+    assert rig.ingest.waits() == 20

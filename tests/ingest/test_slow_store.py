@@ -28,12 +28,12 @@ class Rig:
         self.clock, self.pump = Clock(), ThreadPump()
         self.real = SQLiteStore(str(path), self.pump)
         self.store, self.telemetry = TroubledStore(self.real), Telemetry()
-        self.intake = Ingest(self.store, self.telemetry, self.clock)
+        self.ingest = Ingest(self.store, self.telemetry, self.clock)
         self.answered: list[str] = []
 
     def submit(self, *names: str) -> None:
         for name in names:
-            done = self.intake.submit(Group(events=[NewEvent(name)]), "http")
+            done = self.ingest.submit(Group(events=[NewEvent(name)]), "http")
             done.addCallbacks(lambda _, name=name: self.answered.append(name))
 
     def turn(self, seconds: float = 0.0) -> None:
@@ -104,13 +104,13 @@ def test_a_batch_in_doubt_does_not_keep_the_next_ones_waiting(rig: Rig) -> None:
     rig.turn()
     rig.store.silent.clear()
     rig.store.refuse("append")
-    later = refusals(rig.intake.submit(Group(events=[NewEvent("later")]), "http"))
+    later = refusals(rig.ingest.submit(Group(events=[NewEvent("later")]), "http"))
     rig.turn()
     assert later == []
     rig.turn(COMMIT_OVERDUE_SECONDS)
     rig.turn()
     assert later == [503]
-    drained = ended(rig.intake.drain())
+    drained = ended(rig.ingest.drain())
     assert drained == []
     rig.store.resume()
     rig.turn()
@@ -121,7 +121,7 @@ def test_a_batch_in_doubt_does_not_keep_the_next_ones_waiting(rig: Rig) -> None:
 def test_a_failing_store_shows_in_the_metric_at_once_and_so_does_its_recovery(rig: Rig) -> None:
     """An alert on `oneshotd_store_writable` would come after the next upkeep only."""
     rig.store.refuse("append")
-    refused = refusals(rig.intake.submit(Group(events=[NewEvent("a")]), "http"))
+    refused = refusals(rig.ingest.submit(Group(events=[NewEvent("a")]), "http"))
     rig.turn()
     assert refused == [503]
     assert not rig.telemetry.writable

@@ -16,7 +16,7 @@ EVENT = post("a=1", "Connection: close")
 
 
 @define
-class HeldIntake:
+class HeldIngest:
     """Keeps submitted series and their callbacks until the test answers."""
 
     room: int = 1000
@@ -41,11 +41,11 @@ class HeldIntake:
             callback.on_stored(reactor.seconds())
 
 
-def held(server: MemoryServer) -> HeldIntake:
+def held(server: MemoryServer) -> HeldIngest:
     """Make the fast path of this site submit to a held ingest."""
-    intake = HeldIntake()
-    server.site.matcher.ingest = intake
-    return intake
+    ingest = HeldIngest()
+    server.site.matcher.ingest = ingest
+    return ingest
 
 
 def knock(server: MemoryServer, data: bytes = EVENT) -> Scraper:

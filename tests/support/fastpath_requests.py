@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from attrs import define, field
-from support.web_fakes import FakeIntake
+from support.web_fakes import FakeIngest
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.core.events import Group, NewEvent
@@ -14,7 +14,7 @@ from oneshotd.ingest.pipeline import SubmitCallback
 
 
 @define(kw_only=True)
-class TakingIntake(FakeIntake):
+class TakingIngest(FakeIngest):
     """Keeps submitted series, and answers when a test says so."""
 
     clock: IReactorTime

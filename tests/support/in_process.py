@@ -122,7 +122,7 @@ class InProcess:
 
     def waiting(self) -> int:
         """Events that came in and are not answered."""
-        return self.service._intake.load.events
+        return self.service._ingest.load.events
 
 
 @asynccontextmanager

@@ -32,11 +32,11 @@ class Rig:
         self.real = SQLiteStore(path, self.pump, connect=self.disk.connect)
         self.store = TroubledStore(self.real)
         self.telemetry = Telemetry()
-        self.intake = Ingest(self.store, self.telemetry, self.clock)
+        self.ingest = Ingest(self.store, self.telemetry, self.clock)
 
     def submit(self, *series: str, key: str | None = None) -> list[Stored | Failure]:
         """Submit a group; the answer is appended to the list when it is given."""
-        return heard(self.intake.submit(group(*series, key=key), "http"))
+        return heard(self.ingest.submit(group(*series, key=key), "http"))
 
     def settle(self) -> None:
         """Run the reactor and the store, and let no time pass."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from support.fastpath_requests import TakingIntake
-from support.web_fakes import FakeDelivery, FakeReading, FakeStore, FakeTelemetry
+from support.fastpath_requests import TakingIngest
+from support.web_fakes import FakeDelivery, FakeQueries, FakeStore, FakeTelemetry
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import ISSLTransport
@@ -65,7 +65,7 @@ class LockedSite:
         self, quick: bool, *, rules: Sequence[Rule] | None = None, users: Mapping[str, bytes] | None = None
     ) -> None:
         self.clock = Clock()
-        self.intake = TakingIntake(clock=self.clock)
+        self.ingest = TakingIngest(clock=self.clock)
         self.telemetry = FakeTelemetry()
         self.policy = AccessPolicy()
         self._users = dict(users or {})
@@ -75,10 +75,10 @@ class LockedSite:
         )
         self.bounds = EventBounds(access=self.policy, limits=Rules(), seconds=self.clock.seconds)
         api = HTTPApi(
-            intake=cast(Any, self.intake),
+            ingest=cast(Any, self.ingest),
             delivery=cast(Any, FakeDelivery()),
             store=cast(Any, FakeStore()),
-            reading=cast(Any, FakeReading()),
+            queries=cast(Any, FakeQueries()),
             telemetry=cast(Any, self.telemetry),
             send=cast(Any, None),
             ready=lambda: None,
@@ -101,7 +101,7 @@ class LockedSite:
         if quick:
             self.site.protocol = FastPathChannel
             self.site.matcher = RequestMatcher(
-                cast(Any, self.intake),
+                cast(Any, self.ingest),
                 Rules(),
                 self.policy,
                 known=self.authenticator.known,
@@ -116,7 +116,7 @@ class LockedSite:
     @property
     def stored(self) -> list[str]:
         """Return the series of all stored events."""
-        return [event.series for group, _ in self.intake.groups for event in group.events]
+        return [event.series for group, _ in self.ingest.groups for event in group.events]
 
 
 class LockedLine:
@@ -151,6 +151,6 @@ class LockedLine:
         """Let the store answer what it has been given, and the routes go on."""
         self.server.clock.advance(0)
         # Behind a batch there may be another one.
-        while taken := self.server.intake.commit(stored):
+        while taken := self.server.ingest.commit(stored):
             self.short += taken if stored else 0
             self.server.clock.advance(0)

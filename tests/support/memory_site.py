@@ -146,13 +146,13 @@ class MemoryServer:
         self.telemetry = Telemetry()
         self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
         self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
-        intake = Ingest(self.store, self.telemetry, reactor)
+        ingest = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
         api = HTTPApi(
-            intake=intake,
+            ingest=ingest,
             delivery=self.delivery,
             store=self.store,
-            reading=EventQueries(self.store, self.telemetry, reactor),
+            queries=EventQueries(self.store, self.telemetry, reactor),
             telemetry=self.telemetry,
             send=self._send,
             ready=lambda: None,
@@ -178,7 +178,7 @@ class MemoryServer:
         if has_fast_path:
             self.site.protocol = FastPathChannel
             known = without_users if authenticator is None else authenticator.known
-            self.site.matcher = RequestMatcher(intake, rules, policy, known=known, peer_sans=peer_sans)
+            self.site.matcher = RequestMatcher(ingest, rules, policy, known=known, peer_sans=peer_sans)
         if tls is None:
             self._ports = http_ports(reactor, where, self.site, Listener if has_fast_path else adopt)
         else:

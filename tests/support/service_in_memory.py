@@ -100,7 +100,7 @@ class DaemonInMemory:
 
     def submit(self, series: str) -> None:
         """Submit one event, as a request over HTTP does."""
-        self.service._intake.submit(Group(events=[NewEvent(series)]), "http").addErrback(lambda _: None)
+        self.service._ingest.submit(Group(events=[NewEvent(series)]), "http").addErrback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
         """Stop as SIGTERM does; the Deferred fires when the daemon has stopped."""

@@ -85,7 +85,7 @@ class FakeShipment:
 
 
 @define
-class FakeIntake:
+class FakeIngest:
     """Records submitted groups; answers with `outcome`, or when `waiting` fires."""
 
     groups: list[tuple[Group, str]] = field(factory=list)
@@ -151,7 +151,7 @@ class FakeStore:
 
 
 @define
-class FakeReading:
+class FakeQueries:
     """Records queries; answers with the page and the scrapers that are set, or with a fault."""
 
     asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
@@ -202,10 +202,10 @@ class FakeServer:
     unready: str | None = None
     warned: list[str] = Factory(list)
     clock: Clock = Factory(Clock)
-    intake: FakeIntake = Factory(FakeIntake)
+    ingest: FakeIngest = Factory(FakeIngest)
     delivery: FakeDelivery = Factory(FakeDelivery)
     store: FakeStore = Factory(FakeStore)
-    reading: FakeReading = Factory(FakeReading)
+    queries: FakeQueries = Factory(FakeQueries)
     telemetry: FakeTelemetry = Factory(FakeTelemetry)
     sent: list[tuple[InFlightDelivery, float]] = Factory(list)
     send_fault: Exception | None = None
@@ -244,10 +244,10 @@ class FakeServer:
     def site(self, reactor: Any = None) -> Site:
         clock, access = reactor or self.clock, self.access
         api = HTTPApi(
-            intake=cast(Any, self.intake),
+            ingest=cast(Any, self.ingest),
             delivery=cast(Any, self.delivery),
             store=cast(Any, self.store),
-            reading=cast(Any, self.reading),
+            queries=cast(Any, self.queries),
             telemetry=cast(Any, self.telemetry),
             send=self.send,
             ready=lambda: self.unready,

@@ -43,7 +43,7 @@ def test_a_refused_address_is_told_which_one_it_was() -> None:
     answer = server.ask("POST /event?a=b")
     assert answer.text == "192.0.2.7 may not send events\n"
     assert server.telemetry.refusals == {"forbidden": 1}
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_another_sites_page_cannot_send_events_from_a_visitors_browser(
 ) -> None:
     server = FakeServer()
     assert server.ask("POST /event?a=b", *headers).status == status
-    assert len(server.intake.groups) == (status == 200)
+    assert len(server.ingest.groups) == (status == 200)
 
 
 # Wrong paths and wrong methods
@@ -180,7 +180,7 @@ def test_every_other_method_is_a_405_that_says_which_ones_there_are(path: str, a
     assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed | {"OPTIONS"}
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
     assert server.telemetry.refusals == {}
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
     assert server.delivery.asked == []
 
 

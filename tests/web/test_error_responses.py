@@ -126,7 +126,7 @@ def test_a_store_that_gives_up_while_the_client_waits_is_a_503() -> None:
     """The client has not hung up, and would wait for ever."""
     server = FakeServer()
     waiting: Deferred[Stored] = Deferred()
-    server.intake.waiting = waiting
+    server.ingest.waiting = waiting
     connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(request("POST /event?a=b"))

@@ -34,11 +34,11 @@ from oneshotd.web.fastpath.requests import RequestMatcher
 async def test_no_transport_is_made_for_one_event(tmp_path: Path) -> None:
     """It would cost twice as much."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         with knock(server) as client:
-            await intake.hold(1)
+            await ingest.hold(1)
             assert not server.site._channels
-            intake.stored()
+            ingest.stored()
             assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
 
 
@@ -104,11 +104,11 @@ async def test_every_request_is_answered_as_by_twisteds_own_port(tmp_path: Path)
 async def test_a_request_whose_event_is_refused_goes_to_the_routes(tmp_path: Path) -> None:
     """Nothing of the request may have been used up."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         with knock(server) as client:
-            await intake.hold(1)
-            intake.room = 0
-            intake.callbacks.pop().on_failed()
+            await ingest.hold(1)
+            ingest.room = 0
+            ingest.callbacks.pop().on_failed()
             assert b" 200 OK" in await client.rest()
         assert (await server.store.census()).events == 1
 
@@ -117,36 +117,36 @@ async def test_a_request_whose_event_is_refused_goes_to_the_routes(tmp_path: Pat
 async def test_there_are_only_so_many_without_a_transport(tmp_path: Path) -> None:
     """While the disk hangs, clients that have long given up would take all descriptors."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         crowd = [knock(server) for _ in range(quick_port.MAX_BARE + 3)]
-        await intake.hold(len(crowd))
+        await ingest.hold(len(crowd))
         assert len(server.site._channels) == 3
-        intake.stored()
+        ingest.stored()
         for client in crowd:
             assert b" 200 OK" in await client.rest()
             client.close()
         with knock(server):
-            await intake.hold(1)
+            await ingest.hold(1)
             assert not server.site._channels
-            intake.stored()
+            ingest.stored()
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_has_gone_hurts_nobody(tmp_path: Path) -> None:
     """With FIN or with RST, before the answer or before it is accepted at all."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         for reset in (False, True):
             for wait in (False, True):
                 client = knock(server)
                 if wait:
-                    await intake.hold(1)
+                    await ingest.hold(1)
                 client.reset() if reset else client.close()
                 await deferLater(reactor, 0.05)
-                intake.stored()
+                ingest.stored()
         with knock(server) as client:
-            await intake.hold(1)
-            intake.stored()
+            await ingest.hold(1)
+            ingest.stored()
             assert b" 200 OK" in await client.rest()
 
 
@@ -162,12 +162,12 @@ async def test_a_client_that_may_not_emit_gets_403(tmp_path: Path) -> None:
 async def test_shutdown_waits_for_connections_without_a_transport(tmp_path: Path) -> None:
     """Their events are on disk, and they would not hear of it."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         with knock(server) as client:
-            await intake.hold(1)
+            await ingest.hold(1)
             finished = server.site.finish()
             assert not finished.called
-            intake.stored()
+            ingest.stored()
             assert finished.called
             assert b" 200 OK" in await client.rest()
 

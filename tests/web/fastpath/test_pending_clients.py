@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from support.bare_scraper import Scraper
 from support.fastpath_clients import EVENT, ask, heard, held, knock
-from support.fastpath_requests import TakingIntake, mutant, post
+from support.fastpath_requests import TakingIngest, mutant, post
 from support.memory_site import TWISTEDS_OWN, MemoryServer, open_server, reactor
 from support.store_log import held_events
 
@@ -24,7 +24,7 @@ CALLER = ("192.0.2.7", NO_SANS)
 
 
 def matcher() -> RequestMatcher:
-    return RequestMatcher(cast(Any, TakingIntake(clock=reactor)), Rules(), AccessPolicy())
+    return RequestMatcher(cast(Any, TakingIngest(clock=reactor)), Rules(), AccessPolicy())
 
 
 def alone(data: bytes) -> str | None:
@@ -100,11 +100,11 @@ async def test_connections_of_one_turn_are_answered_as_by_twisteds_own_port(tmp_
 async def test_an_odd_request_among_them_goes_to_the_routes(tmp_path: Path) -> None:
     """The others are not handed to a channel because of it."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         odd = post("a=1&value=3", CLOSE)
         clients = crowd(server, EVENT, EVENT, odd, EVENT)
-        await intake.hold(3)
-        intake.stored()
+        await ingest.hold(3)
+        ingest.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
         assert [event.value for event in await held_events(server.store)] == ["3"]
 
@@ -113,11 +113,11 @@ async def test_an_odd_request_among_them_goes_to_the_routes(tmp_path: Path) -> N
 async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path) -> None:
     """The rest is refused, or stored, by the routes."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
-        intake.room = 3
+        ingest = held(server)
+        ingest.room = 3
         clients = crowd(server, *[EVENT] * 8)
-        await intake.hold(3)  # half of half of them, and one that a channel took
-        intake.stored()
+        await ingest.hold(3)  # half of half of them, and one that a channel took
+        ingest.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
         assert (await server.store.census()).events == 5
 
@@ -128,16 +128,16 @@ async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path)
 async def test_a_client_that_has_gone_affects_no_other(tmp_path: Path) -> None:
     """Nor do all when the store refuses them."""
     async with open_server(tmp_path) as server:
-        intake = held(server)
+        ingest = held(server)
         for refused in (False, True):
             clients = crowd(server, *[EVENT] * 5)
-            await intake.hold(5)
-            assert len(intake.callbacks) <= 2  # the first shows what the others are like
+            await ingest.hold(5)
+            assert len(ingest.callbacks) <= 2  # the first shows what the others are like
             clients.pop(2).reset()
             if refused:
-                intake.room = 0
-                for callback in intake.callbacks:
+                ingest.room = 0
+                for callback in ingest.callbacks:
                     callback.on_failed()
             else:
-                intake.stored()
+                ingest.stored()
             assert all(b" 200 OK" in answer for answer in await answers(clients))

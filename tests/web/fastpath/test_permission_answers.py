@@ -204,9 +204,9 @@ def test_what_the_store_refuses_is_given_back_to_the_rate(room: bool) -> None:
         line.channel.dataReceived(event(OTHER))
         line.commit(stored=False)
     else:
-        site.intake.room = False
+        site.ingest.room = False
         line.channel.dataReceived(event(OTHER))
-    site.intake.room = True
+    site.ingest.room = True
     assert line.send(event(OTHER), event(OTHER)).count(b" 200 OK") == 3  # with the first
     assert site.bounds.report()[1].accepted == 3
     assert b" 429 " in line.send(event(OTHER))

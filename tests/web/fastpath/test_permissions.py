@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fastpath_requests import TakingIntake, post
+from support.fastpath_requests import TakingIngest, post
 from twisted.internet.task import Clock
 
 from oneshotd.access.policy import AccessPolicy
@@ -51,7 +51,7 @@ class Gate:
 
     def __attrs_post_init__(self) -> None:
         self.matcher = RequestMatcher(
-            cast(Any, TakingIntake(clock=Clock())), Rules(), self.policy, known=self.known, bounds=self
+            cast(Any, TakingIngest(clock=Clock())), Rules(), self.policy, known=self.known, bounds=self
         )
 
     def rules(self, *rules: Rule) -> Gate:

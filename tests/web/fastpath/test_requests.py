@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fastpath_requests import ODD, ORDINARY, QUICK, TakingIntake, mutant, post
+from support.fastpath_requests import ODD, ORDINARY, QUICK, TakingIngest, mutant, post
 from support.web_fakes import FakeServer
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
@@ -30,12 +30,12 @@ class Line:
 
     def __init__(self, quick: bool, server: FakeServer | None = None) -> None:
         self.server = server or FakeServer()
-        self.intake = TakingIntake(clock=self.server.clock)
-        self.server.intake = self.intake
+        self.ingest = TakingIngest(clock=self.server.clock)
+        self.server.ingest = self.ingest
         site = self.server.site()
         if quick:
             site.protocol = cast(Any, FastPathChannel)
-            site.matcher = RequestMatcher(cast(Any, self.intake), Rules(), self.server.access)
+            site.matcher = RequestMatcher(cast(Any, self.ingest), Rules(), self.server.access)
         self.matcher: RequestMatcher = site.matcher
         self.site = site
         self.short = 0
@@ -50,7 +50,7 @@ class Line:
             self.channel.dataReceived(piece)
             self.server.clock.advance(0)
             if commit:
-                self.short += self.intake.commit()
+                self.short += self.ingest.commit()
                 self.server.clock.advance(0)
 
     @property
@@ -60,7 +60,7 @@ class Line:
 
     @property
     def events(self) -> list[tuple[list[NewEvent], str | None]]:
-        return [(list(group.events), group.key) for group, _ in self.intake.groups]
+        return [(list(group.events), group.key) for group, _ in self.ingest.groups]
 
     @property
     def is_closed(self) -> bool:
@@ -151,7 +151,7 @@ def test_a_client_that_sends_without_end_is_read_no_further() -> None:
     while line.transport.producerState == "producing":
         line.send(ORDINARY * 100, commit=False)
     assert len(line.channel._ahead) <= MAX_AHEAD + 100 * len(ORDINARY)
-    while line.intake.taken:
+    while line.ingest.taken:
         line.send(b"")
     assert line.transport.producerState == "producing"
     assert line.output.count(b"200 OK") == len(line.events) == line.short
@@ -160,7 +160,7 @@ def test_a_client_that_sends_without_end_is_read_no_further() -> None:
 def test_pipelined_requests_that_go_together_are_bounded() -> None:
     line = Line(quick=True)
     line.send(ORDINARY * (MAX_TOGETHER + 1), commit=False)
-    assert len(line.intake.taken[0][0]) == MAX_TOGETHER
+    assert len(line.ingest.taken[0][0]) == MAX_TOGETHER
     line.send(b"")
     assert line.output.count(b"200 OK") == MAX_TOGETHER + 1
 
@@ -169,11 +169,11 @@ def test_pipelined_requests_that_go_together_are_bounded() -> None:
 def test_a_refusal_of_the_store_is_answered_by_the_routes(room: bool) -> None:
     plain, quick = Line(quick=False), Line(quick=True)
     for line in (plain, quick):
-        line.intake.outcome = Refused("not stored: full", reason="store", status=503)
-        line.intake.room = room
+        line.ingest.outcome = Refused("not stored: full", reason="store", status=503)
+        line.ingest.room = room
     plain.send(ORDINARY + ORDINARY)
     quick.send(ORDINARY + ORDINARY, commit=False)
-    quick.intake.commit(stored=False)
+    quick.ingest.commit(stored=False)
     quick.server.clock.advance(0)
     assert quick.output == plain.output
     assert quick.output.count(b"503 Service Unavailable") == 2
@@ -193,7 +193,7 @@ def test_a_client_that_has_gone_stops_nobody() -> None:
     line = Line(quick=True)
     line.send(ORDINARY, commit=False)
     line.channel.connectionLost()
-    assert line.intake.commit() == 1
+    assert line.ingest.commit() == 1
     assert line.output == b""
 
 

@@ -47,7 +47,7 @@ ANN = ScraperSeen(
 
 def test_events_are_answered_with_every_field_that_is_promised() -> None:
     server = FakeServer()
-    server.reading.page = EventsPage(events=(DEPLOY, VALUE), next=5)
+    server.queries.page = EventsPage(events=(DEPLOY, VALUE), next=5)
     answer = server.ask("GET /api/v1/events")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -73,12 +73,12 @@ def test_events_are_answered_with_every_field_that_is_promised() -> None:
         ],
         "next": 5,
     }
-    assert server.reading.asked == [({}, None, None, 100, None)]
+    assert server.queries.asked == [({}, None, None, 100, None)]
 
 
 def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
     server = FakeServer()
-    server.reading.known = [ANN]
+    server.queries.known = [ANN]
     answer = server.ask("GET /api/v1/scrapers")
     assert answer.headers["Cache-Control"] == "no-store"
     (shown,) = json.loads(answer.body)["scrapers"]
@@ -108,7 +108,7 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/scrapers"])
 def test_head_has_the_headers_of_get_without_the_body(path: str) -> None:
     server = FakeServer()
-    server.reading.page, server.reading.known = EventsPage(events=(DEPLOY,), next=None), [ANN]
+    server.queries.page, server.queries.known = EventsPage(events=(DEPLOY,), next=None), [ANN]
     got, head = server.ask(f"GET {path}"), server.ask(f"HEAD {path}")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.body))
@@ -147,7 +147,7 @@ def test_other_methods_than_get_are_refused(path: str, method: str) -> None:
 def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> None:
     server = FakeServer()
     assert server.ask(f"GET /api/v1/events?{query}").status == 200
-    assert server.reading.asked == [asked]
+    assert server.queries.asked == [asked]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_wrong_parameter_is_named(query: str, says: str) -> None:
         return
     assert answer.status == 400
     assert says in answer.text and answer.text.count("\n") == 1 and len(answer.text) < 300
-    assert server.reading.asked == []
+    assert server.queries.asked == []
     assert sum(server.telemetry.refusals.values()) == 1
 
 
@@ -233,7 +233,7 @@ def test_a_store_that_cannot_answer_gives_503_and_says_when_to_come_again(
     path: str, fault: Exception
 ) -> None:
     server = FakeServer()
-    server.reading.fault = fault
+    server.queries.fault = fault
     answer = server.ask(f"GET {path}")
     assert answer.status == 503
     assert str(fault) in answer.text

@@ -42,8 +42,8 @@ class RuledServer(FakeServer):
         return self.connect(self.one_site).ask(f"POST {path}", *headers, body=body)
 
     def stored(self) -> list[str]:
-        found = [event.series for group, _ in self.intake.groups for event in group.events]
-        self.intake.groups.clear()
+        found = [event.series for group, _ in self.ingest.groups for event in group.events]
+        self.ingest.groups.clear()
         return [series.removeprefix("events_to_metrics") for series in found]
 
 
@@ -106,10 +106,10 @@ def test_the_rate_is_refused_with_429() -> None:
 def test_what_the_store_refuses_is_not_taken_from_the_rate() -> None:
     """A disk that was full for a minute would cost its senders the events of the next minute."""
     server = ruled(events_per_second=1.0)
-    server.intake.outcome = Refused("the disk is full", reason="store", status=503)
+    server.ingest.outcome = Refused("the disk is full", reason="store", status=503)
     for _ in range(3):
         assert server.post("/event?type=a").status == 503
-    server.intake.outcome = None
+    server.ingest.outcome = None
     assert server.post("/event?type=a", 'Idempotency-Key: ""').status == 400
     assert server.post("/event?type=a").status == 200
     assert server.post("/event?type=a").status == 429
@@ -118,9 +118,9 @@ def test_what_the_store_refuses_is_not_taken_from_the_rate() -> None:
 def test_a_client_that_hangs_up_has_used_its_rate() -> None:
     """A sender that never waits for an answer could send as much as it likes."""
     server = ruled(events_per_second=1.0)
-    server.intake.waiting = Deferred()
+    server.ingest.waiting = Deferred()
     connection: Connection = server.connect(server.one_site)
     connection.protocol.dataReceived(b"POST /event?type=a HTTP/1.1\r\nHost: a\r\n\r\n")
     connection.hang_up()
-    server.intake.waiting = None
+    server.ingest.waiting = None
     assert server.post("/event?type=a").status == 429

@@ -75,7 +75,7 @@ def test_users_alone_may_do_all(line: str, lines: list[str], status: int) -> Non
         ['Basic realm="oneshotd", charset="UTF-8"'] if status == 401 else None
     )
     assert server.telemetry.refusals == ({"unauthorized": 1} if status == 401 else {})
-    assert (len(server.intake.groups), len(server.delivery.asked)) == (
+    assert (len(server.ingest.groups), len(server.delivery.asked)) == (
         ("event" in line and status == 200),
         ("metrics" in line and status == 200),
     )
@@ -117,7 +117,7 @@ def test_rules_decide_with_an_access_file(
     server = FakeServer(users=users, rules=rules)
     answer = server.ask("POST /event?a=b", *lines)
     assert answer.status == status
-    assert len(server.intake.groups) == (status == 200)
+    assert len(server.ingest.groups) == (status == 200)
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
@@ -207,7 +207,7 @@ def test_no_spelling_of_a_path_gets_around_the_guard(path: str) -> None:
     """A stranger could send events by another spelling of the path."""
     server = FakeServer(users=USERS, rules=[rule(Role.EMIT, user="ann"), rule(Role.LOOK, network=NEAR)])
     answer = server.ask(f"POST {path}?a=b")
-    assert answer.status != 200 and server.intake.groups == []
+    assert answer.status != 200 and server.ingest.groups == []
     assert server.ask(f"GET {path.replace('event', 'metrics')}").status in (200, 400, 401, 403, 404)
     assert {asked[0] for asked in server.delivery.asked} <= {"look"}
 
@@ -276,4 +276,4 @@ def test_another_sites_page_cannot_use_the_password_that_a_browser_knows(line: s
     server = FakeServer(users=USERS, rules=every_role(user="ci"), backups=object())
     answer = server.ask(line, CI, *lines, body=b"a=b")
     assert (answer.status, "another site" in answer.text) == (403, True)
-    assert server.intake.groups == []
+    assert server.ingest.groups == []

@@ -85,7 +85,7 @@ def test_the_rate_of_all_requests_is_limited() -> None:
     refused = server.connect(site).ask("POST /event?a=b")
     assert (refused.status, refused.headers["Retry-After"]) == (429, "2")
     assert refused.text == "the daemon gets more requests than its rate_limit allows\n"
-    assert server.telemetry.refusals == {"rate": 2} and server.intake.groups == []
+    assert server.telemetry.refusals == {"rate": 2} and server.ingest.groups == []
     server.clock.advance(2)
     assert [connection.ask("GET /").status for _ in range(2)] == [200, 429]
 
@@ -117,11 +117,11 @@ def test_a_request_waits_for_the_check_of_its_password() -> None:
     one = request("POST /event?a=b", CI)
     other = request("POST /event?a=c", CI)
     connection.protocol.dataReceived(one + other)
-    assert connection.answers() == [] and server.intake.groups == []
+    assert connection.answers() == [] and server.ingest.groups == []
     threads.work()
     server.clock.advance(0)
     assert [answer.status for answer in connection.answers("POST", "POST")] == [200, 200]
-    assert len(server.intake.groups) == 2 and threads.jobs == []
+    assert len(server.ingest.groups) == 2 and threads.jobs == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -151,7 +151,7 @@ def test_a_client_that_hangs_up_during_the_check_leaves_nothing() -> None:
         assert len(threads.jobs) == 1
         threads.work_all()
     assert [answer.status for answer in blocker.answers("GET")] == [200]
-    assert failures == [] and server.intake.groups == [] and server.telemetry.refusals == {}
+    assert failures == [] and server.ingest.groups == [] and server.telemetry.refusals == {}
     assert server.ask("POST /event?a=b", CI).status == 200, "the check has counted"
 
 
@@ -161,7 +161,7 @@ def test_an_error_in_a_check_is_a_500() -> None:
     with failures_logged() as failures:
         answer = server.ask("POST /event?a=b", CI)
     assert (answer.status, answer.text, len(failures)) == (500, "internal error\n", 1)
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
 
 
 def logged(server: FakeServer, asked: Sequence[str]) -> list[str]:

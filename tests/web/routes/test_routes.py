@@ -20,7 +20,7 @@ DEPLOY = 'events_to_metrics{type="deploy"}'
 
 
 def stored(server: FakeServer) -> list[tuple[Group, str]]:
-    return server.intake.groups
+    return server.ingest.groups
 
 
 # POST /event
@@ -58,7 +58,7 @@ def test_an_event_goes_in_by_query_or_form(
 def test_ok_is_answered_after_the_commit_and_not_before() -> None:
     server = FakeServer()
     waiting: Deferred[Stored] = Deferred()
-    server.intake.waiting = waiting
+    server.ingest.waiting = waiting
     connection = server.connect()
     connection.protocol.dataReceived(request("POST /event?type=deploy"))
     assert connection.answers() == []
@@ -127,7 +127,7 @@ def test_the_answer_tells_whether_and_when_to_retry(
     error: Exception, status: int, retry_after: str | None
 ) -> None:
     server = FakeServer()
-    server.intake.outcome = error
+    server.ingest.outcome = error
     answer = server.ask("POST /event?a=b")
     assert (answer.status, answer.headers["Retry-After"]) == (status, retry_after)
     assert str(error) in answer.text
@@ -180,7 +180,7 @@ def test_many_events_go_in_together_in_every_form(type_: str, body: bytes) -> No
 
 def test_a_repeated_body_is_answered_as_the_first_time() -> None:
     server = FakeServer()
-    server.intake.outcome = Stored(stored=5, duplicates=2, again=True)
+    server.ingest.outcome = Stored(stored=5, duplicates=2, again=True)
     answer = server.ask("POST /events", TEXT, "Idempotency-Key: k", body=b"a=b")
     assert json.loads(answer.text) == {"stored": 5, "duplicates": 2}
 
@@ -339,9 +339,9 @@ def test_a_full_disk_is_the_reason_that_readyz_gives() -> None:
 def test_an_ingest_that_does_not_move_is_no_readiness() -> None:
     """A load balancer would go on sending to a daemon that answers no POST."""
     server = FakeServer()
-    server.intake.waited = COMMIT_OVERDUE_SECONDS
+    server.ingest.waited = COMMIT_OVERDUE_SECONDS
     assert server.ask("GET /readyz").status == 200
-    server.intake.waited += 0.5
+    server.ingest.waited += 0.5
     answer = server.ask("GET /readyz")
     assert answer.status == 503
     assert answer.text == "ingest: events have been waiting for the disk for 10 s\n"
@@ -364,7 +364,7 @@ def test_a_probe_is_answered_even_if_the_store_hangs() -> None:
 
 def test_a_tool_that_hangs_up_is_no_error_in_the_log() -> None:
     server = FakeServer()
-    server.intake.waiting = Deferred()
+    server.ingest.waiting = Deferred()
     connection = server.connect()
     with failures_logged() as logged:
         connection.protocol.dataReceived(request("POST /event?a=b"))

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 from attrs import evolve
 from support.status_examples import ANN, NOW, seen
-from support.web_fakes import FakeReading, FakeServer
+from support.web_fakes import FakeQueries, FakeServer
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
@@ -48,8 +48,8 @@ def read(server: FakeServer, *lines: str) -> _Reader:
 
 def inhabited() -> FakeServer:
     server = FakeServer()
-    server.reading.known = [ANN]
-    server.reading.page = EventsPage(events=(seen(7, 4), seen(6, 90, value="37.5")), next=None)
+    server.queries.known = [ANN]
+    server.queries.page = EventsPage(events=(seen(7, 4), seen(6, 90, value="37.5")), next=None)
     return server
 
 
@@ -85,7 +85,7 @@ def test_only_missed_events_are_marked() -> None:
     server = inhabited()
     assert not [kind for kind in read(server).classes() if "bad" in kind]
     server = inhabited()
-    server.reading.known = [evolve(ANN, lost={"away": 3})]
+    server.queries.known = [evolve(ANN, lost={"away": 3})]
     read_page = read(server)
     assert [kind for kind in read_page.classes() if "bad" in kind] == ["bad", "bad", "number bad"]
     assert "ann has missed 3 events for good: 3 because it did not scrape" in read_page.text
@@ -97,7 +97,7 @@ def test_an_events_holders_are_told() -> None:
     behind = evolve(ANN, name="bob", cursor=6, pending=1, oldest_pending=NOW - 4000)
     queued = evolve(ANN, name="cid", owed=1, pending=1, oldest_pending=NOW - 100_000)
     visitor = evolve(behind, name="curl", live=False)
-    server.reading.known = [ANN, behind, queued, visitor]
+    server.queries.known = [ANN, behind, queued, visitor]
     text = re.sub(r"\s+", " ", read(server).text)
     assert "1 of 3bob waits for itcid may still wait for it" in text
     assert "2 of 3cid may still wait for it" in text
@@ -106,8 +106,8 @@ def test_an_events_holders_are_told() -> None:
 def test_markup_in_names_and_labels_is_shown_and_not_obeyed() -> None:
     bad = '<script>alert("1")</script>&amp;'
     server = inhabited()
-    server.reading.known = [evolve(ANN, name=bad)]
-    server.reading.page = EventsPage(events=(seen(7, 4, kind=bad, note=bad),), next=None)
+    server.queries.known = [evolve(ANN, name=bad)]
+    server.queries.page = EventsPage(events=(seen(7, 4, kind=bad, note=bad),), next=None)
     read_page = read(server)
     scripts = [attributes for tag, attributes in read_page.elements if tag == "script"]
     assert [attributes["src"] for attributes in scripts] == [ASSETS["page.js"].address]
@@ -117,7 +117,7 @@ def test_markup_in_names_and_labels_is_shown_and_not_obeyed() -> None:
 def test_what_is_invisible_or_turns_text_around_is_spelled_out_and_what_is_long_is_cut() -> None:
     server = inhabited()
     events = (seen(7, 4, kind="\u202egnp.\x00\x1b", note="x" * 4096), seen(6, 4, kind="y" * 4096))
-    server.reading.page = EventsPage(events=events, next=None)
+    server.queries.page = EventsPage(events=events, next=None)
     answer = server.ask("GET /", BROWSER)
     assert "\\u202egnp.\\x00\\x1b" in answer.text
     assert "x" * 97 not in answer.text
@@ -128,8 +128,8 @@ def test_the_page_is_bounded_however_much_there_is() -> None:
     """A page of 100 MB would take the browser down, and the daemon with it."""
     server = FakeServer()
     wide = {f"label_{n}" + "n" * 110: "<" * 4096 for n in range(64)}
-    server.reading.page = EventsPage(events=tuple(seen(n, 1, **wide) for n in range(1000, 0, -1)), next=None)
-    server.reading.known = [evolve(ANN, name=f"{n:03}" + "<" * 61, lost={"away": 1}) for n in range(200)]
+    server.queries.page = EventsPage(events=tuple(seen(n, 1, **wide) for n in range(1000, 0, -1)), next=None)
+    server.queries.known = [evolve(ANN, name=f"{n:03}" + "<" * 61, lost={"away": 1}) for n in range(200)]
     answer = server.ask("GET /", BROWSER)
     assert len(answer.body) < 400_000
     assert "And 150 scrapers more" in answer.text
@@ -218,7 +218,7 @@ def test_without_a_udp_port_none_is_shown() -> None:
 def test_the_page_is_served_even_if_the_store_fails() -> None:
     """Operators open the page when something fails."""
     server = FakeServer()
-    server.store.fault = server.reading.fault = StoreUnavailable("no space left")
+    server.store.fault = server.queries.fault = StoreUnavailable("no space left")
     text = read(server).text
     assert "Not ready" in text
     assert "Not ready: store: no space left" in text
@@ -227,7 +227,7 @@ def test_the_page_is_served_even_if_the_store_fails() -> None:
 
 def test_the_page_is_served_to_concurrent_requests() -> None:
     server = FakeServer()
-    server.reading.fault = Refused("too many are looking", reason="busy", status=503)
+    server.queries.fault = Refused("too many are looking", reason="busy", status=503)
     assert "The store cannot be read now" in read(server).text
 
 
@@ -252,7 +252,7 @@ def test_the_script_is_told_that_nothing_has_changed() -> None:
     server.now += 2000
     same = connection.ask("GET /live", BROWSER, f"If-None-Match: {etag}")
     assert (same.status, same.body) == (304, b"")
-    server.reading.known = [evolve(ANN, delivered=1235)]
+    server.queries.known = [evolve(ANN, delivered=1235)]
     server.clock.advance(2)
     assert connection.ask("GET /live", BROWSER, f"If-None-Match: {etag}").status == 200
 
@@ -271,10 +271,10 @@ def test_a_hundred_browsers_cost_one_reading_a_second(monkeypatch: pytest.Monkey
     for _ in range(100):
         assert connection.ask("GET /live", BROWSER).status == 200
         assert connection.ask("GET /", BROWSER).status == 200
-    assert len(server.reading.asked) == len(written) == 1
+    assert len(server.queries.asked) == len(written) == 1
     server.clock.advance(1)
     connection.ask("GET /live", BROWSER)
-    assert len(server.reading.asked) == len(written) == 2
+    assert len(server.queries.asked) == len(written) == 2
 
 
 def test_concurrent_requests_share_a_query_that_no_hang_up_cancels(
@@ -287,7 +287,7 @@ def test_concurrent_requests_share_a_query_that_no_hang_up_cancels(
         asked.append(Deferred())
         return await asked[-1]
 
-    monkeypatch.setattr(FakeReading, "scrapers", lambda self: slow())
+    monkeypatch.setattr(FakeQueries, "scrapers", lambda self: slow())
     site = server.site()
     first, second = server.connect(site), server.connect(site)
     for connection in (first, second):

@@ -298,7 +298,7 @@ def test_every_byte_in_a_target_is_taken_or_gets_a_reason(byte: int) -> None:
     text = connection.transport.value()
     assert text.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
     assert text.split(b"\r\n\r\n", 1)[1].endswith(b"\n")
-    assert bool(server.intake.groups) == (b" 200 " in text)
+    assert bool(server.ingest.groups) == (b" 200 " in text)
     assert sum(server.telemetry.refusals.values()) == (b" 400 " in text)
 
 

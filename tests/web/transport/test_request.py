@@ -54,7 +54,7 @@ def test_a_body_up_to_the_limit_goes_in_however_it_is_framed(size: int) -> None:
             connection.protocol.dataReceived(framed[at : at + 100_000])
         (answer,) = connection.answers("POST")
         assert answer.status == (200 if size > 1000 else 400)
-        assert sum(len(group.events) for group, _ in server.intake.groups) == size // len(LINE)
+        assert sum(len(group.events) for group, _ in server.ingest.groups) == size // len(LINE)
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10**12])
@@ -92,7 +92,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(size: int) -> None
     (answer,) = connection.answers("POST")
     assert answer.status == 413
     assert at < MAX_BODY_BYTES * 1.1 + 8192
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
@@ -108,7 +108,7 @@ def test_what_follows_a_refused_body_is_never_taken_for_a_request(framing: str) 
     connection.protocol.dataReceived(inner * 2)
     assert [answer.status for answer in connection.answers("POST")] == [413]
     assert connection.closed
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
 
 
 def test_a_refused_body_is_not_kept_in_memory() -> None:
@@ -132,7 +132,7 @@ def test_a_sender_without_end_is_cut_off() -> None:
 def test_a_form_is_not_parsed_before_it_is_asked_for() -> None:
     """Else a multipart body would be answered by twisted.web itself, in its own way."""
     server = FakeServer()
-    server.intake.waiting = Deferred()
+    server.ingest.waiting = Deferred()
     connection = server.connect()
     connection.protocol.dataReceived(
         request("POST /event?a=b", "Content-Type: application/x-www-form-urlencoded", body=b"c=d")
@@ -170,7 +170,7 @@ def test_a_body_with_an_ambiguous_end_closes_the_connection(lines: list[str]) ->
     assert answer.status == (501 if "expected chunked" in answer.text else 400)
     assert answer.text.endswith("\n") and len(answer.text.splitlines()) == 1
     assert connection.closed
-    assert server.intake.groups == []
+    assert server.ingest.groups == []
     assert server.telemetry.refusals == {"syntax": 1}
 
 
@@ -275,7 +275,7 @@ def test_a_bug_before_the_routes_is_a_500_in_text_logged_once() -> None:
 def test_the_deadline_of_a_scrape_starts_when_it_arrives() -> None:
     server = FakeServer()
     server.clock.advance(7.5)
-    server.intake.waiting = Deferred[Stored]()
+    server.ingest.waiting = Deferred[Stored]()
     connection = server.connect()
     server.clock.advance(1)
     connection.protocol.dataReceived(request("POST /event?a=b"))
