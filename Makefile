@@ -82,7 +82,7 @@ coverage: $(VENV)/.test
 test: $(VENV)/.test $(VENV)/.installed
 	$(AT_ONCE) coverage EXAMPLES=oneshotd
 	$(E2E) -m "e2e and timed"
-	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile
+	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # The pictures in docs/img/: of the status page, and of Prometheus' graph after five minutes of the
 # demo. The browser is Debian's, fetched into .cache/debian/ with the libraries that this system lacks

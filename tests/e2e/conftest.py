@@ -15,6 +15,19 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Door(None) if request.param == "open" else Door.locked(tmp_path_factory.mktemp("door"))
 
 
+#: Files that take long, the longest first.
+LONG = ("test_oldest_dependencies", "test_scrapers", "test_exactly_once", "test_grafana", "test_clock_steps")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files: one that is begun last runs alone at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="module")
 def browser(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with door.browser(tmp_path_factory.mktemp("chromium")) as running:

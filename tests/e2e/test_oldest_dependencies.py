@@ -27,7 +27,10 @@ OLDEST = (
     "service_identity==24.2.0",
 )
 
-OPTIONS = ("--ignore=tests/core", "--hypothesis-profile=quick", "-p", "no:cacheprovider")
+OPTIONS = (
+    *("--ignore=tests/core", "--hypothesis-profile=quick", "-p", "no:cacheprovider"),
+    *("--numprocesses=2", "--dist=loadfile"),  # half of their time is waiting
+)
 
 #: Seconds for each step; an environment needs some 60 MB of packages, if pip has none of them.
 TIMEOUT = 600
