@@ -16,7 +16,10 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 #: Files that take long, the longest first.
-LONG = ("test_oldest_dependencies", "test_scrapers", "test_exactly_once", "test_grafana", "test_clock_steps")
+LONG = (
+    *("test_oldest_dependencies", "test_scrapers", "test_release_check", "test_web_config"),
+    *("test_exactly_once", "test_grafana"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
