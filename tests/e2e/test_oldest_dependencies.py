@@ -27,10 +27,7 @@ OLDEST = (
     "service_identity==24.2.0",
 )
 
-OPTIONS = (
-    *("--ignore=tests/core", "--hypothesis-profile=quick", "-p", "no:cacheprovider"),
-    *("--numprocesses=2", "--dist=loadfile"),  # half of their time is waiting
-)
+OPTIONS = ("--ignore=tests/core", "--hypothesis-profile=quick", "-p", "no:cacheprovider")
 
 #: Seconds for each step; an environment needs some 60 MB of packages, if pip has none of them.
 TIMEOUT = 600
