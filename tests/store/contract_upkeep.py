@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from support.store_backends import Backend, series_of
+from support.store_backends import LEASE, Backend, series_of
 
-from oneshotd.store.interface import Loss
+from oneshotd.store.interface import Loss, Settled
 
 HOLD = 3600.0
 
@@ -300,6 +300,22 @@ class TestLogFull:
         assert backend.logged()[:5] == series_of(reservation)
         backend.release(reservation)
         assert len(backend.take("p")) + backend.status("p").lost.get("log full", 0) == 20
+
+    @pytest.mark.parametrize("delivered", [False, True])
+    def test_what_lapsed_and_was_cut_cannot_be_undone(self, backend: Backend, delivered: bool) -> None:
+        """A cursor behind the log would count events as pending for ever that nobody can deliver."""
+        backend.limits = evolve(backend.limits, max_events=10)
+        self.fill(backend, groups=1)
+        reservation = backend.reserve("p")
+        if delivered:
+            backend.settle(reservation)
+        backend.time.advance(LEASE + 1)
+        self.fill(backend)
+        late = backend.revoke(reservation) if delivered else backend.settle(reservation)
+        assert late is Settled.SUPERSEDED
+        assert backend.status("p").pending == 10
+        assert backend.status("p").lost == {"log full": 10 if delivered else 15}
+        assert len(backend.take("p")) == 10
 
     def test_what_is_returned_to_a_full_log_is_counted(self, backend: Backend) -> None:
         backend.limits = evolve(backend.limits, max_events=10)

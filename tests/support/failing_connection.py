@@ -32,7 +32,14 @@ class Trouble(Enum):
 
 
 class FrailBackend(Backend):
-    """A back end on such a disk. A restart mends it."""
+    """A back end on such a disk. A restart mends it.
+
+    :cvar in_order: requests are answered in the order of asking.
+    :cvar keeps_time: up-time and visits are written at once, so that a kill sets nothing back.
+    """
+
+    in_order = True
+    keeps_time = False
 
     @abstractmethod
     def fail(self, trouble: Trouble, after: int, lasting: bool) -> None:
@@ -180,7 +187,7 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
         self.get(first)
 
     def wait(self, asked: Sequence[Deferred[Any]]) -> None:
-        answered = DeferredList([_watch(deferred) for deferred in asked])
+        answered = DeferredList([watch(deferred) for deferred in asked])
         self.get(DeferredList([answered, self._stuck], fireOnOneCallback=True))
         self._stuck = Deferred()
         if not answered.called:
@@ -198,7 +205,7 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
         super().finish()
 
 
-def _watch(asked: Deferred[Any]) -> Deferred[None]:
+def watch(asked: Deferred[Any]) -> Deferred[None]:
     """Fires when that one has, whatever the answer."""
     seen: Deferred[None] = Deferred()
 

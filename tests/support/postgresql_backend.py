@@ -29,6 +29,9 @@ class DatabaseClock(SettableClock):
     seconds; a step of the wall clock is what they know nothing of.
     """
 
+    #: Whether a step of the wall clock counts as an outage; else as heartbeats just before and after it.
+    counts_steps = True
+
     def __init__(self, address: str) -> None:
         self._address = address
         self._connection = psycopg.connect(address, autocommit=True)
@@ -46,10 +49,10 @@ class DatabaseClock(SettableClock):
         """Set the time, and write the up-time as the heartbeats of that time would have done."""
         with self._connection.transaction():
             exists = self._connection.execute("SELECT to_regclass('state') IS NOT NULL").fetchone()
-            if passed > 0 and exists == (True,):
+            if (passed > 0 or not self.counts_steps) and exists == (True,):
                 self._connection.execute(
                     f"UPDATE state SET up = p.up + %s, touched = %s FROM ({present(NOW)}) p".encode(),
-                    (int(passed * 1000), self._ms()),
+                    (max(0, int(passed * 1000)), self._ms()),
                 )
             self._connection.execute("UPDATE clock.now SET ms = %s", (self._ms(),))
 
@@ -124,7 +127,8 @@ class PostgreSQLBackend(Backend):
         self._opened.insert(0, store)
 
     def _die(self) -> None:
-        """Leave the old store as it is: all that it answered is in the database, and it does nothing more."""
+        """End the old store, which writes nothing by that: all that it answered is in the database."""
+        self.get(self._opened[-1].close())
 
     def finish(self) -> None:
         super().finish()

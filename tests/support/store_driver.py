@@ -88,7 +88,7 @@ class Rig:
     def __init__(self, backend: FrailBackend, limits: Limits) -> None:
         self.backend = backend
         backend.limits = limits
-        self.model = Model(limits)
+        self.model = Model(limits, cuts_at_once=backend.in_order)
         self.unanswered: list[tuple[Step, Deferred[Any]]] = []
         self.shipments: list[InFlightDelivery] = []
         self._told: list[Loss] | None = None
@@ -133,6 +133,8 @@ class Rig:
         else:
             self.mend()
             self.backend.restart()
+        if self.backend.keeps_time:
+            self.model.on_disk()
         self.model.restart(killed)
         self.shipments.clear()
         self.time_is()
@@ -142,6 +144,10 @@ class Rig:
 
     def do(self, *steps: Step) -> None:
         """Ask the store, and hold its answers against the model, in the order of asking."""
+        if len(steps) > 1 and not self.backend.in_order:
+            for step in steps:
+                self.do(step)
+            return
         self.sound = False
         self.model.begin()
         trouble = self.backend.in_trouble

@@ -19,12 +19,11 @@ from attrs import evolve, field, frozen
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.clock import MAX_CLOCK_AHEAD
 from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of, plan_append
 from oneshotd.store.postgresql.clock_corrections import correct
-from oneshotd.store.postgresql.link import END_OF_LOG, Link, Values, library
+from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, Values, library
 from oneshotd.store.postgresql.segments import COLUMNS, Row, rows_of, segment_of
 
 #: Seqs of a batch are planned from here on, below 0, as the head is not known before the lock.
@@ -271,9 +270,7 @@ class Appender:
         """Return the statement that writes the segments of a batch, which gets a number."""
         rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
         self._batch += 1
-        query = _INSERT.format(
-            present=link.present, ahead=int(MAX_CLOCK_AHEAD * 1000), rows=",\n".join(map(_literal, rows))
-        )
+        query = _INSERT.format(present=link.present, ahead=MAX_AHEAD, rows=",\n".join(map(_literal, rows)))
         return query, {
             "id": self._id,
             "epoch": self._epoch,
@@ -284,7 +281,7 @@ class Appender:
     def _ahead(self, link: Link) -> tuple[int, dict[str, int]] | None:
         """Return the next acceptance time, and the series that have events from it on."""
         row = link.one(_LOOK.format(present=link.present), {"id": self._id, "epoch": self._epoch})
-        if row is None or max(row[3] or 0, row[4]) > row[2] + MAX_CLOCK_AHEAD * 1000:
+        if row is None or max(row[3] or 0, row[4]) > row[2] + MAX_AHEAD:
             return None
         base = row[1]
         ahead: dict[str, int] = {}

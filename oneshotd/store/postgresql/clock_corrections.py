@@ -19,13 +19,10 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.store.clock import MAX_CLOCK_AHEAD
-from oneshotd.store.postgresql.link import DELETING, END_OF_LOG, Link
+from oneshotd.store.postgresql.link import DELETING, END_OF_LOG, MAX_AHEAD, Link
 from oneshotd.store.postgresql.scrapers import Present, Row, all_rows, present
 from oneshotd.store.postgresql.segments import COLUMNS, segment_of
 from oneshotd.store.segment_columns import pack
-
-_TOLERANCE = int(MAX_CLOCK_AHEAD * 1000)
 
 _log = Logger()
 
@@ -48,7 +45,13 @@ UPDATE state SET at = least(at, %(now)s), corrected_at = %(now)s, corrected_ms =
 
 def is_ahead(at: Present) -> bool:
     """Return whether the times of the log are too far ahead of the clock to wait for it."""
-    return at.latest_at - at.now > _TOLERANCE
+    return at.latest_at - at.now > MAX_AHEAD
+
+
+def watch_clock(link: Link) -> None:
+    """Correct the times, if a reading says that they are ahead."""
+    if is_ahead(present(link)):
+        correct(link)
 
 
 def correct(link: Link) -> None:
@@ -63,7 +66,7 @@ def correct(link: Link) -> None:
         link.execute(_MARK, (at.now,))
         _note_shown(link, rows, at)
         for lower in (_LOWER, _LOWER_WAS):
-            link.execute(lower, {"now": at.now, "limit": at.now + _TOLERANCE})
+            link.execute(lower, {"now": at.now, "limit": at.now + MAX_AHEAD})
         _redate(link, at)
         link.execute(_STATE, {"now": at.now, "ahead": at.latest_at - at.now, "up": at.up})
     _log.warn(
@@ -91,7 +94,7 @@ def mark_ahead(link: Link, now: int) -> None:
 
 def lowered(past: TimestampHistory, now: int) -> TimestampHistory:
     """Return a timestamp history whose times are at most the clock's (Unix ms)."""
-    if max(past.floor, past.latest) <= now + _TOLERANCE:
+    if max(past.floor, past.latest) <= now + MAX_AHEAD:
         return past
     return evolve(past, floor=min(past.floor, now), latest=min(past.latest, now))
 

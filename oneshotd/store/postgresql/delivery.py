@@ -23,12 +23,11 @@ from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Reservation, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
-    correct,
     corrected_at,
-    is_ahead,
     lowered,
     mark_ahead,
     show,
+    watch_clock,
 )
 from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
 from oneshotd.store.postgresql.scrapers import (
@@ -129,7 +128,7 @@ class Deliveries:
 
         :param token: a random one; a repetition has the same.
         """
-        self._correct(link)
+        watch_clock(link)
         with link.transaction():
             link.execute(f"SELECT pg_advisory_xact_lock_shared{DELETING}")
             row = find(link, visit.name, lock=True)
@@ -167,14 +166,10 @@ class Deliveries:
 
     def look(self, link: Link, visit: Visit, limit: int) -> Reservation:
         """Read what `reserve` would read; see `IStore.look`."""
-        self._correct(link)
+        watch_clock(link)
         at = present(link)
         row = find(link, visit.name) or newcomer(visit, at, first_cursor(link, self.limits, at))
         return self._read(link, evolve(row, cursor=row.start(at.pruned)), at, limit, None)
-
-    def _correct(self, link: Link) -> None:
-        if is_ahead(present(link)):
-            correct(link)
 
     def _read(self, link: Link, row: Row, at: Present, limit: int, token: int | None) -> Reservation:
         pending = collect_pending(

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
+from oneshotd.store.clock import MAX_CLOCK_AHEAD
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,6 +23,10 @@ NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 #: Greatest number of ms that the service's up-time grows between two writes.
 MAX_GAP = 5000
+
+#: Ms by which the times of the log may be ahead of the clock; beyond, the clock was wrong. One second more
+#: than with SQLite, as each commit is a ms later than the one before while the clock stands behind.
+MAX_AHEAD = int(MAX_CLOCK_AHEAD * 1000) + 1000
 
 #: Advisory locks (class, number): the end of the log, deleting, registering a scraper, the layout.
 END_OF_LOG = "(7, 1)"

@@ -54,6 +54,10 @@ WITH gone AS (DELETE FROM segment WHERE first <= %s RETURNING daemon, batch, fir
 top AS (SELECT DISTINCT ON (daemon) daemon, batch, first FROM gone ORDER BY daemon, batch DESC, first)
 UPDATE daemon d SET batch_first = CASE WHEN top.batch > d.batch THEN top.first ELSE d.batch_first END,
   batch = greatest(d.batch, top.batch) FROM top WHERE d.number = top.daemon"""
+# A lease that has lapsed protects nothing: what comes of it would move a cursor behind the horizon.
+_LAPSED = """
+UPDATE scraper SET state = 0, token = NULL WHERE state <> 0 AND until_up <= %s AND was_cursor < %s
+RETURNING id"""
 _PRUNED = "UPDATE state SET pruned = %s, pruned_size = %s, at = greatest(at, %s)"
 
 _HEARTBEAT = """
@@ -175,6 +179,8 @@ def _delete_expired_events(link: Link, at: Present, cutoff: int) -> bool:
 
 def _delete(link: Link, at: Present, cut: Cut) -> None:
     if cut.horizon:
+        for (number,) in link.execute(_LAPSED, (at.up, cut.horizon)).fetchall():
+            link.execute("DELETE FROM owed WHERE scraper = %s AND gone IS NOT NULL", (number,))
         floor = _outlived(link, cut.horizon, max(at.now, at.latest_at))
         link.execute(_DELETE, (cut.horizon,))
         link.execute(_PRUNED, (cut.horizon, cut.size, floor))

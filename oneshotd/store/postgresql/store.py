@@ -36,6 +36,7 @@ from oneshotd.store.interface import (
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.appender import Appended, Appender, Batch
 from oneshotd.store.postgresql.census import census, recent
+from oneshotd.store.postgresql.clock_corrections import watch_clock
 from oneshotd.store.postgresql.delivery import Deliveries, new_token
 from oneshotd.store.postgresql.lane import Job, Lane, run_each
 from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, reason_of, unavailable
@@ -132,6 +133,7 @@ class PostgreSQLStore:
 
     def _idle(self, link: Link) -> None:
         heartbeat(link, daemon=self._id)
+        watch_clock(link)
 
     def _run_others(self, jobs: list[Job]) -> None:
         run_each(self._others, jobs)
@@ -253,7 +255,11 @@ class PostgreSQLStore:
         return self._others.submit(lambda link, in_doubt: census(link, self._limits))
 
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
-        return self._others.submit(lambda link, in_doubt: recent(link, selection, before, limit))
+        def work(link: Link, in_doubt: bool) -> LogPage:
+            watch_clock(link)
+            return recent(link, selection, before, limit)
+
+        return self._others.submit(work)
 
     def prune(self) -> Deferred[list[Loss]]:
         return Deferred.fromCoroutine(self._prune())
@@ -264,6 +270,7 @@ class PostgreSQLStore:
             losses, more = await self._others.submit(lambda link, in_doubt: prune(link, self._limits))
             for loss in losses:
                 self._losses.put(loss)
+        await self._others.submit(lambda link, in_doubt: self._cut(link))  # if a lease has lapsed
         return [self._losses.get_nowait() for _ in range(self._losses.qsize())]
 
     def check(self) -> Deferred[None]:

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from support.fake_store import logged
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_server import PostgreSQLServer
 from support.processes import until
 from support.store_backends import group
+from twisted.logger import capturedLogs
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import Stored
@@ -108,12 +108,12 @@ def test_a_lock_that_somebody_holds_is_a_refusal_that_stores_nothing(backend: Po
 
 def test_the_log_says_what_an_answer_means(backend: PostgreSQLBackend, database: str) -> None:
     """An operator would believe in a standby that is not there."""
-    with logged() as events:
+    with capturedLogs() as captured:
         for settings in ("off", "local", "on"):
             backend.address = f"{backend.address} options='-c synchronous_commit={settings}'"
             backend.opened_besides(backend.another(None))
             backend.address = backend.address.partition(" options=")[0]
-    said = [event["meaning"] for event in events if "meaning" in event]
+    said = [event["meaning"] for event in captured if "meaning" in event]
     assert said[0].startswith("may be lost by a crash")
     assert said[1] == "is on the disk of the database server"
     assert said[2] == "is on the disk of the database server and of no standby (synchronous_standby_names)"
