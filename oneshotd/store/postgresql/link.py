@@ -8,6 +8,10 @@ warning. Every other failure means that nothing was changed.
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -118,6 +122,8 @@ class Link:
             autocommit=True, prepare_threshold=3, **parameters
         )
         self._unconfirmed = False
+        self._waits_since: float | None = None
+        self._cutting = threading.Lock()
         self.connection.add_notice_handler(self._noticed)
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -136,7 +142,29 @@ class Link:
 
     def execute(self, query: str, values: Values = None) -> psycopg.Cursor[Any]:
         """Run a statement; results come in binary form."""
-        return self.connection.execute(query.encode(), values, binary=True)
+        with self._waiting():
+            return self.connection.execute(query.encode(), values, binary=True)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waits_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waits_since = None
+
+    def cut_if_waiting_since(self, before: float) -> bool:
+        """End the connection if it has waited for an answer since before this time (monotonic seconds).
+
+        Called by another thread; the waiting one then sees that the connection is lost.
+        """
+        with self._cutting:
+            since = self._waits_since
+            if since is None or since >= before or self.is_broken:
+                return False
+            with socket.socket(fileno=os.dup(self.connection.pgconn.socket)) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            return True
 
     def script(self, statements: Sequence[tuple[str, Values]]) -> list[list[Any]]:
         """Run statements that are one message to the server; return the rows of each.
@@ -148,7 +176,8 @@ class Link:
                 query if values is None else cursor.mogrify(query.encode(), values)
                 for query, values in statements
             ]
-            cursor.execute(";\n".join(text).encode())
+            with self._waiting():
+                cursor.execute(";\n".join(text).encode())
             rows = []
             for _ in statements:
                 rows.append(cursor.fetchall() if cursor.description else [])
@@ -163,7 +192,7 @@ class Link:
         """Run a statement for each row; return the number of changed rows."""
         if not rows:
             return 0
-        with self.connection.cursor() as cursor:
+        with self._waiting(), self.connection.cursor() as cursor:
             cursor.executemany(query.encode(), rows)
             return cursor.rowcount
 
@@ -219,7 +248,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(Exception):
+        with self._cutting, suppress(Exception):
             self.connection.close()
 
 

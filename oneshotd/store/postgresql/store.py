@@ -42,6 +42,7 @@ from oneshotd.store.postgresql.lane import Job, Lane, run_each
 from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, reason_of, unavailable
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import prepare
+from oneshotd.store.postgresql.watchdog import Watchdog
 
 #: Greatest pause (seconds) after a commit whose time is ahead of the clock, as that of the next would be.
 MAX_PAUSE = 0.02
@@ -90,6 +91,7 @@ class PostgreSQLStore:
         self._deliveries = Deliveries(self._limits, name)
         self._appends = Lane("pg-append", reactor, self._connect_appender, self._append_batch)
         self._others = Lane("pg-delivery", reactor, self._connect, self._run_others, self._idle)
+        self._watchdog = Watchdog()
         links: list[Link] = []
         try:
             links.append(self._connect())
@@ -98,6 +100,7 @@ class PostgreSQLStore:
             links.append(self._connect_appender())
             self._say_what_an_answer_means(links[0])
         except (library().Error, CommitUnknown, StoreRefused) as error:
+            self._watchdog.stop()
             for link in links:
                 link.close()
             if isinstance(error, StoreRefused):
@@ -107,7 +110,9 @@ class PostgreSQLStore:
         self._appends.start(links[1])
 
     def _connect(self) -> Link:
-        return Link(self._address, self._now)
+        link = Link(self._address, self._now)
+        self._watchdog.add(link)
+        return link
 
     def _connect_appender(self) -> Link:
         link = self._connect()
@@ -279,5 +284,10 @@ class PostgreSQLStore:
     def close(self) -> Deferred[None]:
         closed = gatherResults([self._appends.close(), self._others.close()])
         done: Deferred[None] = Deferred()
-        closed.addCallback(lambda results: done.callback(None))
+
+        def stopped(results: list[None]) -> None:
+            self._watchdog.stop()
+            done.callback(None)
+
+        closed.addCallback(stopped)
         return done

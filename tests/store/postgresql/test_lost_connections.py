@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_proxy import Cut, CuttingProxy
 from support.postgresql_server import PostgreSQLServer, running_server
+from support.processes import until
 from support.store_backends import LEASE, group, series_of
 from twisted.internet.defer import Deferred
 
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import IStore, Settled, Stored
-from oneshotd.store.postgresql import lane
+from oneshotd.store.postgresql import lane, watchdog
 from oneshotd.store.postgresql.store import PostgreSQLStore
 
 VISIT = Visit(name="p", named=True)
@@ -109,6 +113,35 @@ def test_a_scrape_delivers_once(
     expected = [1, 2, 3] if after % 2 else [2]
     assert list(rest.pending.seqs) == expected
     assert backend.status("p").owed == (0 if after % 2 else 1)
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_server_process_that_is_stopped_and_goes_on_later(
+    backend: PostgreSQLBackend, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """A request that the server gets much later would be stored a second time."""
+    monkeypatch.setattr(watchdog, "DEADLINE", 0.5)
+    monkeypatch.setattr(watchdog, "INTERVAL", 0.1)
+    backend.opened_besides(store := backend.another(None))
+    backend.get(store.append([group("before", key=key)]))
+    with psycopg.connect(backend.address, autocommit=True) as beside:
+        [pid] = beside.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'oneshotd'"
+            " AND query LIKE '%INSERT INTO segment%'"
+        ).fetchone() or [0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            one = group("needle", key=key and "needle")
+            answer, refused = until_answered(backend, partial(store.append, [one]))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert refused == 1 and answer[0].stored == 1
+        until(
+            lambda: not beside.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone(),
+            20,
+            "the stopped process has gone on, and ended",
+        )
+    assert backend.logged() == ["before", "needle"]
 
 
 def test_a_restart_of_the_server_loses_and_doubles_nothing() -> None:
