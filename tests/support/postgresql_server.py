@@ -86,10 +86,18 @@ class PostgreSQLServer:
 
     :param durable: with fsync, for tests that kill it; without, it starts and works faster.
     :param version: see `binaries`.
+    :param copy_of: a running server, of which this one is a standby.
     :ivar socket: the folder of its socket.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False, version: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = False,
+        version: int | None = None,
+        copy_of: PostgreSQLServer | None = None,
+    ) -> None:
         self._folder = folder
         self._bin = binaries(version)
         self._data = folder / "data"
@@ -101,20 +109,31 @@ class PostgreSQLServer:
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             self._identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        if copy_of is None:
+            self._run(
+                "initdb",
+                "--username",
+                SUPERUSER,
+                "--auth=trust",
+                "--no-locale",
+                "--encoding=UTF8",
+                "--no-sync",
+            )
+        else:
+            source = ("--host", str(copy_of.socket), "--username", SUPERUSER)
+            self._run("pg_basebackup", *source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        settings = {**_SETTINGS, "unix_socket_directories": str(folder), "fsync": "on" if durable else "off"}
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _run(self, program: str, *words: str) -> None:
         subprocess.run(
-            [
-                str(self._bin / "initdb"),
-                *("--pgdata", str(self._data), "--username", SUPERUSER, "--auth=trust"),
-                *("--no-locale", "--encoding=UTF8", "--no-sync"),
-            ],
+            [str(self._bin / program), "--pgdata", str(self._data), *words],
             check=True,
             capture_output=True,
             timeout=PATIENCE,
             **self._surroundings(),
         )
-        settings = {**_SETTINGS, "unix_socket_directories": str(folder), "fsync": "on" if durable else "off"}
-        with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def _surroundings(self) -> dict[str, Any]:
         environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
@@ -134,6 +153,10 @@ class PostgreSQLServer:
         """Stop and start it."""
         self.stop(mode)
         self.start()
+
+    def promote(self) -> None:
+        """Make a standby the primary; return when it takes writes."""
+        self._control("promote")
 
     def kill(self) -> None:
         """Kill the server process; its sessions end when they notice."""
@@ -171,11 +194,13 @@ class PostgreSQLServer:
 
 
 @contextmanager
-def running_server(*, durable: bool = False, version: int | None = None) -> Iterator[PostgreSQLServer]:
+def running_server(
+    *, durable: bool = False, version: int | None = None, copy_of: PostgreSQLServer | None = None
+) -> Iterator[PostgreSQLServer]:
     """A started server in a folder of its own, gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-pg-"))
     try:
-        server = PostgreSQLServer(folder, durable=durable, version=version)
+        server = PostgreSQLServer(folder, durable=durable, version=version, copy_of=copy_of)
         server.start()
         try:
             yield server
