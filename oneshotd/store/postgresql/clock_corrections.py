@@ -38,6 +38,9 @@ UPDATE scraper SET was_floor_at = least(was_floor_at, %(now)s), was_latest_at = 
 WHERE greatest(was_floor_at, was_latest_at) > %(limit)s"""
 _AHEAD = f"SELECT {COLUMNS} FROM segment WHERE latest_at > %s ORDER BY first"
 _REDATE = "UPDATE segment SET clock_at = %s, latest_at = %s, offsets = %s WHERE first = %s"
+#: When the clock was last corrected (Unix ms); 0 if it never was.
+CORRECTED_AT = "SELECT coalesce(corrected_at, 0) FROM state"
+
 _STATE = """
 UPDATE state SET at = least(at, %(now)s), corrected_at = %(now)s, corrected_ms = %(ahead)s,
   corrected_up = %(up)s"""
@@ -75,11 +78,6 @@ def correct(link: Link) -> None:
         " they have",
         seconds=(at.latest_at - at.now) / 1000,
     )
-
-
-def corrected_at(link: Link) -> int:
-    """Return when the clock was last corrected (Unix ms); 0 if it never was."""
-    return int(link.one("SELECT coalesce(corrected_at, 0) FROM state")[0])
 
 
 def show(link: Link, scraper: int, times: Mapping[str, int], up: int, ahead: bool) -> None:

@@ -23,7 +23,7 @@ from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Reservation, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
-    corrected_at,
+    CORRECTED_AT,
     lowered,
     mark_ahead,
     show,
@@ -31,6 +31,7 @@ from oneshotd.store.postgresql.clock_corrections import (
 )
 from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
 from oneshotd.store.postgresql.scrapers import (
+    FIND,
     Present,
     Row,
     find,
@@ -38,6 +39,7 @@ from oneshotd.store.postgresql.scrapers import (
     lose,
     newcomer,
     present,
+    present_query,
     register,
 )
 from oneshotd.store.postgresql.segments import read
@@ -74,7 +76,9 @@ UPDATE scraper SET state = 0, cursor = was_cursor, answered = was_answered, owed
   event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at
 WHERE id = %s RETURNING was_lost"""
 _FREE = "UPDATE scraper SET state = 0 WHERE id = %s"
-_RELEASE = "UPDATE scraper SET state = 0 WHERE token = %s AND state = 2 RETURNING id"
+_RELEASE = """
+WITH free AS (UPDATE scraper SET state = 0 WHERE token = %(token)s AND state = 2 RETURNING id)
+DELETE FROM owed USING free WHERE owed.scraper = free.id AND owed.gone = %(token)s"""
 _AHEAD = "SELECT series, at FROM shown WHERE scraper = %s AND ahead"
 
 # A daemon that starts again under its name ends the leases that it left behind.
@@ -129,15 +133,19 @@ class Deliveries:
         :param token: a random one; a repetition has the same.
         """
         watch_clock(link)
-        with link.transaction():
-            link.execute(f"SELECT pg_advisory_xact_lock_shared{DELETING}")
-            row = find(link, visit.name, lock=True)
-            at = present(link)
+        with link.transaction(
+            (f"SELECT pg_advisory_xact_lock_shared{DELETING}", None),
+            (f"{FIND} FOR UPDATE", (visit.name,)),
+            (present_query(link), None),
+            (CORRECTED_AT, None),
+        ) as (_, found, [now], [[corrected]]):
+            at = Present(*now)
+            row = Row(*found[0]) if found else None
             row = row or register(link, visit, self.limits, at)
             if row is None:
                 return Reservation(token=None, pending=Pending(), busy="too many")
             if row.token != token and row.in_flight(at.up):
-                link.execute(_SEEN, (at.up, at.now, row.id))
+                link.at_commit(_SEEN, (at.up, at.now, row.id))
                 return Reservation(token=None, pending=Pending(), busy="in flight")
             row = evolve(row, cursor=row.start(at.pruned))
             if row.token != token:
@@ -151,10 +159,9 @@ class Deliveries:
                     "now": at.now,
                     "id": row.id,
                 }
-                link.execute(_GRANT, values)
-                link.execute(_FINAL, (row.id, token))
+                link.at_commit(_GRANT, values)
+                link.at_commit(_FINAL, (row.id, token))
         try:
-            corrected = corrected_at(link)
             reservation = self._read(link, row, at, limit, token)
         except library().Error as error:
             raise CommitUnknown(reason_of(error)) from error  # granted, so it is read again
@@ -217,19 +224,21 @@ class Deliveries:
 
         :param in_doubt: this may have been done already.
         """
-        with link.transaction():
-            found = self._lease(link, token)
+        with link.transaction((_LEASE, {"token": token}), (CORRECTED_AT, None)) as (rows, [[corrected]]):
+            found = _lease(rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
                 return _repeated(found, in_doubt)
             number, name = found[0], found[5]
             if not delivered:
-                link.execute(_FREE, (number,))
+                link.at_commit(_FREE, (number,))
             else:
                 reserved = self._reserved.get(name)
                 if reserved is None or reserved.token != token:
-                    reserved = _Reserved(token, Pending(), corrected_at(link))
-                self._deliver(link, number, name, reserved, cursor, newly_owed, went_out, past, lost)
+                    reserved = _Reserved(token, Pending(), corrected)
+                self._deliver(
+                    link, number, name, reserved, corrected, cursor, newly_owed, went_out, past, lost
+                )
         self._reserved.pop(name, None)
         return Settled.SETTLED
 
@@ -239,6 +248,7 @@ class Deliveries:
         number: int,
         name: str,
         reserved: _Reserved,
+        corrected: int,
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
@@ -249,7 +259,6 @@ class Deliveries:
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
         # Without a reservation here, another daemon has made it, or this one before it was restarted.
         events = reserved.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
-        corrected = corrected_at(link)
         if corrected != reserved.corrected:
             past = None if past is None else lowered(past, corrected)
             if past is not None and past.event_time:
@@ -263,7 +272,7 @@ class Deliveries:
         )
         gone = sorted({*went_out, *chain.from_iterable(lost.values())})
         taken = link.execute(_TAKE, (token, number, gone)).rowcount if gone else 0
-        link.execute(
+        link.at_commit(
             _DELIVER,
             {
                 "cursor": cursor,
@@ -297,8 +306,8 @@ class Deliveries:
 
     def revoke(self, link: Link, in_doubt: bool, token: int) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
-        with link.transaction():
-            found = self._lease(link, token)
+        with link.transaction((_LEASE, {"token": token})) as (rows,):
+            found = _lease(rows)
             if not isinstance(found, tuple) or found[1] != DELIVERED:
                 link.make_durable()
                 if isinstance(found, tuple) and found[1] == RESERVED:
@@ -316,21 +325,19 @@ class Deliveries:
 
     def release(self, link: Link, token: int) -> None:
         """Make a delivery final; see `IStore.release`."""
-        with link.transaction():
-            # If this is lost, the lease lapses, which does the same.
-            link.execute("SET LOCAL synchronous_commit = off")
-            row = link.one(_RELEASE, (token,))
-            if row is not None:
-                link.execute("DELETE FROM owed WHERE scraper = %s AND gone = %s", (row[0], token))
+        # If this is lost, the lease lapses, which does the same.
+        with link.transaction(("SET LOCAL synchronous_commit = off", None)):
+            link.at_commit(_RELEASE, {"token": token})
 
-    def _lease(self, link: Link, token: int) -> tuple[Any, ...] | Settled:
-        """Return the scraper's row with this lease, locked, or how it has ended."""
-        row = link.one(_LEASE, {"token": token})
-        if row is None:
-            return Settled.SUPERSEDED
-        if not row[2] or row[1] == FREE:
-            return Settled.ALREADY
-        return tuple(row)
+
+def _lease(rows: Sequence[Any]) -> tuple[Any, ...] | Settled:
+    """Return the scraper's row with this lease, or how it has ended."""
+    if not rows:
+        return Settled.SUPERSEDED
+    [row] = rows
+    if not row[2] or row[1] == FREE:
+        return Settled.ALREADY
+    return tuple(row)
 
 
 def _logged(link: Link, seqs: Sequence[int]) -> list[Event]:

@@ -122,6 +122,7 @@ class Link:
             autocommit=True, prepare_threshold=3, **parameters
         )
         self._unconfirmed = False
+        self._last: list[tuple[str, Values]] = []
         self._waits_since: float | None = None
         self._cutting = threading.Lock()
         self.connection.add_notice_handler(self._noticed)
@@ -197,19 +198,24 @@ class Link:
             return cursor.rowcount
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Run a block in a transaction.
+    def transaction(self, *first: tuple[str, Values]) -> Iterator[list[list[Any]]]:
+        """Run a block in a transaction; give it the rows of its first statements.
 
+        :param first: statements that go to the server with BEGIN.
         :raises CommitUnknown: it may have been committed or not.
         """
-        self.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        self._last = []
         try:
-            yield
+            yield self.script([("BEGIN ISOLATION LEVEL READ COMMITTED", None), *first])[1:]
         except BaseException:
             self.roll_back()
             raise
         with self.committing():
-            self.execute("COMMIT")
+            self.script([*self._last, ("COMMIT", None)])
+
+    def at_commit(self, query: str, values: Values = None) -> None:
+        """Run a statement that goes to the server with the COMMIT of the transaction."""
+        self._last.append((query, values))
 
     @contextmanager
     def committing(self) -> Iterator[None]:

@@ -19,7 +19,8 @@ _COLUMNS = (
     "id, name, named, timed, answered, cursor, owed, seen_up, seen_at, event_time, floor_at, latest_at,"
     " token, state, until_up"
 )
-_FIND = f"SELECT {_COLUMNS} FROM scraper WHERE name = %s"
+#: Finds a scraper by its name.
+FIND = f"SELECT {_COLUMNS} FROM scraper WHERE name = %s"
 _INSERT = f"""
 INSERT INTO scraper (name, named, cursor, seen_up, seen_at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name) DO NOTHING RETURNING {_COLUMNS}"""
@@ -85,18 +86,22 @@ class Row:
         return self.state != 0 and self.until_up > up
 
 
-def present(link: Link) -> Present:
-    """Read the present."""
-    row = link.one(
+def present_query(link: Link) -> str:
+    """Return the query of a `Present`."""
+    return (
         "SELECT now, up, head, pruned, total_size, pruned_size, greatest(clock_at, floor_at)"
         f" FROM ({link.present}) p"
     )
-    return Present(*row)
+
+
+def present(link: Link) -> Present:
+    """Read the present."""
+    return Present(*link.one(present_query(link)))
 
 
 def find(link: Link, name: str, lock: bool = False) -> Row | None:
     """Return a scraper's row, locked until the end of the transaction if so wanted."""
-    row = link.one(_FIND + (" FOR UPDATE" if lock else ""), (name,))
+    row = link.one(FIND + (" FOR UPDATE" if lock else ""), (name,))
     return None if row is None else Row(*row)
 
 
