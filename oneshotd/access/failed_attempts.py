@@ -34,8 +34,7 @@ class FailedAttempts:
 
         :raises Refused: with the seconds to wait (429).
         """
-        now = self._clock.seconds()
-        wait = self._whole_at.get(attempts_key(address), now) - now - (BURST - 1) * SECONDS_PER_ATTEMPT
+        wait = self.wait(address)
         if wait > 0:
             seconds = math.ceil(wait)
             raise Refused(
@@ -44,6 +43,11 @@ class FailedAttempts:
                 status=429,
                 retry_after=seconds,
             )
+
+    def wait(self, address: str) -> float:
+        """Return the seconds until this address has an attempt left; 0 or less: it has one."""
+        now = self._clock.seconds()
+        return self._whole_at.get(attempts_key(address), now) - now - (BURST - 1) * SECONDS_PER_ATTEMPT
 
     def failed(self, address: str) -> None:
         """Count a failed attempt."""

@@ -1,11 +1,12 @@
 """Authenticates requests: users with bcrypt hashes, and bearer tokens.
 
 A right password costs a check in a thread once; from then on it is answered from memory. So passwords that
-are guessed delay no client that has shown a right one, not even a client at the same address.
+are guessed delay no client that has sent a right one, not even a client at the same address.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -19,6 +20,9 @@ from oneshotd.access.failed_attempts import FailedAttempts, attempts_key
 from oneshotd.access.rules import Client
 from oneshotd.access.users import Users, matches
 from oneshotd.errors import Refused
+
+#: Pairs of an address and a right password that it has sent; beyond them, the oldest is forgotten.
+MAX_ACCEPTED = 10_000
 
 
 class Authenticator:
@@ -43,6 +47,7 @@ class Authenticator:
         self._attempts = FailedAttempts(clock)
         self._queue = CheckQueue(defer_to_thread)
         self._checks: dict[tuple[str, bytes], _Check] = {}  # by network and key
+        self._accepted: OrderedDict[tuple[str, bytes], None] = OrderedDict()  # network and key
 
     @property
     def has_users(self) -> bool:
@@ -99,17 +104,42 @@ class Authenticator:
         if isinstance(credential, Token):
             valid = self._has_token(credential.sha256)
             return Client(address=address, token=credential.sha256, sans=sans) if valid else None
-        if self._users.remembered(self._users.key(credential)):
+        key = self._users.key(credential)
+        if self._users.remembered(key) and self._is_accepted_from(address, key):
             return Client(address=address, user=credential.user, sans=sans)
         return None
+
+    def _is_accepted_from(self, address: str, key: bytes) -> bool:
+        """Return whether a password that is known to be right is accepted from this address now.
+
+        An address that has no attempt left has to have sent it before: it could try any number of
+        passwords against those that other addresses have sent.
+        """
+        where = attempts_key(address), key
+        if where in self._accepted:
+            self._accepted.move_to_end(where)
+            return True
+        if self._attempts.wait(address) > 0:
+            return False
+        self._accept(where)
+        return True
+
+    def _accept(self, where: tuple[str, bytes]) -> None:
+        self._accepted[where] = None
+        if len(self._accepted) > MAX_ACCEPTED:
+            self._accepted.popitem(last=False)
 
     async def _is_right(self, credential: Password | Token, address: str) -> bool:
         """Check a password; requests that present the same one meanwhile share the check."""
         key = self._users.key(credential)
         remembered = self._users.remembered(key)
-        if remembered is not None:
-            # A client that repeats a wrong credential guesses nothing: it made one failed attempt.
-            return remembered
+        if remembered is False:
+            return (
+                False  # a client that repeats a wrong credential guesses nothing: it made one failed attempt
+            )
+        if remembered:
+            self._attempts.check(address)
+            return True
         if isinstance(credential, Token) or not self._users:  # nothing to compare with
             self._attempts.check(address)
             self._attempts.failed(address)
@@ -123,7 +153,10 @@ class Authenticator:
             )
             check.ended.addCallback(lambda _: self._checks.pop(where))
             check.enqueue()
-        return await check.result()
+        is_right = await check.result()
+        if is_right:
+            self._accept(where)
+        return is_right
 
 
 class _Check:
@@ -174,9 +207,11 @@ class _Check:
     def begin(self) -> Callable[[], bool] | bool:
         """Return the comparison, unless the result is known by now, or the address has no attempt left."""
         remembered = self._users.remembered(self._key)
-        if remembered is not None:
-            return remembered
+        if remembered is False:
+            return False
         self._attempts.check(self._address)
+        if remembered:
+            return True
         self._hashed = self._users.hash_for(self._credential.user)
         return self._hashed is not None and partial(matches, self._credential.password, self._hashed)
 

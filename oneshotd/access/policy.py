@@ -120,8 +120,9 @@ class AccessPolicy:
         return self.rules is None or any(rule.fits_datagrams for rule in self.rules)
 
     def owner(self, scraper: str) -> Rule | None:
-        """Return the first rule that binds this scraper's name; None: no rule does."""
-        return next((rule for rule in self.rules or () if rule.binds(scraper)), None)
+        """Return the rule that binds this name, the name itself before a pattern; None: no rule does."""
+        binding = [rule for rule in self.rules or () if rule.binds(scraper)]
+        return next((rule for rule in binding if rule.scraper == scraper), binding[0] if binding else None)
 
     def may_emit(self, address: str) -> bool:
         """Return whether a client that is known by its address alone may send events."""

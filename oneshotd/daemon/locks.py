@@ -249,6 +249,7 @@ class Locks:
         return found
 
     def _load_web(self) -> tuple[_Web, Iterable[Path]]:
+        from oneshotd.access.small_files import read_small
         from oneshotd.access.tls import make_context
         from oneshotd.access.web_config import read_web_config
 
@@ -256,10 +257,7 @@ class Locks:
         config = read_web_config(self._web_path)
         context = None if config.tls is None else make_context(config.tls)
         named = [path for path in config.files if path != self._web_path]
-        try:
-            contents = {str(path): sha256(path.read_bytes()).digest() for path in named}
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: {error.strerror}") from None
+        contents = {str(path): sha256(read_small(path, where=str(path))).digest() for path in named}
         return _Web(config, context, contents), (self._web_path, *named)
 
     def _take_web(self, web: _Web) -> str:
@@ -272,8 +270,8 @@ class Locks:
         if known.config.users and not config.users and self._rules is None:
             raise ConfigError("no users are left, and everyone would be let in: that takes a restart")
         changes = list(web_changes(known.config, config))
+        self.authenticator.replace(config.users)  # raises if bcrypt is missing: nothing has changed then
         self._web = web
-        self.authenticator.replace(config.users)
         self._update()
         if self.tls is not None and config.tls is not None and web.context is not None:
             self.tls.replace(web.context, config.tls)

@@ -111,7 +111,7 @@ def test_only_tokens_of_rules_in_force_are_valid() -> None:
     assert not policy.has_tokens and not policy.has_token(TOKEN)
 
 
-def test_a_name_belongs_to_the_first_rule_that_binds_it() -> None:
+def test_a_name_belongs_to_the_rule_that_has_it_before_those_with_a_pattern() -> None:
     """Two scrapers would share the events of one name."""
     policy = AccessPolicy()
     assert policy.owner("eu-1") is None
@@ -121,7 +121,8 @@ def test_a_name_belongs_to_the_first_rule_that_binds_it() -> None:
         Rule(number=3, role=Role.SCRAPE, user="ben", scraper="eu-1"),
     ]
     policy.update(rules=rules, has_users=True)
-    assert policy.owner("eu-1") is rules[1]
+    assert policy.owner("eu-1") is rules[2]
+    assert policy.owner("eu-2") is rules[1]
     assert policy.owner("us-1") is None
 
 

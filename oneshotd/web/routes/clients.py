@@ -67,12 +67,15 @@ class Clients:
             raise _forbidden(text)
         if not visit.named:
             return
-        if rule.scraper is None:
-            owner = self.access.owner(visit.name)
-            if owner is not None:
-                raise _forbidden(f"scraper: the name {visit.name} belongs to rule {owner.number}")
-        elif not rule.binds(visit.name):
+        if rule.scraper is not None and not rule.binds(visit.name):
             raise _forbidden(f"scraper: {rule} has the name {rule.scraper}, not {visit.name}")
+        owner = self.access.owner(visit.name)
+        # A rule that has the name itself comes before those with a pattern, and these before those without.
+        is_anothers = owner is not None and (
+            rule.scraper is None or rule.scraper != visit.name == owner.scraper
+        )
+        if owner is not None and is_anothers:
+            raise _forbidden(f"scraper: the name {visit.name} belongs to rule {owner.number}")
 
     def check_admin(self, request: OneshotRequest) -> None:
         """Check that this request may change the daemon's state: only a rule lets it.

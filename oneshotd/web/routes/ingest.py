@@ -63,8 +63,9 @@ class IngestRoutes:
             raise Refused(text, reason="type", status=415)
         parse = parse_json_event if body and media == JSON_BODY else parse_query
         event = parse(request.query, body, rules=self.rules)
+        key = _key([event], request)
         with self.bounds.admitted(request.rule, [event]) as events:
-            await self.ingest.submit(_group(events, request.idempotency_key()), "http")
+            await self.ingest.submit(Group(events=events, key=key), "http")
         return answer(request, b"ok\n")
 
     async def events(self, request: OneshotRequest) -> bytes:
@@ -76,8 +77,9 @@ class IngestRoutes:
             text = f"Content-Type: expected text/plain, application/x-ndjson or application/json, got {media}"
             raise Refused(text, reason="type", status=415)
         sent = parse(request.body(), rules=self.rules)
+        key = _key(sent, request)
         with self.bounds.admitted(request.rule, sent) as events:
-            stored = await self.ingest.submit(_group(events, request.idempotency_key()), "http_bulk")
+            stored = await self.ingest.submit(Group(events=events, key=key), "http_bulk")
         figures = {"stored": stored.stored, "duplicates": stored.duplicates}
         return answer(request, json.dumps(figures).encode() + b"\n", content_type=JSON)
 
@@ -97,11 +99,12 @@ def register(app: Klein, routes: Callable[[Any], IngestRoutes]) -> None:
         return await routes(api).events(request)
 
 
-def _group(events: Sequence[NewEvent], key: str | None) -> Group:
-    """Return the events of one request as a group.
+def _key(events: Sequence[NewEvent], request: OneshotRequest) -> str | None:
+    """Return the idempotency key of the request's header.
 
-    :raises Refused: both the header and an event have an idempotency key.
+    :raises Refused: it is malformed, or both the header and an event have one.
     """
+    key = request.idempotency_key()
     if key is not None and any(event.key is not None for event in events):
         raise Refused("Idempotency-Key and __id__: expected one of them, got both", reason="key")
-    return Group(events=events, key=key)
+    return key

@@ -124,3 +124,11 @@ def test_a_client_that_hangs_up_has_used_its_rate() -> None:
     connection.hang_up()
     server.ingest.waiting = None
     assert server.post("/event?type=a").status == 429
+
+
+def test_a_malformed_key_uses_up_no_series() -> None:
+    """A sender with a fault in its keys would be refused for a day after it is mended."""
+    server = ruled(series_per_day=1)
+    assert server.post("/event?type=a", 'Idempotency-Key: ""').status == 400
+    assert server.post("/events", 'Idempotency-Key: ""', body=b"type=b").status == 400
+    assert server.post("/event?type=c").status == 200

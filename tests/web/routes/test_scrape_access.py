@@ -31,6 +31,7 @@ BOUND = rules(
     {"role": Role.SCRAPE, "user": "prom", "scraper": "eu-*"},
     {"role": Role.SCRAPE, "network": NEAR},
     {"role": Role.LOOK, "user": "ann"},
+    {"role": Role.SCRAPE, "token_sha256": token_hash("u"), "scraper": "eu-7"},
 )
 
 
@@ -48,6 +49,7 @@ BOUND = rules(
         ([TOKEN], "eu-1", "rule 1"),
         ([PROM], "eu-1", None),
         ([PROM], "eu-", None),
+        ([PROM], "eu-7", "the name eu-7 belongs to rule 5"),
         ([PROM], "eu", "rule 2 (scrape, user prom) has the name eu-*, not eu"),
         ([PROM], "prometheus-a", "rule 2"),
         ([], "anything", None),
