@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
 	@echo "make run     start oneshotd on port 8090 (HTTP and UDP), its data under ./var/"
-	@echo "make check   lint, types and unit tests, less than a minute"
+	@echo "make check   lint, types and unit tests, a good minute"
 	@echo "make test    check, and the tests with real processes"
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
