@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "store.planning",
             "store.segment_columns",
             "store.reading_plan",
+            "store.log_page",
             "store.retention_rules",
             "store.limits",
             "store.soundness",
@@ -107,6 +108,7 @@ PURE_ROOMS = (
     "store.planning",
     "store.segment_columns",
     "store.reading_plan",
+    "store.log_page",
     "store.retention_rules",
     "store.soundness",
 )

@@ -19,7 +19,7 @@ from oneshotd.admission import MAX_WAITING
 from oneshotd.core.events import labels_of, metric_of
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.query import MAX_PAGE, STORE_TIMEOUT, EventQueries, EventSeen, EventsPage, ScraperSeen
-from oneshotd.store.sqlite import lookback as recent_module
+from oneshotd.store import log_page as recent_module
 
 
 @pytest.fixture

@@ -116,6 +116,13 @@ class Pending:
     def __len__(self) -> int:
         return len(self.seqs)
 
+    def rows(self, seqs: set[int]) -> list[Event]:
+        """Return the events with these seqs."""
+        if not seqs:
+            return []
+        columns = zip(self.seqs, self.ats, self.series, self.values, strict=True)
+        return [Event(*row) for row in columns if row[0] in seqs]
+
 
 class Sample(NamedTuple):
     """One line of a response.

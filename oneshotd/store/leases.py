@@ -45,14 +45,6 @@ class Lease:
     went_out: tuple[Event, ...] = ()
     lost: Mapping[str, int] = MappingProxyType({})
 
-    def rows(self, seqs: set[int]) -> list[Event]:
-        """Return the pending events with these seqs."""
-        if not seqs:
-            return []
-        pending = self.pending
-        columns = zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True)
-        return [Event(*row) for row in columns if row[0] in seqs]
-
 
 class Leases:
     """The leases, at most one per scraper.

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.strategies import labels, metric_names
 
 from oneshotd.core.events import (
+    Event,
     Pending,
     escape,
     labels_of,
@@ -64,3 +65,12 @@ def test_the_length_of_pending_is_its_number_of_events() -> None:
 def test_a_text_that_no_daemon_wrote_is_read_all_the_same() -> None:
     """The page and the API failed on a rotted file."""
     assert labels_of(r'm{a="\t\\\l",b="\n"}') == {"a": "\\t\\\\l", "b": "\n"}
+
+
+def test_the_rows_of_a_reservation_are_whole_events() -> None:
+    """What a scraper is owed would have the time or the value of another event."""
+    pending = Pending(
+        seqs=[3, 7, 8], series=["a", "b", "c"], values=[None, "1", None], ats=[30, 70, 80], owed=1, cursor=6
+    )
+    assert pending.rows({7, 3, 99}) == [Event(3, 30, "a", None), Event(7, 70, "b", "1")]
+    assert pending.rows(set()) == []

@@ -30,12 +30,6 @@ def test_a_lease_lapses_at_its_end_and_never_while_its_end_is_asked_for() -> Non
     assert not leases.has_ended(lease.token)
 
 
-def test_the_rows_of_a_reservation_are_whole_events() -> None:
-    lease = Leases().grant("p", 10.0, PENDING, timed=False)
-    assert lease.rows({7, 3, 99}) == [Event(3, 30, "a", None), Event(7, 70, "b", "1")]
-    assert lease.rows(set()) == []
-
-
 def test_a_delivered_one_keeps_what_undoes_it_and_not_what_was_read() -> None:
     leases = Leases()
     lease = leases.grant("p", 10.0, PENDING, timed=False)

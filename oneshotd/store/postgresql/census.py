@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oneshotd.core.events import Event
 from oneshotd.core.filters import Selection
 from oneshotd.store.interface import ClockCorrected, LogPage, ScraperStatus, StoreStats
 from oneshotd.store.limits import Limits
+from oneshotd.store.log_page import collect_page
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.scrapers import Present, Row, all_rows, present
 from oneshotd.store.postgresql.segments import read_back, seq_before
-
-#: Events and characters of text beyond which a page ends: at the end of the segment, or at once if the
-#: selected events have so much text.
-PAGE_EVENTS = 2000
-PAGE_TEXT = 1 << 20
 
 _OLDEST_OWED = "SELECT scraper, min(seq) FROM owed WHERE gone IS NULL GROUP BY scraper"
 _OWED_AT = "SELECT at FROM owed WHERE scraper = %s AND seq = %s"
@@ -96,7 +91,6 @@ def recent(link: Link, selection: Selection, before: int | None, limit: int) -> 
 
 def _recent(link: Link, selection: Selection, before: int | None, limit: int) -> LogPage:
     at = present(link)
-    wanted = selection.series_test()
     end = at.head if before is None else min(before - 1, at.head)
     if selection.until is not None:
         end = min(end, seq_before(link, selection.until, at.pruned, "clock_at"))
@@ -106,26 +100,4 @@ def _recent(link: Link, selection: Selection, before: int | None, limit: int) ->
         [ran_ahead] = link.one(
             "SELECT min(first) FROM segment WHERE offsets IS NOT NULL AND latest_at >= %s", (selection.since,)
         )
-    found: list[Event] = []
-    looked = size = shown = 0
-    for segment, latest_at in read_back(link, end):
-        if selection.since is not None and latest_at < selection.since:
-            if ran_ahead is None or segment.first < ran_ahead:
-                break
-            continue
-        for index in range(len(segment.series) - 1, -1, -1):
-            series, time = segment.series[index], segment.ats[index]
-            looked += 1
-            size += len(series)
-            if wanted(series) and selection.in_time(time):
-                found.append(Event(segment.first + index, time, series, segment.values[index]))
-                shown += len(series)
-                if len(found) == limit or shown >= PAGE_TEXT:
-                    return _page(at, found, looked, segment.first + index)
-        if looked >= PAGE_EVENTS or size >= PAGE_TEXT:
-            return _page(at, found, looked, segment.first)
-    return LogPage(events=found, looked=looked, next=None)
-
-
-def _page(at: Present, found: list[Event], looked: int, reached: int) -> LogPage:
-    return LogPage(events=found, looked=looked, next=reached if reached - 1 > at.pruned else None)
+    return collect_page(read_back(link, end), selection, limit, pruned=at.pruned, ran_ahead=ran_ahead)

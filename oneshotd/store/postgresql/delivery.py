@@ -96,14 +96,6 @@ class _Reserved:
     pending: Pending
     corrected: int
 
-    def rows(self, seqs: set[int]) -> list[Event]:
-        """Return the events with these seqs."""
-        if not seqs:
-            return []
-        pending = self.pending
-        columns = zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True)
-        return [Event(*row) for row in columns if row[0] in seqs]
-
 
 class Deliveries:
     """The deliveries of one daemon.
@@ -258,7 +250,7 @@ class Deliveries:
         token = reserved.token
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
         # Without a reservation here, another daemon has made it, or this one before it was restarted.
-        events = reserved.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
+        events = reserved.pending.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
         if corrected != reserved.corrected:
             past = None if past is None else lowered(past, corrected)
             if past is not None and past.event_time:

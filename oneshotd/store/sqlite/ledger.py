@@ -238,7 +238,7 @@ class Ledger:
         # Only lost events that were owed have a copy to delete; the cursor passes the others.
         owed = lease.pending.seqs[: lease.pending.owed] if missed else ()
         lost_owed = set(owed).intersection(chain.from_iterable(lost.values()))
-        newly, gone = lease.rows(set(newly_owed)), lease.rows({*went_out, *lost_owed})
+        newly, gone = lease.pending.rows(set(newly_owed)), lease.pending.rows({*went_out, *lost_owed})
         newly, gone = self.corrections.events(token, newly), self.corrections.events(token, gone)
         self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
         was_live = scraper.live
