@@ -32,7 +32,6 @@ NOTICE_GRACE = 5.0
 #: Bytes that a client may send after its close_notify before the connection is reset.
 MAX_BEHIND_CLOSE = 65536
 
-
 #: The first bytes of a client that does not speak TLS, and its answer.
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ")
 _NOT_TLS = b"expected TLS, got HTTP; the address begins with https://\n"
@@ -73,6 +72,7 @@ class TLSConnection(TLSMemoryBIOProtocol):
     _last_timer: IDelayedCall | None = None
     _behind = 0
     _has_spoken = False
+    _is_plain = False
 
     @property
     def tls_layer(self) -> TLSConnection:
@@ -92,17 +92,23 @@ class TLSConnection(TLSMemoryBIOProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt; bytes behind the peer's close_notify have no meaning (RFC 8446 section 6.1)."""
-        if not self._has_spoken and data.startswith(_METHODS):
-            self.transport.write(_NOT_TLS_ANSWER)
-            self.transport.loseConnection()
+        if not self._has_spoken:
+            self._has_spoken, self._is_plain = True, data.startswith(_METHODS)
+            if self._is_plain:
+                self.refuse_plain(data.partition(b"\r\n")[0])
+        if self._is_plain:
             return
-        self._has_spoken = True
         if not self.peer_has_closed:
             super().dataReceived(data)
             return
         self._behind += len(data)
         if self._behind > MAX_BEHIND_CLOSE:
             self.abortConnection()
+
+    def refuse_plain(self, line: bytes) -> None:
+        """Answer a client that speaks plain HTTP; `line` is what it has sent of its request line."""
+        self.transport.write(_NOT_TLS_ANSWER)
+        self.transport.loseConnection()
 
     def loseConnection(self) -> None:
         """Close as the inherited method does, but leave the first word to the peer of a tracked response."""

@@ -1,6 +1,4 @@
-"""Clients that do not get through the handshake of TLS: one that speaks plain HTTP is told so, the others are
-logged with the reason.
-"""
+"""Log clients that do not get through the handshake of TLS, with the reason."""
 
 from __future__ import annotations
 
@@ -17,32 +15,11 @@ from oneshotd.web.transport.tls import TLSConnection, TLSFactory, tls_factory
 
 IS_PLAIN = Refused("expected TLS, got plain HTTP; write https:// in the address", reason="syntax")
 
-#: How a request line begins; a TLS client begins with the byte 0x16.
-_METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
-
-_TEXT = f"{IS_PLAIN.text}\n".encode()
-_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nServer: oneshotd\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
-) % (len(_TEXT), _TEXT)
-
 
 class Handshake(TLSConnection):
-    """A TLS connection that answers plain HTTP with 400, and whose failed handshake is logged."""
+    """A TLS connection whose failed handshake is logged."""
 
     wrappedProtocol: Any  # a `channel.Channel`
-    _has_begun = False
-    _is_plain = False
-
-    def dataReceived(self, data: bytes) -> None:
-        """Decrypt, unless the first bytes are those of a request."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._is_plain = data.startswith(_METHODS)
-            if self._is_plain:
-                self._refuse(data.partition(b"\r\n")[0])
-        if not self._is_plain:
-            super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Log why there was no connection."""
@@ -53,10 +30,10 @@ class Handshake(TLSConnection):
             self._note(Refused(f"TLS handshake: {why}", reason="syntax"), b"no request yet")
         super().connectionLost(reason)
 
-    def _refuse(self, line: bytes) -> None:
+    def refuse_plain(self, line: bytes) -> None:
+        """Log the request line, and answer it."""
         self._note(IS_PLAIN, line)
-        self.transport.write(_ANSWER)
-        self.transport.loseConnection()
+        super().refuse_plain(line)
 
     def _note(self, refused: Refused, line: bytes) -> None:
         peer = str(getattr(self.transport.getPeer(), "host", ""))
