@@ -227,7 +227,7 @@ def check_stored(running: Daemon, answered: int, late: int) -> None:
     :param answered: events of which wrk has seen the answer.
     :param late: how many more there may be: wrk drops answers that come after its time.
     """
-    # What is under way when the load ends may be stored between two looks.
+    # The two figures are read one after the other: the last events may be stored in between.
     until(
         lambda: figure(running, "oneshotd_held_events") == figure(running, "oneshotd_events_accepted_total"),
         5.0,

@@ -1,4 +1,4 @@
-"""What is odd about a set of rules although each is valid: for the log, and for `oneshotctl check-config`."""
+"""Find odd rules in a set of valid ones, for the log and for `oneshotctl check-config`."""
 
 from __future__ import annotations
 

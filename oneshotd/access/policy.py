@@ -12,7 +12,7 @@ from oneshotd.core.networks import Networks
 
 
 class Credential(enum.Enum):
-    """What a client sends as Authorization."""
+    """A kind of Authorization header."""
 
     USER = "user"  # and password
     TOKEN = "token"

@@ -56,7 +56,7 @@ def signature(path: Path) -> Signature:
 
 @frozen
 class Reading(Generic[T]):
-    """What one reading found.
+    """The result of reading the files once.
 
     :param value: what was read; None if `error` says why it could not.
     :param seen: the signature of each file, taken before it was read.

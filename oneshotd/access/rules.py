@@ -17,7 +17,7 @@ from oneshotd.core.networks import Networks
 
 
 class Role(enum.Enum):
-    """What a rule allows; the value is its name in the access file."""
+    """A set of actions that a rule allows; the value is its name in the access file."""
 
     EMIT = "emit"  # send events
     SCRAPE = "scrape"  # take events, and look
@@ -27,7 +27,7 @@ class Role(enum.Enum):
 
 @frozen(kw_only=True)
 class Client:
-    """What is known of the client of one request.
+    """The client of one request, as far as it is known.
 
     :param address: as a socket has it, or as a trusted proxy names it; "unix" for a UNIX socket.
     :param user: the user of the web configuration whose password the client has proved to know.

@@ -34,7 +34,7 @@ _NO_SANS: frozenset[str] = frozenset()
 
 @frozen(kw_only=True)
 class _Facts:
-    """What is to be known of a context while its connections live; its app data.
+    """Facts about a context that its connections need; the context's app data.
 
     :param verifies: whether the certificate of a connected client has been verified.
     :param not_after: end of the server's certificate, in Unix seconds.

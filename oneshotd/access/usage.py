@@ -1,4 +1,4 @@
-"""What each rule of the access file has used: events, refusals, its rate and its series of the last day.
+"""Count what each rule of the access file has used: events, refusals, rate, series of the last day.
 
 The figures are of this process: they start again with it, and other daemons have their own.
 """
@@ -17,7 +17,7 @@ from oneshotd.access.token_bucket import TokenBucket
 
 @define(eq=False)
 class Usage:
-    """What one rule has used.
+    """The figures of one rule.
 
     :ivar accepted: events that were stored, or whose request ended before that was known.
     :ivar refused: events that the rule's bounds refused, by reason.

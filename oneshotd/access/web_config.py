@@ -54,7 +54,7 @@ class RateLimit:
 
 @frozen(kw_only=True)
 class WebConfig:
-    """What the file of --web-config says.
+    """The content of the file of --web-config.
 
     :param tls: None: plain HTTP.
     :param users: user -> bcrypt hash; empty: no password is asked for.

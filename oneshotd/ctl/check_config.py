@@ -66,7 +66,7 @@ STATUSES = {
 
 @define
 class Findings:
-    """What was found; `lines` says what the daemon would do, in order."""
+    """The result of a check; `lines` says what the daemon would do, in order."""
 
     lines: list[str] = Factory(list)
     notes: list[str] = Factory(list)

@@ -29,7 +29,7 @@ _PREFIX = "daemon_option_"
 
 @frozen(kw_only=True)
 class DaemonSources:
-    """What the daemon would be started with; the arguments of `config_sources.configure`.
+    """The options with which the daemon would be started; the arguments of `config_sources.configure`.
 
     :param given: options of its command line.
     :param environ: its environment.

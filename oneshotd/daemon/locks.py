@@ -64,7 +64,7 @@ class _Access:
 
 
 class Locks:
-    """What both files say, in force.
+    """The content of both files, in force.
 
     :param now: returns Unix seconds.
     :ivar policy: which client may do what.

@@ -1,4 +1,4 @@
-"""What an error of TLS means: who has to change something, and whether another attempt may help.
+"""Explain an error of TLS: who has to change something, and whether another attempt may help.
 
 The blocking and the Twisted client share this module. Python's ``ssl`` and pyOpenSSL spell OpenSSL's
 reasons differently, and OpenSSL changes them: ``SSLV3_ALERT_BAD_CERTIFICATE``, ``ssl/tls alert bad

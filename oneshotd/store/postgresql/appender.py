@@ -84,7 +84,7 @@ SELECT coalesce((SELECT min(first) FROM segment WHERE first > %(head)s AND batch
 
 @frozen
 class Appended:
-    """What a commit did.
+    """The outcome of a commit.
 
     :param answers: one for each group.
     :param head: the seq of its last event.

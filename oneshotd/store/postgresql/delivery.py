@@ -87,7 +87,7 @@ _LEFT = "SELECT id FROM scraper WHERE holder = %s AND state <> 0 ORDER BY id FOR
 
 @frozen
 class _Reserved:
-    """What the daemon keeps of a reservation until it is settled.
+    """The part of a reservation that the daemon keeps until it is settled.
 
     :param corrected: when the clock was last corrected before it (Unix ms).
     """

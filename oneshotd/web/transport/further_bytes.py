@@ -1,4 +1,4 @@
-"""What a peer has sent since a response to it began: a sign that it has read the response, or none."""
+"""Count the bytes that a peer has sent since a response began: a sign that it has read the response."""
 
 from __future__ import annotations
 
