@@ -120,9 +120,9 @@ class AccessPolicy:
         return self.rules is None or any(rule.fits_datagrams for rule in self.rules)
 
     def owner(self, scraper: str) -> Rule | None:
-        """Return the rule that binds this name, the name itself before a pattern; None: no rule does."""
-        binding = [rule for rule in self.rules or () if rule.binds(scraper)]
-        return next((rule for rule in binding if rule.scraper == scraper), binding[0] if binding else None)
+        """Return the first of the rules that bind this name most closely; None: no rule does."""
+        closest = max(self.rules or (), key=lambda rule: rule.binds(scraper), default=None)
+        return closest if closest is not None and closest.binds(scraper) else None
 
     def may_emit(self, address: str) -> bool:
         """Return whether a client that is known by its address alone may send events."""

@@ -119,6 +119,8 @@ class Rule:
         """Whether it is for clients with a user or a token."""
         return self.user is not None or self.token_sha256 is not None
 
-    def binds(self, scraper: str) -> bool:
-        """Return whether this rule binds the scraper's name to its client."""
-        return self.role is Role.SCRAPE and self.scraper is not None and matches(self.scraper, scraper)
+    def binds(self, scraper: str) -> int:
+        """Return how closely this rule binds a scraper name: 2 by the name itself, 1 by a pattern, 0 not."""
+        if self.role is not Role.SCRAPE or self.scraper is None:
+            return 0
+        return 2 if self.scraper == scraper else int(matches(self.scraper, scraper))

@@ -70,11 +70,7 @@ class Clients:
         if rule.scraper is not None and not rule.binds(visit.name):
             raise _forbidden(f"scraper: {rule} has the name {rule.scraper}, not {visit.name}")
         owner = self.access.owner(visit.name)
-        # A rule that has the name itself comes before those with a pattern, and these before those without.
-        is_anothers = owner is not None and (
-            rule.scraper is None or rule.scraper != visit.name == owner.scraper
-        )
-        if owner is not None and is_anothers:
+        if owner is not None and owner.binds(visit.name) > rule.binds(visit.name):
             raise _forbidden(f"scraper: the name {visit.name} belongs to rule {owner.number}")
 
     def check_admin(self, request: OneshotRequest) -> None:
