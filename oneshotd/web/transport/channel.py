@@ -5,6 +5,7 @@ HTTP/1.1 only: a request is bound to its connection, which HTTP/2 would hide.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 SHUTDOWN_GRACE = 1.0
 
 
+class Progress(IntEnum):
+    """How far a connection has come: open, beyond the hello of TLS, or beyond its first request."""
+
+    CONNECTED = 0
+    GREETED = 1
+    USED = 2
+
+
 @implementer(IHalfCloseableProtocol)
 class Channel(HeadChannel):
     """One connection.
@@ -56,6 +65,7 @@ class Channel(HeadChannel):
         self._trackers: list[AckTracker] = []  # several if requests are pipelined
         self.is_waiting = True  # for the first byte of a request
         self.handling = False  # a request that is complete
+        self._is_used = False
         self._early = False  # bytes have arrived while one was handled
         self.held = 0
         self.received = 0
@@ -73,6 +83,13 @@ class Channel(HeadChannel):
     def is_tls(self) -> bool:
         """Whether the transport encrypts."""
         return bool(ISSLTransport.providedBy(self.transport))
+
+    @property
+    def progress(self) -> Progress:
+        """How far this connection has come."""
+        if self._is_used:
+            return Progress.USED
+        return Progress.GREETED if self.tls is not None and self.tls.is_greeted else Progress.CONNECTED
 
     @property
     def is_resting(self) -> bool:
@@ -135,7 +152,7 @@ class Channel(HeadChannel):
         self.requests[-1].arrived = self.began
 
     def allContentReceived(self) -> None:
-        self.handling, self._early = True, False
+        self.handling, self._is_used, self._early = True, True, False
         self.since = self.clock.seconds()
         self.let_go()
         super().allContentReceived()

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
 from oneshotd.errors import Refused
-from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel
+from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel, Progress
 from oneshotd.web.transport.head_channel import refusal_log
 
 #: Seconds from the first byte of a request until it is complete, and between two requests.
@@ -43,7 +43,7 @@ class Limit(Protocol):
 class Site(server.Site):
     """The factory of channels, and the set of open ones.
 
-    :param max_connections: beyond these, the one longest without a complete request is reset.
+    :param max_connections: beyond these, one without a request in hand is reset (`_dispensable`).
     :param request_timeout: seconds from the first byte of a request until it is complete.
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
@@ -92,13 +92,29 @@ class Site(server.Site):
         self._refusals = refusal_log(self.reactor)
 
     def admit(self, channel: Channel) -> None:
-        """Add a new connection; reset another one if there are too many."""
-        self._channels.add(channel)
-        if len(self._channels) > self._max_connections:
-            waiting = [channel for channel in self._channels if not channel.handling]
-            oldest = min(waiting, key=lambda channel: channel.since)
+        """Add a new connection; if there are too many, reset another one, or it if none can be."""
+        if len(self._channels) >= self._max_connections:
+            others = [other for other in self._channels if not other.handling]
+            oldest = self._dispensable(others) if others else channel
             self._channels.discard(oldest)  # its connectionLost is called in the next turn of the reactor
             oldest.abort()
+            if oldest is channel:
+                return
+        self._channels.add(channel)
+
+    def _dispensable(self, idle: list[Channel]) -> Channel:
+        """Return which of these to reset: of those with the least progress, the oldest.
+
+        A burst of new connections would otherwise end those of scrapers between two scrapes, and each
+        handshake before its client can answer. A kind that has less than half of the connections is
+        spared, so that connections which are kept without use cannot keep new clients out.
+        """
+        for progress in (Progress.CONNECTED, Progress.GREETED):
+            fewer = [channel for channel in idle if channel.progress <= progress]
+            if len(fewer) > self._max_connections / 2:
+                idle = fewer
+                break
+        return min(idle, key=lambda channel: channel.since)
 
     def hold(self, size: int) -> None:
         """Count bytes of bodies that are not complete; reset a connection beyond the limit."""

@@ -80,6 +80,11 @@ class TLSConnection(TLSMemoryBIOProtocol):
         return self
 
     @property
+    def is_greeted(self) -> bool:
+        """Whether the client's hello is complete: OpenSSL has a random of the client only then."""
+        return self._tlsConnection.client_random() is not None
+
+    @property
     def holds_back(self) -> bool:
         """Whether bytes wait for TLS to encrypt them (TLS 1.2 renegotiates), or the end of TCP is awaited."""
         return bool(self._appSendBuffer) or self._is_waiting

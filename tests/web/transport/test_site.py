@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
 from oneshotd.web.transport import site as module
-from oneshotd.web.transport.channel import Channel
+from oneshotd.web.transport.channel import Channel, Progress
 from oneshotd.web.transport.site import Site
 
 
@@ -18,6 +18,7 @@ class Connection:
     """A channel as the site uses it."""
 
     handling = False
+    progress = Progress.CONNECTED
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -36,7 +37,7 @@ class Connection:
 @pytest.fixture
 def connect() -> Callable[[], Any]:
     """Opens a connection to a site, a second after the last one."""
-    site = Site(Resource(), reactor=Clock())
+    site = Site(Resource(), reactor=Clock(), max_connections=8)
 
     def open_one() -> Any:
         site.reactor.advance(1.0)
@@ -80,3 +81,30 @@ def test_the_number_of_unread_answers_is_bounded(
     assert (second.aborted, first.aborted, third.aborted) == (True, False, False)
     site.unread_by(third)
     assert not first.aborted
+
+
+def test_a_burst_of_connections_ends_none_that_has_been_used(connect: Callable[[], Any]) -> None:
+    """A scraper between two scrapes has the oldest connection of all, and its next scrape would fail."""
+    scraper, handshake = connect(), connect()
+    scraper.progress, handshake.progress = Progress.USED, Progress.GREETED
+    burst = [connect() for _ in range(20)]
+    assert not scraper.aborted and not handshake.aborted
+    assert [connection.aborted for connection in burst] == [True] * 14 + [False] * 6
+
+
+def test_handshakes_that_stall_end_none_that_has_been_used(connect: Callable[[], Any]) -> None:
+    """A hello costs its client nothing."""
+    scraper = connect()
+    scraper.progress = Progress.USED
+    for _ in range(20):
+        connect().progress = Progress.GREETED
+    assert not scraper.aborted
+
+
+def test_used_connections_do_not_keep_a_new_one_out(connect: Callable[[], Any]) -> None:
+    """One request each, and then a thousand idle connections would be the only ones for ten minutes."""
+    kept = [connect() for _ in range(8)]
+    for connection in kept:
+        connection.progress = Progress.USED
+    new = connect()
+    assert kept[0].aborted and not new.aborted
