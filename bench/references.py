@@ -50,7 +50,7 @@ def main(kind: str, port: int, *files: str) -> None:
             where = f"ssl:{port}:interface=127.0.0.1:backlog=4096:certKey={cert}:privateKey={key}"
         serverFromString(reactor, where).listen(site)
     else:
-        from oneshotd.daemon.config import UdpAddress
+        from oneshotd.daemon.option_values import UdpAddress
         from oneshotd.daemon.sockets import udp_socket
 
         # The same receive buffer as the daemon's.

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from oneshotd import __version__
-from oneshotd.daemon.config import OPTIONS, Config, UdpAddress
+from oneshotd.daemon.config import OPTIONS, Config
 from oneshotd.daemon.config_sources import configure
+from oneshotd.daemon.option_values import UdpAddress
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFFILE = ROOT / "debian" / "oneshotd.toml"

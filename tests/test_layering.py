@@ -82,7 +82,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ctl",),
         (
             *("core", STORE_SHARED, "store.factory", "query", "access", "emit"),
-            *("daemon.config", "daemon.config_sources", "daemon.sockets"),
+            *("daemon.config", "daemon.config_sources", "daemon.option_values", "daemon.sockets"),
         ),
     ),
     "daemon": (

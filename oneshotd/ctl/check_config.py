@@ -33,8 +33,9 @@ from oneshotd.ctl.describe import (
 from oneshotd.ctl.error_lines import with_line
 from oneshotd.ctl.results import FAILED, OK, complain
 from oneshotd.ctl.rule_notes import rule_notes
-from oneshotd.daemon.config import LOCALHOST, Config
+from oneshotd.daemon.config import Config
 from oneshotd.daemon.config_sources import examine
+from oneshotd.daemon.option_values import LOCALHOST
 from oneshotd.errors import ConfigError
 
 if TYPE_CHECKING:

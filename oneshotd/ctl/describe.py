@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from oneshotd.access.rules import Rule
 from oneshotd.core.networks import Networks
-from oneshotd.daemon.config import LOCALHOST, Config, UdpAddress
+from oneshotd.daemon.config import Config
+from oneshotd.daemon.option_values import LOCALHOST, UdpAddress
 
 #: What an address of HTTP speaks.
 PLAIN = "without TLS"

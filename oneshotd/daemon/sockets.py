@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.daemon.config import LOCALHOST, UdpAddress
+from oneshotd.daemon.option_values import LOCALHOST, UdpAddress
 from oneshotd.errors import ConfigError, OneshotError
 
 _log = Logger()

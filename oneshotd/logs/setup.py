@@ -49,7 +49,7 @@ def add_filtered_observer(
     An observer of twistd's own ``--logger`` replaces this one and gets all lines.
 
     :param twistd: the options before the subcommand.
-    :param level: one of `config.LOG_LEVELS`.
+    :param level: one of `option_values.LOG_LEVELS`.
     :param journal: $JOURNAL_STREAM (systemd.exec(5)): the file that the journal reads, if any.
     """
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from oneshotd.daemon.config import OPTIONS, Config, StoreAddress
+from oneshotd.daemon.config import OPTIONS, Config
 from oneshotd.daemon.config_sources import configure, examine
+from oneshotd.daemon.option_values import StoreAddress
 from oneshotd.errors import ConfigError
 
 COMMENTED = Path(__file__).resolve().parents[2] / "etc" / "oneshotd.toml"

@@ -17,7 +17,8 @@ from oneshotd.core.events import NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.daemon import service as module
-from oneshotd.daemon.config import Config, UdpAddress
+from oneshotd.daemon.config import Config
+from oneshotd.daemon.option_values import UdpAddress
 from oneshotd.daemon.service import REQUEST_DRAIN_TIMEOUT, UPKEEP_INTERVAL, WRITE_DRAIN_TIMEOUT
 from oneshotd.errors import OneshotError, StoreRefused
 from oneshotd.store.interface import Loss

@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import globalLogPublisher
 
 from oneshotd.daemon import sockets as listen
-from oneshotd.daemon.config import UdpAddress
+from oneshotd.daemon.option_values import UdpAddress
 from oneshotd.daemon.sockets import (
     http_ports,
     listen_backup,

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from oneshotd import __version__
-from oneshotd.daemon import config
+from oneshotd.daemon import option_values
 from oneshotd.daemon.config import OPTIONS, Config
 from oneshotd.daemon.tap import Daemon, Options, Unstartable
 from oneshotd.errors import OneshotError, StoreRefused
@@ -132,17 +132,17 @@ def say(app: Componentized, level: str) -> None:
     observer(event)
 
 
-@pytest.mark.parametrize("least", config.LOG_LEVELS)
+@pytest.mark.parametrize("least", option_values.LOG_LEVELS)
 @pytest.mark.parametrize("twistd", [{"nodaemon": True}, {"nodaemon": True, "logfile": "-"}])
 def test_lines_below_the_level_are_not_logged(
     capsys: pytest.CaptureFixture[str], least: str, twistd: dict[str, Any]
 ) -> None:
     """The log would have lines below its level, or lack errors."""
     app = application(least, twistd)
-    for level in config.LOG_LEVELS:
+    for level in option_values.LOG_LEVELS:
         say(app, level)
     written = re.findall("<(.*)>", capsys.readouterr().out)
-    assert written == list(config.LOG_LEVELS[config.LOG_LEVELS.index(least) :])
+    assert written == list(option_values.LOG_LEVELS[option_values.LOG_LEVELS.index(least) :])
 
 
 def test_in_the_journal_each_line_has_its_level_and_no_time(
@@ -154,7 +154,7 @@ def test_in_the_journal_each_line_has_its_level_and_no_time(
         monkeypatch.setattr("sys.stdout", stdout)
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         app = application("debug", {"nodaemon": True})
-        for level in config.LOG_LEVELS:
+        for level in option_values.LOG_LEVELS:
             say(app, level)
         observer: ILogObserver = app.getComponent(ILogObserver)
         bug = {"log_level": LogLevel.critical, "log_namespace": "n", "log_format": "bug"}

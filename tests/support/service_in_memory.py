@@ -16,7 +16,8 @@ from twisted.logger import LogEvent, formatEvent
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.daemon import service as module
-from oneshotd.daemon.config import Config, StoreAddress, UdpAddress
+from oneshotd.daemon.config import Config
+from oneshotd.daemon.option_values import StoreAddress, UdpAddress
 from oneshotd.daemon.service import OneshotService
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.sqlite.store import SQLiteStore

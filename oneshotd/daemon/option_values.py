@@ -1,0 +1,206 @@
+"""Parsers of the values of options, and the two kinds of addresses.
+
+Each raises `ValueError` "expected …, got …".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from attrs import frozen
+
+from oneshotd.core.networks import plain_zone
+from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.scraper_features import Timestamps
+
+#: As the host of an address: both loopback addresses, independent of /etc/hosts.
+LOCALHOST = "localhost"
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+
+_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
+_COUNT = re.compile(r"\d{1,15}", re.ASCII)
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+_PASSWORD = re.compile(r"password\s*=", re.IGNORECASE)
+_URI_PASSWORD = re.compile(r"^//[^/?#@]*:[^/?#]*@|[?&][^&=]*(?:password|%)[^&=]*=", re.IGNORECASE)
+
+
+def size(text: str) -> int:
+    """Parse ``1048576``, ``512K``, ``64M`` or ``1G`` (K is 1024) to bytes.
+
+    :raises ValueError: "expected …, got …", also for zero.
+    """
+    found = _SIZE.fullmatch(text)
+    number = int(found[1]) * _BYTES[found[2]] if found else 0
+    if not number:
+        raise ValueError(f"expected a size such as 512K, 64M or 1G, got {text!r}")
+    return number
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1.
+
+    :raises ValueError: "expected …, got …".
+    """
+    number = int(text) if _COUNT.fullmatch(text) else 0
+    if not number:
+        raise ValueError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def bounded(most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from 1 to `most`; it raises ValueError "expected …, got …"."""
+
+    def parse(text: str) -> int:
+        number = int(text) if _COUNT.fullmatch(text) else 0
+        if not 1 <= number <= most:
+            raise ValueError(f"expected a whole number from 1 to {most}, got {text!r}")
+        return number
+
+    return parse
+
+
+def port(text: str) -> int:
+    """Parse a port number; 0 stands for a free one.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        raise ValueError(f"expected a port number up to 65535, got {text!r}")
+    return int(text)
+
+
+@frozen(kw_only=True)
+class UdpAddress:
+    """An address at which the daemon receives datagrams.
+
+    :param host: an IP address, "localhost" for the loopback addresses of both families, or None
+        for every address of both.
+    """
+
+    host: str | None
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> UdpAddress:
+        """Parse ``8090``, ``localhost:8090``, ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``.
+
+        :raises ValueError: "expected …, got …".
+        """
+        host, colon, number = text.rpartition(":")
+        if not colon:
+            return cls(host=None, port=port(text))
+        if host == LOCALHOST:
+            return cls(host=host, port=port(number))
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            address = ip_address(plain_zone(host[1:-1] if bracketed else host))
+        except ValueError:
+            address = None
+        if address is None or bracketed != (address.version == 6):
+            raise ValueError(f"expected PORT, ADDRESS:PORT or [IPV6]:PORT, got {text!r}")
+        return cls(host=str(address), port=port(number))
+
+
+@frozen(kw_only=True)
+class StoreAddress:
+    """The back end of the store, and its address.
+
+    :param kind: "sqlite" or "postgresql".
+    :param path: a file, a relative one in the daemon's working directory; or a URI or connection string of
+        libpq, without a password.
+    """
+
+    kind: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> StoreAddress:
+        """Parse ``sqlite:PATH``, ``postgresql://…`` or ``postgresql:KEYWORD=VALUE …``.
+
+        :raises ValueError: "expected …, got …"; without the text if it has a password.
+        """
+        kind, _, path = text.partition(":")
+        if kind == "sqlite" and path:
+            return cls(kind=kind, path=path)
+        is_uri = path.startswith("//")
+        if kind != "postgresql" or not (is_uri or "=" in path):
+            raise ValueError(
+                f"expected sqlite:PATH, postgresql://… or postgresql:KEYWORD=VALUE …, got {text!r}"
+            )
+        if (_URI_PASSWORD if is_uri else _PASSWORD).search(path):
+            raise ValueError(
+                "expected an address without a password, which others may read (libpq has passfiles and"
+                " service files for it), got one with it"
+            )
+        return cls(kind=kind, path=text if is_uri else path)
+
+
+def endpoint(text: str) -> str:
+    """Parse an HTTP address: a port, ``localhost:PORT`` or a Twisted endpoint string.
+
+    The endpoint string is not checked here; it fails when the port is opened.
+
+    :raises ValueError: "expected …, got …".
+    """
+    host, colon, number = text.partition(":")
+    if host == LOCALHOST:
+        return f"{host}:{port(number)}"
+    if colon:
+        return text
+    try:
+        return str(port(text))
+    except ValueError:
+        raise ValueError(
+            f"expected a port or an endpoint such as tcp:8090:interface=127.0.0.1, got {text!r}"
+        ) from None
+
+
+def metric_name(text: str) -> str:
+    """Parse a metric name that events may have.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if fault := Rules().fault(text):
+        raise ValueError(f"expected a metric name that is free, got {text!r}, which {fault}")
+    return text
+
+
+def mode(text: str) -> Timestamps:
+    """Parse the timestamp mode.
+
+    :raises ValueError: "expected …, got …".
+    """
+    try:
+        return Timestamps(text)
+    except ValueError:
+        raise ValueError(f"expected scrape or event, got {text!r}") from None
+
+
+def on_or_off(text: str) -> bool:
+    """Return whether something is on.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if text not in ("on", "off"):
+        raise ValueError(f"expected on or off, got {text!r}")
+    return text == "on"
+
+
+def path_or_none(text: str) -> str | None:
+    """Parse a path; an empty text means that the option is off."""
+    return text or None
+
+
+def level_name(text: str) -> str:
+    """Parse one of `LOG_LEVELS`, in upper or lower case; "warning" is "warn".
+
+    :raises ValueError: "expected …, got …".
+    """
+    level = {"warning": "warn"}.get(text.lower(), text.lower())
+    if level not in LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, got {text!r}")
+    return level
