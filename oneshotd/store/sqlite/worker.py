@@ -39,9 +39,9 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
@@ -49,6 +49,7 @@ from twisted.logger import Logger
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import Loss
 from oneshotd.store.sqlite.connection import Connect, is_corrupt, open_database, primary_code, reason_of
+from oneshotd.store.sqlite.jobs import Doubt, Job, Results, result_of
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.retention import make_room
 
@@ -56,39 +57,6 @@ T = TypeVar("T")
 
 #: Seconds between attempts to reopen the file while its last transaction is in doubt.
 REOPEN_INTERVAL = 0.5
-
-
-@frozen(eq=False)
-class _Job:
-    """Work for the store's thread.
-
-    :param lone: it cannot run inside a transaction.
-    :param in_memory: it needs no disk, so it takes effect even if its transaction fails.
-    """
-
-    work: Callable[[], Any]
-    done: Deferred[Any] | None = None
-    lone: bool = False
-    in_memory: bool = False
-
-
-_Results = list[tuple[_Job, object]]
-
-
-@frozen
-class _Doubt:
-    """A transaction whose COMMIT failed, so that it may be on disk or not.
-
-    :param marker: the commit marker on disk if it was committed.
-    :param leases: the leases to restore if it was not committed.
-    :param then: memory jobs submitted since, to be run afterwards.
-    """
-
-    outcomes: _Results
-    losses: Sequence[Loss]
-    marker: tuple[int, int]
-    leases: object
-    then: list[_Job] = field(factory=list)
 
 
 class GroupCommit:
@@ -117,11 +85,11 @@ class GroupCommit:
         self._closed: Deferred[None] | None = None
         self._trouble: str | None = None
         self._connection: sqlite3.Connection | None = None
-        self._doubt: _Doubt | None = None
+        self._doubt: Doubt | None = None
         self._head = 0
         self._suspect = False
         self._open_first()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="oneshotd-sqlite", daemon=True)
         self._thread.start()
 
@@ -134,12 +102,12 @@ class GroupCommit:
         if self._closed is not None:
             done.errback(StoreUnavailable("the store is closed"))
         else:
-            self._jobs.put(_Job(work, done, lone))
+            self._jobs.put(Job(work, done, lone))
         return done
 
     def submit_memory_job(self, work: Callable[[], object]) -> Deferred[None]:
         """Run work that needs no disk, before all jobs submitted later; dropped if the store is closed."""
-        self._jobs.put(_Job(work, in_memory=True))
+        self._jobs.put(Job(work, in_memory=True))
         return succeed(None)
 
     def run_pending(self) -> None:
@@ -149,7 +117,7 @@ class GroupCommit:
             was reopened.
         """
         connection = self._connection
-        batch: list[_Job] = []
+        batch: list[Job] = []
         for _ in range(self._jobs.qsize()):
             job = self._jobs.get_nowait()
             if job is None or job.lone:
@@ -170,7 +138,7 @@ class GroupCommit:
             self._jobs.put(None)
         return self._closed
 
-    def _answer(self, outcomes: _Results, seconds: float | None, losses: Sequence[Loss]) -> None:
+    def _answer(self, outcomes: Results, seconds: float | None, losses: Sequence[Loss]) -> None:
         for job, result in outcomes:
             if job.done is None or job.done.called:
                 continue
@@ -188,7 +156,7 @@ class GroupCommit:
     def _work(self) -> None:
         open_ = True
         while open_:
-            batch: list[_Job] = []
+            batch: list[Job] = []
             try:
                 job = self._jobs.get(timeout=REOPEN_INTERVAL if self._doubt else None)
                 while job is not None:
@@ -198,14 +166,14 @@ class GroupCommit:
             except Empty:
                 pass
             self._attempt(batch)
-        self._attempt([_Job(self._ledger.write_final_state)])
+        self._attempt([Job(self._ledger.write_final_state)])
         self._shut()
         if self._doubt is not None:
             self._refuse([job for job, _ in self._doubt.outcomes])
         assert self._closed is not None
         self._reactor.callFromThread(self._closed.callback, None)
 
-    def _attempt(self, batch: list[_Job]) -> None:
+    def _attempt(self, batch: list[Job]) -> None:
         try:
             self._run(batch)
         except Exception as error:
@@ -216,7 +184,7 @@ class GroupCommit:
             doubtful = {job for job, _ in self._doubt.outcomes} if self._doubt else set()
             self._refuse([job for job in batch if job not in doubtful])
 
-    def _run(self, batch: list[_Job]) -> None:
+    def _run(self, batch: list[Job]) -> None:
         lone = [job for job in batch if job.lone]
         together = [job for job in batch if not job.lone]
         if self._connection is None:
@@ -230,15 +198,15 @@ class GroupCommit:
         if together:
             self._transaction(together)
         for job in lone:
-            self._complete([(job, _result_of(job))])
+            self._complete([(job, result_of(job))])
 
-    def _transaction(self, jobs: list[_Job]) -> None:
+    def _transaction(self, jobs: list[Job]) -> None:
         """Run jobs in one transaction; answer each with its result after COMMIT, or with the failure."""
         ledger, connection = self._ledger, self._ledger.connection
         leases = ledger.leases.snapshot()
         started = ledger.monotonic()
         committing = False
-        outcomes: _Results = []
+        outcomes: Results = []
         losses: Sequence[Loss] = ()
         try:
             marker, changes = ledger.commit_marker, connection.total_changes
@@ -256,7 +224,7 @@ class GroupCommit:
             self._suspect = self._suspect or is_corrupt(error)
             self._note(f"the store cannot be written: {reason_of(error)}")
             if committing and primary_code(error) != sqlite3.SQLITE_FULL:
-                self._doubt = _Doubt(outcomes, losses, ledger.commit_marker, leases)
+                self._doubt = Doubt(outcomes, losses, ledger.commit_marker, leases)
                 self._shut()
                 self._reopen()
             else:
@@ -363,23 +331,12 @@ class GroupCommit:
             self._log.error("{trouble}", trouble=trouble)
         self._trouble = trouble
 
-    def _refuse(self, jobs: Sequence[_Job]) -> None:
+    def _refuse(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if job.in_memory:
                 job.work()
         error = StoreUnavailable(self._trouble or "the store is closed")
         self._complete([(job, error) for job in jobs])
 
-    def _complete(
-        self, outcomes: _Results, seconds: float | None = None, losses: Sequence[Loss] = ()
-    ) -> None:
+    def _complete(self, outcomes: Results, seconds: float | None = None, losses: Sequence[Loss] = ()) -> None:
         self._reactor.callFromThread(partial(self._answer, outcomes, seconds, losses))
-
-
-def _result_of(job: _Job) -> object:
-    try:
-        return job.work()
-    except sqlite3.Error as error:
-        return StoreUnavailable(str(error))
-    except Exception as error:
-        return error
