@@ -32,10 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from itertools import groupby
-from typing import Protocol
 
-from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -45,6 +42,7 @@ from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.ingest.batching import BatchRule
+from oneshotd.ingest.waiting import Batch, Load, SubmitCallback, Waiting, independent_groups, memory_of
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import Conflict, IStore, Stored
@@ -56,19 +54,6 @@ MAX_WAITING_BYTES = 64 << 20
 #: Seconds after which the next batch goes to the store although the one before is not answered.
 COMMIT_OVERDUE_SECONDS = 1.0
 
-#: Memory that an event takes besides its text, roughly (bytes).
-_OVERHEAD = 200
-
-
-class SubmitCallback(Protocol):
-    """Is told once how a `submit_series` ended, in the reactor's thread. Its methods do not raise."""
-
-    def on_stored(self, now: float) -> None:
-        """The events are on disk, at this time of the reactor (seconds)."""
-
-    def on_failed(self) -> None:
-        """The events are not on disk, and may be submitted again."""
-
 
 class State(Enum):
     """See the head of the module."""
@@ -76,56 +61,6 @@ class State(Enum):
     IDLE = auto()
     GATHERING = auto()
     COMMITTING = auto()
-
-
-@frozen
-class _Waiting:
-    """A group in the queue or at the store, and how to answer its client: by neither if it came by UDP."""
-
-    group: Group
-    size: int
-    source: str
-    done: Deferred[Stored] | None
-    callbacks: Sequence[SubmitCallback] = ()
-
-
-@frozen(eq=False)
-class _Batch:
-    """Groups that one `IStore.append` stores.
-
-    :param requests: events whose client waits for an answer.
-    :param first_arrival: when its first event arrived.
-    :param asked_at: when the store was asked.
-    """
-
-    groups: list[_Waiting]
-    requests: int
-    first_arrival: float
-    asked_at: float
-
-
-@define
-class Load:
-    """How much waits for the store."""
-
-    events: int = 0
-    size: int = 0
-
-
-def _size(events: Sequence[NewEvent]) -> int:
-    series = events.series if isinstance(events, SeriesBatch) else [event.series for event in events]
-    return _OVERHEAD * len(series) + sum(map(len, series))
-
-
-def _independent_groups(events: Sequence[NewEvent]) -> list[Group]:
-    """Split events that stand alone: one group for each with a key, and one for each run without."""
-    if isinstance(events, SeriesBatch):
-        return [Group(events=events)]
-    groups: list[Group] = []
-    for keyed, run in groupby(events, lambda event: event.key is not None):
-        several = list(run)
-        groups += [Group(events=(event,)) for event in several] if keyed else [Group(events=several)]
-    return groups
 
 
 class Ingest:
@@ -139,7 +74,7 @@ class Ingest:
         self._clock = clock
         self._rule = BatchRule()
         self._state = State.IDLE
-        self._queue: list[_Waiting] = []
+        self._queue: list[Waiting] = []
         # Events of `submit_series` belong to the queue, and become one group at its end.
         self._series: list[str] = []
         self._series_size = 0
@@ -150,7 +85,7 @@ class Ingest:
         self._gathering_since = 0.0
         self._due = 0.0  # when the timer fires
         self._timer: IDelayedCall | None = None
-        self._at_store: list[_Batch] = []
+        self._at_store: list[Batch] = []
         self._drained: list[Deferred[None]] = []
         self._refusals = ThrottledLog(
             clock, self._log, "{count} events refused ({reason}), whose senders do not hear of it: {text}"
@@ -166,7 +101,7 @@ class Ingest:
         """
         done: Deferred[Stored] = Deferred()
         try:
-            self._enqueue([_Waiting(group, _size(group.events), source, done)])
+            self._enqueue([Waiting(group, memory_of(group.events), source, done)])
         except Refused as refused:
             done.errback(refused)
         return done
@@ -178,8 +113,8 @@ class Ingest:
         """
         try:
             if events:
-                groups = _independent_groups(events)
-                self._enqueue([_Waiting(group, _size(group.events), source, None) for group in groups])
+                groups = independent_groups(events)
+                self._enqueue([Waiting(group, memory_of(group.events), source, None) for group in groups])
         except Refused as refused:
             room = MAX_WAITING_EVENTS - self.load.events
             if 0 < room < len(events):
@@ -193,7 +128,7 @@ class Ingest:
         :param callback: is told when all of them are on disk, or that they are not.
         :returns: False if there is no room for them: nothing has changed, the callback is not called.
         """
-        size = _size(SeriesBatch(series))
+        size = memory_of(SeriesBatch(series))
         if not self._has_room(len(series), size):
             return False
         self.load.events += len(series)
@@ -228,7 +163,7 @@ class Ingest:
     def _is_drained(self) -> bool:
         return self._state is State.IDLE and not self._at_store
 
-    def _enqueue(self, waiting: Sequence[_Waiting]) -> None:
+    def _enqueue(self, waiting: Sequence[Waiting]) -> None:
         events = sum(len(item.group.events) for item in waiting)
         size = sum(item.size for item in waiting)
         if not self._has_room(events, size):
@@ -292,16 +227,16 @@ class Ingest:
         overdue = self._clock.callLater(COMMIT_OVERDUE_SECONDS, self._go_on)
         stored.addBoth(self._on_answer, batch, overdue)
 
-    def _next_batch(self, now: float) -> _Batch:
+    def _next_batch(self, now: float) -> Batch:
         groups, self._queue = self._queue, []
         if self._series:
             series, self._series = self._series, []
             size, self._series_size = self._series_size, 0
             callbacks, self._callbacks = self._callbacks, []
-            groups.append(_Waiting(Group(events=SeriesBatch(series)), size, "http", None, callbacks))
+            groups.append(Waiting(Group(events=SeriesBatch(series)), size, "http", None, callbacks))
         requests, self._requests = self._requests, 0
         first, self._first_arrival = self._first_arrival, None
-        return _Batch(groups, requests, now if first is None else first, now)
+        return Batch(groups, requests, now if first is None else first, now)
 
     def _go_on(self) -> None:
         """Leave COMMITTING: the batch is answered, or overdue."""
@@ -311,7 +246,7 @@ class Ingest:
             self._state = State.IDLE
 
     def _on_answer(
-        self, result: list[Stored | Conflict] | Failure, batch: _Batch, overdue: IDelayedCall
+        self, result: list[Stored | Conflict] | Failure, batch: Batch, overdue: IDelayedCall
     ) -> None:
         now = self._clock.seconds()
         self._at_store.remove(batch)
@@ -332,7 +267,7 @@ class Ingest:
             for done in drained:
                 done.callback(None)
 
-    def _answer(self, item: _Waiting, outcome: Stored | Conflict) -> None:
+    def _answer(self, item: Waiting, outcome: Stored | Conflict) -> None:
         if isinstance(outcome, Conflict):
             refused = Refused(
                 f"key {outcome.key!r} was seen before with other content", reason="conflict", status=422
@@ -350,14 +285,14 @@ class Ingest:
             self._telemetry.accepted(item.source, outcome.stored)
             self._telemetry.duplicate(outcome.duplicates)
 
-    def _refuse(self, groups: Sequence[_Waiting], failure: Failure) -> None:
+    def _refuse(self, groups: Sequence[Waiting], failure: Failure) -> None:
         self._telemetry.writable = False
         if not isinstance(failure.value, StoreUnavailable):
             self._log.failure("storing {count} groups", failure=failure, count=len(groups))
         for item in groups:
             self._fail(item, Refused(f"not stored: {failure.value}", reason="store", status=503))
 
-    def _fail(self, item: _Waiting, refused: Refused) -> None:
+    def _fail(self, item: Waiting, refused: Refused) -> None:
         if item.callbacks:
             for callback in item.callbacks:
                 callback.on_failed()

@@ -28,7 +28,7 @@ from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.ingest.pipeline import SubmitCallback
+from oneshotd.ingest.waiting import SubmitCallback
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.channel import FastPathChannel
 from oneshotd.web.fastpath.requests import RequestMatcher

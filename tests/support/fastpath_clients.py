@@ -10,7 +10,7 @@ from support.bare_scraper import Scraper
 from support.fastpath_requests import post
 from support.memory_site import MemoryServer, reactor, until
 
-from oneshotd.ingest.pipeline import SubmitCallback
+from oneshotd.ingest.waiting import SubmitCallback
 
 EVENT = post("a=1", "Connection: close")
 

@@ -10,7 +10,7 @@ from support.web_fakes import FakeIngest
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.ingest.pipeline import SubmitCallback
+from oneshotd.ingest.waiting import SubmitCallback
 
 
 @define(kw_only=True)
