@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,16 +28,30 @@ def until(condition: Callable[[], object], seconds: float, what: str | Callable[
         time.sleep(POLL)
 
 
+#: Reservations of the ports that this process was given last, the oldest first.
+_reserved: deque[socket.socket] = deque()
+_MAX_RESERVED = 200
+
+
 def free_port() -> int:
-    """Return a port that is free for TCP and UDP on the loopback addresses.
+    """Return a port that is free for TCP and UDP on the loopback addresses, and that nobody else is given.
 
     Below the range from which the kernel takes ports for outgoing connections (32768 on Linux),
-    so that nobody gets it while a daemon restarts.
+    so that nobody gets it while a daemon restarts. Between this call and the start of a daemon the port
+    is free: other processes of tests, also of another checkout, see that it is reserved by a name in the
+    same network namespace (an abstract UNIX socket, which ends with this process).
     """
-    # Workers of pytest-xdist choose from ranges of their own.
-    first = 12_000 + 2_500 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)
     for _ in range(100):
-        port = random.randrange(first, first + 2_500)
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0oneshotd-test-port-{port}")
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        if len(_reserved) > _MAX_RESERVED:
+            _reserved.popleft().close()
         if all(
             is_free(port, family, kind)
             for family in (socket.AF_INET, socket.AF_INET6)
