@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
-from statistics import median
 
 from attrs import define
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -27,6 +25,7 @@ from prometheus_client.metrics_core import (
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
+from oneshotd.core.visits import KEPT_VISITS, OVERLAPS, interval, is_shared
 from oneshotd.errors import REASONS
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
@@ -58,15 +57,6 @@ MAX_TALLIES = 1000
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum", "_gcount")
 
 
-#: Scrapes whose times are kept to calculate a scraper's interval.
-KEPT_VISITS = 6
-
-#: An identity seems to be shared after `OVERLAPS` scrapes within `OVERLAP_SECONDS` that arrived while a
-#: delivery to another connection was in flight. A scraper that lost its connection and tries again
-#: causes one.
-OVERLAP_SECONDS, OVERLAPS = 600.0, 3
-
-
 @define
 class Tally:
     """The counts of this process for one scraper, in events.
@@ -93,14 +83,12 @@ class Tally:
 
         :param now: reactor seconds.
         """
-        return len(self.overlaps) == OVERLAPS and now - self.overlaps[0] < OVERLAP_SECONDS
+        return is_shared(self.overlaps, now)
 
     @property
     def interval(self) -> float | None:
         """Return the median of the seconds between its scrapes; None before the third."""
-        if len(self.visits) < 3:
-            return None
-        return median(later - earlier for earlier, later in pairwise(self.visits))
+        return interval(self.visits)
 
 
 #: Returns the figure of a scraper; None: no sample.

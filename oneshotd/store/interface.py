@@ -93,6 +93,42 @@ class Settled(Enum):
 
 
 @frozen(kw_only=True)
+class Sent:
+    """What a response carried, for the figures of a store that keeps them.
+
+    :param events: number of its events.
+    :param queueing: number of series whose events still wait behind each other.
+    :param uncertain: the response is returned, and the scraper may have read it.
+    """
+
+    events: int = 0
+    queueing: int = 0
+    uncertain: bool = False
+
+
+@frozen(kw_only=True)
+class ScraperCounts:
+    """The figures of one scraper over all daemons, since it was registered; counters are of events.
+
+    :param delivered: arrival acknowledged.
+    :param returned: sent and not arrived.
+    :param revoked: arrived and not read.
+    :param uncertain: returned or revoked, and the scraper may have read them.
+    :param queueing: series whose events wait behind each other.
+    :param interval: the median of the seconds between its scrapes; None before the third.
+    :param shared: several scrapers seem to use this identity.
+    """
+
+    delivered: int = 0
+    returned: int = 0
+    revoked: int = 0
+    uncertain: int = 0
+    queueing: int = 0
+    interval: float | None = None
+    shared: bool = False
+
+
+@frozen(kw_only=True)
 class ScraperStatus:
     """The state of one scraper.
 
@@ -105,6 +141,7 @@ class ScraperStatus:
     :param timed: its last delivered scrape carried X-Prometheus-Scrape-Timeout-Seconds.
     :param named: it scrapes with ``?scraper=NAME``.
     :param in_flight: a delivery to it is not settled, or can still be revoked.
+    :param counts: None: the store keeps none, and each daemon counts for itself.
     """
 
     name: str
@@ -119,6 +156,7 @@ class ScraperStatus:
     lost: Mapping[str, int] = {}
     named: bool = False
     in_flight: bool = False
+    counts: ScraperCounts | None = None
 
 
 @frozen(kw_only=True)
@@ -162,6 +200,10 @@ class Loss:
     events: int
 
 
+#: Of a response without events.
+NOTHING_SENT = Sent()
+
+
 class IStore(Interface):
     """A store. Each method may fail with `StoreUnavailable`; then it has changed nothing."""
 
@@ -189,8 +231,9 @@ class IStore(Interface):
         went_out: Sequence[int],
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
-        """Settle a delivery. The parameters after `delivered` count only if it was delivered.
+        """Settle a delivery. The parameters from `cursor` to `lost` count only if it was delivered.
 
         :param cursor: the scraper's new cursor.
         :param newly_owed: seqs behind the new cursor that were not in the response.
@@ -199,12 +242,15 @@ class IStore(Interface):
         :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones up to
             `cursor`, in neither of the other lists. The same transaction counts them in
             `StoreStats.lost`; `prune` does not report them.
+        :param sent: for `ScraperStatus.counts`.
         """
 
-    def revoke(token: int) -> Deferred[Settled]:
+    def revoke(token: int, uncertain: bool = False) -> Deferred[Settled]:
         """Undo a delivery: its events become pending again.
 
         Events that its settlement counted as lost become pending, too, and are no longer counted.
+
+        :param uncertain: the scraper may have read them; for `ScraperStatus.counts`.
         """
 
     def release(token: int) -> Deferred[None]:

@@ -20,12 +20,14 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import (
+    NOTHING_SENT,
     Conflict,
     IBackup,
     IStore,
     LogPage,
     Loss,
     Reservation,
+    Sent,
     Settled,
     Stored,
     StoreStats,
@@ -118,15 +120,17 @@ class TroubledStore:
         went_out: Sequence[int],
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         self._keep(token)
         return self._ask(
-            "settle", partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost)
+            "settle",
+            partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost, sent),
         )
 
-    def revoke(self, token: int) -> Deferred[Settled]:
+    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
         self._keep(token)
-        return self._ask("revoke", partial(self.store.revoke, token))
+        return self._ask("revoke", partial(self.store.revoke, token, uncertain))
 
     def _keep(self, token: int) -> None:
         """The real store is not asked yet, but a lease whose end was asked for must not lapse."""

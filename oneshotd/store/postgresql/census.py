@@ -78,6 +78,7 @@ def _status(
         timed=row.timed,
         named=row.named,
         in_flight=row.in_flight(at.up),
+        counts=row.counts(at.up),
         oldest_at=oldest,
         lost={reason: events for (name, reason), events in lost.items() if name == row.name},
     )

@@ -20,7 +20,7 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Reservation, Settled
+from oneshotd.store.interface import NOTHING_SENT, Reservation, Sent, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
     CORRECTED_AT,
@@ -32,6 +32,8 @@ from oneshotd.store.postgresql.clock_corrections import (
 from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
 from oneshotd.store.postgresql.scrapers import (
     FIND,
+    OVERLAPPED,
+    VISITED,
     Present,
     Row,
     find,
@@ -47,12 +49,16 @@ from oneshotd.store.reading_plan import collect_pending
 
 FREE, RESERVED, DELIVERED = 0, 1, 2
 
-_SEEN = "UPDATE scraper SET seen_up = %s, seen_at = %s WHERE id = %s"
-_GRANT = """
+_SEEN = f"""
+UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, {VISITED},
+  {OVERLAPPED}
+WHERE id = %(id)s"""
+_GRANT = f"""
 UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
   until_up = %(until)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = %(cursor)s,
   seen_up = %(up)s, seen_at = %(now)s, was_cursor = %(cursor)s, was_answered = answered, was_owed = owed,
-  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at, was_lost = '{}'
+  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at, was_lost = '{{}}',
+  {VISITED}
 WHERE id = %(id)s"""
 _FINAL = "DELETE FROM owed WHERE scraper = %s AND gone <> %s"
 _OWED = """
@@ -65,7 +71,7 @@ _DELIVER = """
 UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
   floor_at = coalesce(%(floor)s, floor_at), latest_at = coalesce(%(latest)s, latest_at),
-  was_lost = %(lost)s::text::jsonb
+  was_lost = %(lost)s::text::jsonb, delivered = delivered + %(sent)s, sent = %(sent)s, queueing = %(queueing)s
 WHERE id = %(id)s"""
 _OWE = """
 INSERT INTO owed (scraper, seq, at, series, value, born) VALUES (%s, %s, %s, %s, %s, %s)
@@ -73,8 +79,10 @@ ON CONFLICT DO NOTHING"""
 _TAKE = "UPDATE owed SET gone = %s WHERE scraper = %s AND gone IS NULL AND seq = ANY(%s::bigint[])"
 _REVOKE = """
 UPDATE scraper SET state = 0, cursor = was_cursor, answered = was_answered, owed = was_owed,
-  event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at
+  event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at,
+  revoked = revoked + sent, uncertain = uncertain + CASE WHEN %s THEN sent ELSE 0 END
 WHERE id = %s RETURNING was_lost"""
+_RETURN = "UPDATE scraper SET state = 0, returned = returned + %s, uncertain = uncertain + %s WHERE id = %s"
 _FREE = "UPDATE scraper SET state = 0 WHERE id = %s"
 _RELEASE = """
 WITH free AS (UPDATE scraper SET state = 0 WHERE token = %(token)s AND state = 2 RETURNING id)
@@ -137,7 +145,7 @@ class Deliveries:
             if row is None:
                 return Reservation(token=None, pending=Pending(), busy="too many")
             if row.token != token and row.in_flight(at.up):
-                link.at_commit(_SEEN, (at.up, at.now, row.id))
+                link.at_commit(_SEEN, {"up": at.up, "now": at.now, "id": row.id})
                 return Reservation(token=None, pending=Pending(), busy="in flight")
             row = evolve(row, cursor=row.start(at.pruned))
             if row.token != token:
@@ -211,6 +219,7 @@ class Deliveries:
         went_out: Sequence[int],
         past: TimestampHistory | None,
         lost: Mapping[str, Sequence[int]],
+        sent: Sent = NOTHING_SENT,
     ) -> Settled:
         """Settle a delivery; see `IStore.settle`.
 
@@ -223,13 +232,13 @@ class Deliveries:
                 return _repeated(found, in_doubt)
             number, name = found[0], found[5]
             if not delivered:
-                link.at_commit(_FREE, (number,))
+                link.at_commit(_RETURN, (sent.events, sent.events if sent.uncertain else 0, number))
             else:
                 reserved = self._reserved.get(name)
                 if reserved is None or reserved.token != token:
                     reserved = _Reserved(token, Pending(), corrected)
                 self._deliver(
-                    link, number, name, reserved, corrected, cursor, newly_owed, went_out, past, lost
+                    link, number, name, reserved, corrected, cursor, newly_owed, went_out, past, lost, sent
                 )
         self._reserved.pop(name, None)
         return Settled.SETTLED
@@ -246,6 +255,7 @@ class Deliveries:
         went_out: Sequence[int],
         past: TimestampHistory | None,
         lost: Mapping[str, Sequence[int]],
+        sent: Sent,
     ) -> None:
         token = reserved.token
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
@@ -273,6 +283,8 @@ class Deliveries:
                 "floor": None if past is None else past.floor,
                 "latest": None if past is None else past.latest,
                 "lost": json.dumps(missed),
+                "sent": sent.events,
+                "queueing": sent.queueing,
                 "id": number,
             },
         )
@@ -296,7 +308,7 @@ class Deliveries:
         show(link, number, times, present(link).up, ahead=True)
         mark_ahead(link, corrected)
 
-    def revoke(self, link: Link, in_doubt: bool, token: int) -> Settled:
+    def revoke(self, link: Link, in_doubt: bool, token: int, uncertain: bool = False) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
         with link.transaction((_LEASE, {"token": token})) as (rows,):
             found = _lease(rows)
@@ -308,7 +320,7 @@ class Deliveries:
             number, name = found[0], found[5]
             link.execute("DELETE FROM owed WHERE scraper = %s AND born = %s", (number, token))
             link.execute("UPDATE owed SET gone = NULL WHERE scraper = %s AND gone = %s", (number, token))
-            [missed] = link.one(_REVOKE, (number,))
+            [missed] = link.one(_REVOKE, (uncertain, number))
             if missed:
                 up = present(link).up
                 for reason, count in missed.items():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from oneshotd.core.identity import LIVE_AFTER, MAX_SCRAPERS, Visit
 from oneshotd.core.sampling.mode import TimestampHistory
+from oneshotd.core.visits import KEPT_VISITS, OVERLAPS, interval, is_shared
+from oneshotd.store.interface import ScraperCounts
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.link import NEWCOMERS, Link
 from oneshotd.store.postgresql.segments import seq_before
@@ -17,8 +19,17 @@ LIVE = f"(named OR answered >= {LIVE_AFTER})"
 
 _COLUMNS = (
     "id, name, named, timed, answered, cursor, owed, seen_up, seen_at, event_time, floor_at, latest_at,"
-    " token, state, until_up"
+    " token, state, until_up, delivered, returned, revoked, uncertain, queueing, visit_ups, overlap_ups"
 )
+#: Assignments that note a scrape, and one that met a delivery in flight, once for each delivery: one lease
+#: that a dead daemon has left behind is no second scraper.
+VISITED = f"""
+  visit_ups = (visit_ups || %(up)s::bigint)[greatest(cardinality(visit_ups) + 2 - {KEPT_VISITS}, 1):]"""
+OVERLAPPED = f"""
+  overlap_ups = CASE WHEN overlap_token IS NOT DISTINCT FROM token THEN overlap_ups
+    ELSE (overlap_ups || %(up)s::bigint)[greatest(cardinality(overlap_ups) + 2 - {OVERLAPS}, 1):] END,
+  overlap_token = token"""
+
 #: Finds a scraper by its name.
 FIND = f"SELECT {_COLUMNS} FROM scraper WHERE name = %s"
 _INSERT = f"""
@@ -66,6 +77,13 @@ class Row:
     token: int | None
     state: int
     until_up: int
+    delivered: int = 0
+    returned: int = 0
+    revoked: int = 0
+    uncertain: int = 0
+    queueing: int = 0
+    visit_ups: tuple[int, ...] = field(default=(), converter=tuple)
+    overlap_ups: tuple[int, ...] = field(default=(), converter=tuple)
 
     @property
     def live(self) -> bool:
@@ -76,6 +94,21 @@ class Row:
     def past(self) -> TimestampHistory:
         """The timestamps of the samples that it got."""
         return TimestampHistory(event_time=self.event_time, floor=self.floor_at, latest=self.latest_at)
+
+    def counts(self, up: int) -> ScraperCounts:
+        """Return its figures.
+
+        :param up: the present up-time (ms).
+        """
+        return ScraperCounts(
+            delivered=self.delivered,
+            returned=self.returned,
+            revoked=self.revoked,
+            uncertain=self.uncertain,
+            queueing=self.queueing,
+            interval=interval([each / 1000 for each in self.visit_ups]),
+            shared=is_shared([each / 1000 for each in self.overlap_ups], up / 1000),
+        )
 
     def start(self, pruned: int) -> int:
         """Return the seq behind which it reads the log; events are not kept for a visitor."""

@@ -24,11 +24,13 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import (
+    NOTHING_SENT,
     Conflict,
     IStore,
     LogPage,
     Loss,
     Reservation,
+    Sent,
     Settled,
     Stored,
     StoreStats,
@@ -225,10 +227,11 @@ class PostgreSQLStore:
         went_out: Sequence[int],
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         def work(link: Link, in_doubt: bool) -> Settled:
             settled = self._deliveries.settle(
-                link, in_doubt, token, delivered, cursor, newly_owed, went_out, past, lost
+                link, in_doubt, token, delivered, cursor, newly_owed, went_out, past, lost, sent
             )
             if not delivered:
                 self._cut(link)
@@ -236,9 +239,9 @@ class PostgreSQLStore:
 
         return self._others.submit(work)
 
-    def revoke(self, token: int) -> Deferred[Settled]:
+    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
         def work(link: Link, in_doubt: bool) -> Settled:
-            settled = self._deliveries.revoke(link, in_doubt, token)
+            settled = self._deliveries.revoke(link, in_doubt, token, uncertain)
             self._cut(link)
             return settled
 

@@ -18,12 +18,14 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
+    NOTHING_SENT,
     Conflict,
     IBackup,
     IStore,
     LogPage,
     Loss,
     Reservation,
+    Sent,
     Settled,
     Stored,
     StoreStats,
@@ -89,12 +91,13 @@ class SQLiteStore:
         went_out: Sequence[int],
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         return self._end(
             token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost)
         )
 
-    def revoke(self, token: int) -> Deferred[Settled]:
+    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
         return self._end(token, lambda: self._ledger.revoke(token))
 
     def _end(self, token: int, work: Callable[[], Settled]) -> Deferred[Settled]:

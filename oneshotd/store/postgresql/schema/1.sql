@@ -69,7 +69,17 @@ CREATE TABLE scraper (
   was_event_time boolean NOT NULL DEFAULT false,
   was_floor_at bigint NOT NULL DEFAULT 0,
   was_latest_at bigint NOT NULL DEFAULT 0,
-  was_lost jsonb NOT NULL DEFAULT '{}'
+  was_lost jsonb NOT NULL DEFAULT '{}',
+  -- Figures, in events; they change with the statements that change the lease.
+  delivered bigint NOT NULL DEFAULT 0,
+  returned bigint NOT NULL DEFAULT 0,
+  revoked bigint NOT NULL DEFAULT 0,
+  uncertain bigint NOT NULL DEFAULT 0,
+  sent int NOT NULL DEFAULT 0,        -- of the last delivery
+  queueing int NOT NULL DEFAULT 0,    -- series whose events wait behind each other
+  visit_ups bigint[] NOT NULL DEFAULT '{}',   -- up-time of its last scrapes, ascending,
+  overlap_ups bigint[] NOT NULL DEFAULT '{}', -- and of the last ones that met another delivery in flight;
+  overlap_token bigint            -- the newest of these deliveries
 ) WITH (fillfactor = 50);
 CREATE INDEX scraper_token ON scraper (token);
 CREATE INDEX scraper_ended ON scraper (ended);

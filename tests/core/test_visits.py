@@ -1,0 +1,24 @@
+"""The figures from the times of scrapes: a wrong one misleads the operator about a scraper."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneshotd.core.visits import OVERLAP_SECONDS, OVERLAPS, interval, is_shared
+
+
+@pytest.mark.parametrize(
+    ("visits", "seconds"),
+    [((), None), ((5.0, 20.0), None), ((5.0, 20.0, 35.0), 15.0), ((0.0, 15.0, 30.0, 930.0), 15.0)],
+)
+def test_the_interval_is_the_median(visits: tuple[float, ...], seconds: float | None) -> None:
+    """One pause of a scraper would show as its interval."""
+    assert interval(visits) == seconds
+
+
+def test_an_identity_is_shared_after_several_overlaps_within_a_time() -> None:
+    """A scraper that lost its connection once would be reported as two."""
+    overlaps = [10.0 * number for number in range(OVERLAPS)]
+    assert is_shared(overlaps, 30.0)
+    assert not is_shared(overlaps[1:], 30.0)
+    assert not is_shared(overlaps, OVERLAP_SECONDS)
