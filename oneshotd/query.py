@@ -18,7 +18,8 @@ from oneshotd.core.events import Event, labels_of, metric_of
 from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.looks import OnlyLooks
-from oneshotd.metrics.registry import Tally, Telemetry
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.metrics.tally import Tally
 from oneshotd.store.interface import ClockCorrected, IStore, ScraperStatus
 
 T = TypeVar("T")
@@ -70,7 +71,8 @@ class EventsPage:
 
 @frozen(kw_only=True)
 class ScraperSeen:
-    """One scraper. Counters are of events; they start at the daemon's start, except `lost`.
+    """One scraper. Counters are of events; they start at the daemon's start, except `lost`, or where several
+    daemons share the store, when it was registered.
 
     :param named: it sends its name (``?scraper=``).
     :param live: events wait for it; scrapers that are not live are visitors.
@@ -222,24 +224,25 @@ def _seen(event: Event) -> EventSeen:
 
 
 def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
+    counts = status.counts or tally.counts(now)
     return ScraperSeen(
         name=status.name,
         named=status.named,
         live=status.live,
         last_seen=status.seen_at,
-        interval=tally.interval,
+        interval=counts.interval,
         answered=status.answered,
         cursor=status.cursor,
         pending=status.pending,
         owed=status.owed,
         oldest_pending=status.oldest_at,
-        queueing=tally.queueing,
+        queueing=counts.queueing,
         in_flight=status.in_flight,
-        delivered=tally.delivered,
-        returned=tally.returned,
-        revoked=tally.revoked,
-        uncertain=tally.uncertain,
+        delivered=counts.delivered,
+        returned=counts.returned,
+        revoked=counts.revoked,
+        uncertain=counts.uncertain,
         lost=dict(status.lost),
-        shared=tally.is_shared(now),
+        shared=counts.shared,
         own_beyond=tally.own_beyond,
     )

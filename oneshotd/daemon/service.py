@@ -44,7 +44,7 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
-from oneshotd.store.interface import IBackup
+from oneshotd.store.interface import IBackup, IConnected
 from oneshotd.store.limits import Limits
 from oneshotd.udp.datagrams import Datagrams
 from oneshotd.udp.reader import UDPReader
@@ -96,7 +96,7 @@ class OneshotService(Service):
         self._upkeep: IDelayedCall | None = None
         self._ports: list[IListeningPort] = []
         self._tls_ports: list[IListeningPort] = []
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(is_shared=config.store.kind == "postgresql")
         self._locks = Locks(reactor, config, self._telemetry)
         self._site = self._make_site(affordable(config.max_connections))
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
@@ -167,6 +167,8 @@ class OneshotService(Service):
             clock=Clock(),
             committed=telemetry.commit,
         )
+        if IConnected.providedBy(self._store):
+            telemetry.database = IConnected(self._store).connection_counts
         self._ingest = Ingest(self._store, telemetry, reactor)
         self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
         backups = None

@@ -19,7 +19,7 @@ from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.plan import Plan
 from oneshotd.delivery.outcomes import Outcomes
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import IStore
+from oneshotd.store.interface import IStore, Sent
 
 T = TypeVar("T")
 
@@ -174,7 +174,7 @@ class InFlightDelivery:
         self.is_final = True
         self._trace("returned as uncertain" if uncertain else "returned")
         self._delivery.outcomes.returned(self._visit, self._reserved, uncertain, reset)
-        self._then(lambda: self._settle(False))
+        self._then(lambda: self._settle(False, uncertain))
 
     def revoked(self, uncertain: bool = False) -> None:
         """Record that the response arrived, and that the scraper reset the connection before reading it.
@@ -184,7 +184,7 @@ class InFlightDelivery:
         self.is_final = True
         self._trace("revoked as uncertain" if uncertain else "revoked")
         self._delivery.outcomes.revoked(self._visit, self._reserved, uncertain)
-        self._then(self._revoke)
+        self._then(lambda: self._revoke(uncertain))
 
     def final(self) -> None:
         """Record that the delivery cannot be revoked any more."""
@@ -202,7 +202,7 @@ class InFlightDelivery:
         assert self._plan is not None
         return self._plan
 
-    async def _settle(self, delivered: bool) -> None:
+    async def _settle(self, delivered: bool, uncertain: bool = False) -> None:
         planned = self._reserved
         settled = await self._delivery.persist(
             lambda: self._delivery.store.settle(
@@ -213,14 +213,17 @@ class InFlightDelivery:
                 planned.went_out,
                 self._history,
                 planned.lost,
+                Sent(events=planned.events, queueing=len(planned.queueing), uncertain=uncertain),
             ),
             self._stuck,
         )
         self._trace(f"{'delivered' if delivered else 'returned'}, on disk: {settled.value}")
         self._delivery.outcomes.settled(self._visit, settled)
 
-    async def _revoke(self) -> None:
-        revoked = await self._delivery.persist(lambda: self._delivery.store.revoke(self._token), self._stuck)
+    async def _revoke(self, uncertain: bool) -> None:
+        revoked = await self._delivery.persist(
+            lambda: self._delivery.store.revoke(self._token, uncertain), self._stuck
+        )
         self._trace(f"revoked, on disk: {revoked.value}")
         self._delivery.outcomes.settled(self._visit, revoked)
 

@@ -39,7 +39,7 @@ def respond(
     wanted: Wanted,
     *,
     telemetry: Telemetry,
-    stats: StoreStats,
+    stats: StoreStats | None,
     caps: Caps,
     default: Timestamps,
     now_ms: int,
@@ -51,6 +51,7 @@ def respond(
     The own metrics get at most half of what the scraper's limits allow. If not even one event has
     room beside them, the events are planned first, and the own metrics get the rest.
 
+    :param stats: None: the store did not answer.
     :param now_ms: Unix ms.
     :param shown: see `event_time.shown_after`.
     :param search: the search for a sample that the scraper refuses, which decides which events may be

@@ -167,8 +167,8 @@ class Delivery:
         if reservation.busy == _BUSY.busy and reservation is not _BUSY:
             self._telemetry.overlapped(visit.name, self._clock.seconds())
         try:
-            await self._within(until, counted, lambda _: None)
-            return self._dispatch(visit, reservation, wanted)
+            stats = await self._within(until, counted, lambda _: None)
+            return self._dispatch(visit, reservation, wanted, stats)
         except BaseException:  # the client disconnected and the request is cancelled, or rendering raised
             self._hand_back(reservation)
             raise
@@ -188,9 +188,9 @@ class Delivery:
         async with self._admission.look(until):
             asked, counted = self.store.look(visit, MAX_PENDING), self._count()
             reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
-            await self._within(until, counted, lambda _: None)
+            stats = await self._within(until, counted, lambda _: None)
             self._telemetry.scraped("look")
-            return self._in_flight(visit, wanted, self._respond(visit, reservation, wanted).body)
+            return self._in_flight(visit, wanted, self._respond(visit, reservation, wanted, stats).body)
 
     def drain(self) -> Deferred[None]:
         """Fire when every delivery has ended and its end is on disk."""
@@ -202,16 +202,18 @@ class Delivery:
 
     # -- parts of a response
 
-    def _dispatch(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> InFlightDelivery:
+    def _dispatch(
+        self, visit: Visit, reservation: Reservation, wanted: Wanted, stats: StoreStats | None = None
+    ) -> InFlightDelivery:
         if reservation.busy == "too many":
             self.log.too_many(visit.name)
         if reservation.token is None:
             self._telemetry.scraped("too_many" if reservation.busy == "too many" else "busy")
-            return self._in_flight(visit, wanted, self._without_events(visit, wanted))
+            return self._in_flight(visit, wanted, self._without_events(visit, wanted, stats))
         search = self._outcomes.search(visit.name)
         if search is not None:
             search.forget(reservation.pending)
-        response = self._respond(visit, reservation, wanted)
+        response = self._respond(visit, reservation, wanted, stats)
         self._own = {}  # a later response must not show lower counters than this one
         delivery = self._in_flight(visit, wanted, response.body)
         planned = response.plan
@@ -231,20 +233,24 @@ class Delivery:
         delivery.final()
         return self._in_flight(visit, wanted, response.body)
 
-    def _without_events(self, visit: Visit, wanted: Wanted) -> bytes:
+    def _without_events(self, visit: Visit, wanted: Wanted, stats: StoreStats | None) -> bytes:
         """Render the own metrics alone; reuse them for `OWN_AGE`, so that many busy scrapers cost little."""
+        if self._telemetry.is_shared:  # another daemon may have shown later figures than a reused response
+            return self._respond(visit, _BUSY, wanted, stats).body
         now = self._clock.seconds()
         asked = (wanted.format, wanted.limits)
         if self._own.keys() != {asked} or now - self._own[asked][0] > OWN_AGE:
-            self._own = {asked: (now, self._respond(visit, _BUSY, wanted).body)}
+            self._own = {asked: (now, self._respond(visit, _BUSY, wanted, stats).body)}
         return self._own[asked][1]
 
-    def _respond(self, visit: Visit, reservation: Reservation, wanted: Wanted) -> Response:
+    def _respond(
+        self, visit: Visit, reservation: Reservation, wanted: Wanted, stats: StoreStats | None
+    ) -> Response:
         return respond(
             reservation,
             wanted,
             telemetry=self._telemetry,
-            stats=self._stats,
+            stats=stats if self._telemetry.is_shared else self._stats,
             caps=self._outcomes.caps(visit.name),
             default=self._timestamps,
             now_ms=self._now_ms(),
@@ -264,11 +270,12 @@ class Delivery:
     async def _return(self, token: int) -> None:
         await self._owner.persist(lambda: self.store.settle(token, False, 0, (), ()), lambda _: None)
 
-    def _count(self) -> Deferred[None]:
-        """Update the store's figures; keep the earlier ones if the store is unavailable."""
+    def _count(self) -> Deferred[StoreStats | None]:
+        """Update the store's figures; keep the earlier ones, and return None, if it is unavailable."""
 
-        def counted(stats: StoreStats | None) -> None:
+        def counted(stats: StoreStats | None) -> StoreStats | None:
             self._stats = stats or self._stats
+            return stats
 
         return self._or_none(self.store.census()).addCallback(counted)
 

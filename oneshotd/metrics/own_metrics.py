@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import frozen
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 from prometheus_client.samples import Sample
 
@@ -25,14 +25,14 @@ class _Family:
 
 
 class OwnMetrics:
-    """The families of a registry in one format.
+    """Families in one format.
 
-    :param registry: its last families are the first to be left out.
+    :param families: the last ones are the first to be left out.
     """
 
-    def __init__(self, registry: CollectorRegistry, format: Format) -> None:
+    def __init__(self, families: Iterable[Metric], format: Format) -> None:
         self.end = EOF if format is Format.OPENMETRICS else b""
-        self._families = list(_written(registry.collect(), format))
+        self._families = list(_written(families, format))
 
     def within(self, limits: ScrapeLimits) -> tuple[bytes, int]:
         """Return the text of the first families that fit together, and the number of their samples.

@@ -3,6 +3,13 @@
 One custom collector reads the numbers when a response is rendered, so counting takes no lock and no
 ``_created`` samples are exposed. All of it belongs to the reactor's thread.
 
+=====================  ================================  ==========================================
+request                a store of this daemon alone      a store that several daemons share
+=====================  ================================  ==========================================
+``/metrics``           all families                      the figures of the store (`store_families`)
+``/metrics/daemon``    all but the figures of the store  all but the figures of the store
+=====================  ================================  ==========================================
+
 Names follow https://prometheus.io/docs/practices/naming/. Figures per scraper are shown for *live*
 scrapers only: a single request of a curl leaves no series behind.
 """
@@ -12,7 +19,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from attrs import define
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -25,13 +31,15 @@ from prometheus_client.metrics_core import (
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
-from oneshotd.core.visits import KEPT_VISITS, OVERLAPS, interval, is_shared
+from oneshotd.core.visits import KEPT_VISITS, OVERLAPS
 from oneshotd.errors import REASONS
+from oneshotd.metrics import store_families
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
 from oneshotd.metrics.reloads import ReloadMetrics
-from oneshotd.store.interface import ScraperStatus, StoreStats
+from oneshotd.metrics.tally import Tally
+from oneshotd.store.interface import ConnectionCounts, StoreStats
 
 #: The ways by which an event arrives.
 SOURCES = ("http", "http_bulk", "udp")
@@ -40,9 +48,6 @@ SOURCES = ("http", "http_bulk", "udp")
 #: because another delivery to this scraper was in flight; as a look; without, because too many scrapers
 #: are known.
 SCRAPES = ("events", "empty", "busy", "look", "too_many")
-
-#: Reasons of losses (`store.interface.StoreStats.lost`).
-LOSSES = ("away", "log full", "clock")
 
 #: Upper bounds in seconds; the range covers scrape intervals and the default hold.
 DELIVERY_BOUNDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600)
@@ -57,76 +62,12 @@ MAX_TALLIES = 1000
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_created", "_info", "_gsum", "_gcount")
 
 
-@define
-class Tally:
-    """The counts of this process for one scraper, in events.
-
-    :ivar queueing: series whose events wait behind each other now.
-    :ivar visits: times of its last scrapes, reactor seconds, ascending.
-    :ivar overlaps: times of its last scrapes during another delivery, reactor seconds.
-    :ivar limits: the limits that its last scrape named.
-    :ivar own_beyond: the limits among them that the own metrics exceed, even without events.
-    """
-
-    delivered: int = 0
-    returned: int = 0
-    revoked: int = 0
-    uncertain: int = 0
-    queueing: int = 0
-    visits: tuple[float, ...] = ()
-    overlaps: tuple[float, ...] = ()
-    limits: tuple[str, ...] = ()
-    own_beyond: tuple[str, ...] = ()
-
-    def is_shared(self, now: float) -> bool:
-        """Whether several scrapers seem to use this identity.
-
-        :param now: reactor seconds.
-        """
-        return is_shared(self.overlaps, now)
-
-    @property
-    def interval(self) -> float | None:
-        """Return the median of the seconds between its scrapes; None before the third."""
-        return interval(self.visits)
-
-
-#: Returns the figure of a scraper; None: no sample.
-_Figure = Callable[[ScraperStatus, Tally], float | None]
-
-#: Gauges per live scraper: name, help, the figure.
-_SCRAPER_GAUGES: tuple[tuple[str, str, _Figure], ...] = (
-    ("pending_events", "Events not yet delivered to the scraper.", lambda status, _: status.pending),
-    ("owed_events", "Pending events behind the scraper's cursor.", lambda status, _: status.owed),
-    (
-        "oldest_pending_timestamp_seconds",
-        "Unix time of the oldest event not yet delivered to the scraper.",
-        lambda status, _: None if status.oldest_at is None else status.oldest_at / 1000,
-    ),
-    ("last_seen_timestamp_seconds", "Unix time of the last scrape.", lambda status, _: status.seen_at / 1000),
-    ("queueing_series", "Series whose events wait behind each other.", lambda _, tally: tally.queueing),
-)
-#: Counters per live scraper, all of events; returned and revoked events go out again.
-_SCRAPER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
-    ("delivered_events", "Events whose arrival was acknowledged.", lambda _, tally: tally.delivered),
-    ("returned_events", "Events sent that did not arrive.", lambda _, tally: tally.returned),
-    (
-        "revoked_events",
-        "Events that arrived and that the scraper did not read.",
-        lambda _, tally: tally.revoked,
-    ),
-    (
-        "uncertain_events",
-        "Returned or revoked events that the scraper may have read.",
-        lambda _, tally: tally.uncertain,
-    ),
-)
-
-
 class Telemetry:
     """Counts events, requests and deliveries, and shows the counts as metrics.
 
+    :param is_shared: several daemons share the store, and a scrape may reach any of them.
     :ivar writable: whether the store can be written; callers set it.
+    :ivar database: returns the counts of the connections to a database; None: there is none.
     :ivar looks: callers report looks and scrapes to it directly.
     :ivar reloads: callers report to it which files are read again.
 
@@ -134,8 +75,10 @@ class Telemetry:
         `SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.writable = True
+        self.database: Callable[[], ConnectionCounts] | None = None
         self.looks = LookHistory()
         self.reloads = ReloadMetrics()
         self.registry = CollectorRegistry()
@@ -151,7 +94,8 @@ class Telemetry:
         self._delivery = Histogram(DELIVERY_BOUNDS)
         self._commit = Histogram(COMMIT_BOUNDS)
         self._tallies: dict[str, Tally] = {}
-        self._stats = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
+        self._superseded = 0
+        self._stats = store_families.NO_STATS
 
     # Ingest
 
@@ -211,6 +155,10 @@ class Telemetry:
         """Count the events of a delivery that the scraper may or may not have read."""
         self._tally(scraper).uncertain += events
 
+    def superseded(self) -> None:
+        """Count a delivery whose end came too late to be recorded."""
+        self._superseded += 1
+
     def visited(self, scraper: str, now: float) -> None:
         """Note the time of a scrape.
 
@@ -246,19 +194,32 @@ class Telemetry:
 
     # Exposition
 
-    def own_metrics(self, stats: StoreStats, format: Format = Format.TEXT) -> OwnMetrics:
-        """Return the own metrics in a format, with these figures of the store.
+    def own_metrics(self, stats: StoreStats | None, format: Format = Format.TEXT) -> OwnMetrics:
+        """Return the metrics of a scrape in a format, with these figures of the store.
 
         Their order: families of the whole daemon, then histograms, then families per scraper.
+
+        :param stats: None: the store did not answer.
         """
-        self._stats = stats
+        if self.is_shared:
+            return OwnMetrics(store_families.cluster(stats), format)
+        if stats is not None:
+            self._forget_unknown(stats)
+            self._stats = stats
+        return OwnMetrics(self.registry.collect(), format)
+
+    def daemon_metrics(self, format: Format = Format.TEXT) -> OwnMetrics:
+        """Return the metrics of this daemon in a format, without the figures of the store."""
+        families = (each for each in self.registry.collect() if each.name not in store_families.STORE_NAMES)
+        return OwnMetrics(families, format)
+
+    def _forget_unknown(self, stats: StoreStats) -> None:
         if len(self._tallies) > MAX_TALLIES:
             for scraper in self._tallies.keys() - {status.name for status in stats.scrapers}:
                 self.forget(scraper)
-        return OwnMetrics(self.registry, format)
 
     def render(
-        self, stats: StoreStats, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
+        self, stats: StoreStats | None, format: Format = Format.TEXT, limits: ScrapeLimits = NO_LIMITS
     ) -> tuple[bytes, int]:
         """Return the own metrics within limits, and the number of their samples (`OwnMetrics.within`)."""
         return self.own_metrics(stats, format).within(limits)
@@ -269,7 +230,9 @@ class Telemetry:
         All names with all suffixes, whatever the type of the family: a gauge ``process_cpu_seconds_total``
         beside the process collector breaks a strict parser for the whole response.
         """
-        return frozenset(family.name + suffix for family in self.registry.collect() for suffix in SUFFIXES)
+        shared = (*store_families.cluster(store_families.NO_STATS), *self._of_shared_store())
+        families = (*self.registry.collect(), *shared)
+        return frozenset(family.name + suffix for family in families for suffix in SUFFIXES)
 
     def describe(self) -> list[Metric]:
         """Return no families: the registry calls this instead of `collect` when it registers names."""
@@ -298,9 +261,7 @@ class Telemetry:
             "Events whose idempotency key was known already.",
             value=self._duplicates,
         )
-        log = self._stats
-        yield GaugeMetricFamily("oneshotd_held_events", "Events in the log.", value=log.events)
-        yield GaugeMetricFamily("oneshotd_held_bytes", "Size of the events in the log.", value=log.size)
+        yield from store_families.held(self._stats)
         yield CounterMetricFamily("oneshotd_udp_datagrams", "Datagrams read.", value=self._datagrams)
         yield CounterMetricFamily("oneshotd_udp_lines", "Lines in datagrams.", value=self._lines)
         yield self._kernel_drops()
@@ -317,9 +278,12 @@ class Telemetry:
             buckets=self._commit.buckets(),
             sum_value=self._commit.sum,
         )
-        yield self._lost()
+        yield store_families.lost(self._stats, lambda scraper: self.tally(scraper).limits)
         yield self.looks.collect()
-        yield from self._per_scraper()
+        # Whether a scraper seems to be shared is no metric, so any time will do.
+        yield from store_families.per_scraper(self._stats, lambda status: self.tally(status.name).counts(0.0))
+        if self.is_shared:
+            yield from self._of_shared_store()
 
     def _kernel_drops(self) -> Metric:
         family = CounterMetricFamily(
@@ -331,35 +295,23 @@ class Telemetry:
             family.add_metric([], sum(known))
         return family
 
-    def _lost(self) -> Metric:
-        lost: dict[tuple[str, str], int] = {}
-        for status in self._live():
-            limits = self.tally(status.name).limits  # also at zero, for `increase()`
-            lost.update({(status.name, reason): 0 for reason in (*LOSSES, *limits)})
-            lost.update({(status.name, reason): events for reason, events in status.lost.items()})
-        lost.update(self._stats.lost)
-        family = CounterMetricFamily(
-            "oneshotd_scraper_lost_events",
-            "Events that the scraper will never get.",
-            labels=["scraper", "reason"],
+    def _of_shared_store(self) -> Iterator[Metric]:
+        counts = ConnectionCounts() if self.database is None else self.database()
+        yield CounterMetricFamily(
+            "oneshotd_database_reconnects",
+            "Connections to the database that were opened again.",
+            value=counts.reconnects,
         )
-        for key, events in lost.items():
-            family.add_metric(key, events)
-        return family
-
-    def _per_scraper(self) -> Iterator[Metric]:
-        live = [(status, self.tally(status.name)) for status in self._live()]
-        tables = ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, _SCRAPER_COUNTERS))
-        for kind, table in tables:
-            for name, text, figure in table:
-                family = kind(f"oneshotd_scraper_{name}", text, labels=["scraper"])
-                for status, tally in live:
-                    if (number := figure(status, tally)) is not None:
-                        family.add_metric([status.name], number)
-                yield family
-
-    def _live(self) -> Iterator[ScraperStatus]:
-        return (status for status in self._stats.scrapers if status.live)
+        yield CounterMetricFamily(
+            "oneshotd_database_commits_in_doubt",
+            "Commits whose outcome was not known at first.",
+            value=counts.in_doubt,
+        )
+        yield CounterMetricFamily(
+            "oneshotd_superseded_deliveries",
+            "Deliveries whose end came after their lease, when another daemon had the scraper.",
+            value=self._superseded,
+        )
 
     def _tally(self, scraper: str) -> Tally:
         tally = self._tallies.get(scraper)

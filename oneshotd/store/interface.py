@@ -287,6 +287,25 @@ class IStore(Interface):
         """Finish the waiting requests, then close files and connections; later requests are refused."""
 
 
+@frozen(kw_only=True)
+class ConnectionCounts:
+    """Counts of a store's connections, since the start.
+
+    :param reconnects: connections that were opened again.
+    :param in_doubt: commits whose outcome was not known at first.
+    """
+
+    reconnects: int = 0
+    in_doubt: int = 0
+
+
+class IConnected(Interface):
+    """A store that is reached over connections."""
+
+    def connection_counts() -> ConnectionCounts:
+        """Return the counts of its connections."""
+
+
 class IBackup(Interface):
     """A store that can copy itself into a file; others are copied by the tools of their database."""
 

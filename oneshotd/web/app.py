@@ -27,7 +27,7 @@ from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
-from oneshotd.web.routes import api, backup, health, scrape, status
+from oneshotd.web.routes import api, backup, daemon_metrics, health, scrape, status
 from oneshotd.web.routes import ingest as event_routes
 from oneshotd.web.routes.clients import Clients
 from oneshotd.web.routes.guard import Guard
@@ -77,6 +77,7 @@ class HTTPApi:
     clients: Clients = field(init=False)
     ingest_routes: event_routes.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
+    daemon_metrics_routes: daemon_metrics.DaemonMetricsRoutes = field(init=False)
     health_routes: health.HealthRoutes = field(init=False)
     status_routes: status.StatusRoutes = field(init=False)
     query_routes: api.QueryRoutes = field(init=False)
@@ -86,6 +87,7 @@ class HTTPApi:
     error_responses.register(app, attrgetter("telemetry.refused"))
     event_routes.register(app, attrgetter("ingest_routes"))
     scrape.register(app, attrgetter("scrape_routes"))
+    daemon_metrics.register(app, attrgetter("daemon_metrics_routes"))
     health.register(app, attrgetter("health_routes"))
     status.register(app, attrgetter("status_routes"))
     api.register(app, attrgetter("query_routes"))
@@ -101,6 +103,9 @@ class HTTPApi:
         )
         self.scrape_routes = scrape.ScrapeRoutes(
             delivery=self.delivery, send=self.send, clock=self.clock, clients=clients
+        )
+        self.daemon_metrics_routes = daemon_metrics.DaemonMetricsRoutes(
+            telemetry=self.telemetry, clock=self.clock, clients=clients
         )
         self.health_routes = health.HealthRoutes(
             ready=self.ready,

@@ -143,7 +143,7 @@ def test_two_scrapers_under_one_name_are_noticed(driver: DeliveryDriver) -> None
     """Each of two servers would get a part of the events, without a reason on the page."""
     now = driver.clock.seconds
     for times in range(3):
-        assert not driver.telemetry.tally("ann").is_shared(now())
+        assert not driver.telemetry.tally("ann").counts(now()).shared
         driver.append("a")
         delivery = driver.scrape()
         delivery.delivered()
@@ -152,8 +152,8 @@ def test_two_scrapers_under_one_name_are_noticed(driver: DeliveryDriver) -> None
         delivery.final()
         driver.quiet()
         assert len(driver.telemetry.tally("ann").overlaps) == times + 1
-    assert driver.telemetry.tally("ann").is_shared(now())
-    assert not driver.telemetry.tally("ann").is_shared(now() + 600)
+    assert driver.telemetry.tally("ann").counts(now()).shared
+    assert not driver.telemetry.tally("ann").counts(now() + 600).shared
 
 
 def test_a_scrape_right_after_the_last_one_waits_for_its_settlement(driver: DeliveryDriver) -> None:

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.errors import REASONS
-from oneshotd.metrics.registry import COMMIT_BOUNDS, LOSSES, MAX_TALLIES, SCRAPES, SOURCES, Telemetry
+from oneshotd.metrics.registry import COMMIT_BOUNDS, MAX_TALLIES, SCRAPES, SOURCES, Telemetry
+from oneshotd.metrics.store_families import LOSSES
 from oneshotd.store.interface import ScraperStatus, StoreStats
 
 

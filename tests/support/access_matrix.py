@@ -97,6 +97,7 @@ ROUTES: Mapping[str, Route] = {
     "event": Route(path="/event?type=deploy", roles=[Role.EMIT]),
     "events": Route(path="/events", body=b"type=deploy", roles=[Role.EMIT]),
     "metrics": Route(path="/metrics", roles=[Role.SCRAPE]),
+    "daemon_metrics": Route(path="/metrics/daemon", roles=_READERS),
     "front": Route(path="/", roles=_READERS),
     "live": Route(path="/live", roles=_READERS),
     "asset": Route(path="/assets/page.css", roles=_READERS),

@@ -47,6 +47,8 @@ class Lane:
     :param connect: opens a connection.
     :param run: answers a batch of jobs by `complete`, in order; repeats what is of unknown outcome.
     :param idle: called between jobs, at least every `IDLE_INTERVAL` seconds.
+    :ivar reconnects: connections that were opened again.
+    :ivar in_doubt: commits whose outcome was not known at first; `run` counts them.
     """
 
     _log = Logger()
@@ -65,6 +67,7 @@ class Lane:
         self._idle = idle
         self._link: Link | None = None
         self._tried = 0.0
+        self.reconnects = self.in_doubt = 0
         self._trouble: str | None = None
         self._closed: Deferred[None] | None = None
         self._closed_at = 0.0
@@ -166,6 +169,7 @@ class Lane:
         except (library().Error, CommitUnknown, StoreRefused) as error:
             self._note(reason_of(error))
             raise unavailable(error) from error
+        self.reconnects += 1
         if self._trouble is not None:
             self._log.info("the database can be used again")
             self._trouble = None
@@ -221,6 +225,7 @@ def run_each(lane: Lane, jobs: list[Job]) -> None:
             try:
                 result: object = job.work(lane.link(), in_doubt)
             except CommitUnknown as error:
+                lane.in_doubt += not in_doubt
                 in_doubt = True
                 if not lane.gives_up(since):
                     continue

@@ -26,6 +26,8 @@ from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import (
     NOTHING_SENT,
     Conflict,
+    ConnectionCounts,
+    IConnected,
     IStore,
     LogPage,
     Loss,
@@ -55,7 +57,7 @@ _MEANING = {
 }
 
 
-@implementer(IStore)
+@implementer(IStore, IConnected)
 class PostgreSQLStore:
     """A store in a PostgreSQL database, opened by the constructor; see `IStore`.
 
@@ -186,6 +188,7 @@ class PostgreSQLStore:
             return self._appender.append(link, groups, pending)
         except CommitUnknown as error:
             reason, since = error, time.monotonic()
+            self._appends.in_doubt += 1
         while pending and not self._appends.gives_up(since):
             try:
                 done = self._appender.outcome(self._appends.link(), pending[0])
@@ -283,6 +286,12 @@ class PostgreSQLStore:
 
     def check(self) -> Deferred[None]:
         return self._others.submit(lambda link, in_doubt: heartbeat(link, forced=True))
+
+    def connection_counts(self) -> ConnectionCounts:
+        lanes = (self._appends, self._others)
+        return ConnectionCounts(
+            reconnects=sum(lane.reconnects for lane in lanes), in_doubt=sum(lane.in_doubt for lane in lanes)
+        )
 
     def close(self) -> Deferred[None]:
         closed = gatherResults([self._appends.close(), self._others.close()])

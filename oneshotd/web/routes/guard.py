@@ -39,6 +39,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "event": (Role.EMIT,),
     "events": (Role.EMIT,),
     "metrics": (Role.SCRAPE, Role.LOOK),
+    "daemon_metrics": _READERS,
     "front": _READERS,
     "live": _READERS,
     "asset": _READERS,

@@ -57,11 +57,11 @@ class ScrapeRoutes:
         if scrape.look is not None:
             response = await self.delivery.look(scrape.visit, scrape.wanted, scrape.look)
             request.setHeader(b"Oneshotd-Look", b"1")
-            return await self._encoded(request, response.body, response.content_type)
+            return await encoded(request, response.body, response.content_type, self.clock)
         self.clients.check_scraper(request, scrape.visit)
         delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)
         try:
-            delivery.body = await self._encoded(request, delivery.body, delivery.content_type)
+            delivery.body = await encoded(request, delivery.body, delivery.content_type, self.clock)
         except BaseException:  # Klein cancels this coroutine if the client hangs up (klein#840)
             if delivery.awaits_receipt:
                 delivery.returned(uncertain=False)
@@ -69,13 +69,14 @@ class ScrapeRoutes:
         await self.send(request, delivery, deadline=scrape.deadline)
         return b""
 
-    async def _encoded(self, request: OneshotRequest, body: bytes, content_type: str) -> bytes:
-        """Set the headers for a body in an exposition format; return the body, perhaps compressed."""
-        request.setHeader(b"Vary", b"Accept, Accept-Encoding")
-        if len(body) >= MIN_COMPRESSED_SIZE and accepts_gzip(request.header(b"Accept-Encoding")):
-            body = await compressed(body, self.clock)
-            request.setHeader(b"Content-Encoding", b"gzip")
-        return answer(request, body, content_type=content_type.encode("ascii"))
+
+async def encoded(request: OneshotRequest, body: bytes, content_type: str, clock: IReactorTime) -> bytes:
+    """Set the headers for a body in an exposition format; return the body, perhaps compressed."""
+    request.setHeader(b"Vary", b"Accept, Accept-Encoding")
+    if len(body) >= MIN_COMPRESSED_SIZE and accepts_gzip(request.header(b"Accept-Encoding")):
+        body = await compressed(body, clock)
+        request.setHeader(b"Content-Encoding", b"gzip")
+    return answer(request, body, content_type=content_type.encode("ascii"))
 
 
 def register(app: Klein, routes: Callable[[Any], ScrapeRoutes]) -> None:
