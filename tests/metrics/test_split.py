@@ -130,7 +130,10 @@ def test_a_daemons_own_figures_are_its_own() -> None:
 def test_both_are_well_formed_in_both_formats() -> None:
     """A strict parser refuses the whole response."""
     telemetry = of_a_cluster()
-    for body in (of_the_daemon(telemetry, Format.OPENMETRICS), telemetry.render(SHARED, Format.OPENMETRICS)[0]):
+    for body in (
+        of_the_daemon(telemetry, Format.OPENMETRICS),
+        telemetry.render(SHARED, Format.OPENMETRICS)[0],
+    ):
         assert body.endswith(b"# EOF\n")
         assert list(parse_openmetrics(body.decode()))
 

@@ -33,11 +33,14 @@ from oneshotd.access.rules import Rule
 from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
+from oneshotd.core.negotiation import Format
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.errors import REASONS
+from oneshotd.metrics.own_metrics import OwnMetrics
+from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
 from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
 from oneshotd.web.app import HTTPApi
@@ -189,6 +192,9 @@ class FakeTelemetry:
     def refused(self, reason: str, n: int = 1) -> None:
         assert reason in REASONS
         self.refusals[reason] = self.refusals.get(reason, 0) + n
+
+    def daemon_metrics(self, format: Format) -> OwnMetrics:
+        return Telemetry().daemon_metrics(format)
 
 
 @define(eq=False, slots=False)
