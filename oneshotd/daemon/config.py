@@ -28,8 +28,12 @@ from oneshotd.daemon.option_values import (
     mode,
     on_or_off,
     path_or_none,
+    short_text,
     size,
 )
+
+#: The least lease-margin (seconds): a delivery can be revoked for a second after the scrape's timeout.
+MIN_LEASE_MARGIN = 2.0
 
 
 @frozen(kw_only=True)
@@ -84,6 +88,11 @@ def _within_hold(config: Config, attribute: Attribute[float], seconds: float) ->
         raise ValueError(f"newcomers: expected at most the hold, {config.hold:g} s, got {seconds:g} s")
 
 
+def _at_least_a_margin(config: Config, attribute: Attribute[float], seconds: float) -> None:
+    if seconds < MIN_LEASE_MARGIN:
+        raise ValueError(f"lease-margin: expected {MIN_LEASE_MARGIN:g} s or more, got {seconds:g} s")
+
+
 def _at_least_one(config: Config, attribute: Attribute[tuple[str, ...]], http: tuple[str, ...]) -> None:
     if not http:
         raise ValueError("http: expected at least one endpoint, got none")
@@ -119,6 +128,21 @@ class Config:
         "sqlite:PATH or postgresql:DSN",
         "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database"
         " (experimental)",
+    )
+    daemon_name: str = _option(
+        "",
+        short_text,
+        "name",
+        "name of this daemon among those that share a database: under it, it ends after a crash what it left"
+        " behind; by default the host's name and the first HTTP address",
+    )
+    lease_margin: float = _option(
+        "30s",
+        duration,
+        "duration",
+        "how long the scrapers of a dead daemon wait beyond their timeout, where daemons share a database;"
+        " longer than the database needs for a failover",
+        validator=_at_least_a_margin,
     )
     hold: float = _option(
         "1h", duration, "duration", "how long events are held, and how long a scraper may be absent"

@@ -190,6 +190,16 @@ def on_or_off(text: str) -> bool:
     return text == "on"
 
 
+def short_text(text: str) -> str:
+    """Parse a text of printable characters; an empty one stands for the default.
+
+    :raises ValueError: "expected …, got …".
+    """
+    if len(text) > 200 or not text.isprintable():
+        raise ValueError(f"expected at most 200 printable characters, got {text[:200]!r}")
+    return text
+
+
 def path_or_none(text: str) -> str | None:
     """Parse a path; an empty text means that the option is off."""
     return text or None

@@ -17,6 +17,7 @@ the store is closed. Each step has a time limit, so that the stop ends before sy
 from __future__ import annotations
 
 import enum
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -166,11 +167,19 @@ class OneshotService(Service):
             ),
             clock=Clock(),
             committed=telemetry.commit,
+            name=config.daemon_name or self._default_name(),
         )
         if IConnected.providedBy(self._store):
             telemetry.database = IConnected(self._store).connection_counts
         self._ingest = Ingest(self._store, telemetry, reactor)
-        self._delivery = Delivery(self._store, telemetry, reactor, _now_ms, timestamps=config.timestamps)
+        self._delivery = Delivery(
+            self._store,
+            telemetry,
+            reactor,
+            _now_ms,
+            timestamps=config.timestamps,
+            lease_margin=config.lease_margin,
+        )
         backups = None
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
@@ -316,6 +325,10 @@ class OneshotService(Service):
     def _not_ready_reason(self) -> str | None:
         """Return why /readyz is 503 whatever the store says; None while the service runs."""
         return None if self._state is State.SERVING else self._state.value
+
+    def _default_name(self) -> str:
+        """Return the host's name and the first HTTP address, which no other process of the host has."""
+        return f"{socket.gethostname()} {_format_address(self._ports[0].getHost())}"
 
     def _http_addresses(self) -> str:
         """Return the addresses by protocol: ``HTTPS on 192.0.2.7:8090, HTTP on …``."""

@@ -74,7 +74,7 @@ from oneshotd.store.interface import IStore, Reservation, StoreStats
 
 T = TypeVar("T")
 
-#: Seconds that a reservation outlives its deadline, so that the settlement can be stored.
+#: Seconds that a reservation outlives its deadline, so that the settlement can be stored; the default.
 LEASE_MARGIN = 30.0
 
 #: Seconds that a scrape waits for the store at most before it is answered without events.
@@ -96,6 +96,7 @@ class Delivery:
 
     :param now_ms: Unix ms.
     :param timestamps: the mode of scrapers that ask for none.
+    :param lease_margin: seconds that a reservation outlives its deadline.
     """
 
     _log = Logger()
@@ -108,12 +109,14 @@ class Delivery:
         now_ms: Callable[[], int],
         caps: Caps | None = None,
         timestamps: Timestamps = Timestamps.SCRAPE,
+        lease_margin: float = LEASE_MARGIN,
     ) -> None:
         self.store = store
         self._telemetry = telemetry
         self._clock = clock
         self._now_ms = now_ms
         self._timestamps = timestamps
+        self._lease_margin = lease_margin
         self._stats = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
         self._outcomes = Outcomes(telemetry, clock, now_ms, caps or Caps())
         self.log = self._outcomes.log
@@ -158,7 +161,7 @@ class Delivery:
         if last is not None and last.is_final and not last.is_settled:
             asked = succeed(_BUSY)  # the lease may have expired in the store: its events may not go out yet
         else:
-            asked = self.store.reserve(visit, timeout + LEASE_MARGIN, MAX_PENDING)
+            asked = self.store.reserve(visit, timeout + self._lease_margin, MAX_PENDING)
         counted = self._count()
         answer = self._within(until, self._or_none(asked), self._hand_back)
         # Its client may go before the store answers. Added last, so that a late answer is handed back first.

@@ -21,6 +21,7 @@ def open_store(
     limits: Limits,
     clock: Clock,
     committed: Callable[[float], object] = lambda seconds: None,
+    name: str | None = None,
 ) -> IStore:
     """Open a store, or create it.
 
@@ -29,6 +30,7 @@ def open_store(
     :param reactor: answers are given in its thread.
     :param committed: called in the reactor's thread with the seconds of each commit.
     :param clock: for SQLite; PostgreSQL has its own.
+    :param name: the daemon's name among those that share a database; without meaning for a file.
     :raises StoreRefused: it cannot be used, or no back end is of this kind.
     """
     if kind == "sqlite":
@@ -36,5 +38,5 @@ def open_store(
     if kind == "postgresql":
         from oneshotd.store.postgresql.store import PostgreSQLStore  # costs the others nothing
 
-        return PostgreSQLStore(place, reactor, limits=limits, committed=committed)
+        return PostgreSQLStore(place, reactor, limits=limits, committed=committed, name=name)
     raise StoreRefused(f"no store is of the kind {kind!r}")

@@ -16,6 +16,8 @@ def test_defaults() -> None:
         store=StoreAddress(kind="sqlite", path="oneshotd.sqlite"),
         hold=3600.0,
         newcomers=300.0,
+        daemon_name="",
+        lease_margin=30.0,
         metric="events_to_metrics",
         max_events=1_000_000,
         max_bytes=1024**3,
@@ -38,6 +40,13 @@ def test_the_window_of_new_scrapers_is_at_most_the_hold() -> None:
     assert evolve(Config(), hold=60.0, newcomers=60.0).newcomers == 60.0
     with pytest.raises(ValueError, match="newcomers: expected at most the hold, 60 s, got 61 s"):
         evolve(Config(), hold=60.0, newcomers=61.0)
+
+
+def test_a_lease_outlives_a_revocation() -> None:
+    """Another daemon would deliver what can still be revoked."""
+    assert evolve(Config(), lease_margin=2.0).lease_margin == 2.0
+    with pytest.raises(ValueError, match=r"lease-margin: expected 2 s or more, got 1\.5 s"):
+        evolve(Config(), lease_margin=1.5)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -58,6 +58,8 @@ from oneshotd.daemon.option_values import StoreAddress, UdpAddress
             StoreAddress(kind="postgresql", path="service=oneshotd"),
         ),
         (option_values.metric_name, "deploys_total", "deploys_total"),
+        (option_values.short_text, "web1:8090 (b)", "web1:8090 (b)"),
+        (option_values.short_text, "", ""),
         (option_values.level_name, "WARNING", "warn"),
         (option_values.level_name, "Debug", "debug"),
     ],
@@ -84,6 +86,7 @@ WRONG = [
         StoreAddress.parse,
         ["", "sqlite", "sqlite:", "/var/lib/x", "postgresql", "postgresql:", "postgresql:x", "mysql://x"],
     ),
+    (option_values.short_text, ["a\nb", "\x00", "a" * 201]),
     (option_values.metric_name, ["", "1st", "a-b", "up", "oneshotd_x", "scrape_samples", "ALERTS"]),
     (option_values.level_name, ["", "trace", "warn ", "info|debug"]),
 ]

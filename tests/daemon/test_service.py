@@ -71,6 +71,27 @@ def test_the_daemon_is_ready_when_it_has_read_its_scrapers(make: Callable[..., D
     assert second.service._delivery.timed_before("ann")
 
 
+@pytest.mark.parametrize(("given", "name"), [("", f"{socket.gethostname()} somewhere"), ("web1", "web1")])
+def test_the_store_learns_the_daemons_name(
+    make: Callable[..., DaemonInMemory], given: str, name: str
+) -> None:
+    """After a crash its scrapers would wait for the leases that it left behind in a shared database."""
+    daemon = make(daemon_name=given)
+    daemon.start()
+    assert daemon.name == name
+
+
+def test_the_margin_of_a_lease_is_an_option(make: Callable[..., DaemonInMemory]) -> None:
+    """The scrapers of a dead daemon would wait longer, or a failover last longer than the leases."""
+    daemon = make(lease_margin=4.0)
+    daemon.start()
+    daemon.quiet()
+    visit = Visit(name="ann", named=True)
+    asked = daemon.service._delivery.scrape(visit, Wanted(), timeout=10.0)
+    daemon.reactor.get(Deferred.fromCoroutine(asked))
+    assert daemon.store.leases == [14.0]
+
+
 def test_a_store_that_fails_at_the_start_is_retried(
     make: Callable[..., DaemonInMemory], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ class TroubledStore:
     :ivar faults: name of a method -> what it fails with, without the store being asked.
     :ivar silent: names of methods that give no answer until `resume`.
     :ivar calls: the names of the methods called, in order.
+    :ivar leases: the lease (seconds) of each reservation.
     """
 
     def __init__(self, store: IStore) -> None:
@@ -78,6 +79,7 @@ class TroubledStore:
         self.faults: dict[str, Exception] = {}
         self.silent: set[str] = set()
         self.calls: list[str] = []
+        self.leases: list[float] = []
         self._held: list[Callable[[], object]] = []
 
     def refuse(self, *methods: str) -> None:
@@ -106,6 +108,7 @@ class TroubledStore:
         return self._ask("append", partial(self.store.append, groups))
 
     def reserve(self, visit: Visit, lease: float, limit: int) -> Deferred[Reservation]:
+        self.leases.append(lease)
         return self._ask("reserve", partial(self.store.reserve, visit, lease, limit))
 
     def look(self, visit: Visit, limit: int) -> Deferred[Reservation]:

@@ -133,7 +133,7 @@ async def running(
     disk, time = disk or Disk(), time or SettableClock()
     clock = time.clock
 
-    def open_store(kind: str, place: str, reactor: Any, **more: Any) -> SQLiteStore:
+    def open_store(kind: str, place: str, reactor: Any, *, name: str, **more: Any) -> SQLiteStore:
         return SQLiteStore(place, reactor, connect=disk.connect, **more)
 
     patch.setattr(service, "open_store", open_store)

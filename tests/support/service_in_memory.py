@@ -57,6 +57,7 @@ class DaemonInMemory:
         self.closed: list[str] = []
         self.store: TroubledStore
         self.real: SQLiteStore
+        self.name = ""
         monkeypatch.setattr(module, "http_ports", lambda *_: [Port(self.closed)])
         monkeypatch.setattr(module, "open_store", self._open)
         self.config = Config(
@@ -68,6 +69,7 @@ class DaemonInMemory:
 
     def _open(self, kind: str, path: str, reactor: Reactor, **options: Any) -> TroubledStore:
         assert kind == "sqlite"
+        self.name = options.pop("name")
         self.real = SQLiteStore(path, reactor, connect=self.disk.connect, **options)
         self.store = TroubledStore(self.real)
         return self.store
