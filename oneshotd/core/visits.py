@@ -1,4 +1,6 @@
-"""What the times of a scraper's requests tell: its interval, and whether it is more than one scraper."""
+"""What the times of a scraper's requests tell: its interval, how long it is expected to send the timeout
+header, and whether it is more than one scraper.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,13 @@ from statistics import median
 
 #: Scrapes whose times are kept to calculate a scraper's interval.
 KEPT_VISITS = 6
+
+#: A request without the timeout header is a look until no request with it has arrived for so many of the
+#: scraper's intervals, and for `LAPSE_SECONDS` at least. If the interval is not known (for example after
+#: a restart), for `LAPSE_UNKNOWN` seconds.
+LAPSE_INTERVALS = 5.0
+LAPSE_SECONDS = 60.0
+LAPSE_UNKNOWN = 300.0
 
 #: An identity seems to be shared after `OVERLAPS` scrapes within `OVERLAP_SECONDS` that arrived while a
 #: delivery to another connection was in flight. A scraper that lost its connection and tries again
@@ -23,6 +32,14 @@ def interval(visits: Sequence[float]) -> float | None:
     if len(visits) < 3:
         return None
     return median(later - earlier for earlier, later in pairwise(visits))
+
+
+def habit_lasts(interval: float | None) -> float:
+    """Return the seconds after a request with the timeout header for which it is expected again.
+
+    :param interval: seconds between the scrapes; None if not known.
+    """
+    return LAPSE_UNKNOWN if interval is None else max(LAPSE_INTERVALS * interval, LAPSE_SECONDS)
 
 
 def is_shared(overlaps: Sequence[float], now: float) -> bool:

@@ -213,7 +213,7 @@ class InFlightDelivery:
                 planned.went_out,
                 self._history,
                 planned.lost,
-                Sent(events=planned.events, queueing=len(planned.queueing), uncertain=uncertain),
+                self._sent(uncertain),
             ),
             self._stuck,
         )
@@ -222,10 +222,21 @@ class InFlightDelivery:
 
     async def _revoke(self, uncertain: bool) -> None:
         revoked = await self._delivery.persist(
-            lambda: self._delivery.store.revoke(self._token, uncertain), self._stuck
+            lambda: self._delivery.store.revoke(self._token, self._sent(uncertain)), self._stuck
         )
         self._trace(f"revoked, on disk: {revoked.value}")
         self._delivery.outcomes.settled(self._visit, revoked)
+
+    def _sent(self, uncertain: bool) -> Sent:
+        planned = self._reserved
+        return Sent(
+            scraper=self._visit.name,
+            events=planned.events,
+            queueing=len(planned.queueing),
+            uncertain=uncertain,
+            cursor=planned.cursor,
+            counted=bool(planned.counted),
+        )
 
     def _trace(self, what: str) -> None:
         self._delivery.outcomes.log.trace(self._visit.name, self._token, self._reserved, what)

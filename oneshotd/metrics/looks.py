@@ -13,13 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
-
-#: A request without the timeout header is a look until no request with it has arrived for so many of the
-#: scraper's intervals, and for `LAPSE_SECONDS` at least. If the interval is not known (for example after
-#: a restart), for `LAPSE_UNKNOWN` seconds.
-LAPSE_INTERVALS = 5.0
-LAPSE_SECONDS = 60.0
-LAPSE_UNKNOWN = 300.0
+from oneshotd.core.visits import habit_lasts
 
 #: Consecutive looks, and the seconds that they span, after which an identity is reported as one that gets
 #: only looks. A person reads less often.
@@ -67,11 +61,7 @@ class TimeoutHabits:
         :param interval: seconds between its scrapes; None if not known.
         """
         last = self._last.get(name)
-        return last is not None and now - last < _lapse(interval)
-
-
-def _lapse(interval: float | None) -> float:
-    return LAPSE_UNKNOWN if interval is None else max(LAPSE_INTERVALS * interval, LAPSE_SECONDS)
+        return last is not None and now - last < habit_lasts(interval)
 
 
 @frozen(kw_only=True)
@@ -128,7 +118,7 @@ class LookHistory:
     def expire(self, now: float) -> None:
         """Forget identities whose last look is longer ago than the header's habit lasts."""
         self._now = now
-        gone = [name for name, row in self._rows.items() if now - row.last >= _lapse(_interval(row))]
+        gone = [name for name, row in self._rows.items() if now - row.last >= habit_lasts(_interval(row))]
         for name in gone:
             del self._rows[name]
 

@@ -53,26 +53,27 @@ class Times:
 
     def ago(self, up: int) -> int:
         """Convert an up-time (ms) of this run to Unix ms, by the present wall clock."""
-        return self._wall() - (self.up() - up)
+        return self.wall() - (self.up() - up)
 
     def past(self, at: int) -> int:
         """Return this time (Unix ms), or the present if a clock that was ahead gave it."""
-        return min(at, self._wall())
+        return min(at, self.wall())
 
-    def _wall(self) -> int:
+    def wall(self) -> int:
+        """Return Unix ms by the wall clock, which may be set back."""
         return int(self._clock.wall() * 1000)
 
     def at(self) -> int:
         """Return Unix ms; the value stands still while the wall clock is behind an earlier one."""
-        self._latest_at = max(self._latest_at, self._wall())
+        self._latest_at = max(self._latest_at, self.wall())
         return self._latest_at
 
     @property
     def is_wrong(self) -> bool:
         """Whether `at` is too far ahead of the wall clock to wait for it."""
-        return self._latest_at - self._wall() > MAX_CLOCK_AHEAD * 1000
+        return self._latest_at - self.wall() > MAX_CLOCK_AHEAD * 1000
 
     def start_again(self) -> int:
         """Start `at` again at the wall clock; return by how many ms it goes back."""
-        before, self._latest_at = self._latest_at, self._wall()
+        before, self._latest_at = self._latest_at, self.wall()
         return before - self._latest_at

@@ -28,6 +28,9 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.ahead import NOT_AHEAD, Ahead
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 
+#: The reason of losses by a revocation after the lease, when another delivery had been made.
+LATE = "late"
+
 
 @frozen(kw_only=True)
 class Stored:
@@ -64,16 +67,30 @@ class ClockCorrected:
     seconds: float
 
 
+class Holder(Enum):
+    """Where a delivery in flight is.
+
+    ``SILENT``: at another daemon, which the store has not heard of for some seconds.
+    """
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    SILENT = "silent"
+
+
 @frozen(kw_only=True)
 class Reservation:
     """Events reserved for one scrape response.
 
     :param token: identifies the reservation; None where there is nothing to settle (see `busy`).
     :param remaining: number of the scraper's pending events that were not read.
-    :param busy: why no event was read: another delivery to this scraper is in flight ("in flight"), or
-        there are too many scrapers ("too many"); None otherwise.
+    :param busy: why no event was read: another delivery to this scraper is in flight ("in flight"), there
+        are too many scrapers ("too many"), or the request lacks the timeout header that this scraper sends
+        ("look"); None otherwise.
     :param past: timestamps of the samples that the scraper got so far.
     :param ahead: timestamps that it got while the clock was ahead.
+    :param now: Unix ms by the store's clock, at the reading; 0 if no event was read.
+    :param holder: of the delivery in flight ("in flight").
     """
 
     token: int | None
@@ -82,6 +99,8 @@ class Reservation:
     busy: str | None = None
     past: TimestampHistory = NO_HISTORY
     ahead: Ahead = NOT_AHEAD
+    now: int = 0
+    holder: Holder = Holder.HERE
 
 
 class Settled(Enum):
@@ -94,16 +113,23 @@ class Settled(Enum):
 
 @frozen(kw_only=True)
 class Sent:
-    """What a response carried, for the figures of a store that keeps them.
+    """What a response carried: for the figures, and for the responses of other daemons to this scraper.
 
+    :param scraper: its name.
     :param events: number of its events.
     :param queueing: number of series whose events still wait behind each other.
-    :param uncertain: the response is returned, and the scraper may have read it.
+    :param uncertain: it was returned or revoked, and the scraper may have read it.
+    :param cursor: the scraper's cursor after it.
+    :param counted: it has counts that must not go out again with further events: if it was not delivered, a
+        store that several daemons share reads no further than `cursor` until it is.
     """
 
+    scraper: str = ""
     events: int = 0
     queueing: int = 0
     uncertain: bool = False
+    cursor: int = 0
+    counted: bool = False
 
 
 @frozen(kw_only=True)
@@ -114,6 +140,7 @@ class ScraperCounts:
     :param returned: sent and not arrived.
     :param revoked: arrived and not read.
     :param uncertain: returned or revoked, and the scraper may have read them.
+    :param superseded: delivered, and settled after another delivery had taken its place: they went out twice.
     :param queueing: series whose events wait behind each other.
     :param interval: the median of the seconds between its scrapes; None before the third.
     :param shared: several scrapers seem to use this identity.
@@ -123,6 +150,7 @@ class ScraperCounts:
     returned: int = 0
     revoked: int = 0
     uncertain: int = 0
+    superseded: int = 0
     queueing: int = 0
     interval: float | None = None
     shared: bool = False
@@ -242,15 +270,16 @@ class IStore(Interface):
         :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones up to
             `cursor`, in neither of the other lists. The same transaction counts them in
             `StoreStats.lost`; `prune` does not report them.
-        :param sent: for `ScraperStatus.counts`.
+        :param sent: what the response carried. If a delivered one is `SUPERSEDED`, its events go out twice.
         """
 
-    def revoke(token: int, uncertain: bool = False) -> Deferred[Settled]:
+    def revoke(token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
         """Undo a delivery: its events become pending again.
 
         Events that its settlement counted as lost become pending, too, and are no longer counted.
 
-        :param uncertain: the scraper may have read them; for `ScraperStatus.counts`.
+        :param sent: what the response carried. If it is `SUPERSEDED`, the scraper will never get its events:
+            the same transaction counts them in `StoreStats.lost` under `LATE`.
         """
 
     def release(token: int) -> Deferred[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneshotd.core.visits import OVERLAP_SECONDS, OVERLAPS, interval, is_shared
+from oneshotd.core.visits import LAPSE_UNKNOWN, OVERLAP_SECONDS, OVERLAPS, habit_lasts, interval, is_shared
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,11 @@ def test_an_identity_is_shared_after_several_overlaps_within_a_time() -> None:
     assert is_shared(overlaps, 30.0)
     assert not is_shared(overlaps[1:], 30.0)
     assert not is_shared(overlaps, OVERLAP_SECONDS)
+
+
+@pytest.mark.parametrize(("seconds", "lasts"), [(None, LAPSE_UNKNOWN), (1.0, 60.0), (60.0, 300.0)])
+def test_the_habit_of_the_timeout_header_lasts_for_some_intervals(
+    seconds: float | None, lasts: float
+) -> None:
+    """A person's curl would take the events of a scraper between two of its scrapes."""
+    assert habit_lasts(seconds) == lasts

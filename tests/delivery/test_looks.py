@@ -16,7 +16,7 @@ from twisted.logger import formatEvent
 from oneshotd.core.identity import MAX_SCRAPERS, Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.scrape_request import Wanted
-from oneshotd.metrics.looks import LAPSE_INTERVALS
+from oneshotd.core.visits import LAPSE_INTERVALS
 
 
 @pytest.fixture

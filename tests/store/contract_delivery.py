@@ -8,6 +8,7 @@ from support.store_backends import Backend, group, series_of
 
 from oneshotd.core.identity import MAX_SCRAPERS
 from oneshotd.core.sampling.plan import Caps
+from oneshotd.core.visits import LAPSE_UNKNOWN
 from oneshotd.store.interface import Settled
 
 #: One series with values: one sample a scrape, the rest is owed.
@@ -284,6 +285,7 @@ class TestScrapers:
         assert backend.status("p").timed
         backend.crash()
         assert backend.status("p").timed
+        backend.time.advance(LAPSE_UNKNOWN)
         backend.settle(backend.reserve("p", timed=False), delivered=False)
         assert backend.status("p").timed
         backend.take("p", timed=False)

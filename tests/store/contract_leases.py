@@ -82,8 +82,10 @@ class TestLeases:
 
     def test_a_busy_answer_has_nothing_to_settle(self, backend: Backend) -> None:
         backend.append("a")
-        backend.reserve("p")
+        reservation = backend.reserve("p")
+        assert reservation.now == backend.time.wall * 1000
         assert backend.reserve("p") == Reservation(token=None, pending=Pending(), busy="in flight")
+        assert backend.look("p").now == backend.time.wall * 1000
 
     def test_a_delivery_to_one_scraper_does_not_keep_others_waiting(self, backend: Backend) -> None:
         backend.append("a")

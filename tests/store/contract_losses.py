@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from support.store_backends import Backend, series_of
+from support.store_backends import LEASE, Backend, series_of
 
-from oneshotd.store.interface import Settled
+from oneshotd.store.interface import Sent, Settled
 
 #: One series with values: one sample a scrape, the rest is owed.
 QUEUE = [("q", "1"), ("q", "2"), ("q", "3"), ("q", "4")]
@@ -106,4 +106,34 @@ class TestLosses:
         backend.take("p")
         backend.append("b")
         assert series_of(backend.look("p")) == ["b"]
+        assert lost(backend) == {}
+
+    def test_a_revocation_after_the_next_delivery_counts_its_events_as_lost(self, backend: Backend) -> None:
+        """The scraper has not read them and will never get them, and nothing would say so."""
+        backend.append("a", "b")
+        first = backend.reserve("p")
+        backend.settle(first)
+        backend.time.advance(LEASE)
+        backend.append("c")
+        second = backend.reserve("p")
+        assert first.token is not None and series_of(second) == ["c"]
+        late = backend.get(backend.store.revoke(first.token, Sent(scraper="p", events=2)))
+        assert late is Settled.SUPERSEDED
+        backend.settle(second)
+        assert lost(backend) == {"late": 2}
+        backend.restart()
+        assert lost(backend) == {"late": 2}
+
+    def test_a_delivery_that_was_overtaken_loses_nothing(self, backend: Backend) -> None:
+        """Its events go out twice, and would be counted as lost besides."""
+        backend.append("a")
+        first = backend.reserve("p")
+        backend.time.advance(LEASE)
+        second = backend.reserve("p")
+        assert first.token is not None and series_of(second) == ["a"]
+        sent = Sent(scraper="p", events=1)
+        assert backend.get(backend.store.settle(first.token, True, 1, (), (), None, {}, sent)) is (
+            Settled.SUPERSEDED
+        )
+        backend.settle(second)
         assert lost(backend) == {}

@@ -126,14 +126,12 @@ class TroubledStore:
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         self._keep(token)
-        return self._ask(
-            "settle",
-            partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost, sent),
-        )
+        ask = partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost, sent)
+        return self._ask("settle", ask)
 
-    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
+    def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
         self._keep(token)
-        return self._ask("revoke", partial(self.store.revoke, token, uncertain))
+        return self._ask("revoke", partial(self.store.revoke, token, sent))
 
     def _keep(self, token: int) -> None:
         """The real store is not asked yet, but a lease whose end was asked for must not lapse."""

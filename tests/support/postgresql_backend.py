@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import IStore
 from oneshotd.store.postgresql.link import MAX_GAP, present
+from oneshotd.store.postgresql.presence import SILENT_AFTER
 from oneshotd.store.postgresql.store import PostgreSQLStore
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class PostgreSQLBackend(Backend):
 
     def __init__(self, server: PostgreSQLServer, database: str) -> None:
         super().__init__()
+        self.server, self.database = server, database
         self.address = server.address(database)
         server.execute(
             "DROP SCHEMA IF EXISTS clock CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database
@@ -127,8 +129,19 @@ class PostgreSQLBackend(Backend):
         self._opened.insert(0, store)
 
     def _die(self) -> None:
-        """End the old store, which writes nothing by that: all that it answered is in the database."""
-        self.get(self._opened[-1].close())
+        """End the old store, which writes nothing by that: all that it answered is in the database.
+
+        The time in which it becomes silent passes for its heartbeats alone.
+        """
+        self.kill(self._opened[-1])
+        silence = f"UPDATE daemon SET up = up - {int(SILENT_AFTER * 1000)} WHERE name = 'ann'"
+        self.server.execute(silence, self.database)
+
+    def kill(self, store: IStore) -> None:
+        """End the threads of a store, as a kill does; its connections end with them."""
+        assert isinstance(store, PostgreSQLStore)
+        for lane in (store._appends, store._others):
+            self.get(lane.close())
 
     def finish(self) -> None:
         super().finish()

@@ -17,10 +17,9 @@ from attrs import evolve, frozen
 
 from oneshotd.core.events import Event, Pending
 from oneshotd.core.identity import Visit
-from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import NOTHING_SENT, Reservation, Sent, Settled
+from oneshotd.store.interface import Holder, Reservation, Sent, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
     CORRECTED_AT,
@@ -30,6 +29,9 @@ from oneshotd.store.postgresql.clock_corrections import (
     watch_clock,
 )
 from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
+from oneshotd.store.postgresql.outcomes import figures, note_late, note_superseded
+from oneshotd.store.postgresql.pending import read_pending
+from oneshotd.store.postgresql.presence import is_silent
 from oneshotd.store.postgresql.scrapers import (
     FIND,
     OVERLAPPED,
@@ -45,24 +47,22 @@ from oneshotd.store.postgresql.scrapers import (
     register,
 )
 from oneshotd.store.postgresql.segments import read
-from oneshotd.store.reading_plan import collect_pending
 
 FREE, RESERVED, DELIVERED = 0, 1, 2
 
 _SEEN = f"""
-UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, {VISITED},
+UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
   {OVERLAPPED}
 WHERE id = %(id)s"""
 _GRANT = f"""
 UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
   until_up = %(until)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = %(cursor)s,
-  seen_up = %(up)s, seen_at = %(now)s, was_cursor = %(cursor)s, was_answered = answered, was_owed = owed,
-  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at, was_lost = '{{}}',
-  {VISITED}
+  seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
+  was_cursor = %(cursor)s, was_answered = answered, was_owed = owed,
+  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at,
+  was_shown_end = shown_end, was_lost = '{{}}'
 WHERE id = %(id)s"""
 _FINAL = "DELETE FROM owed WHERE scraper = %s AND gone <> %s"
-_OWED = """
-SELECT seq, at, series, value FROM owed WHERE scraper = %s AND gone IS NULL ORDER BY seq LIMIT %s"""
 
 _LEASE = """
 SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
@@ -71,7 +71,15 @@ _DELIVER = """
 UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
   floor_at = coalesce(%(floor)s, floor_at), latest_at = coalesce(%(latest)s, latest_at),
-  was_lost = %(lost)s::text::jsonb, delivered = delivered + %(sent)s, sent = %(sent)s, queueing = %(queueing)s
+  was_lost = %(lost)s::text::jsonb, delivered = delivered + %(events)s, sent = %(events)s,
+  queueing = %(queueing)s,
+  shown_end = CASE WHEN %(cursor)s >= shown_end THEN 0 ELSE shown_end END,
+  was_shown_end = greatest(was_shown_end, %(shown_end)s)
+WHERE id = %(id)s"""
+_RETURN = """
+UPDATE scraper SET state = 0, shown_end = greatest(shown_end, %(shown_end)s),
+  returned = returned + %(events)s,
+  uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN %(events)s ELSE 0 END
 WHERE id = %(id)s"""
 _OWE = """
 INSERT INTO owed (scraper, seq, at, series, value, born) VALUES (%s, %s, %s, %s, %s, %s)
@@ -80,17 +88,13 @@ _TAKE = "UPDATE owed SET gone = %s WHERE scraper = %s AND gone IS NULL AND seq =
 _REVOKE = """
 UPDATE scraper SET state = 0, cursor = was_cursor, answered = was_answered, owed = was_owed,
   event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at,
-  revoked = revoked + sent, uncertain = uncertain + CASE WHEN %s THEN sent ELSE 0 END
-WHERE id = %s RETURNING was_lost"""
-_RETURN = "UPDATE scraper SET state = 0, returned = returned + %s, uncertain = uncertain + %s WHERE id = %s"
+  shown_end = was_shown_end, revoked = revoked + sent,
+  uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN sent ELSE 0 END
+WHERE id = %(id)s RETURNING was_lost"""
 _FREE = "UPDATE scraper SET state = 0 WHERE id = %s"
 _RELEASE = """
 WITH free AS (UPDATE scraper SET state = 0 WHERE token = %(token)s AND state = 2 RETURNING id)
 DELETE FROM owed USING free WHERE owed.scraper = free.id AND owed.gone = %(token)s"""
-_AHEAD = "SELECT series, at FROM shown WHERE scraper = %s AND ahead"
-
-# A daemon that starts again under its name ends the leases that it left behind.
-_LEFT = "SELECT id FROM scraper WHERE holder = %s AND state <> 0 ORDER BY id FOR UPDATE"
 
 
 @frozen
@@ -108,22 +112,13 @@ class _Reserved:
 class Deliveries:
     """The deliveries of one daemon.
 
-    :param holder: the daemon's name in leases; None: its leases lapse if it dies.
+    :param holder: the daemon's id in leases.
     """
 
-    def __init__(self, limits: Limits, holder: str | None) -> None:
+    def __init__(self, limits: Limits, holder: str) -> None:
         self.limits = limits
         self._holder = holder
         self._reserved: dict[str, _Reserved] = {}  # by scraper
-
-    def end_left_behind(self, link: Link) -> None:
-        """End the leases of a daemon of this name that has died."""
-        if self._holder is None:
-            return
-        with link.transaction():
-            for (number,) in link.execute(_LEFT, (self._holder,)).fetchall():
-                link.execute(_FINAL, (number, -1))
-                link.execute(_FREE, (number,))
 
     # -- reserve
 
@@ -144,25 +139,31 @@ class Deliveries:
             row = row or register(link, visit, self.limits, at)
             if row is None:
                 return Reservation(token=None, pending=Pending(), busy="too many")
+            if not visit.timed and row.token != token and row.expects_header(at.up):
+                return Reservation(token=None, pending=Pending(), busy="look")
+            values: dict[str, object] = {
+                "up": at.up,
+                "now": at.now,
+                "timed_up": at.up if visit.timed else -1,
+                "id": row.id,
+            }
             if row.token != token and row.in_flight(at.up):
-                link.at_commit(_SEEN, {"up": at.up, "now": at.now, "id": row.id})
-                return Reservation(token=None, pending=Pending(), busy="in flight")
+                link.at_commit(_SEEN, values)
+                holder = self._holder_of(link, row, at)
+                return Reservation(token=None, pending=Pending(), busy="in flight", holder=holder)
             row = evolve(row, cursor=row.start(at.pruned))
             if row.token != token:
-                values = {
+                values |= {
                     "token": token,
                     "until": at.up + int(lease * 1000),
                     "holder": self._holder,
                     "timed": visit.timed,
                     "cursor": row.cursor,
-                    "up": at.up,
-                    "now": at.now,
-                    "id": row.id,
                 }
                 link.at_commit(_GRANT, values)
                 link.at_commit(_FINAL, (row.id, token))
         try:
-            reservation = self._read(link, row, at, limit, token)
+            reservation = read_pending(link, row, at, self.limits, limit, token)
         except library().Error as error:
             raise CommitUnknown(reason_of(error)) from error  # granted, so it is read again
         except StoreUnavailable:
@@ -176,35 +177,13 @@ class Deliveries:
         watch_clock(link)
         at = present(link)
         row = find(link, visit.name) or newcomer(visit, at, first_cursor(link, self.limits, at))
-        return self._read(link, evolve(row, cursor=row.start(at.pruned)), at, limit, None)
+        row = evolve(row, cursor=row.start(at.pruned))
+        return read_pending(link, row, at, self.limits, limit, None)
 
-    def _read(self, link: Link, row: Row, at: Present, limit: int, token: int | None) -> Reservation:
-        pending = collect_pending(
-            self._owed(link, row.id, limit) if row.owed else (),
-            lambda events, size: (
-                read(link, row.cursor, at.head, events, size) if row.cursor < at.head else ()
-            ),
-            cursor=row.cursor,
-            owed_total=row.owed,
-            max_events=limit,
-            max_bytes=self.limits.read_bytes,
-            max_series=self.limits.read_series,
-        )
-        ahead = link.execute(_AHEAD, (row.id,)).fetchall()
-        return Reservation(
-            token=token,
-            pending=pending,
-            remaining=at.head - row.cursor + row.owed - len(pending),
-            past=row.past,
-            ahead=Ahead(
-                times={bytes(series).decode(): time for series, time in ahead},
-                hold_ms=int(self.limits.hold * 1000),
-            ),
-        )
-
-    def _owed(self, link: Link, scraper: int, limit: int) -> list[Event]:
-        rows = link.execute(_OWED, (scraper, limit + 1)).fetchall()
-        return [Event(seq, at, bytes(series).decode(), _text(value)) for seq, at, series, value in rows]
+    def _holder_of(self, link: Link, row: Row, at: Present) -> Holder:
+        if row.holder == self._holder:
+            return Holder.HERE
+        return Holder.SILENT if is_silent(link, row.holder, at.up) else Holder.ELSEWHERE
 
     # -- settle
 
@@ -219,7 +198,7 @@ class Deliveries:
         went_out: Sequence[int],
         past: TimestampHistory | None,
         lost: Mapping[str, Sequence[int]],
-        sent: Sent = NOTHING_SENT,
+        sent: Sent,
     ) -> Settled:
         """Settle a delivery; see `IStore.settle`.
 
@@ -229,10 +208,12 @@ class Deliveries:
             found = _lease(rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
+                if found is Settled.SUPERSEDED and delivered:
+                    note_superseded(link, token, sent)
                 return _repeated(found, in_doubt)
             number, name = found[0], found[5]
             if not delivered:
-                link.at_commit(_RETURN, (sent.events, sent.events if sent.uncertain else 0, number))
+                link.at_commit(_RETURN, {"id": number, **figures(sent)})
             else:
                 reserved = self._reserved.get(name)
                 if reserved is None or reserved.token != token:
@@ -283,9 +264,8 @@ class Deliveries:
                 "floor": None if past is None else past.floor,
                 "latest": None if past is None else past.latest,
                 "lost": json.dumps(missed),
-                "sent": sent.events,
-                "queueing": sent.queueing,
                 "id": number,
+                **figures(sent),
             },
         )
         moved = past.moved if past is not None else {}
@@ -308,7 +288,7 @@ class Deliveries:
         show(link, number, times, present(link).up, ahead=True)
         mark_ahead(link, corrected)
 
-    def revoke(self, link: Link, in_doubt: bool, token: int, uncertain: bool = False) -> Settled:
+    def revoke(self, link: Link, in_doubt: bool, token: int, sent: Sent) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
         with link.transaction((_LEASE, {"token": token})) as (rows,):
             found = _lease(rows)
@@ -316,11 +296,13 @@ class Deliveries:
                 link.make_durable()
                 if isinstance(found, tuple) and found[1] == RESERVED:
                     return Settled.SUPERSEDED
+                if found is Settled.SUPERSEDED:
+                    note_late(link, token, sent)
                 return _repeated(found, in_doubt)
             number, name = found[0], found[5]
             link.execute("DELETE FROM owed WHERE scraper = %s AND born = %s", (number, token))
             link.execute("UPDATE owed SET gone = NULL WHERE scraper = %s AND gone = %s", (number, token))
-            [missed] = link.one(_REVOKE, (uncertain, number))
+            [missed] = link.one(_REVOKE, {"id": number, "is_uncertain": sent.uncertain})
             if missed:
                 up = present(link).up
                 for reason, count in missed.items():
@@ -363,10 +345,6 @@ def _repeated(found: tuple[Any, ...] | Settled, in_doubt: bool) -> Settled:
 def new_token() -> int:
     """Return a random token: a counter would give the same twice after a failover."""
     return secrets.randbits(62) | 1
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else bytes(value).decode()
 
 
 def _bytes(value: str | None) -> bytes | None:

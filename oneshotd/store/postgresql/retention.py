@@ -63,7 +63,7 @@ _PRUNED = "UPDATE state SET pruned = %s, pruned_size = %s, at = greatest(at, %s)
 _HEARTBEAT = """
 UPDATE state SET up = greatest(state.up, p.up), touched = p.now FROM ({present}) p
 WHERE %s OR abs(p.now - state.touched) > 2000"""
-_ALIVE = "UPDATE daemon SET up = p.up FROM ({present}) p WHERE daemon.id = %s AND daemon.up < p.up - 60000"
+_ALIVE = "UPDATE daemon SET up = p.up FROM ({present}) p WHERE daemon.id = %s AND daemon.up < p.up - 1000"
 _OLD_DAEMONS = """
 DELETE FROM daemon WHERE up < %s AND NOT EXISTS (SELECT FROM segment WHERE segment.daemon = daemon.number)"""
 

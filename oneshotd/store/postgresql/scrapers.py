@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from oneshotd.core.identity import LIVE_AFTER, MAX_SCRAPERS, Visit
 from oneshotd.core.sampling.mode import TimestampHistory
-from oneshotd.core.visits import KEPT_VISITS, OVERLAPS, interval, is_shared
+from oneshotd.core.visits import KEPT_VISITS, OVERLAPS, habit_lasts, interval, is_shared
 from oneshotd.store.interface import ScraperCounts
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.link import NEWCOMERS, Link
@@ -19,7 +19,8 @@ LIVE = f"(named OR answered >= {LIVE_AFTER})"
 
 _COLUMNS = (
     "id, name, named, timed, answered, cursor, owed, seen_up, seen_at, event_time, floor_at, latest_at,"
-    " token, state, until_up, delivered, returned, revoked, uncertain, queueing, visit_ups, overlap_ups"
+    " token, state, until_up, delivered, returned, revoked, uncertain, superseded, queueing, visit_ups,"
+    " overlap_ups, holder, timed_up, shown_end"
 )
 #: Assignments that note a scrape, and one that met a delivery in flight, once for each delivery: one lease
 #: that a dead daemon has left behind is no second scraper.
@@ -74,16 +75,20 @@ class Row:
     event_time: bool
     floor_at: int
     latest_at: int
-    token: int | None
-    state: int
-    until_up: int
+    token: int | None = None
+    state: int = 0
+    until_up: int = 0
     delivered: int = 0
     returned: int = 0
     revoked: int = 0
     uncertain: int = 0
+    superseded: int = 0
     queueing: int = 0
     visit_ups: tuple[int, ...] = field(default=(), converter=tuple)
     overlap_ups: tuple[int, ...] = field(default=(), converter=tuple)
+    holder: str | None = None
+    timed_up: int = -1
+    shown_end: int = 0
 
     @property
     def live(self) -> bool:
@@ -105,14 +110,33 @@ class Row:
             returned=self.returned,
             revoked=self.revoked,
             uncertain=self.uncertain,
+            superseded=self.superseded,
             queueing=self.queueing,
-            interval=interval([each / 1000 for each in self.visit_ups]),
+            interval=self.interval,
             shared=is_shared([each / 1000 for each in self.overlap_ups], up / 1000),
         )
 
     def start(self, pruned: int) -> int:
         """Return the seq behind which it reads the log; events are not kept for a visitor."""
         return self.cursor if self.live else max(self.cursor, pruned)
+
+    @property
+    def interval(self) -> float | None:
+        """The seconds between its scrapes, whichever daemon they reach."""
+        return interval([each / 1000 for each in self.visit_ups])
+
+    def expects_header(self, up: int) -> bool:
+        """Return whether a request without the timeout header is not from this scraper."""
+        lasts = habit_lasts(self.interval) * 1000
+        return self.timed and self.timed_up >= 0 and up - self.timed_up < lasts
+
+    def read_to(self, head: int) -> int:
+        """Return the seq up to which its next response may read the log.
+
+        It may have read a count that was returned or revoked. The next response must not show that count
+        with further events: 2 and then 3 would add up to 5 for 3 events.
+        """
+        return min(head, self.shown_end) if self.shown_end > self.cursor else head
 
     def in_flight(self, up: int) -> bool:
         """Return whether a delivery to it is in flight, or can still be revoked."""
@@ -147,7 +171,7 @@ def all_rows(link: Link, lock: bool = False) -> list[Row]:
 def newcomer(visit: Visit, at: Present, cursor: int) -> Row:
     """Return the row that a new scraper gets."""
     past = (False, 0, 0)
-    return Row(0, visit.name, visit.named, False, 0, cursor, 0, at.up, at.now, *past, None, 0, 0)
+    return Row(0, visit.name, visit.named, False, 0, cursor, 0, at.up, at.now, *past)
 
 
 def first_cursor(link: Link, limits: Limits, at: Present) -> int:

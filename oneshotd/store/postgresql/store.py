@@ -44,6 +44,7 @@ from oneshotd.store.postgresql.clock_corrections import watch_clock
 from oneshotd.store.postgresql.delivery import Deliveries, new_token
 from oneshotd.store.postgresql.lane import Job, Lane, run_each
 from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, reason_of, unavailable
+from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import prepare
 from oneshotd.store.postgresql.watchdog import Watchdog
@@ -64,8 +65,7 @@ class PostgreSQLStore:
     :param address: a connection string or URI of libpq.
     :param reactor: answers are given in its thread.
     :param committed: called in the reactor's thread with the seconds of each commit of events.
-    :param name: the daemon's name, which no other daemon has: started again, it ends the leases that it
-        left behind. None: they lapse.
+    :param name: the daemon's name, which no other daemon has; see `presence`.
     :param now: SQL expression of the time, Unix ms; tests set their own.
     :param pause: waits some seconds.
     :raises StoreRefused: the database cannot be used.
@@ -92,7 +92,8 @@ class PostgreSQLStore:
         self._losses: SimpleQueue[Loss] = SimpleQueue()
         self._id = uuid.uuid4().hex
         self._appender = Appender(self._id, self._limits)
-        self._deliveries = Deliveries(self._limits, name)
+        self._deliveries = Deliveries(self._limits, self._id)
+        self._presence = Presence(self._id, name)
         self._appends = Lane("pg-append", reactor, self._connect_appender, self._append_batch)
         self._others = Lane("pg-delivery", reactor, self._connect, self._run_others, self._idle)
         self._watchdog = Watchdog()
@@ -100,7 +101,7 @@ class PostgreSQLStore:
         try:
             links.append(self._connect())
             prepare(links[0])
-            self._deliveries.end_left_behind(links[0])
+            self._presence.begin(links[0])
             links.append(self._connect_appender())
             self._say_what_an_answer_means(links[0])
         except (library().Error, CommitUnknown, StoreRefused) as error:
@@ -142,6 +143,7 @@ class PostgreSQLStore:
 
     def _idle(self, link: Link) -> None:
         heartbeat(link, daemon=self._id)
+        self._presence.watch(link)
         watch_clock(link)
 
     def _run_others(self, jobs: list[Job]) -> None:
@@ -242,9 +244,9 @@ class PostgreSQLStore:
 
         return self._others.submit(work)
 
-    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
+    def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
         def work(link: Link, in_doubt: bool) -> Settled:
-            settled = self._deliveries.revoke(link, in_doubt, token, uncertain)
+            settled = self._deliveries.revoke(link, in_doubt, token, sent)
             self._cut(link)
             return settled
 
@@ -285,7 +287,7 @@ class PostgreSQLStore:
         return [self._losses.get_nowait() for _ in range(self._losses.qsize())]
 
     def check(self) -> Deferred[None]:
-        return self._others.submit(lambda link, in_doubt: heartbeat(link, forced=True))
+        return self._others.submit(lambda link, in_doubt: heartbeat(link, True, self._id))
 
     def connection_counts(self) -> ConnectionCounts:
         lanes = (self._appends, self._others)
@@ -294,6 +296,8 @@ class PostgreSQLStore:
         )
 
     def close(self) -> Deferred[None]:
+        # Without it, the leases lapse.
+        self._others.submit(lambda link, in_doubt: self._presence.end(link)).addErrback(lambda failure: None)
         closed = gatherResults([self._appends.close(), self._others.close()])
         done: Deferred[None] = Deferred()
 

@@ -18,9 +18,12 @@ from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.clock import Clock, Times
 from oneshotd.store.interface import (
+    LATE,
+    NOTHING_SENT,
     Conflict,
     Reservation,
     ScraperStatus,
+    Sent,
     Settled,
     Stored,
     StoreStats,
@@ -183,6 +186,7 @@ class Ledger:
             remaining=self.head - pending.cursor + scraper.owed - len(pending),
             past=scraper.past,
             ahead=Ahead(times=scraper.ahead, hold_ms=int(self.limits.hold * 1000)),
+            now=self.times.wall(),
         )
 
     def _newcomer(self, visit: Visit) -> Scraper:
@@ -259,11 +263,15 @@ class Ledger:
             self.scrapers.lose(scraper.name, reason, events, self.times.up())
         return Settled.SETTLED
 
-    def revoke(self, token: int) -> Settled:
+    def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
         lease = self.leases.get(token)
         if lease is None or not lease.delivered:
-            return Settled.ALREADY if self.leases.has_ended(token) else Settled.SUPERSEDED
+            if self.leases.has_ended(token):
+                return Settled.ALREADY
+            if lease is None and sent.events:
+                self.scrapers.lose(sent.scraper, LATE, sent.events, self.times.up())
+            return Settled.SUPERSEDED
         scraper = self.scrapers.by_name[lease.scraper]
         self.scrapers.unowe(scraper, lease.newly_owed)
         self.scrapers.owe(scraper, self.corrections.events(token, lease.went_out))

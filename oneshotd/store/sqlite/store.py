@@ -97,8 +97,8 @@ class SQLiteStore:
             token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost)
         )
 
-    def revoke(self, token: int, uncertain: bool = False) -> Deferred[Settled]:
-        return self._end(token, lambda: self._ledger.revoke(token))
+    def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
+        return self._end(token, lambda: self._ledger.revoke(token, sent))
 
     def _end(self, token: int, work: Callable[[], Settled]) -> Deferred[Settled]:
         """Settle or revoke; the lease does not lapse until that succeeds, as the caller repeats it."""

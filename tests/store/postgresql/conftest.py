@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_server import PostgreSQLServer, running_server
+from support.store_pair import Pair
 
 #: The major version for all of these tests; without it, the one that is at hand.
 VERSION = os.environ.get("ONESHOTD_TEST_POSTGRESQL")
@@ -39,3 +40,8 @@ def backend(server: PostgreSQLServer, database: str) -> Iterator[PostgreSQLBacke
     backend = PostgreSQLBackend(server, database)
     yield backend
     backend.finish()
+
+
+@pytest.fixture
+def pair(backend: PostgreSQLBackend) -> Pair:
+    return Pair(backend)

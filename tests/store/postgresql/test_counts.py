@@ -7,21 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from store.postgresql.test_two_stores import Pair
-from support.postgresql_backend import PostgreSQLBackend
 from support.store_backends import LEASE, group
+from support.store_pair import VISIT, Pair
 
-from oneshotd.core.identity import Visit
 from oneshotd.store.interface import IStore, Reservation, ScraperCounts, Sent, Settled
-
-VISIT = Visit(name="p", named=True)
-
-
-@pytest.fixture
-def pair(backend: PostgreSQLBackend) -> Pair:
-    pair = Pair(backend)
-    backend.opened_besides(pair.bob)
-    return pair
 
 
 def reserved(pair: Pair, store: IStore, events: int) -> Reservation:
@@ -55,7 +44,7 @@ def test_both_daemons_show_what_either_has_counted(pair: Pair) -> None:
     settle(pair, ann, third, True, events=3, queueing=2)
     expected = ScraperCounts(delivered=3, returned=6, uncertain=3, queueing=2)
     assert counts(pair, ann) == counts(pair, bob) == expected
-    get(bob.revoke(third.token, uncertain=True))
+    get(bob.revoke(third.token, Sent(events=3, uncertain=True)))
     assert counts(pair, ann) == counts(pair, bob) == evolve(expected, revoked=3, uncertain=6)
     fourth = get(bob.reserve(VISIT, LEASE, 1000))
     settle(pair, bob, fourth, True, events=3)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.postgresql_backend import PostgreSQLBackend
 from support.store_backends import LEASE, group, keyed, series_of
+from support.store_pair import VISIT, Pair
 
 from oneshotd.core.identity import Visit
-from oneshotd.store.interface import Conflict, IStore, Settled, Stored
-from oneshotd.store.postgresql.store import PostgreSQLStore
-
-VISIT = Visit(name="p", named=True)
+from oneshotd.store.interface import Conflict, Holder, Settled, Stored
+from oneshotd.store.postgresql.presence import SILENT_AFTER
 
 #: The server at hand, and both versions of Debian's.
 pytestmark = pytest.mark.parametrize(
@@ -21,32 +19,8 @@ pytestmark = pytest.mark.parametrize(
 )
 
 
-class Pair:
-    """Two stores on one database, and the words of the backend for each."""
-
-    def __init__(self, backend: PostgreSQLBackend) -> None:
-        self.backend = backend
-        self.ann: IStore = backend.store
-        self.bob: PostgreSQLStore = backend.another(None)
-
-    def take(self, store: IStore, name: str = "p") -> list[str]:
-        """A whole scrape at one of them."""
-        get = self.backend.get
-        got = get(store.reserve(Visit(name=name, named=True), LEASE, 1000))
-        assert got.token is not None
-        assert get(store.settle(got.token, True, got.pending.end, (), ())) is Settled.SETTLED
-        get(store.release(got.token))
-        return series_of(got)
-
-
 class TestTwoStores:
     """Any emitter may reach any daemon, any scraper too, and the promise is the same."""
-
-    @pytest.fixture
-    def pair(self, backend: PostgreSQLBackend) -> Pair:
-        pair = Pair(backend)
-        backend.opened_besides(pair.bob)
-        return pair
 
     def test_what_one_stores_the_other_delivers_once(self, pair: Pair) -> None:
         """A load balancer would lose or double events."""
@@ -98,6 +72,17 @@ class TestTwoStores:
             asked = [store.reserve(visit, LEASE, 10) for store in (pair.ann, pair.bob)]
             assert sorted(str(get(deferred).busy) for deferred in asked) == ["None", "in flight"]
 
+    def test_a_busy_answer_says_where_the_delivery_is(self, pair: Pair) -> None:
+        """A scrape would wait for a daemon that is gone, or not wait for one that is about to be done."""
+        get, time = pair.backend.get, pair.backend.time
+        get(pair.ann.reserve(VISIT, 3600.0, 10))
+        pair.beat(pair.ann)
+        assert get(pair.ann.reserve(VISIT, LEASE, 10)).holder is Holder.HERE
+        assert get(pair.bob.reserve(VISIT, LEASE, 10)).holder is Holder.ELSEWHERE
+        pair.backend.kill(pair.ann)
+        time.advance(SILENT_AFTER)
+        assert get(pair.bob.reserve(VISIT, LEASE, 10)).holder is Holder.SILENT
+
     def test_a_delivery_that_was_overtaken_cannot_be_settled(self, pair: Pair) -> None:
         """A daemon that was stopped beyond its lease would move the cursor of another one's delivery."""
         get, time = pair.backend.get, pair.backend.time
@@ -138,16 +123,6 @@ class TestTwoStores:
         assert get(pair.ann.reserve(VISIT, LEASE, 10)).busy == "in flight"
         time.advance(1)
         assert pair.take(pair.ann) == ["a"]
-
-    def test_one_that_starts_again_under_its_name_ends_its_own_leases_only(self, pair: Pair) -> None:
-        """After a restart a scraper would wait, or lose what another daemon is delivering."""
-        get, backend = pair.backend.get, pair.backend
-        get(pair.ann.append([group("a")]))
-        get(pair.ann.reserve(VISIT, LEASE, 10))
-        get(pair.bob.reserve(Visit(name="q", named=True), LEASE, 10))
-        backend.opened_besides(again := backend.another("ann"))
-        assert pair.take(again) == ["a"]
-        assert get(again.reserve(Visit(name="q", named=True), LEASE, 10)).busy == "in flight"
 
     @pytest.mark.parametrize("step", [-7200.0, 7200.0, -1.5])
     def test_a_step_of_the_databases_clock_freezes_no_lease(self, pair: Pair, step: float) -> None:

@@ -16,12 +16,13 @@ CREATE TABLE state (
 
 -- A session of a daemon. `epoch` grows with each connection, which ends whatever the one before still does.
 CREATE TABLE daemon (
-  id text PRIMARY KEY,
+  id text PRIMARY KEY,            -- another one after each start
+  name text NOT NULL DEFAULT '',  -- the same after each start
   number int GENERATED ALWAYS AS IDENTITY UNIQUE,
   epoch bigint NOT NULL,
   batch bigint NOT NULL,          -- its last batch among the deleted segments,
   batch_first bigint NOT NULL,    -- and the first seq of that batch
-  up bigint NOT NULL
+  up bigint NOT NULL              -- when it was last heard of
 ) WITH (fillfactor = 50);
 
 -- The log: a segment has at most 2000 events of one commit. The end of the log is the last segment.
@@ -55,12 +56,14 @@ CREATE TABLE scraper (
   event_time boolean NOT NULL DEFAULT false,
   floor_at bigint NOT NULL DEFAULT 0,
   latest_at bigint NOT NULL DEFAULT 0,
+  timed_up bigint NOT NULL DEFAULT -1,  -- up-time of its last scrape, if that had the timeout header; else -1
+  shown_end bigint NOT NULL DEFAULT 0,  -- up to this seq it may have read counts that came back
   -- The lease. The token stays when it has ended, so that every statement can be repeated.
   token bigint,
   ended bigint,                   -- token of the lease before, if it ended in order
   state smallint NOT NULL DEFAULT 0,  -- 0 free, 1 reserved, 2 delivered and revocable
   until_up bigint NOT NULL DEFAULT 0,
-  holder text,
+  holder text,                    -- id of its daemon
   visit_timed boolean NOT NULL DEFAULT false,
   -- What a revocation restores.
   was_cursor bigint NOT NULL DEFAULT 0,
@@ -69,12 +72,15 @@ CREATE TABLE scraper (
   was_event_time boolean NOT NULL DEFAULT false,
   was_floor_at bigint NOT NULL DEFAULT 0,
   was_latest_at bigint NOT NULL DEFAULT 0,
+  was_shown_end bigint NOT NULL DEFAULT 0,
   was_lost jsonb NOT NULL DEFAULT '{}',
+  late bigint,                    -- token of the last settlement or revocation that came too late
   -- Figures, in events; they change with the statements that change the lease.
   delivered bigint NOT NULL DEFAULT 0,
   returned bigint NOT NULL DEFAULT 0,
   revoked bigint NOT NULL DEFAULT 0,
   uncertain bigint NOT NULL DEFAULT 0,
+  superseded bigint NOT NULL DEFAULT 0,
   sent int NOT NULL DEFAULT 0,        -- of the last delivery
   queueing int NOT NULL DEFAULT 0,    -- series whose events wait behind each other
   visit_ups bigint[] NOT NULL DEFAULT '{}',   -- up-time of its last scrapes, ascending,
