@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from attrs import frozen
 from fuzz.response import RULES, check
+from support.fake_telemetry import FakeTelemetry
 from support.web_fakes import (
     FakeDelivery,
     FakeIngest,
     FakeQueries,
     FakeShipment,
     FakeStore,
-    FakeTelemetry,
     failures_logged,
 )
 from twisted.internet.address import IPv4Address

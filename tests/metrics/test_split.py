@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from metrics.test_registry import BUSY, Shown, busy_telemetry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.telemetry import BUSY, Shown, busy_telemetry
 
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from attrs import Factory, define, field, frozen
+from support.fake_telemetry import FakeTelemetry
 from support.threads import at_once
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -33,14 +34,10 @@ from oneshotd.access.rules import Rule
 from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
-from oneshotd.core.negotiation import Format
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
-from oneshotd.errors import REASONS
-from oneshotd.metrics.own_metrics import OwnMetrics
-from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
 from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
 from oneshotd.web.app import HTTPApi
@@ -183,18 +180,6 @@ class FakeQueries:
 
     async def survey(self) -> ScraperOverview:
         return ScraperOverview(scrapers=await self.scrapers(), lost=self.lost)
-
-
-@define
-class FakeTelemetry:
-    refusals: dict[str, int] = field(factory=dict)
-
-    def refused(self, reason: str, n: int = 1) -> None:
-        assert reason in REASONS
-        self.refusals[reason] = self.refusals.get(reason, 0) + n
-
-    def daemon_metrics(self, format: Format) -> OwnMetrics:
-        return Telemetry().daemon_metrics(format)
 
 
 @define(eq=False, slots=False)

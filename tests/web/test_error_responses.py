@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from klein import Klein
-from support.web_fakes import Answer, Connection, FakeServer, FakeTelemetry, failures_logged, request
+from support.fake_telemetry import FakeTelemetry
+from support.web_fakes import Answer, Connection, FakeServer, failures_logged, request
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from werkzeug.exceptions import HTTPException, ImATeapot, NotFound

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 from attrs import define
 from support.credentials import basic, hashed
-from support.web_fakes import Connection, FakeServer, FakeTelemetry, failures_logged
+from support.fake_telemetry import FakeTelemetry
+from support.web_fakes import Connection, FakeServer, failures_logged
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
