@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support.grafana import FILE, annotation_queries, dashboard, panels, targets, variables
 
+from oneshotd.metrics.store_families import STORE_NAMES
+
 #: Width of a dashboard in Grafana's grid.
 COLUMNS = 24
 
@@ -74,7 +76,17 @@ def test_events_are_counted_by_correct_functions() -> None:
         assert not COMPARING.search(expr), where
         if "events_to_metrics" in expr:
             assert "_over_time(" in expr and "$__rate_interval" not in expr, where
-        assert 'job="$job"' in expr, where
+        assert 'job="$job"' in expr or ('job="$daemons"' in expr and "events_to_metrics" not in expr), where
+
+
+def test_a_query_asks_the_job_that_has_its_metrics() -> None:
+    """With a database, a panel would be empty for ever."""
+    for target in targets():
+        names = {name.removesuffix("_total") for name in re.findall(r"oneshotd_\w+", target.expr)}
+        if names:
+            job = "job" if names <= STORE_NAMES else "daemons"
+            assert not names & STORE_NAMES or job == "job", target.where
+            assert set(re.findall(r'job="\$(\w+)"', target.expr)) == {job}, target.where
 
 
 def test_every_variable_is_used() -> None:

@@ -12,8 +12,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from support import grafana
 from support.daemon import BROWSER, REPOSITORY, Daemon
 from support.debian_packages import fetch
 from support.grafana import Mark, Target
+from support.postgresql_server import running_server
 from support.processes import free_port
 from support.prometheus import Prometheus, canonical, scrape_config
 
@@ -46,7 +48,19 @@ LOST = EVENTS - HELD
 #: Seconds: of a panel's step, in which all events lie, and of `$__rate_interval` with it.
 STEP, RATE_INTERVAL = 60, 75
 SPAN = 3600
-CHOSEN = {"job": "oneshotd", "valued": "backup|cron", "marked": "deploy|rollback|restart"}
+CHOSEN = {"valued": "backup|cron", "marked": "deploy|rollback|restart"}
+#: Kind of the store -> the jobs that scrape the events, and the daemons.
+JOBS = {
+    "sqlite": {"job": "oneshotd", "daemons": "oneshotd"},
+    "postgresql": {"job": "oneshotd", "daemons": "oneshotd-daemons"},
+}
+
+#: The job of the daemons themselves, for `scrape_config`.
+DAEMONS = """\
+  - job_name: oneshotd-daemons
+    metrics_path: /metrics/daemon
+    static_configs: [{{targets: [{}]}}]
+"""
 
 #: Of no interest, and the same in all that is compared.
 LEFT_OUT = ("__name__", "job", "instance")
@@ -133,6 +147,7 @@ EXPECTED = {
     "Commit time, C": Rows({"": NO_TIME}),
     "From acceptance to delivery, A": Rows({"": NO_TIME}),
     "From acceptance to delivery, B": Rows({"": NO_TIME}),
+    **{f"Database, {letter}": Rows({"": 0}) for letter in "ABC"},
 }
 
 
@@ -161,16 +176,18 @@ MARKED = {
 class Recorded:
     """Servers that have scraped the events.
 
+    :ivar store: the kind of the daemon's store; there are two daemons with "postgresql".
     :ivar at: when the dashboard's time ends; all events are in the last step, none on its edge.
     """
 
-    def __init__(self, servers: Mapping[str, Prometheus], at: float) -> None:
+    def __init__(self, store: str, servers: Mapping[str, Prometheus], at: float) -> None:
+        self.store = store
         self.servers = servers
         self.at = at
 
     def ask(self, server: Prometheus, expr: str, *, instant: bool) -> list[dict[str, Any]]:
         """The result, as Grafana asks for it; of an instant query as one point."""
-        text = grafana.substituted(expr, CHOSEN, step=STEP, span=SPAN)
+        text = grafana.substituted(expr, CHOSEN | JOBS[self.store], step=STEP, span=SPAN)
         # The servers scrape once a second, not every 15 s, for which the queries are made.
         parameters: dict[str, Any] = {"query": text.replace(":5s]", ":333ms]")}
         if instant:
@@ -188,43 +205,63 @@ def get(server: Prometheus, path: str, parameters: Mapping[str, Any]) -> Any:
         return json.loads(answer.read())["data"]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+def daemons_of(stack: ExitStack, folder: Path, store: str) -> list[Daemon]:
+    """One daemon with a file, or two that share a database."""
+    if store == "sqlite":
+        addresses = [f"sqlite:{folder / 'oneshotd.sqlite'}"]
+    else:
+        server = stack.enter_context(running_server())
+        addresses = [f"postgresql:{server.address(server.new_database())}"] * 2
+    made = []
+    for number, address in enumerate(addresses):
+        port = free_port()
+        options = (
+            f"--http=tcp:{port}:interface=127.0.0.1",
+            f"--udp=127.0.0.1:{port}",
+            f"--store={address}",
+            f"--max-events={EVENTS - 1}",
+        )
+        made.append(stack.enter_context(Daemon(folder / f"daemon{number}", options=options, port=port)))
+    return made
+
+
+def config(name: str, daemons: Sequence[Daemon]) -> str:
+    """A scrape configuration; several daemons have a job of their own beside that of the events."""
+    made = scrape_config(name, f"127.0.0.1:{daemons[0].port}")
+    if len(daemons) > 1:
+        made += DAEMONS.format(", ".join(f'"127.0.0.1:{each.port}"' for each in daemons))
+    return made
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     folder = tmp_path_factory.mktemp("grafana")
-    port = free_port()
-    options = (
-        f"--http=tcp:{port}:interface=127.0.0.1",
-        f"--udp=127.0.0.1:{port}",
-        f"--store=sqlite:{folder / 'oneshotd.sqlite'}",
-        f"--max-events={EVENTS - 1}",
-    )
     with ExitStack() as stack:
-        daemon = stack.enter_context(Daemon(folder / "daemon", options=options, port=port))
-        daemon.get("/metrics?scraper=away")
+        daemons = daemons_of(stack, folder, request.param)
+        daemons[0].get("/metrics?scraper=away")
         made = {}
         for name, suite in (("prometheus", None), ("prometheus3", "sid")):
             binary = fetch("prometheus", suite) / "usr/bin/prometheus"
-            config = scrape_config(name, f"127.0.0.1:{port}")
-            made[name] = stack.enter_context(Prometheus(binary, folder / name, config))
+            made[name] = stack.enter_context(Prometheus(binary, folder / name, config(name, daemons)))
         for server in made.values():
-            server.await_scrapes(2)
+            server.await_scrapes(2 * (1 if len(daemons) == 1 else 3))
         scraped = 0
-        for body in BODIES:
-            post(daemon, body)
+        for number, body in enumerate(BODIES):
+            post(daemons[number % len(daemons)], body)
             scraped += len(set(body.splitlines()))
             for server in made.values():
                 await_value(server, "sum(count_over_time(events_to_metrics[1h]))", scraped)
         with pytest.raises(urllib.error.HTTPError, match="400"):
-            post(daemon, "type=backup&value=many")
+            post(daemons[0], "type=backup&value=many")
         for server in made.values():
-            await_value(server, 'oneshotd_refused_total{reason="value"}', 1)
+            await_value(server, 'sum(oneshotd_refused_total{reason="value"})', 1)
             await_value(server, 'sum(oneshotd_scraper_lost_events_total{scraper="away"})', LOST)
             await_value(server, 'oneshotd_scraper_delivered_events_total{scraper="prometheus"}', EVENTS)
         first = min(server.samples('events_to_metrics{version="1.2"}[1h]')[0][0] for server in made.values())
         at = first + STEP - 1
         assert time.time() < at, "too slow: all this is to lie in one step"
-        yield Recorded(made, round(at, 3))
-        assert daemon.errors() == []
+        yield Recorded(request.param, made, round(at, 3))
+        assert [line for each in daemons for line in each.errors()] == []
 
 
 def post(daemon: Daemon, body: str) -> None:
@@ -255,6 +292,8 @@ def table(rows: list[dict[str, Any]], *, summed: bool) -> dict[str, float]:
 @pytest.mark.parametrize("target", list(grafana.targets()), ids=lambda target: target.where)
 def test_a_panel_shows_what_happened(target: Target, server: str, recorded: Recorded) -> None:
     expected = EXPECTED[target.where]
+    if target.where.startswith("Database,") and recorded.store == "sqlite":
+        expected = Rows({})
     rows = recorded.ask(recorded.servers[server], target.expr, instant=target.instant)
     found = table(rows, summed=expected.summed)
     assert set(found) == set(expected.values)
@@ -295,10 +334,15 @@ def test_an_annotation_of_the_page_marks_what_happened(
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
 def test_what_can_be_chosen_is_there(server: str, recorded: Recorded) -> None:
     """The dashboard opens with a job chosen."""
-    (query,) = [made["query"]["query"] for made in grafana.variables() if made["type"] == "query"]
-    found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
-    assert found, query
-    assert get(recorded.servers[server], f"label/{found[2]}/values", {"match[]": found[1]}) == ["oneshotd"]
+    queries = {
+        made["name"]: made["query"]["query"] for made in grafana.variables() if made["type"] == "query"
+    }
+    assert queries.keys() == JOBS[recorded.store].keys()
+    for name, query in queries.items():
+        found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
+        assert found, query
+        values = get(recorded.servers[server], f"label/{found[2]}/values", {"match[]": found[1]})
+        assert values == [JOBS[recorded.store][name]]
     for made in grafana.variables():
         if made["type"] == "textbox":
             assert made["query"] == made["current"]["value"] == CHOSEN[made["name"]]

@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.daemon import BROWSER, REPOSITORY, Daemon
 from support.debian_packages import fetch
 from support.locked_daemon import Locked
+from support.postgresql_server import running_server
+from support.processes import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -62,6 +64,22 @@ def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     curl(daemon, "/metrics?scraper=ann")
     with Locked(tmp_path_factory.mktemp("locked")).daemon as locked:
         shown = daemon.look() + locked.look()
+    return labels_of(shown)
+
+
+@pytest.fixture(scope="module")
+def of_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """The same of a daemon with a database: at /metrics, and at /metrics/daemon."""
+    folder, port = tmp_path_factory.mktemp("shared"), free_port()
+    with running_server() as server:
+        store = f"--store=postgresql:{server.address(server.new_database())}"
+        options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store)
+        with Daemon(folder / "daemon", options=options, port=port) as daemon:
+            curl(daemon, "/metrics?scraper=ann")
+            return labels_of(daemon.look()), labels_of(daemon.get("/metrics/daemon"))
+
+
+def labels_of(shown: str) -> dict[str, set[str]]:
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(shown)
@@ -113,10 +131,23 @@ def test_the_rules_ask_for_metrics_and_labels_that_there_are(known: dict[str, se
     for rule in rules():
         names = set(_OWN_NAME.findall(rule["expr"]))
         assert names <= known.keys(), rule["alert"]
-        assert names or rule["alert"] == "OneshotdUnreachable"
+        assert names or rule["alert"] in ("OneshotdUnreachable", "OneshotdDaemonDown")
         labels = set[str]().union(TARGET_LABELS, *(known[name] for name in names))
         assert set(_LABEL_NAME.findall(rule["expr"])) <= labels, rule["alert"]
         assert set(_IN_TEMPLATE.findall(str(rule["annotations"]))) <= labels, rule["alert"]
+
+
+def test_each_rule_asks_one_job_of_a_cluster(
+    known: dict[str, set[str]], of_a_cluster: tuple[dict[str, set[str]], dict[str, set[str]]]
+) -> None:
+    """A rule about figures of both jobs would find no two series that belong together, and be silent."""
+    files = {name for name in known if name.startswith(("oneshotd_web_config_", "oneshotd_access_"))}
+    scrape, own = of_a_cluster
+    for rule in rules():
+        names = set(_OWN_NAME.findall(rule["expr"])) - files
+        assert names <= scrape.keys() or names <= own.keys(), rule["alert"]
+        for name in names:
+            assert known[name] == {**own, **scrape}[name], name
 
 
 def test_the_rules_are_tried_with_the_series_that_the_daemon_shows(known: dict[str, set[str]]) -> None:
