@@ -103,7 +103,9 @@ class Outcomes:
                 del self._searches[visit.name]
 
     def settled(self, visit: Visit, settled: Settled) -> None:
-        """Log a settlement that found its delivery settled already."""
+        """Log a settlement that found its delivery settled already, or came too late."""
+        if settled is Settled.SUPERSEDED:
+            self._telemetry.superseded()
         self.log.settled(visit.name, settled)
 
     def _uncertain(self, visit: Visit, planned: Plan) -> None:

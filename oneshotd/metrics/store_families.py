@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import (
 )
 
 from oneshotd import __version__
-from oneshotd.store.interface import ScraperCounts, ScraperStatus, StoreStats
+from oneshotd.store.interface import LATE, ScraperCounts, ScraperStatus, StoreStats
 
 #: Reasons of losses (`store.interface.StoreStats.lost`).
 LOSSES = ("away", "log full", "clock")
@@ -56,6 +56,14 @@ _SCRAPER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
         lambda _, counts: counts.uncertain,
     ),
 )
+#: The same, only where several daemons share the store.
+_CLUSTER_COUNTERS: tuple[tuple[str, str, _Figure], ...] = (
+    (
+        "superseded_events",
+        "Events delivered after another delivery had taken their place: they went out twice.",
+        lambda _, counts: counts.superseded,
+    ),
+)
 
 
 def live(stats: StoreStats) -> Iterator[ScraperStatus]:
@@ -69,14 +77,14 @@ def held(stats: StoreStats) -> Iterator[Metric]:
     yield GaugeMetricFamily("oneshotd_held_bytes", "Size of the events in the log.", value=stats.size)
 
 
-def lost(stats: StoreStats, limits: Callable[[str], Sequence[str]] = lambda scraper: ()) -> Metric:
+def lost(stats: StoreStats, more: Callable[[str], Sequence[str]] = lambda scraper: ()) -> Metric:
     """Return the family of lost events.
 
-    :param limits: returns the limits of a scraper, which are shown at zero, too, for `increase()`.
+    :param more: returns further reasons for a scraper, which are shown at zero, too, for `increase()`.
     """
     found: dict[tuple[str, str], int] = {}
     for status in live(stats):
-        found.update({(status.name, reason): 0 for reason in (*LOSSES, *limits(status.name))})
+        found.update({(status.name, reason): 0 for reason in (*LOSSES, *more(status.name))})
         found.update({(status.name, reason): events for reason, events in status.lost.items()})
     found.update(stats.lost)
     family = CounterMetricFamily(
@@ -89,11 +97,14 @@ def lost(stats: StoreStats, limits: Callable[[str], Sequence[str]] = lambda scra
     return family
 
 
-def per_scraper(stats: StoreStats, counts: Counts) -> Iterator[Metric]:
-    """Yield the families of scrapers."""
+def per_scraper(stats: StoreStats, counts: Counts, *, is_shared: bool = False) -> Iterator[Metric]:
+    """Yield the families of scrapers.
+
+    :param is_shared: several daemons share the store.
+    """
     rows = [(status, counts(status)) for status in live(stats)]
-    tables = ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, _SCRAPER_COUNTERS))
-    for kind, table in tables:
+    counters = _SCRAPER_COUNTERS + _CLUSTER_COUNTERS if is_shared else _SCRAPER_COUNTERS
+    for kind, table in ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, counters)):
         for name, text, figure in table:
             family = kind(f"oneshotd_scraper_{name}", text, labels=["scraper"])
             for status, counted in rows:
@@ -114,12 +125,16 @@ def cluster(stats: StoreStats | None) -> Iterator[Metric]:
         return
     yield CounterMetricFamily("oneshotd_events_accepted", "Events stored.", value=stats.head)
     yield from held(stats)
-    yield lost(stats)
-    yield from per_scraper(stats, lambda status: status.counts or ScraperCounts())
+    yield lost(stats, lambda scraper: (LATE,))
+    yield from per_scraper(stats, _counted, is_shared=True)
+
+
+def _counted(status: ScraperStatus) -> ScraperCounts:
+    return status.counts or ScraperCounts()
 
 
 #: Names of the families that are the cluster's alone where several daemons share the store.
 STORE_NAMES = frozenset(
     family.name
-    for family in (*held(NO_STATS), lost(NO_STATS), *per_scraper(NO_STATS, lambda status: ScraperCounts()))
+    for family in (*held(NO_STATS), lost(NO_STATS), *per_scraper(NO_STATS, _counted, is_shared=True))
 )

@@ -25,7 +25,12 @@ ALONE = Path(__file__).with_name("one_daemon.txt")
 SHARED = evolve(
     BUSY,
     scrapers=tuple(
-        evolve(status, counts=ScraperCounts(delivered=20, returned=30, revoked=40, uncertain=50, queueing=60))
+        evolve(
+            status,
+            counts=ScraperCounts(
+                delivered=20, returned=30, revoked=40, uncertain=50, superseded=60, queueing=70
+            ),
+        )
         for status in BUSY.scrapers
     ),
 )
@@ -62,12 +67,14 @@ def test_a_scrape_of_a_cluster_shows_the_stores_figures_alone() -> None:
         "oneshotd_build_info",
         "oneshotd_events_accepted",
     } - {"oneshotd_scraper_oldest_pending_timestamp_seconds"}  # nothing is pending for long
-    counted = {name: 10 * n for n, name in enumerate(("delivered", "returned", "revoked", "uncertain"), 2)}
+    kinds = ("delivered", "returned", "revoked", "uncertain", "superseded")
+    counted = {name: 10 * n for n, name in enumerate(kinds, 2)}
     for name, figure in counted.items():
         assert shown(f"oneshotd_scraper_{name}_events_total", scraper="a") == figure
-    assert shown("oneshotd_scraper_queueing_series", scraper="a") == 60
+    assert shown("oneshotd_scraper_queueing_series", scraper="a") == 70
     assert shown("oneshotd_scraper_pending_events", scraper="a") == 8
     assert shown("oneshotd_scraper_lost_events_total", scraper="gone", reason="log full") == 12
+    assert shown("oneshotd_scraper_lost_events_total", scraper="a", reason="late") == 0
     assert shown("oneshotd_events_accepted_total") == SHARED.head
     assert shown("oneshotd_held_events") == 7
 
