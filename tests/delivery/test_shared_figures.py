@@ -84,11 +84,11 @@ def test_the_store_is_told_what_each_response_carried(driver: DeliveryDriver) ->
     """The counts of the cluster would stay at 0."""
     told: list[tuple[str, int, bool]] = []
 
-    def settle(token: int, delivered: bool, *args: Any) -> Deferred[Settled]:
+    def settle(token: int, delivered: bool, *args: Any) -> Any:
         told.append(("delivered" if delivered else "returned", args[-1].events, args[-1].uncertain))
         return real_settle(token, delivered, *args)
 
-    def revoke(token: int, sent: Any) -> Deferred[Settled]:
+    def revoke(token: int, sent: Any) -> Any:
         told.append(("revoked", sent.events, sent.uncertain))
         return real_revoke(token, sent)
 
