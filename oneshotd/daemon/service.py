@@ -155,6 +155,7 @@ class OneshotService(Service):
         access = self._locks.policy
         bounds = self._bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         telemetry.registry.register(RuleMetrics(bounds.report))
+        name = config.daemon_name or self._default_name()
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -167,7 +168,7 @@ class OneshotService(Service):
             ),
             clock=Clock(),
             committed=telemetry.commit,
-            name=config.daemon_name or self._default_name(),
+            name=name,
         )
         if IConnected.providedBy(self._store):
             telemetry.database = IConnected(self._store).connection_counts
@@ -203,6 +204,7 @@ class OneshotService(Service):
             authenticator=self._locks.authenticator,
             peer_sans=self._locks.peer_sans,
             backups=backups,
+            daemon=name if telemetry.is_shared else None,
         ).resource()
         if backups is not None:
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()

@@ -53,6 +53,7 @@ class HTTPApi:
         and an address is all that counts.
     :param peer_sans: see `routes.guard.Guard`.
     :param backups: for admins; None: there are none.
+    :param daemon: the name of this daemon among those that share the store; None: there are no others.
     """
 
     ingest: Ingest
@@ -74,6 +75,7 @@ class HTTPApi:
     authenticator: Authenticator | None = None
     peer_sans: Callable[[Any], frozenset[str]] = lambda transport: frozenset()
     backups: Backups | None = None
+    daemon: str | None = None
     clients: Clients = field(init=False)
     ingest_routes: event_routes.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
@@ -122,6 +124,7 @@ class HTTPApi:
             render=page.render_live,
             rules=self.bounds.report,
             notes=self.warnings,
+            daemon=self.daemon,
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)

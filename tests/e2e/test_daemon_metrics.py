@@ -57,7 +57,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for name in ("ann", "bob"):
             port, folder = free_port(), tmp_path / name
             folder.mkdir()
-            options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store)
+            options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store, f"--daemon-name={name}")
             daemons.append(stack.enter_context(Daemon(folder, options=options, port=port)))
         yield Cluster(server, *daemons)
 
@@ -113,6 +113,8 @@ def test_both_show_the_clusters_figures_and_each_its_own(cluster: Cluster) -> No
     assert not {name.partition("{")[0] for name in own[0]} & {
         name.partition("{")[0] for name in of_ann if name.startswith("oneshotd_scraper_")
     }
+    for name, daemon in (("ann", ann), ("bob", bob)):
+        assert f"Answered by the daemon <bdi>{name}</bdi>" in daemon.get("/live", "text/html")
     # Nobody has become a scraper by that, and the page of either says the same.
     known = [json.loads(each.get("/api/v1/scrapers"))["scrapers"] for each in (ann, bob)]
     assert known[0] == known[1]

@@ -41,6 +41,7 @@ class Status:
     :param hour: None if the store could not be read.
     :param rules: of the access file, in their order; empty: there is none.
     :param unlisted_rules: number of the rules that are not in `rules`.
+    :param daemon: the name of this daemon among those that share the store; None: there are no others.
     """
 
     now: int
@@ -52,6 +53,7 @@ class Status:
     hour: Hour | None
     rules: tuple[RuleUse, ...] = ()
     unlisted_rules: int = 0
+    daemon: str | None = None
 
     @property
     def live(self) -> tuple[ScraperSeen, ...]:
@@ -69,6 +71,7 @@ class Status:
             self.events,
             self.hour,
             self.rules,
+            self.daemon,
         )
         digest = blake2b(repr((self.now // MINUTE, shown)).encode("utf-8", "replace"), digest_size=12)
         return b'W/"' + digest.hexdigest().encode("ascii") + b'"'
@@ -84,6 +87,7 @@ class StatusCache:
     :param render: renders a status as HTML; called at most once for each.
     :param rules: returns what the rules of the access file have used.
     :param notes: returns the warnings of /readyz.
+    :param daemon: see `Status`.
     """
 
     queries: EventQueries
@@ -94,6 +98,7 @@ class StatusCache:
     render: Callable[[Status], Awaitable[bytes]]
     rules: Callable[[], Sequence[RuleUse]] = tuple
     notes: Callable[[], Sequence[str]] = tuple
+    daemon: str | None = None
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
@@ -162,6 +167,7 @@ class StatusCache:
             hour=hour,
             rules=tuple(rules[:MAX_RULES_SHOWN]),
             unlisted_rules=max(0, len(rules) - MAX_RULES_SHOWN),
+            daemon=self.daemon,
         )
 
 

@@ -19,7 +19,7 @@ from oneshotd.web.status.cache import Status
 from oneshotd.web.status.examples import Examples
 from oneshotd.web.status.rules_table import rules_table
 from oneshotd.web.status.tables import event_table, hour_table, scraper_table
-from oneshotd.web.status.wording import count, spoken
+from oneshotd.web.status.wording import count, shown, spoken
 
 #: Headers of the page and of its files (https://www.w3.org/TR/CSP3/).
 HEADERS: Mapping[bytes, bytes] = {
@@ -32,6 +32,9 @@ HEADERS: Mapping[bytes, bytes] = {
 }
 
 HTML = b"text/html; charset=utf-8"
+
+#: Characters of the name of a daemon.
+MAX_DAEMON = 120
 
 #: The place of the changing part in the rest.
 _PLACE = b"<!--live-->"
@@ -84,6 +87,18 @@ class _Live(Element):
         )
 
     @renderer
+    def daemon(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render which of the daemons that share the store has answered."""
+        name = self._status.daemon
+        if name is None:
+            return ""
+        return tag(
+            "Answered by the daemon ",
+            tags.bdi(shown(name, MAX_DAEMON)),
+            "; scrapers and events are those of all daemons that share this PostgreSQL database.",
+        )
+
+    @renderer
     def covered(self, request: IRequest | None, tag: Tag) -> Tag:
         """Render which events the chart contains."""
         hour = self._status.hour
@@ -132,7 +147,7 @@ class _Live(Element):
     @renderer
     def rules(self, request: IRequest | None, tag: Tag) -> Tag:
         """Render the table of the rules of the access file."""
-        return rules_table(tag, self._status.rules)
+        return rules_table(tag, self._status.rules, of_one_daemon=self._status.daemon is not None)
 
     @renderer
     def events_note(self, request: IRequest | None, tag: Tag) -> Tag | str:

@@ -15,8 +15,11 @@ from oneshotd.web.status.wording import shown
 MAX_CLIENTS = 120
 
 
-def rules_table(tag: Tag, uses: Sequence[RuleUse]) -> Tag:
-    """Render the rules and their use."""
+def rules_table(tag: Tag, uses: Sequence[RuleUse], *, of_one_daemon: bool = False) -> Tag:
+    """Render the rules and their use.
+
+    :param of_one_daemon: there are others, whose counts are not in it.
+    """
     head = header(
         ("Rule", ""),
         ("Role", ""),
@@ -27,7 +30,8 @@ def rules_table(tag: Tag, uses: Sequence[RuleUse]) -> Tag:
         ("Rate", "number"),
     )
     body = [table_row(f"rule-{use.rule.number}", *_cells(use)) for use in uses]
-    caption = "Rules of the access file in their order; counts are of events since the start"
+    where = "at this daemon " if of_one_daemon else ""
+    caption = f"Rules of the access file in their order; counts are of events {where}since the start"
     return whole_table(tag, caption, head, body, "rules")
 
 
