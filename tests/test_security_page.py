@@ -38,6 +38,7 @@ DOORS: Mapping[str, str] = {
     "event": "send",
     "events": "send",
     "metrics": "scrape",
+    "daemon_metrics": "look",
     "front": "look",
     "live": "look",
     "asset": "look",

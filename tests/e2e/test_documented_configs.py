@@ -34,7 +34,7 @@ _ALLOY_PARAM = re.compile(r'"(\w+)"\s+= \["([^"]*)"\]')
 
 #: Programs whose configuration the page shows, and how many of each.
 SHOWN = {
-    "prometheus": 4,
+    "prometheus": 5,
     "operator": 1,
     "victoriametrics": 2,
     "otel": 1,
@@ -69,6 +69,8 @@ def jobs() -> Iterator[dict[str, Any]]:
 def parameters() -> Iterator[dict[str, str]]:
     """With which parameters the page has each named scraper ask."""
     for job in jobs():
+        if job.get("metrics_path") == "/metrics/daemon":
+            continue  # it is no scraper
         yield {name: text for name, (text,) in job["params"].items()}
     urls = [url for text in of("telegraf") for url in tomllib.loads(text)["inputs"]["prometheus"][0]["urls"]]
     urls += [yaml.safe_load(text)["instances"][0]["openmetrics_endpoint"] for text in of("datadog")]
