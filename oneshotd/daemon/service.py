@@ -177,7 +177,6 @@ class OneshotService(Service):
             self._store,
             telemetry,
             reactor,
-            _now_ms,
             timestamps=config.timestamps,
             lease_margin=config.lease_margin,
         )

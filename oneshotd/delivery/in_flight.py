@@ -19,7 +19,7 @@ from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.plan import Plan
 from oneshotd.delivery.outcomes import Outcomes
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import IStore, Sent
+from oneshotd.store.interface import IStore, Sent, Settled
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class DeliveryOwner:
     ) -> None:
         self.store = store
         self.outcomes = outcomes
-        self._clock = clock
+        self.clock = clock
         self._unavailable = unavailable
         #: Scraper -> its newest delivery, until that has ended and its end is on disk.
         self._latest: dict[str, InFlightDelivery] = {}
@@ -94,7 +94,7 @@ class DeliveryOwner:
             except Exception:  # if the loop ended, the settlement would be lost and the scraper stay busy
                 self._log.failure("settling a delivery")
             stuck(True)
-            await deferLater(self._clock, pause)
+            await deferLater(self.clock, pause)
             pause = min(2 * pause, LAST_RETRY)
 
     def track(self, work: Deferred[T]) -> Deferred[T]:
@@ -125,6 +125,7 @@ class InFlightDelivery:
     :ivar body: the response.
     :ivar content_type: its Content-Type.
     :ivar is_final: the tracker has reported the end; no further call follows.
+    :ivar is_look: it is the answer to a look.
     :ivar is_stuck: the last attempt to store a settlement of this delivery has failed.
     """
 
@@ -133,19 +134,24 @@ class InFlightDelivery:
         self.content_type = content_type
         self.is_final = False
         self.is_stuck = False
+        self.is_look = False
         self._delivery = delivery
         self._visit = visit
         self._token = 0
+        self._read = (0, 0.0)
+        self._is_superseded = False
         self._plan: Plan | None = None
         self._history: TimestampHistory | None = None
         self._settled: Deferred[None] | None = None
 
-    def carries(self, token: int, planned: Plan, history: TimestampHistory) -> None:
+    def carries(self, token: int, planned: Plan, history: TimestampHistory, now_ms: int) -> None:
         """Add the reservation that the response carries.
 
         :param history: what the scraper has been shown once the response is delivered.
+        :param now_ms: Unix ms by the store's clock, which may differ from this host's.
         """
         self._token, self._plan, self._history = token, planned, history
+        self._read = now_ms, self._delivery.clock.seconds()
         self._trace("begun")
 
     @property
@@ -158,10 +164,15 @@ class InFlightDelivery:
         """Whether an end was reported, and every settlement of it so far is on disk."""
         return self._settled is not None and bool(self._settled.called)
 
+    def _now_ms(self) -> int:
+        """Return Unix ms by the store's clock."""
+        now_ms, seconds = self._read
+        return now_ms + int((self._delivery.clock.seconds() - seconds) * 1000)
+
     def delivered(self) -> None:
         """Record that the scraper's kernel has acknowledged every byte."""
         self._trace("delivered")
-        self._delivery.outcomes.delivered(self._visit, self._reserved)
+        self._delivery.outcomes.delivered(self._visit, self._reserved, self._now_ms())
         self._then(lambda: self._settle(True))
 
     def returned(self, uncertain: bool, reset: bool = False) -> None:
@@ -173,7 +184,7 @@ class InFlightDelivery:
         """
         self.is_final = True
         self._trace("returned as uncertain" if uncertain else "returned")
-        self._delivery.outcomes.returned(self._visit, self._reserved, uncertain, reset)
+        self._delivery.outcomes.returned(self._visit, self._reserved, uncertain, reset, self._now_ms())
         self._then(lambda: self._settle(False, uncertain))
 
     def revoked(self, uncertain: bool = False) -> None:
@@ -183,7 +194,7 @@ class InFlightDelivery:
         """
         self.is_final = True
         self._trace("revoked as uncertain" if uncertain else "revoked")
-        self._delivery.outcomes.revoked(self._visit, self._reserved, uncertain)
+        self._delivery.outcomes.revoked(self._visit, self._reserved, uncertain, self._now_ms())
         self._then(lambda: self._revoke(uncertain))
 
     def final(self) -> None:
@@ -218,13 +229,20 @@ class InFlightDelivery:
             self._stuck,
         )
         self._trace(f"{'delivered' if delivered else 'returned'}, on disk: {settled.value}")
+        if settled is Settled.SUPERSEDED:
+            self._is_superseded = True
+            self._delivery.outcomes.superseded(self._visit, planned, delivered)
         self._delivery.outcomes.settled(self._visit, settled)
 
     async def _revoke(self, uncertain: bool) -> None:
+        if self._is_superseded:  # the delivery that took its place has these events
+            return
         revoked = await self._delivery.persist(
             lambda: self._delivery.store.revoke(self._token, self._sent(uncertain)), self._stuck
         )
         self._trace(f"revoked, on disk: {revoked.value}")
+        if revoked is Settled.SUPERSEDED:
+            self._delivery.outcomes.late(self._visit, self._reserved)
         self._delivery.outcomes.settled(self._visit, revoked)
 
     def _sent(self, uncertain: bool) -> Sent:

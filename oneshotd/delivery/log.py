@@ -84,9 +84,27 @@ class DeliveryLog:
 
     def settled(self, scraper: str, settled: Settled) -> None:
         """Log a settlement that found its delivery settled already: a fault of the program."""
-        if settled is not Settled.SETTLED:
+        if settled is Settled.ALREADY:
+            self._log.error("{scraper}: a delivery was settled twice", scraper=scraper)
+
+    def superseded(self, scraper: str, planned: Plan) -> None:
+        """Log a delivery that arrived after its lease had ended."""
+        if planned.events:
             self._log.error(
-                "{scraper}: a delivery was {how} when it was settled", scraper=scraper, how=settled
+                "{scraper} has got {events} events twice: they were delivered after the lease, when another"
+                " delivery of them had begun",
+                scraper=scraper,
+                events=planned.events,
+            )
+
+    def late(self, scraper: str, planned: Plan) -> None:
+        """Log a revocation after the lease had ended, which changes nothing any more."""
+        if planned.events:
+            self._log.error(
+                "{scraper} will never get {events} events: it did not read them, and that was known after the"
+                " lease, when another delivery had begun",
+                scraper=scraper,
+                events=planned.events,
             )
 
     def trace(self, scraper: str, token: int, planned: Plan, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -20,19 +20,17 @@ from oneshotd.store.interface import Settled, StoreStats
 class Outcomes:
     """Counts and logs how deliveries ended, and remembers it for each scraper; in memory only.
 
-    :param now_ms: Unix ms.
+    Times of events are by the store's clock, and so is `now_ms` (Unix ms).
+
     :param caps: of a response to a scraper that takes responses of full size.
     :ivar timeouts: which scrapers send the timeout header.
     """
 
-    def __init__(
-        self, telemetry: Telemetry, clock: IReactorTime, now_ms: Callable[[], int], caps: Caps
-    ) -> None:
+    def __init__(self, telemetry: Telemetry, clock: IReactorTime, caps: Caps) -> None:
         self.log = DeliveryLog(clock)
         self.timeouts = TimeoutHabits()
         self._telemetry = telemetry
         self._clock = clock
-        self._now_ms = now_ms
         self._sizes = ResponseSizeController(caps)
         #: Scraper -> counts that it may have read, see `event_time.shown_after`; few scrapers have any.
         self._shown: dict[str, Mapping[str, int]] = {}
@@ -64,29 +62,29 @@ class Outcomes:
 
     # How a delivery ended
 
-    def delivered(self, visit: Visit, planned: Plan) -> None:
+    def delivered(self, visit: Visit, planned: Plan, now_ms: int) -> None:
         """Count a response that has arrived."""
         self.timeouts.delivered(visit, self._clock.seconds())
         self._sizes.arrived(visit.name)
-        self._note_shown(visit, planned, delivered=True)
+        self._note_shown(visit, planned, now_ms, delivered=True)
         self.log.lost(visit.name, planned)
         if planned.events:
-            self._telemetry.delivered(visit.name, planned.events, planned.ats, self._now_ms())
+            self._telemetry.delivered(visit.name, planned.events, planned.ats, now_ms)
 
-    def returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool) -> None:
+    def returned(self, visit: Visit, planned: Plan, uncertain: bool, reset: bool, now_ms: int) -> None:
         """Count a response that has not arrived."""
         self._sizes.failed(visit.name, planned.samples)
-        self._note_shown(visit, planned, delivered=False)
+        self._note_shown(visit, planned, now_ms, delivered=False)
         self._telemetry.returned(visit.name, planned.events)
         if uncertain:
             self._uncertain(visit, planned)
         elif reset:
             self._was_reset(visit)
 
-    def revoked(self, visit: Visit, planned: Plan, uncertain: bool) -> None:
+    def revoked(self, visit: Visit, planned: Plan, uncertain: bool, now_ms: int) -> None:
         """Count a response that has arrived and that the scraper has not read."""
         self._sizes.failed(visit.name, planned.samples)
-        self._note_shown(visit, planned, delivered=False)
+        self._note_shown(visit, planned, now_ms, delivered=False)
         self._telemetry.revoked(visit.name, planned.events)
         if uncertain:
             self._uncertain(visit, planned)
@@ -102,10 +100,30 @@ class Outcomes:
             if search.is_over:
                 del self._searches[visit.name]
 
+    def superseded(self, visit: Visit, planned: Plan, delivered: bool) -> None:
+        """Count a delivery that was settled after its lease, when another one had begun.
+
+        :param delivered: it arrived, so that its events go out twice.
+        """
+        self._telemetry.superseded(visit.name, planned.events if delivered else 0)
+        if delivered:
+            self.log.superseded(visit.name, planned)
+        self._forget(visit.name)
+
+    def late(self, visit: Visit, planned: Plan) -> None:
+        """Log a revocation after the lease, when another delivery had begun: its events are lost."""
+        self._telemetry.superseded(visit.name, 0)
+        self.log.late(visit.name, planned)
+        self._forget(visit.name)
+
+    def _forget(self, scraper: str) -> None:
+        """Forget what was remembered of a scraper: it has got responses of another daemon since."""
+        self._shown.pop(scraper, None)
+        self._searches.pop(scraper, None)
+        self._telemetry.forget_pace(scraper)
+
     def settled(self, visit: Visit, settled: Settled) -> None:
-        """Log a settlement that found its delivery settled already, or came too late."""
-        if settled is Settled.SUPERSEDED:
-            self._telemetry.superseded()
+        """Log a settlement that found its delivery settled already."""
         self.log.settled(visit.name, settled)
 
     def _uncertain(self, visit: Visit, planned: Plan) -> None:
@@ -115,9 +133,9 @@ class Outcomes:
     def _was_reset(self, visit: Visit) -> None:
         self._searches.setdefault(visit.name, Search()).was_reset()
 
-    def _note_shown(self, visit: Visit, planned: Plan, *, delivered: bool) -> None:
+    def _note_shown(self, visit: Visit, planned: Plan, now_ms: int, *, delivered: bool) -> None:
         shown = self._shown.pop(visit.name, {})
         if shown or planned.counted:
-            shown = shown_after(shown, planned, delivered=delivered, now_ms=self._now_ms())
+            shown = shown_after(shown, planned, delivered=delivered, now_ms=now_ms)
         if shown:
             self._shown[visit.name] = shown

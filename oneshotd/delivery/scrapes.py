@@ -16,6 +16,8 @@ IDLE       scrape; the store reserves         RESERVED
 IDLE       scrape; the store is busy, knows   IDLE; the response has no events
            too many scrapers, is too late or
            unavailable
+IDLE       scrape; the store knows that this  IDLE; the response is that of a look
+           scraper sends the timeout header
 RESERVED   request cancelled, or rendering    IDLE, once the reservation is returned in the store
            raised
 RESERVED   the plan changes nothing           ENDED: delivered and final at once; the response needs
@@ -36,11 +38,14 @@ wait for it.
 Invariants:
 
 * A scraper has one open reservation in the store at most. A delivery whose lease has expired may be
-  replaced by a newer one; its late settlement then changes nothing, and is logged as an error.
+  replaced by a newer one, of another daemon, too. It is *superseded* then: its late settlement changes
+  nothing, a late revocation loses its events; both are counted and logged as an error.
 * The settlements of one delivery reach the store one after the other, in the order of the reports.
 * A scrape gets no events while an earlier delivery to its scraper has ended and is not on disk.
 * A scrape waits for the store for half of its timeout at most, and never longer than `MAX_STORE_WAIT`.
-  Requests to the store are not cancelled: a reservation that arrives later is returned.
+  Requests to the store are not cancelled: a reservation that arrives later is returned. It waits for
+  another daemon's delivery for `MAX_ELSEWHERE_WAIT` at most.
+* Times of events are by the store's clock (`Reservation.now`), never by this host's.
 * A look changes nothing, in the store or in a delivery.
 * Responses to unknown scrapers and looks are made one at a time (`AdmissionQueue`), and at most
   `MAX_UNKNOWN` unknown scrapers have a delivery in flight; known scrapers do not wait for them.
@@ -53,6 +58,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -68,9 +74,10 @@ from oneshotd.core.scraper_features import Timestamps
 from oneshotd.delivery.in_flight import DeliveryOwner, InFlightDelivery
 from oneshotd.delivery.outcomes import Outcomes
 from oneshotd.delivery.render import Response, respond
+from oneshotd.delivery.time_limit import within
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import IStore, Reservation, StoreStats
+from oneshotd.store.interface import Holder, IStore, Reservation, StoreStats
 
 T = TypeVar("T")
 
@@ -79,6 +86,10 @@ LEASE_MARGIN = 30.0
 
 #: Seconds that a scrape waits for the store at most before it is answered without events.
 MAX_STORE_WAIT = 5.0
+
+#: Seconds that a scrape waits for the end of another daemon's delivery to the same scraper at most, and the
+#: first pause; pauses double. That daemon knows a second after the scrape's timeout that a delivery is final.
+MAX_ELSEWHERE_WAIT, FIRST_ELSEWHERE_PAUSE = 2.0, 0.03
 
 #: Deliveries in flight to scrapers that have had none yet. Each holds its events and its response in
 #: memory, 10 to 30 MiB where the log is full, and a client that invents names need not read them.
@@ -94,7 +105,6 @@ _BUSY = Reservation(token=None, pending=Pending(), busy="in flight")
 class Delivery:
     """Answers scrapes and follows each delivery to its end.
 
-    :param now_ms: Unix ms.
     :param timestamps: the mode of scrapers that ask for none.
     :param lease_margin: seconds that a reservation outlives its deadline.
     """
@@ -106,7 +116,6 @@ class Delivery:
         store: IStore,
         telemetry: Telemetry,
         clock: IReactorTime,
-        now_ms: Callable[[], int],
         caps: Caps | None = None,
         timestamps: Timestamps = Timestamps.SCRAPE,
         lease_margin: float = LEASE_MARGIN,
@@ -114,11 +123,10 @@ class Delivery:
         self.store = store
         self._telemetry = telemetry
         self._clock = clock
-        self._now_ms = now_ms
         self._timestamps = timestamps
         self._lease_margin = lease_margin
         self._stats = StoreStats(events=0, size=0, head=0, scrapers=(), lost={})
-        self._outcomes = Outcomes(telemetry, clock, now_ms, caps or Caps())
+        self._outcomes = Outcomes(telemetry, clock, caps or Caps())
         self.log = self._outcomes.log
         self._owner = DeliveryOwner(store, self._outcomes, clock, self._store_unavailable)
         self._admission = AdmissionQueue(clock)
@@ -143,38 +151,66 @@ class Delivery:
         """
         arrived = self._clock.seconds()
         self._outcomes.timeouts.arrived(visit, arrived)
-        self._telemetry.looks.scraped(visit.name)
         until = arrived + min(timeout / 2, MAX_STORE_WAIT)
         known = {status.name for status in self._stats.scrapers if status.answered}
         if visit.name in known:
             self._telemetry.visited(visit.name, arrived)
-            return await self._scrape(visit, wanted, timeout, until)
-        async with self._admission.turn(until) as admitted:
-            if admitted and self._owner.count_others(known) < MAX_UNKNOWN:
-                return await self._scrape(visit, wanted, timeout, until)
-        return self._dispatch(visit, _BUSY, wanted)
+            delivery = await self._scrape(visit, wanted, arrived + timeout, until)
+        else:
+            async with self._admission.turn(until) as admitted:
+                if not admitted or self._owner.count_others(known) >= MAX_UNKNOWN:
+                    return self._dispatch(visit, _BUSY, wanted)
+                delivery = await self._scrape(visit, wanted, arrived + timeout, until)
+        if delivery is None:
+            return await self.look(visit, wanted, LookReason.NO_TIMEOUT)
+        return delivery
 
-    async def _scrape(self, visit: Visit, wanted: Wanted, timeout: float, until: float) -> InFlightDelivery:
+    async def _scrape(
+        self, visit: Visit, wanted: Wanted, gives_up: float, until: float
+    ) -> InFlightDelivery | None:
+        """Answer a scrape; None: the store knows that it is a look.
+
+        :param gives_up: reactor time (seconds) at which the scraper does.
+        :param until: reactor time until which the store may answer.
+        """
         last = self._owner.latest(visit.name)
         if last is not None and last.is_final and not last.is_stuck:
             await self._within(until, last.settlement(), lambda _: None)
         if last is not None and last.is_final and not last.is_settled:
             asked = succeed(_BUSY)  # the lease may have expired in the store: its events may not go out yet
         else:
-            asked = self.store.reserve(visit, timeout + self._lease_margin, MAX_PENDING)
+            asked = Deferred.fromCoroutine(self._reserve(visit, gives_up, until))
         counted = self._count()
         answer = self._within(until, self._or_none(asked), self._hand_back)
         # Its client may go before the store answers. Added last, so that a late answer is handed back first.
         self._owner.track(asked)
         reservation = await answer or _BUSY
+        if reservation.busy == "look":
+            return None
+        self._telemetry.looks.scraped(visit.name)
         if reservation.busy == _BUSY.busy and reservation is not _BUSY:
             self._telemetry.overlapped(visit.name, self._clock.seconds())
         try:
             stats = await self._within(until, counted, lambda _: None)
+            if self._clock.seconds() > gives_up:  # the process was stopped: they may be another daemon's now
+                self._hand_back(reservation)
+                reservation = _BUSY
             return self._dispatch(visit, reservation, wanted, stats)
         except BaseException:  # the client disconnected and the request is cancelled, or rendering raised
             self._hand_back(reservation)
             raise
+
+    async def _reserve(self, visit: Visit, gives_up: float, until: float) -> Reservation:
+        """Reserve; wait for a delivery of another daemon that is about to end."""
+        until = min(until, self._clock.seconds() + MAX_ELSEWHERE_WAIT)
+        pause = FIRST_ELSEWHERE_PAUSE
+        while True:
+            lease = max(0.0, gives_up - self._clock.seconds()) + self._lease_margin
+            reservation = await self.store.reserve(visit, lease, MAX_PENDING)
+            if reservation.holder is not Holder.ELSEWHERE or self._clock.seconds() + pause >= until:
+                return reservation
+            await deferLater(self._clock, pause)
+            pause *= 2
 
     async def look(
         self, visit: Visit, wanted: Wanted, reason: LookReason = LookReason.PARAMETER
@@ -193,7 +229,9 @@ class Delivery:
             reservation = await self._within(until, self._or_none(asked), lambda _: None) or _BUSY
             stats = await self._within(until, counted, lambda _: None)
             self._telemetry.scraped("look")
-            return self._in_flight(visit, wanted, self._respond(visit, reservation, wanted, stats).body)
+            delivery = self._in_flight(visit, wanted, self._respond(visit, reservation, wanted, stats).body)
+            delivery.is_look = True
+            return delivery
 
     def drain(self) -> Deferred[None]:
         """Fire when every delivery has ended and its end is on disk."""
@@ -222,7 +260,7 @@ class Delivery:
         planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))
         self._telemetry.limited(visit.name, wanted.limits.names, response.own_beyond)
-        delivery.carries(reservation.token, planned, response.history)
+        delivery.carries(reservation.token, planned, response.history, reservation.now)
         self._owner.started(visit, delivery)
         if search is not None:
             search.sent(response.turn, planned)
@@ -256,7 +294,7 @@ class Delivery:
             stats=stats if self._telemetry.is_shared else self._stats,
             caps=self._outcomes.caps(visit.name),
             default=self._timestamps,
-            now_ms=self._now_ms(),
+            now_ms=reservation.now,
             shown=self._outcomes.shown(visit.name),
             search=self._outcomes.search(visit.name),
         )
@@ -293,21 +331,4 @@ class Delivery:
         return asked.addErrback(failed)
 
     def _within(self, until: float, asked: Deferred[T], late: Callable[[T], object]) -> Deferred[T | None]:
-        """Fire with the store's answer, or with None at the time limit.
-
-        The request to the store is not cancelled; an answer after the time limit goes to `late`.
-
-        :param until: reactor time (seconds).
-        """
-        answer: Deferred[T | None] = Deferred(lambda _: timer.cancel())
-        timer = self._clock.callLater(max(0.0, until - self._clock.seconds()), answer.callback, None)
-
-        def arrived(result: T) -> None:
-            if answer.called:
-                late(result)
-            else:
-                timer.cancel()
-                answer.callback(result)
-
-        asked.addCallback(arrived)
-        return answer
+        return within(self._clock, until, asked, late)

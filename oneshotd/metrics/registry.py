@@ -155,9 +155,15 @@ class Telemetry:
         """Count the events of a delivery that the scraper may or may not have read."""
         self._tally(scraper).uncertain += events
 
-    def superseded(self) -> None:
-        """Count a delivery whose end came too late to be recorded."""
+    def superseded(self, scraper: str, events: int) -> None:
+        """Count a delivery, and its events, whose end came too late to be recorded."""
         self._superseded += 1
+        self._tally(scraper).superseded += events
+
+    def forget_pace(self, scraper: str) -> None:
+        """Forget when this scraper came: it has been at other daemons since."""
+        tally = self._tally(scraper)
+        tally.visits = tally.overlaps = ()
 
     def visited(self, scraper: str, now: float) -> None:
         """Note the time of a scrape.

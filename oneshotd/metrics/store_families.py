@@ -103,7 +103,9 @@ def per_scraper(stats: StoreStats, counts: Counts, *, is_shared: bool = False) -
     :param is_shared: several daemons share the store.
     """
     rows = [(status, counts(status)) for status in live(stats)]
-    counters = _SCRAPER_COUNTERS + _CLUSTER_COUNTERS if is_shared else _SCRAPER_COUNTERS
+    # With one daemon it takes a pause beyond the lease: most never have such a figure.
+    more = is_shared or any(counted.superseded for _, counted in rows)
+    counters = _SCRAPER_COUNTERS + _CLUSTER_COUNTERS if more else _SCRAPER_COUNTERS
     for kind, table in ((GaugeMetricFamily, _SCRAPER_GAUGES), (CounterMetricFamily, counters)):
         for name, text, figure in table:
             family = kind(f"oneshotd_scraper_{name}", text, labels=["scraper"])

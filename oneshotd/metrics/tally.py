@@ -23,6 +23,7 @@ class Tally:
     returned: int = 0
     revoked: int = 0
     uncertain: int = 0
+    superseded: int = 0
     queueing: int = 0
     visits: tuple[float, ...] = ()
     overlaps: tuple[float, ...] = ()
@@ -44,6 +45,7 @@ class Tally:
             returned=self.returned,
             revoked=self.revoked,
             uncertain=self.uncertain,
+            superseded=self.superseded,
             queueing=self.queueing,
             interval=self.interval,
             shared=is_shared(self.overlaps, now),

@@ -121,7 +121,7 @@ def test_a_daemons_own_figures_are_those_that_the_store_has_not(is_shared: bool)
 def test_a_daemons_own_figures_are_its_own() -> None:
     telemetry = of_a_cluster()
     telemetry.database = lambda: ConnectionCounts(reconnects=4, in_doubt=3)
-    telemetry.superseded()
+    telemetry.superseded("a", 3)
     telemetry.render(SHARED)
     text = of_the_daemon(telemetry).decode()
     for line in (

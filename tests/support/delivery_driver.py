@@ -66,8 +66,7 @@ class DeliveryDriver:
         )
         self.store = TroubledStore(self.real)
         self.telemetry = Telemetry()
-        now_ms = lambda: int(self.time.wall * 1000)  # noqa: E731
-        self.delivery = Delivery(self.store, self.telemetry, self.clock, now_ms, self._caps)
+        self.delivery = Delivery(self.store, self.telemetry, self.clock, self._caps)
 
     def stop(self) -> None:
         """Stop the daemon; its pending calls are cancelled."""

@@ -145,7 +145,7 @@ class MemoryServer:
         self.accepted = 0
         self.telemetry = Telemetry()
         self.store = GatedStore(str(folder / "oneshotd.sqlite"), reactor)
-        self.delivery = Delivery(self.store, self.telemetry, reactor, lambda: int(time.time() * 1000))
+        self.delivery = Delivery(self.store, self.telemetry, reactor)
         ingest = Ingest(self.store, self.telemetry, reactor)
         rules = Rules(metric="seen", taken=frozenset())
         api = HTTPApi(

@@ -70,6 +70,7 @@ class FakeShipment:
     body: bytes = BODY
     content_type: str = EXPOSITION
     awaits_receipt: bool = True
+    is_look: bool = False
 
     def delivered(self) -> None:
         raise NotImplementedError

@@ -60,6 +60,8 @@ class ScrapeRoutes:
             return await encoded(request, response.body, response.content_type, self.clock)
         self.clients.check_scraper(request, scrape.visit)
         delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)
+        if delivery.is_look:
+            request.setHeader(b"Oneshotd-Look", b"1")
         try:
             delivery.body = await encoded(request, delivery.body, delivery.content_type, self.clock)
         except BaseException:  # Klein cancels this coroutine if the client hangs up (klein#840)
