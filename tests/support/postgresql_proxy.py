@@ -22,6 +22,7 @@ class Cut(Enum):
     SWALLOWED = "the server answers, and the answer is lost"
     LINGERS = "the answer is lost, and the server's session stays open"
     DELAYED = "the server gets it when the client has been cut"
+    HALTED = "the server gets half of it, and the rest after `go_on`; the client is not cut"
 
 
 class CuttingProxy:
@@ -40,6 +41,8 @@ class CuttingProxy:
         self._armed: tuple[Cut, bytes, int] | None = None
         self._sockets: list[socket.socket] = []
         self.cuts = 0
+        self.halted = threading.Event()
+        self.go_on = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def arm(self, cut: Cut, needle: bytes = b"", after: int = 0) -> None:
@@ -96,6 +99,13 @@ class CuttingProxy:
                 cut = self._struck(data)
                 if cut is None:
                     server.sendall(data)
+                    continue
+                if cut is Cut.HALTED:
+                    half = len(data) // 2
+                    server.sendall(data[:half])
+                    self.halted.set()
+                    self.go_on.wait(20)
+                    server.sendall(data[half:])
                     continue
                 swallow.set()
                 if cut in (Cut.SWALLOWED, Cut.LINGERS):

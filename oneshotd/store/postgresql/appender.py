@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group
@@ -23,8 +23,9 @@ from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of, plan_append
 from oneshotd.store.postgresql.clock_corrections import correct
-from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, Values, library
-from oneshotd.store.postgresql.segments import COLUMNS, Row, rows_of, segment_of
+from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, library
+from oneshotd.store.postgresql.segments import COLUMNS, rows_of, segment_of
+from oneshotd.store.postgresql.statements import Values
 
 #: Seqs of a batch are planned from here on, below 0, as the head is not known before the lock.
 PLANNED = -(1 << 60)
@@ -45,12 +46,17 @@ _INSERT = (
 INSERT INTO segment (first, count, total_size, up, clock_at, latest_at, touched, daemon, batch,
   series, value, offsets)
 SELECT b.head + 1 + r.start, r.count, b.total_size + r.size, b.up, b.base, b.base + r.latest, b.now,
-  b.number, %(batch)s, r.series, r.value, r.offsets
+  b.number, %(batch)s::bigint, r.series, r.value, r.offsets
 FROM base b, (VALUES {rows}) AS r(start, count, size, latest, series, value, offsets)
-WHERE greatest(coalesce(b.clock_at, 0), b.floor_at) <= b.now + {ahead} AND (%(planned)s
+WHERE greatest(coalesce(b.clock_at, 0), b.floor_at) <= b.now + {ahead} AND (%(planned)s::boolean
   OR NOT EXISTS (SELECT FROM segment WHERE offsets IS NOT NULL AND latest_at >= b.base))
 RETURNING first, total_size, clock_at - touched,
-  (SELECT pruned FROM state), (SELECT pruned_size FROM state)"""
+  (SELECT pruned FROM state WHERE id = 1), (SELECT pruned_size FROM state WHERE id = 1)"""
+)
+# Of each segment of a batch.
+_ROW = (
+    "(%(start{0})s::int, %(count{0})s::int, %(size{0})s::bigint, %(latest{0})s::bigint,"
+    " %(series{0})s::bytea, %(value{0})s::bytea, %(offsets{0})s::bytea)"
 )
 _LOOK = _BASE + " SELECT number, base, now, clock_at, floor_at FROM base"
 _AHEAD = f"SELECT {COLUMNS} FROM segment WHERE offsets IS NOT NULL AND latest_at >= %s"
@@ -202,7 +208,7 @@ class Appender:
         if not planned:
             insert = self._insert(link, batch, None)
             with link.committing():
-                results = link.script([(_LOCK, None), insert])
+                results = link.script([(_LOCK, ()), insert])
             return self._appended(batch, results[1])
         with link.transaction():
             link.execute(_LOCK)
@@ -249,7 +255,7 @@ class Appender:
         if unused:
             script.append((_UNCLAIM, (unused,)))
         if batch.series:
-            script += [(_LOCK, None), self._insert(link, batch, ahead), (_CHECK, place)]
+            script += [(_LOCK, ()), self._insert(link, batch, ahead), (_CHECK, place)]
         else:
             link.make_durable()
         if batch.keys:
@@ -270,13 +276,17 @@ class Appender:
         """Return the statement that writes the segments of a batch, which gets a number."""
         rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
         self._batch += 1
-        query = _INSERT.format(present=link.present, ahead=MAX_AHEAD, rows=",\n".join(map(_literal, rows)))
-        return query, {
+        places = ",\n".join(_ROW.format(number) for number in range(len(rows)))
+        query = _INSERT.format(present=link.present, ahead=MAX_AHEAD, rows=places)
+        values: dict[str, object] = {
             "id": self._id,
             "epoch": self._epoch,
             "batch": self._batch,
             "planned": ahead is not None,
         }
+        for number, row in enumerate(rows):
+            values.update({f"{name}{number}": value for name, value in asdict(row).items()})
+        return query, values
 
     def _ahead(self, link: Link) -> tuple[int, dict[str, int]] | None:
         """Return the next acceptance time, and the series that have events from it on."""
@@ -304,12 +314,6 @@ class Appender:
 
 def _keys(group: Group) -> Sequence[str]:
     return () if group.key is None and isinstance(group.events, SeriesBatch) else keys_of(group)
-
-
-def _literal(row: Row) -> str:
-    columns = (row.series, row.value, row.offsets)
-    texts = ("NULL::bytea" if column is None else f"'\\x{column.hex()}'::bytea" for column in columns)
-    return f"({row.start}, {row.count}, {row.size}, {row.latest}, {', '.join(texts)})"
 
 
 def _columns_of(batch: Batch) -> dict[str, object]:

@@ -20,7 +20,7 @@ SELECT clock_at FROM segment WHERE first = coalesce(
   (SELECT first FROM (SELECT first, count FROM segment WHERE first <= %(seq)s ORDER BY first DESC LIMIT 1) s
     WHERE first + count > %(seq)s),
   (SELECT min(first) FROM segment WHERE first > %(seq)s))"""
-_CORRECTED = "SELECT corrected_at, corrected_ms, corrected_up FROM state"
+_CORRECTED = "SELECT corrected_at, corrected_ms, corrected_up FROM state WHERE id = 1"
 
 
 @contextmanager

@@ -39,11 +39,11 @@ WHERE greatest(was_floor_at, was_latest_at) > %(limit)s"""
 _AHEAD = f"SELECT {COLUMNS} FROM segment WHERE latest_at > %s ORDER BY first"
 _REDATE = "UPDATE segment SET clock_at = %s, latest_at = %s, offsets = %s WHERE first = %s"
 #: When the clock was last corrected (Unix ms); 0 if it never was.
-CORRECTED_AT = "SELECT coalesce(corrected_at, 0) FROM state"
+CORRECTED_AT = "SELECT coalesce(corrected_at, 0) FROM state WHERE id = 1"
 
 _STATE = """
 UPDATE state SET at = least(at, %(now)s), corrected_at = %(now)s, corrected_ms = %(ahead)s,
-  corrected_up = %(up)s"""
+  corrected_up = %(up)s WHERE id = 1"""
 
 
 def is_ahead(at: Present) -> bool:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.clock import MAX_CLOCK_AHEAD
+from oneshotd.store.postgresql.statements import Values, statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,10 +57,9 @@ _OPTIONS = (
     # What the session of a daemon holds whose machine is gone, it holds for as long.
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     " -c standard_conforming_strings=on"
+    # A plan is kept. While a table is small, it would read all of it, and go on so when the table has grown.
+    " -c enable_seqscan=off -c jit=off"
 )
-
-#: Parameters of a statement.
-Values = Sequence[Any] | Mapping[str, Any] | None
 
 
 class CommitUnknown(Exception):
@@ -96,7 +97,7 @@ SELECT n.now, st.pruned, st.pruned_size, st.at AS floor_at, l.clock_at, l.first,
   coalesce(l.first + l.count - 1, st.pruned) AS head, coalesce(l.total_size, st.pruned_size) AS total_size,
   t.up + CASE WHEN n.now - t.touched BETWEEN 0 AND {MAX_GAP} THEN n.now - t.touched
     WHEN n.now - t.touched BETWEEN -1000 AND -1 THEN 0 ELSE {MAX_GAP} END AS up
-FROM state st CROSS JOIN (SELECT {now} AS now) n
+FROM (SELECT * FROM state WHERE id = 1) st CROSS JOIN (SELECT {now} AS now) n
 LEFT JOIN LATERAL (SELECT first, count, total_size, clock_at, up, touched FROM segment
   ORDER BY first DESC LIMIT 1) l ON true
 CROSS JOIN LATERAL (SELECT CASE WHEN l.up > st.up THEN l.up ELSE st.up END AS up,
@@ -122,6 +123,7 @@ class Link:
             autocommit=True, prepare_threshold=3, **parameters
         )
         self._unconfirmed = False
+        self._prepared: dict[str, str] = {}  # names of prepared statements
         self._last: list[tuple[str, Values]] = []
         self._waits_since: float | None = None
         self._cutting = threading.Lock()
@@ -170,20 +172,59 @@ class Link:
     def script(self, statements: Sequence[tuple[str, Values]]) -> list[list[Any]]:
         """Run statements that are one message to the server; return the rows of each.
 
-        Outside of a transaction they are one. The server begins when it has the whole message.
+        Outside of a transaction they are one. The server begins when it has the whole message. Statements
+        with values, be it none of them, are prepared when they are first used on this connection.
         """
-        with library().ClientCursor(self.connection) as cursor:
-            text = [
-                query if values is None else cursor.mogrify(query.encode(), values)
-                for query, values in statements
-            ]
-            with self._waiting():
-                cursor.execute(";\n".join(text).encode())
-            rows = []
-            for _ in statements:
-                rows.append(cursor.fetchall() if cursor.description else [])
-                cursor.nextset()
-        return rows
+        self._prepare([query for query, values in statements if values is not None])
+        text = [
+            query.encode() if values is None else statement(query).call(self._prepared[query], values)
+            for query, values in statements
+        ]
+        return self._run(b";\n".join(text))
+
+    def _prepare(self, queries: Sequence[str]) -> None:
+        new = [query for query in dict.fromkeys(queries) if query not in self._prepared]
+        if not new:
+            return
+        names = {query: f"s{len(self._prepared) + number}" for number, query in enumerate(new, 1)}
+        self._run(
+            b";\n".join(
+                f"PREPARE {name} AS {statement(query).text}".encode() for query, name in names.items()
+            )
+        )
+        self._prepared.update(names)
+
+    def _run(self, text: bytes) -> list[list[Any]]:
+        """Run a message of the simple protocol; return the rows of each statement."""
+        wire = self.connection.pgconn
+        results = []
+        with self._waiting():
+            wire.send_query(text)
+            line = select.poll()
+            line.register(wire.socket, select.POLLIN | select.POLLOUT)
+            while wire.flush():
+                if any(event & ~select.POLLOUT for _, event in line.poll()):
+                    wire.consume_input()
+            line.modify(wire.socket, select.POLLIN)
+            while True:
+                while wire.is_busy():
+                    line.poll()
+                    wire.consume_input()
+                result = wire.get_result()
+                if result is None:
+                    break
+                results.append(result)
+        failed = next((each for each in results if each.error_message), None)
+        if failed is not None:
+            raise _error_of(failed)
+        return [self._rows(result) for result in results]
+
+    def _rows(self, result: Any) -> list[Any]:
+        if not result.nfields:
+            return []
+        loading = library().adapt.Transformer(self.connection)
+        loading.set_pgresult(result)
+        return list(loading.load_rows(0, result.ntuples, tuple))
 
     def one(self, query: str, values: Values = None) -> Any:
         """Return the row of a query that has one, or None."""
@@ -240,7 +281,7 @@ class Link:
         """Roll back, or close the connection."""
         try:
             if not self.is_broken and self.connection.info.transaction_status.name != "IDLE":
-                self.execute("ROLLBACK")
+                self._run(b"ROLLBACK")  # after psycopg's, it forgets all prepared statements
         except library().Error:
             self.close()
 
@@ -256,6 +297,18 @@ class Link:
         """Close the connection."""
         with self._cutting, suppress(Exception):
             self.connection.close()
+
+
+def _error_of(result: Any) -> Exception:
+    """Return the exception for a statement that failed, as psycopg's cursors raise it."""
+    errors = library().errors
+    state = result.error_field(library().pq.DiagnosticField.SQLSTATE)
+    text = result.error_message.decode("utf-8", "replace").strip()
+    try:
+        kind = errors.lookup(state.decode()) if state else errors.OperationalError
+    except KeyError:
+        kind = errors.DatabaseError
+    return cast(Exception, kind(text))
 
 
 def reason_of(error: BaseException) -> str:

@@ -58,11 +58,11 @@ UPDATE daemon d SET batch_first = CASE WHEN top.batch > d.batch THEN top.first E
 _LAPSED = """
 UPDATE scraper SET state = 0, token = NULL WHERE state <> 0 AND until_up <= %s AND was_cursor < %s
 RETURNING id"""
-_PRUNED = "UPDATE state SET pruned = %s, pruned_size = %s, at = greatest(at, %s)"
+_PRUNED = "UPDATE state SET pruned = %s, pruned_size = %s, at = greatest(at, %s) WHERE id = 1"
 
 _HEARTBEAT = """
 UPDATE state SET up = greatest(state.up, p.up), touched = p.now FROM ({present}) p
-WHERE %s OR abs(p.now - state.touched) > 2000"""
+WHERE id = 1 AND (%s OR abs(p.now - state.touched) > 2000)"""
 _ALIVE = "UPDATE daemon SET up = p.up FROM ({present}) p WHERE daemon.id = %s AND daemon.up < p.up - 1000"
 _OLD_DAEMONS = """
 DELETE FROM daemon WHERE up < %s AND NOT EXISTS (SELECT FROM segment WHERE segment.daemon = daemon.number)"""

@@ -37,7 +37,7 @@ def prepare(link: Link) -> None:
 def _create(link: Link) -> None:
     for number in range(1, SCHEMA_VERSION + 1):
         script = (files("oneshotd.store.postgresql") / "schema" / f"{number}.sql").read_text("utf-8")
-        link.connection.execute(script.encode())
+        link.script([(script, None)])
     link.execute(
         "INSERT INTO state (id, layout, pruned, pruned_size, at, up, touched)"
         f" VALUES (1, %s, 0, 0, 0, 0, {link.now})",

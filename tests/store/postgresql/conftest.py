@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.postgresql_backend import PostgreSQLBackend
+from support.postgresql_proxy import CuttingProxy
 from support.postgresql_server import PostgreSQLServer, running_server
 from support.store_pair import Pair
+
+from oneshotd.store.postgresql.store import PostgreSQLStore
 
 #: The major version for all of these tests; without it, the one that is at hand.
 VERSION = os.environ.get("ONESHOTD_TEST_POSTGRESQL")
@@ -45,3 +50,21 @@ def backend(server: PostgreSQLServer, database: str) -> Iterator[PostgreSQLBacke
 @pytest.fixture
 def pair(backend: PostgreSQLBackend) -> Pair:
     return Pair(backend)
+
+
+@pytest.fixture
+def proxy(server: PostgreSQLServer) -> Iterator[CuttingProxy]:
+    folder = Path(tempfile.mkdtemp(prefix="oneshotd-proxy-"))
+    proxy = CuttingProxy(folder, server.socket)
+    yield proxy
+    proxy.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(backend: PostgreSQLBackend, database: str, proxy: CuttingProxy) -> PostgreSQLStore:
+    """A store behind the proxy; the backend's own is not."""
+    assert backend.store, "opened"
+    backend.address = f"host={proxy.folder} user=oneshotd dbname={database}"
+    backend.opened_besides(store := backend.another(None))
+    return store
