@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -29,7 +29,7 @@ defaults
     timeout client {idle}
     timeout server {idle}
 listen oneshotd
-    bind 127.0.0.1:{port}
+    bind {bind}
     option httpchk GET /readyz
     default-server check inter 200ms fall 2 rise 1
 {servers}
@@ -46,15 +46,16 @@ def binary() -> tuple[Path, dict[str, str]]:
     return root / "usr/sbin/haproxy", {**environment(), "LD_LIBRARY_PATH": str(libraries)}
 
 
-def balanced(servers: Mapping[str, int], *, mode: str = "tcp", port: int, idle: str = "60s") -> str:
+def balanced(servers: Mapping[str, int | str], *, mode: str = "tcp", bind: str, idle: str = "60s") -> str:
     """Return a configuration that distributes connections to servers, checked by ``/readyz``.
 
-    :param servers: by name their ports on 127.0.0.1.
+    :param servers: by name their ports on 127.0.0.1, with further words of the line ``server``.
     :param mode: "tcp", or "http".
+    :param bind: where it listens, with further words of the line ``bind``.
     :param idle: HAProxy closes a connection without traffic after this time.
     """
     lines = "\n".join(f"    server {name} 127.0.0.1:{number}" for name, number in servers.items())
-    return CONFIG.format(control=CONTROL, mode=mode, idle=idle, port=port, servers=lines)
+    return CONFIG.format(control=CONTROL, mode=mode, idle=idle, bind=bind, servers=lines)
 
 
 class HAProxy:
@@ -63,25 +64,28 @@ class HAProxy:
     :param folder: its working directory, with its configuration and log.
     :param config: text of haproxy.cfg, as `balanced` returns it, with a control socket.
     :param port: where the configuration makes it listen, on 127.0.0.1.
+    :param prefix: a command that runs a command elsewhere (``nsenter …``).
     """
 
-    def __init__(self, folder: Path, config: str, port: int, name: str = "haproxy") -> None:
+    def __init__(
+        self, folder: Path, config: str, port: int, *, name: str = "haproxy", prefix: Sequence[str] = ()
+    ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.config = folder / f"{name}.cfg"
         self._text = config
         program, env = binary()
         # -C: where its relative paths begin. -db: in the foreground.
-        command = (str(program), "-db", "-C", str(folder), "-f", str(self.config))
+        command = (*prefix, str(program), "-db", "-C", str(folder), "-f", str(self.config))
         self.process = Process(name, command, folder, env)
 
     @classmethod
     def before(
-        cls, folder: Path, servers: Mapping[str, int], *, mode: str = "tcp", idle: str = "60s"
+        cls, folder: Path, servers: Mapping[str, int | str], *, mode: str = "tcp", idle: str = "60s"
     ) -> HAProxy:
         """Return an HAProxy on a free port, with the configuration of `balanced`."""
         port = free_port()
-        return cls(folder, balanced(servers, mode=mode, port=port, idle=idle), port)
+        return cls(folder, balanced(servers, mode=mode, bind=f"127.0.0.1:{port}", idle=idle), port)
 
     def __enter__(self) -> HAProxy:
         self.start()
@@ -123,7 +127,6 @@ class HAProxy:
 
     def _accepts(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5):
-                return True
+            return "Uptime" in self.control("show info")
         except OSError:
             return False
