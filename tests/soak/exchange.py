@@ -21,6 +21,7 @@ class Exchange:
     :param port: of the scraper's end.
     :param timeout: seconds that the scraper gives.
     :param asked: before the request's first byte.
+    :param door: where it was asked, if there are several.
     :ivar first: the first bytes of the answer were there.
     :ivar ended: it was read to its last byte, or the connection was closed.
     :ivar size: bytes of the answer that came, head included.
@@ -34,6 +35,7 @@ class Exchange:
     port: int
     timeout: float
     asked: float
+    door: str = ""
     first: float | None = None
     ended: float | None = None
     size: int = 0
@@ -59,7 +61,7 @@ class Exchange:
         )
         some = ", ".join(f"{n} of {identity}" for identity, n in list(self.amounts.items())[:SHOWN])
         return (
-            f"port {self.port}: asked {self.asked - since:.3f} (timeout {self.timeout:g} s),"
+            f"port {self.port}{self.door and f' ({self.door})'}: asked {self.asked - since:.3f} (timeout {self.timeout:g} s),"
             f" first byte {first}, {self.outcome} {ended};"
             f" {self.size} bytes{'' if self.whole else ', not whole'}, process {self.process},"
             f" {sum(self.amounts.values())} events"

@@ -116,9 +116,10 @@ def glimpse(data: bytes) -> dict[str, int]:
     return found
 
 
-def read(body: bytes, at: float) -> Reading:
+def read(body: bytes, at: float, *, names_process: bool = True) -> Reading:
     """Read a response as strictly as a scraper that trusts nobody.
 
+    :param names_process: whether it must say which process it is from; in a cluster it need not.
     :raises Unreadable: with what is wrong.
     """
     amounts: dict[str, int] = {}
@@ -141,10 +142,10 @@ def read(body: bytes, at: float) -> Reading:
             own[found[1]] = found[2]
         elif line.startswith(FOREIGN):
             raise Unreadable(f"a foreign line was taken for an event: {line[:200]!r}")
-    if "process_start_time_seconds" not in own:
+    if names_process and "process_start_time_seconds" not in own:
         raise Unreadable("the response does not say which process it is from")
     return Reading(
-        process=own["process_start_time_seconds"],
+        process=own.get("process_start_time_seconds", "?"),
         amounts=amounts,
         kernel_drops=int(float(own.get("oneshotd_udp_kernel_drops_total", "0"))),
         at=at,

@@ -120,6 +120,7 @@ class Scraper(Actor):
         self._port = port
         self._connect = connect
         self._line: Line | None = None
+        self._door = ""
         self._scrapes = 0
         self._unread = 0  # responses in a row, since one with events was read
         self._cuts = Bag(self.dice, DRAWN)
@@ -135,11 +136,11 @@ class Scraper(Actor):
 
     def turn(self) -> None:
         began = time.monotonic()
-        cuts = self.dice.random() < self._habit.cuts and self._unread < CUTS_IN_A_ROW
+        cuts = self.dice.random() < self._habit.cuts
         try:
             if self._line is None:
-                self._line = self._connect(self._port, self._habit.window)
-            if cuts:
+                self._line = self._open()
+            if cuts and self._may_cut():
                 self._cut(self._line)
             else:
                 self._read(self._line)
@@ -151,11 +152,21 @@ class Scraper(Actor):
             self.leave()
         self.rest(min(0.1, time.monotonic() - began))
 
+    def _open(self) -> Line:
+        """Return a new connection."""
+        return self._connect(self._port, self._habit.window)
+
+    def _may_cut(self) -> bool:
+        return self._unread < CUTS_IN_A_ROW
+
+    def _understand(self, body: bytes) -> marks.Reading:
+        return marks.read(body, time.monotonic())
+
     # -- reading
 
     def _ask(self, line: Line, *, close: bool = False) -> Exchange:
         habit = self._habit
-        exchange = Exchange(port=line.port, timeout=habit.timeout, asked=time.monotonic())
+        exchange = Exchange(port=line.port, timeout=habit.timeout, asked=time.monotonic(), door=self._door)
         self._books.exchanged(self.name, exchange)
         more = f"&limit={habit.limit}" if habit.limit else ""
         try:
@@ -181,7 +192,7 @@ class Scraper(Actor):
 
     def _receive(self, line: Line, exchange: Exchange, stalls: bool = False) -> None:
         habit, data = self._habit, b""
-        is_patient = stalls or self._unread >= CUTS_IN_A_ROW
+        is_patient = stalls or not self._may_cut()
         until = exchange.asked + habit.timeout + (PATIENCE if is_patient else 0.0)
         try:
             data = line.receive(b"", STALLED_AT if stalls else habit.piece, until)
@@ -203,13 +214,17 @@ class Scraper(Actor):
         except CutShort as error:
             self._throw_away(line, exchange, error.data, f"gave up ({error})")
             raise
-        reading = marks.read(body, time.monotonic())
+        reading = self._understand(body)
         self._close_books(exchange, data, "read", reading)
         if habit.limit and reading.samples > habit.limit:
             self._books.note_wrong(f"{self.name}: {reading.samples} samples, and its limit is {habit.limit}")
         self._books.read(self.name, reading)
         if reading.amounts:
-            self._unread = 0
+            self._was_read()
+
+    def _was_read(self) -> None:
+        """Count a response with events as read."""
+        self._unread = 0
 
     def _check(self, data: bytes) -> None:
         """Look at the lines of a response as far as they have come.
@@ -271,7 +286,7 @@ class Scraper(Actor):
         unread, finished = line.stop_taking(reset=reset)
         data += unread
         body = body_of(data)
-        reading = None if body is None else marks.read(body, time.monotonic())
+        reading = None if body is None else self._understand(body)
         exchange.finished = finished
         self._books.throw_away(self.name, reading, exchange)
         line.close(reset=reset)

@@ -84,10 +84,15 @@ class Sender(Actor):
     def _connect(self) -> bool:
         if self._client.sock is None:
             try:
+                self._client.port = self._choose_port()
                 self._client.connect()
             except OSError:
                 return False
         return True
+
+    def _choose_port(self) -> int:
+        """Return the port for the next connection."""
+        return self._client.port
 
     def post(self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> int | None:
         """The status of the answer; None if it did not come whole, and nobody knows what was done."""
@@ -100,7 +105,11 @@ class Sender(Actor):
             return None
         if answer.status not in (200, 503):
             self.books.note_wrong(f"{self.name}: {answer.status} {text[:300]!r}")
+        self._was_answered(answer.status)
         return answer.status
+
+    def _was_answered(self, status: int) -> None:
+        """Do what follows from an answer, besides its record."""
 
     def post_once(self, door: str, marks: Sequence[Mark], post: Callable[[], int | None]) -> None:
         """Send without a key: without an answer it must not be tried again."""

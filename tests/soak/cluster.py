@@ -1,0 +1,76 @@
+"""``make soak-cluster``: the crash campaign over several daemons; exit status 1 if anything was not as promised."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from soak.cluster_campaign import ClusterCampaign, Settings
+from soak.cluster_report import report
+from soak.report import Report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a campaign and print its table; the exit status."""
+    asked = _options().parse_args(arguments)
+    seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
+    settings = Settings(
+        seconds=asked.seconds,
+        seed=seed,
+        faults=asked.faults,
+        promotions=asked.promotions,
+        pauses=asked.pauses,
+    )
+    print(f"cluster campaign: {settings.faults} faults in about {asked.seconds:g} s, --seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="oneshotd-cluster-"))
+    folder.chmod(0o711)  # PostgreSQL does not run as root
+    found = run(settings, folder)
+    print(found.text())
+    if asked.markdown is not None:
+        asked.markdown.write_text(found.markdown())
+    if not found.wrong:
+        if asked.keep:
+            print(f"the daemons' logs and the database are in {folder}")
+        else:
+            shutil.rmtree(folder)
+        return 0
+    print(f"\nNOT as promised; the daemons' logs and the database are in {folder}", file=sys.stderr)
+    for text in found.wrong[:100]:
+        print(f"- {text}", file=sys.stderr)
+    return 1
+
+
+def run(settings: Settings, folder: Path) -> Report:
+    """Run a campaign and look at its books."""
+    campaign = ClusterCampaign(settings, folder)
+    try:
+        campaign.run()
+    except Exception as error:  # the books tell what led there
+        campaign.books.note_wrong(f"the campaign broke off: {type(error).__name__}: {error}")
+    return report(campaign)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m soak.cluster", description=__doc__)
+    parser.add_argument(
+        "--seconds", type=float, default=1200.0, help="about how long (default: %(default)g)"
+    )
+    parser.add_argument("--faults", type=int, default=200, help="how many, at least (default: %(default)s)")
+    parser.add_argument(
+        "--promotions", type=int, default=5, help="of them, of the standby, at least (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pauses", type=int, default=8, help="of them, beyond a lease, at least (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="repeats the choices of an earlier run")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument("--keep", action="store_true", help="keep logs and database in any case")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

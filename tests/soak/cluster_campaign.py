@@ -1,0 +1,187 @@
+"""The cluster campaign: daemons that share a database, load, faults, and in the end the books.
+
+Everything is on the loopback, and no other process is touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from attrs import frozen
+from soak.actor import Actor
+from soak.cluster_actors import (
+    BALANCER,
+    CLUSTER_SCRAPERS,
+    ClusterBulk,
+    ClusterKeyed,
+    ClusterPlain,
+    ClusterScraper,
+)
+from soak.cluster_books import ClusterBooks
+from soak.cluster_database import Database
+from soak.cluster_faults import DaemonFaults, DatabaseFaults, Faults, LineFaults
+from soak.cluster_nodes import ClusterDaemon
+from soak.cluster_plan import FAILOVER, STOPPED_LONG
+from soak.marks import labels
+from soak.senders import DatagramSender, Sender
+from support.haproxy import HAProxy
+from support.processes import until
+
+NAMES = ("ann-host", "bob-host")
+
+#: Seconds until all is read once nothing more is sent.
+QUIET_WITHIN = 120.0
+
+#: A campaign on a busy machine ends at this multiple of its time.
+OVERTIME = 3.0
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What is to be done.
+
+    :param seconds: how long the faults go on, about.
+    :param faults: how many there must be; if they are not done by then, it takes longer.
+    :param promotions: how many of them make the standby the primary.
+    :param pauses: how many of them stop a daemon beyond its lease.
+    """
+
+    seconds: float
+    seed: int
+    faults: int
+    promotions: int
+    pauses: int
+
+
+class ClusterCampaign:
+    """One campaign.
+
+    :param folder: which every user may enter.
+    :ivar began: monotonic seconds.
+    :ivar seconds: how long it took.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.books = ClusterBooks(tuple(CLUSTER_SCRAPERS))
+        self.began = time.monotonic()
+        self.seconds = 0.0
+        self.daemons: list[ClusterDaemon] = []
+        self.senders: list[Sender] = []
+        self.parts: list[Faults] = []
+        self._scrapers: list[ClusterScraper] = []
+
+    def run(self) -> None:
+        """All of it; what went wrong is in the books afterwards."""
+        with ExitStack() as stack:
+            database = Database(self.folder, NAMES)
+            stack.callback(database.close)
+            for name in NAMES:
+                daemon = ClusterDaemon(name, self.folder / name, database.address(name), self.books)
+                stack.callback(daemon.discard)
+                self.daemons.append(daemon)
+            for daemon in self.daemons:
+                if not daemon.come_back(60):
+                    raise AssertionError(f"{daemon.name} does not start: {daemon.log()[-2000:]}")
+            ports = {daemon.name: daemon.port for daemon in self.daemons}
+            balancer = stack.enter_context(HAProxy.before(self.folder / BALANCER, ports))
+            balancer.await_states(**dict.fromkeys(ports, True))
+            self._load(database, balancer, {**ports, BALANCER: balancer.port})
+        self.seconds = time.monotonic() - self.began
+
+    def _load(self, database: Database, balancer: HAProxy, doors: dict[str, int]) -> None:
+        books, seed = self.books, self.settings.seed
+        self._scrapers = [
+            ClusterScraper(name, habit, books=books, doors=doors, seed=seed)
+            for name, habit in CLUSTER_SCRAPERS.items()
+        ]
+        kinds = {"keyed": ClusterKeyed, "plain": ClusterPlain, "bulk": ClusterBulk}
+        self.senders = [
+            kind(f"{name}-{i}", books=books, doors=doors, seed=seed)
+            for name, kind in kinds.items()
+            for i in (1, 2)
+        ]
+        datagrams = [
+            DatagramSender(f"udp-{each.name}", books=books, port=each.port, seed=seed, scraper="ann")
+            for each in self.daemons
+        ]
+        self.parts = [
+            DatabaseFaults(seed, books, database, [FAILOVER]),
+            DaemonFaults(seed, books, self.daemons, balancer, [STOPPED_LONG]),
+            LineFaults(seed, books, database),
+        ]
+        with self._working(self._scrapers):
+            if not books.await_readings(1, 30):
+                books.note_wrong("not every scraper could read at all")
+            with self._working([*self.senders, *datagrams]), self._working(self.parts):
+                self._last()
+            self._quiet()
+        for daemon in self.daemons:
+            daemon.stop()
+
+    @contextmanager
+    def _working(self, actors: Sequence[Actor]) -> Iterator[None]:
+        for actor in actors:
+            actor.start()
+        try:
+            yield
+        finally:
+            for actor in actors:
+                actor.over.set()
+            for actor in actors:
+                actor.join(150)
+                if actor.is_alive():
+                    self.books.note_wrong(f"{actor.name} does not end")
+                if actor.failure:
+                    self.books.note_wrong(actor.failure)
+
+    def _last(self) -> None:
+        """Wait until there were enough faults."""
+        settings = self.settings
+        end = time.monotonic() + settings.seconds
+        last = time.monotonic() + OVERTIME * settings.seconds
+        while time.monotonic() < end or (self.done < settings.faults and time.monotonic() < last):
+            time.sleep(0.2)
+            if any(part.failure for part in self.parts):
+                return
+
+    @property
+    def done(self) -> int:
+        """How many faults there were."""
+        return sum(part.done for part in self.parts)
+
+    # -- the end
+
+    def _quiet(self) -> None:
+        """Wait until all is read that is stored, and for what would come twice."""
+        for scraper in self._scrapers:
+            scraper.calm_down()
+        try:
+            until(self._nothing_pending, QUIET_WITHIN, lambda: f"all read; pending: {self._pending()}")
+        except (AssertionError, OSError) as error:
+            self.books.note_wrong(str(error))
+        if not self.books.await_readings(3, 30):
+            self.books.note_wrong("a scraper does not get three answers in 30 s, and all is quiet")
+        for series, value in self._figures("oneshotd_scraper_lost_events_total"):
+            if float(value):
+                of = labels(series)
+                self.books.losses[of["scraper"], of["reason"]] = int(float(value))
+
+    def _nothing_pending(self) -> bool:
+        try:
+            pending = self._pending()
+        except OSError:
+            return False
+        return len(pending) == len(CLUSTER_SCRAPERS) and not any(float(value) for _, value in pending)
+
+    def _pending(self) -> list[tuple[str, str]]:
+        return self._figures("oneshotd_scraper_pending_events")
+
+    def _figures(self, name: str) -> list[tuple[str, str]]:
+        """Series and value, as the text has them."""
+        lines = [line.rpartition(" ") for line in self.daemons[0].look().splitlines() if line.startswith(name)]
+        return [(series, value) for series, _, value in lines]

@@ -1,0 +1,133 @@
+"""The deliveries of a cluster campaign, as the daemons' logs tell them, and the scrapes they belong to.
+
+A scraper cannot tell which daemon has answered it behind a load balancer. So a scrape and a delivery are
+joined by the scraper, the number of events and the time; daemons and scrapers have the same clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from attrs import Factory, define, frozen
+from soak.cluster_actors import BALANCER
+from soak.exchange import Exchange
+
+_STEP = re.compile(r"(\S+): delivery (\d+) (.+) at ([0-9.]+): (\d+) events")
+
+#: Seconds by which the times of a scraper and of a daemon may seem to disagree.
+SLACK = 0.05
+
+SETTLED, SUPERSEDED = "delivered, on disk: settled", "delivered, on disk: superseded"
+REVOKED, REVOKED_LATE = "revoked, on disk: settled", "revoked, on disk: superseded"
+RETURNED = "returned, on disk: settled"
+
+
+@frozen(kw_only=True)
+class Life:
+    """A process of a daemon, from `began` to `ended` (monotonic seconds).
+
+    :param killed: it ended by ``kill -9``, not by SIGTERM.
+    """
+
+    daemon: str
+    began: float
+    ended: float
+    killed: bool
+
+
+@define(eq=False, kw_only=True)
+class Delivery:
+    """A delivery.
+
+    :param events: number of its events.
+    :param life: the process that made it.
+    :ivar steps: (monotonic seconds, what) in the order of the log.
+    :ivar exchange: the scrape, if it was found.
+    """
+
+    scraper: str
+    token: str
+    events: int
+    life: Life
+    steps: list[tuple[float, str]] = Factory(list)
+    exchange: Exchange | None = None
+
+    @property
+    def begun(self) -> float:
+        """When the response was rendered."""
+        return self.steps[0][0]
+
+    def time_of(self, *starts: str) -> float | None:
+        """Return when the first step came that begins so."""
+        return next((at for at, what in self.steps if what.startswith(starts)), None)
+
+    def has(self, what: str) -> bool:
+        """Whether it has this very step."""
+        return any(step == what for _, step in self.steps)
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the daemon says that the scraper may have read events that go out again."""
+        return any(what.endswith("as uncertain") for _, what in self.steps)
+
+    def text(self, since: float) -> str:
+        """Return all of it in one line.
+
+        :param since: monotonic seconds from which times are shown.
+        """
+        steps = ", ".join(f"{what} {at - since:.3f}" for at, what in self.steps)
+        end = f"{'killed' if self.life.killed else 'stopped'} {self.life.ended - since:.3f}"
+        return f"{self.life.daemon} ({end}): {self.events} events to {self.scraper}: {steps}"
+
+
+def deliveries(lives: Sequence[Life], logs: Iterable[tuple[str, str]]) -> list[Delivery]:
+    """Return all deliveries, in the order of their beginnings.
+
+    :param logs: daemon and the text of its log, over all its processes.
+    """
+    found: dict[tuple[str, str, str], Delivery] = {}
+    for daemon, text in logs:
+        for line in text.splitlines():
+            step = _STEP.search(line)
+            if step is None:
+                continue
+            scraper, token, what, seconds, events = step.groups()
+            at = float(seconds)
+            life = next(
+                (each for each in lives if each.daemon == daemon and each.began <= at <= each.ended + SLACK),
+                Life(daemon=daemon, began=0.0, ended=float("inf"), killed=False),
+            )
+            delivery = found.setdefault(
+                (daemon, scraper, token),
+                Delivery(scraper=scraper, token=token, events=int(events), life=life),
+            )
+            delivery.steps.append((at, what))
+    return sorted(found.values(), key=lambda each: each.begun)
+
+
+def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[Exchange]:
+    """Tell each delivery its scrape; return the scrapes with events that no log has.
+
+    :param exchanges: of one scraper, in their order; it makes one at a time.
+    :param of_scraper: the deliveries to it, in their order.
+    """
+    unknown = []
+    free = list(of_scraper)
+    for exchange in exchanges:
+        events = sum(exchange.amounts.values())
+        end = float("inf") if exchange.ended is None else exchange.ended
+        end = min(end, exchange.first or end)
+        fitting = [
+            each
+            for each in free
+            if exchange.asked - SLACK <= each.begun <= end + SLACK
+            and exchange.door in (each.life.daemon, BALANCER)
+            and (each.events == events if exchange.whole else each.events >= events)
+        ]
+        if fitting:
+            fitting[0].exchange = exchange
+            free.remove(fitting[0])
+        elif exchange.whole and events:
+            unknown.append(exchange)
+    return unknown
