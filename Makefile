@@ -14,7 +14,7 @@ SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo run check core transport web store delivery rest lint coverage test screenshots soak
-.PHONY: fuzz bench deb deb-test release-check clean
+.PHONY: soak-cluster fuzz bench deb deb-test release-check clean
 
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
@@ -23,6 +23,7 @@ help:
 	@echo "make test    check, and the tests with real processes"
 	@echo "make screenshots   the pictures in docs/img/ anew"
 	@echo "make soak    the crash campaign, ten minutes; SOAK for its options (--help lists them)"
+	@echo "make soak-cluster  the crash campaign over two daemons and a database with a standby, twenty minutes"
 	@echo "make fuzz    any bytes at every parser, guided by coverage; SECONDS for how long (now $(SECONDS))"
 	@echo "make bench   measures beside references, on a machine with nothing else to do"
 	@echo "make deb     the Debian package, built in a clean tree, into ./dist/"
@@ -98,6 +99,11 @@ screenshots: $(VENV)/.test $(VENV)/.installed
 soak: $(VENV)/.test $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 	PYTHONPATH=tests $(BIN)/python -m soak --clock --seconds 90
+
+# The same over two daemons that share a PostgreSQL database with a synchronous standby, behind HAProxy
+# and directly. PostgreSQL and HAProxy are Debian's, installed or fetched into .cache/debian/.
+soak-cluster: $(VENV)/.test $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m soak.cluster $(SOAK)
 
 # Installs atheris, which nothing else needs and which not every Python has. What a campaign learns
 # and finds is kept in .cache/fuzz/.

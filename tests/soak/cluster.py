@@ -1,4 +1,4 @@
-"""``make soak-cluster``: the crash campaign over several daemons; exit status 1 if anything was not as promised."""
+"""``make soak-cluster``: the crash campaign over a cluster; exit status 1 if anything was not as promised."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         promotions=asked.promotions,
         pauses=asked.pauses,
     )
-    print(f"cluster campaign: {settings.faults} faults in about {asked.seconds:g} s, --seed {seed}", flush=True)
+    print(
+        f"cluster campaign: {settings.faults} faults in about {asked.seconds:g} s, --seed {seed}", flush=True
+    )
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-cluster-"))
     folder.chmod(0o711)  # PostgreSQL does not run as root
     found = run(settings, folder)
@@ -56,9 +58,7 @@ def run(settings: Settings, folder: Path) -> Report:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m soak.cluster", description=__doc__)
-    parser.add_argument(
-        "--seconds", type=float, default=1200.0, help="about how long (default: %(default)g)"
-    )
+    parser.add_argument("--seconds", type=float, default=1200.0, help="about how long (default: %(default)g)")
     parser.add_argument("--faults", type=int, default=200, help="how many, at least (default: %(default)s)")
     parser.add_argument(
         "--promotions", type=int, default=5, help="of them, of the standby, at least (default: %(default)s)"

@@ -37,9 +37,7 @@ class ClusterScraper(Scraper):
     :param doors: door -> port.
     """
 
-    def __init__(
-        self, name: str, habit: Habit, *, books: Books, doors: Mapping[str, int], seed: int
-    ) -> None:
+    def __init__(self, name: str, habit: Habit, *, books: Books, doors: Mapping[str, int], seed: int) -> None:
         super().__init__(name, habit, books=books, port=0, seed=seed)
         self._doors = doors
         self._unread_at: Counter[str] = Counter()

@@ -38,7 +38,7 @@ class ClusterBooks(Books):
             self.troubles.remove(now)
 
     def down(self, began: float) -> None:
-        """Note a time up to now in which a daemon could not read datagrams, or ended before it stored them."""
+        """Note a time up to now in which datagrams to a daemon may get lost."""
         self.outages.append(Outage(began=began - ON_ITS_WAY, ended=time.monotonic() + ON_ITS_WAY))
 
     def missing_datagrams(self, vanished: list[Sending]) -> list[Sending]:

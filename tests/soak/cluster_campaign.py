@@ -183,5 +183,7 @@ class ClusterCampaign:
 
     def _figures(self, name: str) -> list[tuple[str, str]]:
         """Series and value, as the text has them."""
-        lines = [line.rpartition(" ") for line in self.daemons[0].look().splitlines() if line.startswith(name)]
+        lines = [
+            line.rpartition(" ") for line in self.daemons[0].look().splitlines() if line.startswith(name)
+        ]
         return [(series, value) for series, _, value in lines]

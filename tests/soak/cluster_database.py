@@ -25,10 +25,11 @@ DATABASE = "soak"
 #: Seconds until a new standby has all that the primary has; and until a killed server's processes are gone.
 SYNCHRONOUS_WITHIN, GONE_WITHIN = 90.0, 20.0
 
-_SETTINGS = "max_connections = 60\nwal_keep_size = 256\nlog_checkpoints = off\nwal_retrieve_retry_interval = 200\n"
-_STANDBY = (
-    "SELECT sync_state = 'sync' AND flush_lsn >= %s::pg_lsn FROM pg_stat_replication WHERE state = 'streaming'"
+_SETTINGS = (
+    "max_connections = 60\nwal_keep_size = 256\nlog_checkpoints = off\nwal_retrieve_retry_interval = 200\n"
 )
+_STANDBY = """
+SELECT sync_state = 'sync' AND flush_lsn >= %s::pg_lsn FROM pg_stat_replication WHERE state = 'streaming'"""
 
 
 class Node(PostgreSQLServer):
@@ -159,7 +160,7 @@ class Database:
             lines[slot].lead_to(node.socket)
         self.primary.configure("synchronous_standby_names = '*'\n")
         self.primary.reload()
-        until(lambda: ["*"] == self._names(), SYNCHRONOUS_WITHIN, "the primary waits for its standby")
+        until(lambda: self._names() == ["*"], SYNCHRONOUS_WITHIN, "the primary waits for its standby")
         [[end]] = self.primary.ask("SELECT pg_current_wal_flush_lsn()::text")
         until(
             lambda: self.primary.ask(_STANDBY, end) == [(True,)],

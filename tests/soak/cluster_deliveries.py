@@ -18,6 +18,9 @@ _STEP = re.compile(r"(\S+): delivery (\d+) (.+) at ([0-9.]+): (\d+) events")
 #: Seconds by which the times of a scraper and of a daemon may seem to disagree.
 SLACK = 0.05
 
+#: Seconds after which a daemon may still begin to answer a request whose scraper has given up.
+GIVEN_UP = 30.0
+
 SETTLED, SUPERSEDED = "delivered, on disk: settled", "delivered, on disk: superseded"
 REVOKED, REVOKED_LATE = "revoked, on disk: settled", "revoked, on disk: superseded"
 RETURNED = "returned, on disk: settled"
@@ -109,25 +112,30 @@ def deliveries(lives: Sequence[Life], logs: Iterable[tuple[str, str]]) -> list[D
 def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[Exchange]:
     """Tell each delivery its scrape; return the scrapes with events that no log has.
 
+    A scrape that was given up before its answer may have a delivery that begins later: its request lay in
+    the socket of a daemon that was stopped, or the daemon waited for the database.
+
     :param exchanges: of one scraper, in their order; it makes one at a time.
     :param of_scraper: the deliveries to it, in their order.
     """
     unknown = []
     free = list(of_scraper)
-    for exchange in exchanges:
-        events = sum(exchange.amounts.values())
-        end = float("inf") if exchange.ended is None else exchange.ended
-        end = min(end, exchange.first or end)
-        fitting = [
-            each
-            for each in free
-            if exchange.asked - SLACK <= each.begun <= end + SLACK
-            and exchange.door in (each.life.daemon, BALANCER)
-            and (each.events == events if exchange.whole else each.events >= events)
-        ]
-        if fitting:
-            fitting[0].exchange = exchange
-            free.remove(fitting[0])
-        elif exchange.whole and events:
-            unknown.append(exchange)
+    for later in (0.0, GIVEN_UP):
+        for exchange in exchanges:
+            events = sum(exchange.amounts.values())
+            end = float("inf") if exchange.ended is None else exchange.ended
+            if later and (exchange.first is not None or exchange.outcome == "read"):
+                continue
+            fitting = [
+                each
+                for each in free
+                if exchange.asked - SLACK <= each.begun <= min(end, exchange.first or end) + SLACK + later
+                and exchange.door in (each.life.daemon, BALANCER)
+                and (each.events == events if exchange.whole else each.events >= events)
+            ]
+            if fitting:
+                fitting[0].exchange = exchange
+                free.remove(fitting[0])
+            elif exchange.whole and events and not later:
+                unknown.append(exchange)
     return unknown

@@ -63,9 +63,7 @@ class Faults(Actor):
 class DatabaseFaults(Faults):
     """Crashes, promotions and stops of the two servers."""
 
-    def __init__(
-        self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()) -> None:
         super().__init__("database", seed, plan.DATABASE, books, first)
         self._database = database
 
@@ -194,9 +192,7 @@ class DaemonFaults(Faults):
 class LineFaults(Faults):
     """Cuts of a daemon's lines to the database."""
 
-    def __init__(
-        self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()) -> None:
         super().__init__("lines", seed, plan.LINES, books, first)
         self._lines = database.lines
 

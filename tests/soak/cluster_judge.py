@@ -9,8 +9,9 @@ In terms of the records:
   (a), at most one for each scraper and end of a daemon), if the daemon says that it is uncertain (b), or
   if its settlement was superseded: the daemon was held up for longer than the lease.
 * A delivery that was left unread may be missing if it was left too late (f), if its daemon ended after
-  the acknowledgement and before the revocation was on disk (e), if the balancer was killed with it (c), or
-  if its revocation was superseded; the last one is counted by the daemons as `late`.
+  the acknowledgement and before the revocation was on disk (e), if its revocation was superseded, which
+  the daemons count as `late`, or if the balancer has acknowledged it and ended, or had passed on the FIN
+  of a scraper that gave up before the answer (c).
 * No delivery to a scraper begins while another one holds the lease, whichever daemons they are of. A
   lease ends with the delivery, after the timeout and `margin` seconds, or as its daemon starts again.
 * Nothing is superseded within its lease.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from attrs import Factory, define, frozen
 from soak.cluster_actors import BALANCER
@@ -48,7 +50,7 @@ ENDED, UNCERTAIN, HELD_UP = (
 TOO_LATE, UNREVOKED, IN_BALANCER, SUPERSEDED_UNREAD = (
     "lost, allowed: deliveries left unread a second after the timeout (f)",
     "lost, allowed: deliveries left unread as the daemon ended (e)",
-    "lost, allowed: deliveries in the load balancer as it was killed (c)",
+    "lost, allowed: deliveries acknowledged by the load balancer, which ended or whose scraper was gone (c)",
     "lost, allowed: deliveries left unread whose revocation was superseded, counted as `late`",
 )
 REASONS = (ENDED, UNCERTAIN, HELD_UP, TOO_LATE, UNREVOKED, IN_BALANCER, SUPERSEDED_UNREAD)
@@ -166,7 +168,7 @@ class Judge:
                 amounts = each.exchange.amounts if each.exchange is not None else {}
                 room = each.events - missing.get(number, 0)
                 if is_seen:
-                    gone = {i: min(n, -over[i]) for i, n in amounts.items() if over[i] < 0}
+                    gone: Mapping[str, int] = {i: min(n, -over[i]) for i, n in amounts.items() if over[i] < 0}
                 elif sum(amounts.values()) < each.events:
                     gone = self._unseen(over, each, room)
                 else:
@@ -196,12 +198,14 @@ class Judge:
             return None
         if each.has(REVOKED_LATE):
             return SUPERSEDED_UNREAD
-        if exchange is not None and exchange.is_excused:
-            return TOO_LATE
         if exchange is not None and exchange.door == BALANCER:
+            if exchange.finished and exchange.first is None:
+                return IN_BALANCER
             end = float("inf") if exchange.ended is None else exchange.ended
             if any(exchange.asked <= death <= end + SLACK for death in self.balancer_deaths):
                 return IN_BALANCER
+        if exchange is not None and exchange.is_excused:
+            return TOO_LATE
         return UNREVOKED if not each.has("final") and self._ended_unsettled(each) else None
 
     # -- the leases
@@ -213,7 +217,7 @@ class Judge:
         return each.exchange.asked + each.exchange.timeout + self.margin
 
     def _overlaps(self, given: Sequence[Delivery]) -> Iterable[str]:
-        for before, after in zip(given, given[1:], strict=False):
+        for before, after in pairwise(given):
             ends = [self._lease_until(before)]
             reported = before.time_of("final", "returned", "revoked")
             if reported is not None:

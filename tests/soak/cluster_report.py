@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from soak.cluster_actors import CLUSTER_SCRAPERS
 from soak.cluster_campaign import ClusterCampaign
@@ -101,7 +102,7 @@ def _read(campaign: ClusterCampaign, name: str, judged: Judgement) -> Iterable[R
 
 def _longest_silence(campaign: ClusterCampaign, name: str) -> float:
     times = [e.ended for e in campaign.books.accounts[name].exchanges if e.outcome == "read" and e.ended]
-    return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+    return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
 def _disagreements(
@@ -117,9 +118,7 @@ def _disagreements(
             yield f"{what}: " + "\n".join(_history(campaign, name, identity, given))
 
 
-def _history(
-    campaign: ClusterCampaign, name: str, identity: str, given: Sequence[Delivery]
-) -> Iterable[str]:
+def _history(campaign: ClusterCampaign, name: str, identity: str, given: Sequence[Delivery]) -> Iterable[str]:
     """Tell all that is known of an event, line by line."""
     books, since = campaign.books, campaign.began
     sendings = [sending for sending in books.sendings if identity in sending.amounts]
@@ -130,15 +129,16 @@ def _history(
     if not carried:
         after = sendings[0].began if sendings else 0.0
         carried = [i for i, exchange in enumerate(exchanges) if exchange.asked >= after][:3]
-    for i in sorted({j for i in carried for j in (i - 1, i, i + 1) if 0 <= j < len(exchanges)})[:12]:
+    near = {j for i in carried for j in (i - 1, i, i + 1) if 0 <= j < len(exchanges)}
+    for i in sorted(near)[:12]:
         yield f"    {name}: {exchanges[i].text(since)}"
         if id(exchanges[i]) in of:
             yield f"        {of[id(exchanges[i])].text(since)}"
     times = [(t.began - since, t.ended - since) for t in books.troubles]
     if sendings:
         began = sendings[0].began - since
-        near = [f"{a:.1f} to {b:.1f}" for a, b in times if a - 5 <= began <= b + 30]
-        yield f"    trouble of the database: {', '.join(near) or 'none'}"
+        then = [f"{a:.1f} to {b:.1f}" for a, b in times if a - 5 <= began <= b + 30]
+        yield f"    trouble of the database: {', '.join(then) or 'none'}"
 
 
 def _miscounts(campaign: ClusterCampaign, of: Mapping[str, Sequence[Delivery]]) -> Iterable[str]:

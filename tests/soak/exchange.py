@@ -61,7 +61,8 @@ class Exchange:
         )
         some = ", ".join(f"{n} of {identity}" for identity, n in list(self.amounts.items())[:SHOWN])
         return (
-            f"port {self.port}{self.door and f' ({self.door})'}: asked {self.asked - since:.3f} (timeout {self.timeout:g} s),"
+            f"port {self.port}{self.door and f' ({self.door})'}: asked {self.asked - since:.3f}"
+            f" (timeout {self.timeout:g} s),"
             f" first byte {first}, {self.outcome} {ended};"
             f" {self.size} bytes{'' if self.whole else ', not whole'}, process {self.process},"
             f" {sum(self.amounts.values())} events"

@@ -39,13 +39,14 @@ IN_DOUBT = ((2.0, "returned as uncertain"), (2.1, "returned, on disk: settled"))
 
 @frozen
 class Scrape:
-    """One scrape of the scraper `s`, and its delivery, which is begun 0.01 s after it.
+    """One scrape of the scraper `s`, and its delivery.
 
     :param daemon: that has answered; `door` where it was asked, if that is another.
     :param steps: of the delivery.
     :param unread: seconds after which it was left unread; 0: it was read.
     :param killed: seconds after which its daemon was killed; 0: never.
     :param events: of the delivery, where the scraper saw a part of it.
+    :param begun: seconds after which the daemon began to answer; 0.01: while the scraper waited.
     """
 
     asked: float
@@ -57,6 +58,7 @@ class Scrape:
     finished: bool = False
     killed: float = 0.0
     events: int = 0
+    begun: float = 0.01
 
 
 def judged(
@@ -76,7 +78,7 @@ def judged(
                 timeout=TIMEOUT,
                 asked=each.asked,
                 door=each.door or each.daemon,
-                first=each.asked + 0.02,
+                first=each.asked + 0.02 if each.begun == 0.01 else None,
                 ended=each.asked + (each.unread or 0.1),
                 whole=events == sum(each.amounts.values()),
                 outcome="unread" if each.unread else "read",
@@ -85,7 +87,7 @@ def judged(
             )
         )
         if each.steps:
-            begun = each.asked + 0.01
+            begun = each.asked + each.begun
             for after, what in ((0.0, "begun"), *each.steps):
                 lines[each.daemon].append(
                     f"x [y] s: delivery {number} {what} at {begun + after:.4f}: {events} events, cursor 1"
@@ -131,6 +133,11 @@ ALLOWED = {
         IN_BALANCER,
         3,
         [Scrape(10, {"b": 1}, door=BALANCER, unread=0.3, events=3)],
+    ),
+    "given up before the answer, through the balancer": (
+        IN_BALANCER,
+        3,
+        [Scrape(10, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=4.0)],
     ),
     "revoked beyond the lease": (
         SUPERSEDED_UNREAD,
@@ -184,6 +191,11 @@ FAULTS = {
     "returned, and it does not come again": ([Scrape(10, ALL, BACK, unread=1.9)], ALL, {}),
     "begun and killed, and it does not come again": ([Scrape(10, ALL, (), unread=0.3)], ALL, {}),
     "another balancer's death": ([Scrape(10, ALL, door=BALANCER, unread=0.1)], ALL, {}),
+    "given up before the answer, and not by a FIN": (
+        [Scrape(20, {}, door=BALANCER, unread=1.0, events=3, begun=4.0)],
+        ALL,
+        {},
+    ),
     "not through the balancer": ([Scrape(10, ALL, unread=0.3)], ALL, {}),
 }
 
@@ -235,10 +247,14 @@ def test_two_repeats_after_one_kill_are_found() -> None:
         for at, what in ((start, "begun"), (start + 0.1, "delivered"))
     ]
     exchanges = [
-        Exchange(port=1, timeout=2, asked=at, ended=at + 0.1, door=door, whole=True, outcome="read", amounts=a)
+        Exchange(
+            port=1, timeout=2, asked=at, ended=at + 0.1, door=door, whole=True, outcome="read", amounts=a
+        )
         for at, door, a in ((10.0, "ann", {"a": 2}), (20.0, "ann", {"b": 1}), (30.0, "bob", ALL))
     ]
-    lines_of_bob = [f"s: delivery 3 {what} at {30.01 + after}: 3 events" for after, what in ((0.0, "begun"), *READ)]
+    lines_of_bob = [
+        f"s: delivery 3 {what} at {30.01 + after}: 3 events" for after, what in ((0.0, "begun"), *READ)
+    ]
     given = deliveries([life], [("ann", "\n".join(lines)), ("bob", "\n".join(lines_of_bob))])
     found = Judge(margin=MARGIN, lives=[life]).judge(SENT, exchanges, given)
     assert [text for text in found.wrong if "2 deliveries came again after one end of ann" in text]
@@ -259,7 +275,10 @@ def test_a_stop_without_a_settlement_needs_trouble_of_the_database() -> None:
     )
     logs = [
         ("ann", "s: delivery 1 begun at 10.01: 3 events\ns: delivery 1 delivered at 10.02: 3 events"),
-        ("bob", "\n".join(f"s: delivery 2 {what} at {20.01 + t}: 3 events" for t, what in ((0, "begun"), *READ))),
+        (
+            "bob",
+            "\n".join(f"s: delivery 2 {what} at {20.01 + t}: 3 events" for t, what in ((0, "begun"), *READ)),
+        ),
     ]
     assert judge.judge(SENT, [exchange, again], deliveries([life], logs)).doubled == ALL
     judge = Judge(margin=MARGIN, troubles=[Outage(began=9.0, ended=11.0)])

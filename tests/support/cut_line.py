@@ -128,6 +128,4 @@ class CutLine:
 def _drop_all(sock: socket.socket) -> None:
     program = ctypes.create_string_buffer(_DROP, len(_DROP))
     with suppress(OSError):
-        sock.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
-        )
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
