@@ -15,8 +15,9 @@ from soak.exchange import Exchange
 
 _STEP = re.compile(r"(\S+): delivery (\d+) (.+) at ([0-9.]+): (\d+) events")
 
-#: Seconds by which the times of a scraper and of a daemon may seem to disagree.
-SLACK = 0.05
+#: Seconds by which the times of a scraper and of a daemon may seem to disagree: the log rounds them. And
+#: seconds between the end of a process and our record of it, or between a grant and its record.
+ROUNDED, SLACK = 0.0002, 0.05
 
 #: Seconds after which a daemon may still begin to answer a request whose scraper has given up.
 GIVEN_UP = 30.0
@@ -120,22 +121,27 @@ def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[
     """
     unknown = []
     free = list(of_scraper)
-    for later in (0.0, GIVEN_UP):
-        for exchange in exchanges:
-            events = sum(exchange.amounts.values())
-            end = float("inf") if exchange.ended is None else exchange.ended
-            if later and (exchange.first is not None or exchange.outcome == "read"):
-                continue
-            fitting = [
-                each
-                for each in free
-                if exchange.asked - SLACK <= each.begun <= min(end, exchange.first or end) + SLACK + later
+
+    def join_one(exchange: Exchange, later: float = 0.0) -> bool:
+        events = sum(exchange.amounts.values())
+        end = float("inf") if exchange.ended is None else exchange.ended
+        end = min(end, exchange.first or end) + later
+        for each in free:
+            if (
+                exchange.asked - ROUNDED <= each.begun <= end + ROUNDED
                 and exchange.door in (each.life.daemon, BALANCER)
                 and (each.events == events if exchange.whole else each.events >= events)
-            ]
-            if fitting:
-                fitting[0].exchange = exchange
-                free.remove(fitting[0])
-            elif exchange.whole and events and not later:
-                unknown.append(exchange)
+            ):
+                each.exchange = exchange
+                free.remove(each)
+                return True
+        return False
+
+    for exchange in exchanges:
+        if exchange.whole and not join_one(exchange) and exchange.amounts:
+            unknown.append(exchange)
+    rest = [each for each in exchanges if not each.whole and not join_one(each)]
+    for exchange in rest:
+        if exchange.first is None:
+            join_one(exchange, GIVEN_UP)
     return unknown

@@ -20,7 +20,12 @@ from soak.sendings import Sending
 TOLD = 10
 
 #: Log lines of level error that are expected: the database was away, or a daemon beyond its lease.
-EXPECTED_ERRORS = ("the database cannot be used", "when it was settled", "superseded")
+EXPECTED_ERRORS = (
+    "cannot start: cannot open the PostgreSQL store",
+    "the database cannot be used",
+    "when it was settled",
+    "superseded",
+)
 _FAULTS = ("Traceback", "Unhandled", "[critical", "#critical", "#error")
 
 
