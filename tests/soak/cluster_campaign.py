@@ -6,7 +6,7 @@ Everything is on the loopback, and no other process is touched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,8 +27,8 @@ from soak.cluster_nodes import ClusterDaemon
 from soak.cluster_plan import FAILOVER, STOPPED_LONG
 from soak.marks import labels
 from soak.senders import DatagramSender, Sender
-from support.haproxy import HAProxy
-from support.processes import until
+from support.haproxy import HAProxy, balanced
+from support.processes import free_port, until
 
 NAMES = ("ann-host", "bob-host")
 
@@ -54,6 +54,19 @@ class Settings:
     faults: int
     promotions: int
     pauses: int
+
+
+def _balancer(folder: Path, ports: Mapping[str, int]) -> HAProxy:
+    """Return the load balancer.
+
+    A scraper that gives up sends a FIN. HAProxy passes it on, and would acknowledge an answer that comes
+    later; so it closes soon after the FIN.
+    """
+    port = free_port()
+    config = balanced(ports, port=port).replace(
+        "    timeout client ", "    timeout client-fin 50ms\n    timeout client "
+    )
+    return HAProxy(folder, config, port)
 
 
 class ClusterCampaign:
@@ -88,7 +101,7 @@ class ClusterCampaign:
                 if not daemon.come_back(60):
                     raise AssertionError(f"{daemon.name} does not start: {daemon.log()[-2000:]}")
             ports = {daemon.name: daemon.port for daemon in self.daemons}
-            balancer = stack.enter_context(HAProxy.before(self.folder / BALANCER, ports))
+            balancer = stack.enter_context(_balancer(self.folder / BALANCER, ports))
             balancer.await_states(**dict.fromkeys(ports, True))
             self._load(database, balancer, {**ports, BALANCER: balancer.port})
         self.seconds = time.monotonic() - self.began

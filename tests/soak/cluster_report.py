@@ -19,10 +19,12 @@ from soak.sendings import Sending
 #: Histories of events that are told for one scraper and one kind of wrong.
 TOLD = 10
 
-#: Log lines of level error that are expected: the database was away, or a daemon beyond its lease.
+#: Log lines of level error that are expected: the database was away, also as a daemon started or stopped, or
+#: a daemon was held up beyond its lease.
 EXPECTED_ERRORS = (
     "cannot start: cannot open the PostgreSQL store",
     "the database cannot be used",
+    "did not finish within",
     "when it was settled",
     "superseded",
 )
