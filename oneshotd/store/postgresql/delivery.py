@@ -50,6 +50,9 @@ from oneshotd.store.postgresql.segments import read
 
 FREE, RESERVED, DELIVERED = 0, 1, 2
 
+#: Deliveries that were returned or revoked, for which a late repetition of that finds that it was done.
+MAX_UNDONE = 32
+
 _SEEN = f"""
 UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
   {OVERLAPPED}
@@ -67,6 +70,9 @@ _FINAL = "DELETE FROM owed WHERE scraper = %s AND gone <> %s"
 _LEASE = """
 SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
 WHERE token = %(token)s OR ended = %(token)s ORDER BY id LIMIT 1 FOR UPDATE"""
+# While its outcome is not known, other daemons deliver more than once.
+_UNDONE = f"undone = (token || undone)[1:{MAX_UNDONE}]"
+_WAS_UNDONE = "SELECT 1 FROM scraper WHERE %s = ANY(undone)"
 _DELIVER = """
 UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
@@ -76,8 +82,8 @@ UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, time
   shown_end = CASE WHEN %(cursor)s >= shown_end THEN 0 ELSE shown_end END,
   was_shown_end = greatest(was_shown_end, %(shown_end)s)
 WHERE id = %(id)s"""
-_RETURN = """
-UPDATE scraper SET state = 0, shown_end = greatest(shown_end, %(shown_end)s),
+_RETURN = f"""
+UPDATE scraper SET state = 0, {_UNDONE}, shown_end = greatest(shown_end, %(shown_end)s),
   returned = returned + %(events)s,
   uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN %(events)s ELSE 0 END
 WHERE id = %(id)s"""
@@ -85,8 +91,8 @@ _OWE = """
 INSERT INTO owed (scraper, seq, at, series, value, born) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING"""
 _TAKE = "UPDATE owed SET gone = %s WHERE scraper = %s AND gone IS NULL AND seq = ANY(%s::bigint[])"
-_REVOKE = """
-UPDATE scraper SET state = 0, cursor = was_cursor, answered = was_answered, owed = was_owed,
+_REVOKE = f"""
+UPDATE scraper SET state = 0, {_UNDONE}, cursor = was_cursor, answered = was_answered, owed = was_owed,
   event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at,
   shown_end = was_shown_end, revoked = revoked + sent,
   uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN sent ELSE 0 END
@@ -205,7 +211,7 @@ class Deliveries:
         :param in_doubt: this may have been done already.
         """
         with link.transaction((_LEASE, {"token": token}), (CORRECTED_AT, None)) as (rows, [[corrected]]):
-            found = _lease(rows)
+            found = _lease(link, token, rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
                 if found is Settled.SUPERSEDED and delivered:
@@ -291,7 +297,7 @@ class Deliveries:
     def revoke(self, link: Link, in_doubt: bool, token: int, sent: Sent) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
         with link.transaction((_LEASE, {"token": token})) as (rows,):
-            found = _lease(rows)
+            found = _lease(link, token, rows)
             if not isinstance(found, tuple) or found[1] != DELIVERED:
                 link.make_durable()
                 if isinstance(found, tuple) and found[1] == RESERVED:
@@ -316,10 +322,10 @@ class Deliveries:
             link.at_commit(_RELEASE, {"token": token})
 
 
-def _lease(rows: Sequence[Any]) -> tuple[Any, ...] | Settled:
+def _lease(link: Link, token: int, rows: Sequence[Any]) -> tuple[Any, ...] | Settled:
     """Return the scraper's row with this lease, or how it has ended."""
     if not rows:
-        return Settled.SUPERSEDED
+        return Settled.ALREADY if link.one(_WAS_UNDONE, (token,)) else Settled.SUPERSEDED
     [row] = rows
     if not row[2] or row[1] == FREE:
         return Settled.ALREADY

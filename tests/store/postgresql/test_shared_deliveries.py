@@ -72,6 +72,28 @@ class TestLateEnds:
         assert pair.revoke(pair.ann, first, sent) is SUPERSEDED
         assert pair.backend.census().lost == {("p", "late"): 1}
 
+    @pytest.mark.parametrize("how", ["returned", "revoked"])
+    def test_an_end_that_is_repeated_after_further_deliveries_was_done(self, pair: Pair, how: str) -> None:
+        """A connection that is lost at its commit: the events of the other daemon's deliveries, which the
+        scraper has got, would be counted as lost."""
+        pair.backend.get(pair.ann.append([group("a", "b")]))
+        first, sent = pair.reserved(pair.ann), Sent(scraper="p", events=2)
+
+        def end() -> Settled:
+            if how == "revoked":
+                return pair.revoke(pair.ann, first, sent)
+            return pair.settle(pair.ann, first, False, sent)
+
+        if how == "revoked":
+            assert pair.settle(pair.ann, first, sent=sent) is SETTLED
+        assert end() is SETTLED
+        assert pair.take(pair.bob) == ["a", "b"]
+        for number in range(3):
+            pair.backend.get(pair.bob.append([group(f"c{number}")]))
+            assert pair.take(pair.bob) == [f"c{number}"]
+        assert end() is Settled.ALREADY
+        assert pair.backend.census().lost == {}
+
     def test_a_revocation_before_the_next_delivery_undoes_it_however_late(self, pair: Pair) -> None:
         """A daemon that was stopped would lose what its scraper has not read."""
         pair.backend.get(pair.ann.append([group("a")]))

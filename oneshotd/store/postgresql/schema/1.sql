@@ -61,6 +61,7 @@ CREATE TABLE scraper (
   -- The lease. The token stays when it has ended, so that every statement can be repeated.
   token bigint,
   ended bigint,                   -- token of the lease before, if it ended in order
+  undone bigint[] NOT NULL DEFAULT '{}',  -- tokens of the latest deliveries that were returned or revoked
   state smallint NOT NULL DEFAULT 0,  -- 0 free, 1 reserved, 2 delivered and revocable
   until_up bigint NOT NULL DEFAULT 0,
   holder text,                    -- id of its daemon
