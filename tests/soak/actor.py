@@ -6,17 +6,20 @@ import threading
 import traceback
 from collections.abc import Sequence
 from random import Random
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Bag:
+class Bag(Generic[T]):
     """Draws without putting back until it is empty, so that no kind is left out by chance."""
 
-    def __init__(self, dice: Random, kinds: Sequence[str]) -> None:
+    def __init__(self, dice: Random, kinds: Sequence[T]) -> None:
         self._dice = dice
         self._kinds = kinds
-        self._rest: list[str] = []
+        self._rest: list[T] = []
 
-    def draw(self) -> str:
+    def draw(self) -> T:
         """The next one."""
         if not self._rest:
             self._rest = self._dice.sample(self._kinds, len(self._kinds))

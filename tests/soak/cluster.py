@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         faults=asked.faults,
         promotions=asked.promotions,
         pauses=asked.pauses,
+        clock=asked.clock,
     )
     print(
         f"cluster campaign: {settings.faults} faults in about {asked.seconds:g} s, --seed {seed}", flush=True
@@ -68,6 +69,11 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, help="repeats the choices of an earlier run")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument(
+        "--clock",
+        action="store_true",
+        help="servers whose clocks are wrong by up to two hours, each in another way (libfaketime)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep logs and database in any case")
     return parser
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 
 from attrs import frozen
-from soak.actor import Actor
+from soak.actor import Actor, Bag
 from soak.cluster_actors import (
     BALANCER,
     CLUSTER_SCRAPERS,
@@ -24,13 +25,16 @@ from soak.cluster_books import ClusterBooks
 from soak.cluster_database import Database
 from soak.cluster_faults import DaemonFaults, DatabaseFaults, Faults, LineFaults
 from soak.cluster_nodes import ClusterDaemon
-from soak.cluster_plan import FAILOVER, STOPPED_LONG
+from soak.cluster_plan import CLOCKS, FAILOVER, STOPPED_LONG
 from soak.marks import labels
 from soak.senders import DatagramSender, Sender
 from support.haproxy import HAProxy, balanced
 from support.processes import free_port, until
 
 NAMES = ("ann-host", "bob-host")
+
+#: Seconds of a lease that pass when the database's clock changes (`oneshotd.store.postgresql.link`).
+MAX_GAP = 5.0
 
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 120.0
@@ -47,6 +51,7 @@ class Settings:
     :param faults: how many there must be; if they are not done by then, it takes longer.
     :param promotions: how many of them make the standby the primary.
     :param pauses: how many of them stop a daemon beyond its lease.
+    :param clock: whether the servers of the database have clocks that are wrong.
     """
 
     seconds: float
@@ -54,6 +59,17 @@ class Settings:
     faults: int
     promotions: int
     pauses: int
+    clock: bool = False
+
+    @property
+    def margin(self) -> float:
+        """Seconds that a lease outlives the timeout of its scrape."""
+        return 12.0 if self.clock else 3.0
+
+    @property
+    def sure_margin(self) -> float:
+        """The same, less what a lease may lose as the clock of the database changes (twice)."""
+        return self.margin - 2 * MAX_GAP if self.clock else self.margin
 
 
 def _balancer(folder: Path, ports: Mapping[str, int]) -> HAProxy:
@@ -91,10 +107,13 @@ class ClusterCampaign:
     def run(self) -> None:
         """All of it; what went wrong is in the books afterwards."""
         with ExitStack() as stack:
-            database = Database(self.folder, NAMES)
+            clocks = Bag(Random(f"{self.settings.seed}/clocks"), CLOCKS) if self.settings.clock else None
+            database = Database(self.folder, NAMES, clocks)
             stack.callback(database.close)
             for name in NAMES:
-                daemon = ClusterDaemon(name, self.folder / name, database.address(name), self.books)
+                daemon = ClusterDaemon(
+                    name, self.folder / name, database.address(name), self.books, self.settings.margin
+                )
                 stack.callback(daemon.discard)
                 self.daemons.append(daemon)
             for daemon in self.daemons:
@@ -107,7 +126,7 @@ class ClusterCampaign:
         self.seconds = time.monotonic() - self.began
 
     def _load(self, database: Database, balancer: HAProxy, doors: dict[str, int]) -> None:
-        books, seed = self.books, self.settings.seed
+        books, seed, margin = self.books, self.settings.seed, self.settings.margin
         self._scrapers = [
             ClusterScraper(name, habit, books=books, doors=doors, seed=seed)
             for name, habit in CLUSTER_SCRAPERS.items()
@@ -123,9 +142,9 @@ class ClusterCampaign:
             for each in self.daemons
         ]
         self.parts = [
-            DatabaseFaults(seed, books, database, [FAILOVER]),
-            DaemonFaults(seed, books, self.daemons, balancer, [STOPPED_LONG]),
-            LineFaults(seed, books, database),
+            DatabaseFaults(seed, books, margin, database, [FAILOVER]),
+            DaemonFaults(seed, books, margin, self.daemons, balancer, [STOPPED_LONG]),
+            LineFaults(seed, books, margin, database),
         ]
         with self._working(self._scrapers):
             if not books.await_readings(1, 30):

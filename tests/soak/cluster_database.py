@@ -14,9 +14,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from soak.actor import Bag
 from support.cut_line import CutLine
+from support.faketime import WallClock
 from support.postgresql_server import SUPERUSER, PostgreSQLServer
 from support.processes import until
 
@@ -33,7 +36,23 @@ SELECT sync_state = 'sync' AND flush_lsn >= %s::pg_lsn FROM pg_stat_replication 
 
 
 class Node(PostgreSQLServer):
-    """One server of the two; all its processes can be stopped and killed at once."""
+    """One server of the two; all its processes can be stopped and killed at once.
+
+    :param ahead: seconds that its clock is ahead.
+    """
+
+    def __init__(self, folder: Path, *, copy_of: PostgreSQLServer | None = None, ahead: float = 0.0) -> None:
+        self._clock: dict[str, str] = {}
+        if ahead:
+            self._clock = {**WallClock(folder).variables, "FAKETIME": f"{ahead:+g}s"}
+            # Its offset stays, and reading a file each time would make it slow.
+            for name in ("FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE"):
+                del self._clock[name]
+        super().__init__(folder, copy_of=copy_of)
+
+    def _surroundings(self) -> dict[str, Any]:
+        found = super()._surroundings()
+        return {**found, "env": {**found["env"], **self._clock}}
 
     @property
     def pid(self) -> int:
@@ -76,9 +95,11 @@ class Database:
 
     :param folder: every user may enter it, as PostgreSQL does not run as root.
     :param daemons: names of the daemons, each of which gets lines of its own.
+    :param clocks: seconds that the clock of each new server is ahead; None: their clocks are right.
     """
 
-    def __init__(self, folder: Path, daemons: Sequence[str]) -> None:
+    def __init__(self, folder: Path, daemons: Sequence[str], clocks: Bag[float] | None = None) -> None:
+        self._clocks = clocks
         self._folder = folder
         self._made = 0
         self._keep_still = threading.RLock()
@@ -118,7 +139,7 @@ class Database:
         folder = self._folder / str(self._made)
         folder.mkdir()
         # Not durable: what a killed process has written is in the kernel's cache.
-        node = Node(folder, copy_of=source)
+        node = Node(folder, copy_of=source, ahead=self._clocks.draw() if self._clocks else 0.0)
         node.configure(_SETTINGS)
         return node
 

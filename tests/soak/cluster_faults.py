@@ -30,15 +30,23 @@ class Faults(Actor):
     """Does faults of some kinds.
 
     :param part: of `cluster_plan.PAUSES`.
+    :param margin: of the leases, seconds.
     :param first: kinds that come before all others are drawn.
     :ivar done: how many.
     """
 
     def __init__(
-        self, part: str, seed: int, kinds: Sequence[str], books: ClusterBooks, first: Sequence[str] = ()
+        self,
+        part: str,
+        seed: int,
+        kinds: Sequence[str],
+        books: ClusterBooks,
+        margin: float,
+        first: Sequence[str] = (),
     ) -> None:
         super().__init__(part, seed)
         self.books = books
+        self._margin = margin
         self.done = 0
         self._first = list(first)
         self._kinds = Bag(self.dice, kinds)
@@ -57,14 +65,17 @@ class Faults(Actor):
 
     def seconds(self, kind: str) -> float:
         """Return how long a fault of this kind lasts this time."""
-        return self.dice.uniform(*plan.SECONDS[kind])
+        seconds = self.dice.uniform(*plan.SECONDS[kind])
+        return seconds + self._margin if kind in plan.BEYOND else seconds
 
 
 class DatabaseFaults(Faults):
     """Crashes, promotions and stops of the two servers."""
 
-    def __init__(self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()) -> None:
-        super().__init__("database", seed, plan.DATABASE, books, first)
+    def __init__(
+        self, seed: int, books: ClusterBooks, margin: float, database: Database, first: Sequence[str] = ()
+    ) -> None:
+        super().__init__("database", seed, plan.DATABASE, books, margin, first)
         self._database = database
 
     def do(self, kind: str) -> None:
@@ -129,11 +140,12 @@ class DaemonFaults(Faults):
         self,
         seed: int,
         books: ClusterBooks,
+        margin: float,
         daemons: Sequence[ClusterDaemon],
         balancer: HAProxy,
         first: Sequence[str] = (),
     ) -> None:
-        super().__init__("daemons", seed, plan.DAEMONS, books, first)
+        super().__init__("daemons", seed, plan.DAEMONS, books, margin, first)
         self._daemons = daemons
         self._balancer = balancer
 
@@ -192,8 +204,10 @@ class DaemonFaults(Faults):
 class LineFaults(Faults):
     """Cuts of a daemon's lines to the database."""
 
-    def __init__(self, seed: int, books: ClusterBooks, database: Database, first: Sequence[str] = ()) -> None:
-        super().__init__("lines", seed, plan.LINES, books, first)
+    def __init__(
+        self, seed: int, books: ClusterBooks, margin: float, database: Database, first: Sequence[str] = ()
+    ) -> None:
+        super().__init__("lines", seed, plan.LINES, books, margin, first)
         self._lines = database.lines
 
     def do(self, kind: str) -> None:

@@ -13,17 +13,15 @@ from soak.cluster_deliveries import Life
 from support.daemon import Daemon
 from support.processes import free_port
 
-#: Seconds that a lease outlives the timeout of its scrape.
-LEASE_MARGIN = 3.0
-
 
 class ClusterDaemon:
     """One daemon, over restarts.
 
     :param address: of the database, for libpq.
+    :param margin: seconds that a lease outlives the timeout of its scrape.
     """
 
-    def __init__(self, name: str, folder: Path, address: str, books: ClusterBooks) -> None:
+    def __init__(self, name: str, folder: Path, address: str, books: ClusterBooks, margin: float) -> None:
         self.name = name
         self.port = free_port()
         self.lives: list[Life] = []
@@ -37,7 +35,7 @@ class ClusterDaemon:
             f"--udp=127.0.0.1:{self.port}",
             f"--store=postgresql:{address}",
             f"--daemon-name={name}",
-            f"--lease-margin={LEASE_MARGIN:g}s",
+            f"--lease-margin={margin:g}s",
         )
         self._daemon = Daemon(folder, options=options, port=self.port, variables={"LOG_LEVEL": "debug"})
 

@@ -61,7 +61,7 @@ ANSWERS = "the database's answers to a daemon get lost"
 
 LINES = (CUT, CUT, CUT_LONG, ANSWERS, ANSWERS)
 
-#: Seconds of each, from and to. Beyond the lease: see `soak.cluster_faults`.
+#: Seconds of each, from and to; of those beyond the lease, in addition to its margin.
 SECONDS: Mapping[str, tuple[float, float]] = {
     FROZEN: (1.0, 4.0),
     IN_COMMITS: (0.2, 1.5),
@@ -71,10 +71,15 @@ SECONDS: Mapping[str, tuple[float, float]] = {
     STOPPED_SHORT: (0.2, 2.0),
     KILL_STOPPED: (0.2, 6.0),
     CUT: (0.5, 4.0),
-    CUT_LONG: (7.0, 12.0),
-    STOPPED_LONG: (6.0, 10.0),
+    CUT_LONG: (4.0, 9.0),
+    STOPPED_LONG: (3.0, 7.0),
     ANSWERS: (0.5, 8.0),
 }
+
+BEYOND = (CUT_LONG, STOPPED_LONG)
+
+#: Seconds by which the clock of a server is wrong, where the servers have clocks of their own.
+CLOCKS = (0.0, -7200.0, 7200.0, -3.0, 3.0)
 
 #: Seconds between two faults of one part, from and to.
 PAUSES: Mapping[str, tuple[float, float]] = {

@@ -9,7 +9,6 @@ from soak.cluster_actors import CLUSTER_SCRAPERS
 from soak.cluster_campaign import ClusterCampaign
 from soak.cluster_deliveries import Delivery, deliveries
 from soak.cluster_judge import LATE, REASONS, Judge, Judgement, uncounted
-from soak.cluster_nodes import LEASE_MARGIN
 from soak.cluster_plan import PROMOTIONS, STOPPED_LONG
 from soak.evidence import sent
 from soak.ledger import DOORS, UDP
@@ -42,7 +41,7 @@ def report(campaign: ClusterCampaign) -> Report:
         for identity in sending.amounts:
             first.setdefault(identity, sending.began)
     judge = Judge(
-        margin=LEASE_MARGIN,
+        margin=campaign.settings.sure_margin,
         began=campaign.began,
         sent=first,
         lives=lives,
