@@ -1,9 +1,14 @@
-"""Read an answer of the daemon, and schedule the next attempt.
+"""Read an answer of the daemon, and schedule the next attempt, at one address or at several.
 
 The blocking and the Twisted emitter share this module; it has no clock and no socket.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from oneshotd.emit.settings import Target
 
 #: The first pause before another attempt, in seconds; each further one is twice as long.
 FIRST_PAUSE = 0.1
@@ -16,6 +21,8 @@ _LATER = frozenset((408, 425, 429, 500, 502, 503, 504))
 _DENIED = frozenset((401, 403))
 #: Characters of an unexpected answer that are shown.
 _SHOWN = 300
+#: Too many requests of this client (RFC 6585 section 4): the rate holds at each daemon.
+_TOO_MANY = 429
 
 
 class EmitError(Exception):
@@ -46,11 +53,16 @@ class EmitUnavailable(EmitError):
     If the connection broke after the request was sent, the event may be stored all the same.
 
     :param retry_after: seconds to wait before the next attempt, as the daemon asks.
+    :param status: the HTTP status; 0 without an answer.
     """
 
-    def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
+    def __init__(self, text: str, *, retry_after: float = 0.0, status: int = 0) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.status = status
+
+
+E = TypeVar("E", bound=EmitError)
 
 
 def check(status: int, retry_after: str | None, body: bytes, sent_with: str = "") -> bytes:
@@ -68,7 +80,7 @@ def check(status: int, retry_after: str | None, body: bytes, sent_with: str = ""
     if status in _LATER:
         # The header's other form, a date, is for waits longer than LONGEST_PAUSE.
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
-        raise EmitUnavailable(f"not now ({status}): {said}", retry_after=seconds)
+        raise EmitUnavailable(f"not now ({status}): {said}", retry_after=seconds, status=status)
     if status in _DENIED:
         raise EmitDenied(f"refused ({status}): {'; '.join(filter(None, [said, sent_with]))}", status=status)
     raise EmitRefused(f"refused ({status}): {said}", status=status)
@@ -129,3 +141,57 @@ class RetrySchedule:
         seconds = max(self._pause, min(error.retry_after, LONGEST_PAUSE))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         return min(seconds, self._end - now)
+
+
+class Round:
+    """One attempt at each address in turn, all within one timeout.
+
+    Each address has an equal share of the time that is left, so that one which does not answer leaves
+    time for the next.
+
+    :param timeout: seconds, from `now` on, for all addresses together.
+    :param now: seconds of a monotonic clock.
+    """
+
+    def __init__(self, addresses: Sequence[Target], timeout: float, now: float) -> None:
+        self._several = len(addresses) > 1
+        self._untried = len(addresses)
+        self._timeout = timeout
+        self._end = now + timeout
+        self._failures: list[EmitUnavailable] = []
+
+    def seconds(self, now: float) -> float:
+        """Return the time of the next address.
+
+        :raises EmitUnavailable: the addresses before have taken all of it.
+        """
+        if not self._several:
+            return self._timeout
+        left = self._end - now
+        if left <= 0:
+            raise self._failure()
+        return round(left / self._untried, 2) or left / self._untried  # a message shows it
+
+    def failed(self, address: Target, error: EmitUnavailable) -> None:
+        """Note that an address gave no answer, or asks for another attempt; return if another is left.
+
+        :raises EmitUnavailable: this was the last one, or the answer is meant for all.
+        """
+        self._untried -= 1
+        self._failures.append(self.named(address, error))
+        if error.status == _TOO_MANY:
+            raise error
+        if not self._untried:
+            raise self._failure()
+
+    def named(self, address: Target, error: E) -> E:
+        """Return the error; with several addresses its text says which one it is about."""
+        if self._several:
+            error.args = (f"{address}: {error}",)
+        return error
+
+    def _failure(self) -> EmitUnavailable:
+        if not self._several:
+            return self._failures[0]
+        pause = max(failure.retry_after for failure in self._failures)
+        return EmitUnavailable("; ".join(map(str, self._failures)), retry_after=pause)

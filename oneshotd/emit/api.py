@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from oneshotd.emit.credentials import readable_by_others, unencrypted
 from oneshotd.emit.encoding import Label, Value, line
@@ -13,6 +13,8 @@ from oneshotd.emit.transport import sender
 
 #: The name of a file.
 File = str | os.PathLike[str]
+#: The address of a daemon, or of several over one store.
+Url = str | Sequence[str]
 
 
 def emit(
@@ -21,7 +23,7 @@ def emit(
     *,
     value: Value = None,
     id: str | None = None,
-    url: str | None = None,
+    url: Url | None = None,
     timeout: float | None = None,
     retry: float | None = None,
     token_file: File | None = None,
@@ -38,9 +40,10 @@ def emit(
     :param id: an idempotency key: the same key within the daemon's hold counts once.
     :param url: ``http://HOST:PORT``, ``https://HOST`` or ``udp://HOST:PORT``; else
         ``$ONESHOTD_URL``, ``/etc/oneshotd/emit.toml``, ``http://localhost:8090``. The other settings are
-        found likewise.
-    :param timeout: seconds for one attempt, 5 unless the file says otherwise. The resolution of the
-        host's name has its own timeout, the system's.
+        found likewise. Several addresses of daemons over one store are tried in turn, until one answers;
+        the event has a key then.
+    :param timeout: seconds for one attempt, at all addresses together; 5 unless the file says otherwise.
+        The resolution of a host's name has its own timeout, the system's.
     :param retry: seconds in which an attempt that failed is made again; the event has a key then,
         and counts once.
     :param token_file: the first line is a bearer token, which is sent with the event. As the other
@@ -80,7 +83,7 @@ def named(*files: File | None) -> Mapping[str, str]:
 
 def configured(
     *,
-    url: str | None = None,
+    url: Url | None = None,
     timeout: float | None = None,
     retry: float | None = None,
     files: Mapping[str, str] | None = None,

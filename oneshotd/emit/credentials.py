@@ -43,12 +43,12 @@ class Reloaded(Generic[T]):
         return self._last
 
 
-def authorization(settings: Settings) -> Callable[[], str | None]:
+def authorization(target: Target, credentials: Credentials) -> Callable[[], str | None]:
     """Return a function that gives the header Authorization of the next request.
 
     :raises SettingsError: the file with the token cannot be used.
     """
-    file, login = settings.credentials.token_file, settings.target.authorization
+    file, login = credentials.token_file, target.authorization
     if not file:
         return lambda: login
     token = Reloaded(lambda: read_token(file))
@@ -131,13 +131,14 @@ def hidden(body: bytes, header: str | None) -> bytes:
 
 def unencrypted(settings: Settings) -> str | None:
     """Return a warning if the credential can be read on the network."""
-    target = settings.target
-    if target.scheme != "http" or _is_loopback(target.name):
-        return None
-    if not settings.credentials.token_file and target.login is None:
-        return None
-    what = "token" if settings.credentials.token_file else "password"
-    return f"{target} is not encrypted: everybody on the way can read the {what}; expected https://"
+    token = bool(settings.credentials.token_file)
+    for target in settings.targets:
+        if target.scheme != "http" or _is_loopback(target.name):
+            continue
+        if token or target.login is not None:
+            what = "token" if token else "password"
+            return f"{target} is not encrypted: everybody on the way can read the {what}; expected https://"
+    return None
 
 
 def _is_loopback(host: str) -> bool:

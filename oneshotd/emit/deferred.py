@@ -35,13 +35,13 @@ from twisted.web.client import (
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from oneshotd.emit.answers import EmitUnavailable, RetrySchedule, check, check_ok
-from oneshotd.emit.api import File, configured, named, pairs
+from oneshotd.emit.answers import EmitRefused, EmitUnavailable, RetrySchedule, Round, check, check_ok
+from oneshotd.emit.api import File, Url, configured, named, pairs
 from oneshotd.emit.bounds import BoundedEndpoints
 from oneshotd.emit.credentials import Reloaded, authorization, hidden, sent_with
 from oneshotd.emit.encoding import Label, Value, has_id, line
 from oneshotd.emit.http import MAX_ANSWER_BYTES
-from oneshotd.emit.settings import Settings, SettingsError
+from oneshotd.emit.settings import Credentials, Settings, SettingsError, Target
 from oneshotd.emit.transport import AGENT, FORM, KEY, UdpSender, new_key
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def emit(
     *,
     value: Value = None,
     id: str | None = None,
-    url: str | None = None,
+    url: Url | None = None,
     timeout: float | None = None,
     retry: float | None = None,
     token_file: File | None = None,
@@ -97,35 +97,26 @@ def _send_datagram(settings: Settings, text: bytes) -> None:
 
 
 async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
-    headers = {"User-Agent": AGENT, "Content-Type": FORM, "Host": settings.target.address}
-    if settings.retry and not has_id(text):
+    headers = {"User-Agent": AGENT, "Content-Type": FORM}
+    if (settings.retry or settings.further) and not has_id(text):
         headers[KEY] = new_key()
-    authorized = authorization(settings)
-    secured = Reloaded(lambda: _secured(settings))
+    daemons = [_Daemon(reactor, target, settings.credentials) for target in settings.targets]
     schedule = RetrySchedule(settings.retry, reactor.seconds())
     while True:
-        if (header := authorized()) is not None:
-            headers["Authorization"] = header
+        turn = Round(settings.targets, settings.timeout, reactor.seconds())
         try:
-            attempt = _attempt(reactor, settings, secured(), headers, text)
-            check_ok(await _in_time(attempt, settings.timeout, reactor))
-            return
+            for daemon in daemons:
+                seconds = turn.seconds(reactor.seconds())
+                try:
+                    check_ok(await _in_time(daemon.attempt(headers, text, seconds), seconds, reactor))
+                    return
+                except EmitUnavailable as error:
+                    turn.failed(daemon.target, error)
+                except EmitRefused as error:
+                    raise turn.named(daemon.target, error) from None
         except EmitUnavailable as error:
             pause = schedule.pause(reactor.seconds(), error)
         await deferLater(reactor, pause)
-
-
-def _secured(settings: Settings) -> IOpenSSLClientConnectionCreator | None:
-    if settings.target.scheme != "https":
-        return None
-    try:
-        from oneshotd.emit.deferred_tls import connection_creator
-    except ImportError as error:
-        raise SettingsError(
-            f"url: {settings.target} needs pyOpenSSL and service_identity ({error}): pip install"
-            " 'oneshotd[tls]', or Debian's python3-openssl and python3-service-identity"
-        ) from None
-    return connection_creator(settings.target.name, settings.credentials)
 
 
 async def _in_time(attempt: Coroutine[Deferred[Any], Any, T], timeout: float, reactor: IReactorTime) -> T:
@@ -150,41 +141,65 @@ def _cancellable(attempt: Deferred[T]) -> Deferred[T]:
     return result
 
 
-async def _attempt(
-    reactor: IReactorTime,
-    settings: Settings,
-    tls: IOpenSSLClientConnectionCreator | None,
-    headers: Mapping[str, str],
-    text: bytes,
-) -> bytes:
-    endpoints = BoundedEndpoints(reactor, settings.timeout, MAX_ANSWER_BYTES, tls)
-    try:
-        response = await Agent.usingEndpointFactory(reactor, endpoints).request(
-            b"POST",
-            f"{settings.target.local_url}/event".encode("ascii"),
-            Headers({name: [value] for name, value in headers.items()}),
-            FileBodyProducer(BytesIO(text)),
-        )
-        reading = _Reading()
-        response.deliverBody(reading)
-        body = await reading.whole
-        failure = None
-    except _INCOMPLETE as error:
-        if tls is not None:
-            from oneshotd.emit.deferred_tls import tls_failure  # as above
+class _Daemon:
+    """One address and its credentials."""
 
-            if (refused := tls_failure(error.reasons, settings.credentials)) is not None:
-                raise refused from None
-        failure = f"no answer: {error.reasons[0].getErrorMessage()}"
-    except _NO_ANSWER as error:
-        failure = str(error)
-    if endpoints.exceeded:
-        failure = f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
-    if failure is not None:
-        raise EmitUnavailable(failure)
-    (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
-    said = hidden(body, headers.get("Authorization"))
-    return check(response.code, retry_after, said, sent_with(settings.target, settings.credentials))
+    def __init__(self, reactor: IReactorTime, target: Target, credentials: Credentials) -> None:
+        self.target = target
+        self._reactor = reactor
+        self._credentials = credentials
+        self._authorization = authorization(target, credentials)
+        self._secured = Reloaded(self._load_tls)
+
+    def _load_tls(self) -> IOpenSSLClientConnectionCreator | None:
+        if self.target.scheme != "https":
+            return None
+        try:
+            from oneshotd.emit.deferred_tls import connection_creator
+        except ImportError as error:
+            raise SettingsError(
+                f"url: {self.target} needs pyOpenSSL and service_identity ({error}): pip install"
+                " 'oneshotd[tls]', or Debian's python3-openssl and python3-service-identity"
+            ) from None
+        return connection_creator(self.target.name, self._credentials)
+
+    async def attempt(self, headers: Mapping[str, str], text: bytes, timeout: float) -> bytes:
+        """Send a request; return the body of a successful answer.
+
+        :param timeout: seconds for the connection; the caller bounds the whole.
+        """
+        headers = {**headers, "Host": self.target.address}
+        if (header := self._authorization()) is not None:
+            headers["Authorization"] = header
+        tls = self._secured()
+        endpoints = BoundedEndpoints(self._reactor, timeout, MAX_ANSWER_BYTES, tls)
+        try:
+            response = await Agent.usingEndpointFactory(self._reactor, endpoints).request(
+                b"POST",
+                f"{self.target.local_url}/event".encode("ascii"),
+                Headers({name: [value] for name, value in headers.items()}),
+                FileBodyProducer(BytesIO(text)),
+            )
+            reading = _Reading()
+            response.deliverBody(reading)
+            body = await reading.whole
+            failure = None
+        except _INCOMPLETE as error:
+            if tls is not None:
+                from oneshotd.emit.deferred_tls import tls_failure  # as above
+
+                if (refused := tls_failure(error.reasons, self._credentials)) is not None:
+                    raise refused from None
+            failure = f"no answer: {error.reasons[0].getErrorMessage()}"
+        except _NO_ANSWER as error:
+            failure = str(error)
+        if endpoints.exceeded:
+            failure = f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
+        if failure is not None:
+            raise EmitUnavailable(failure)
+        (retry_after,) = response.headers.getRawHeaders("retry-after", [None])[:1]
+        said = hidden(body, header)
+        return check(response.code, retry_after, said, sent_with(self.target, self._credentials))
 
 
 class _Reading(Protocol):

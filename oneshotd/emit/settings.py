@@ -108,14 +108,41 @@ NO_CREDENTIALS = Credentials()
 class Settings(NamedTuple):
     """The settings of a sender.
 
-    :param timeout: seconds for one attempt.
+    :param timeout: seconds for one attempt, at all addresses together.
     :param retry: seconds in which an attempt that failed is made again; 0: never.
+    :param further: the other daemons over the same store, in the order in which they are tried.
     """
 
     target: Target
     timeout: float
     retry: float
     credentials: Credentials = NO_CREDENTIALS
+    further: tuple[Target, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All addresses."""
+        return (self.target, *self.further)
+
+    def located(self, error: Exception) -> str:
+        """Return the text of an error with the address; with several, the text has it already."""
+        return str(error) if self.further else f"{self.target}: {error}"
+
+
+def targets(urls: Sequence[str]) -> list[Target]:
+    """Parse the URLs of daemons over one store.
+
+    :raises ValueError: "expected …"; also for no URL, one that is given twice, and UDP with others.
+    """
+    found = [target(url) for url in urls]
+    if not found:
+        raise ValueError("expected a URL")
+    for place, each in enumerate(found):
+        if each[:4] in [other[:4] for other in found[:place]]:
+            raise ValueError(f"{each} is given twice")
+        if each.scheme == "udp" and len(found) > 1:
+            raise ValueError(f"{each} never answers, so no other address would be tried; expected http://")
+    return found
 
 
 def target(url: str) -> Target:
@@ -146,18 +173,31 @@ class _Source(NamedTuple):
     """One of the places where settings come from.
 
     :param name: what an error calls an option of this source.
+    :param texts: the files, by option.
     :param folder: where a relative path begins; "" for the working directory.
+    :param urls: of the daemons; None if the source names none.
     """
 
     name: Callable[[str], str]
     texts: Mapping[str, str]
     folder: str = ""
+    urls: Sequence[str] | None = None
+
+    def has(self, where: Sequence[Target]) -> bool:
+        """Return whether the source names no daemons, or all of these, by the same way."""
+        if self.urls is None:
+            return True
+        try:
+            own = [each[:3] for each in targets(self.urls)]
+        except ValueError:
+            return False
+        return all(each[:3] in own for each in where)
 
 
 def settings(
     environ: Mapping[str, str],
     *,
-    url: str | None = None,
+    url: str | Sequence[str] | None = None,
     timeout: float | None = None,
     retry: float | None = None,
     files: Mapping[str, str] | None = None,
@@ -166,6 +206,7 @@ def settings(
 ) -> Settings:
     """Return the settings; an argument that is None is read from the environment or the file.
 
+    :param url: one, or those of several daemons over one store.
     :param timeout: in seconds, as `retry`.
     :param files: paths by the option's name, one of `FILES`; "" for none, whatever the others say.
     :param file: None: `FILE`, if it is there.
@@ -173,15 +214,20 @@ def settings(
     :raises SettingsError: one line that names the source and what is wrong.
     """
     name = file or FILE
-    given = _read(name, must_exist=file is not None)
+    table = _read(name, must_exist=file is not None)
+    given = {key: text for key, text in table.items() if isinstance(text, str)}
     sources = (
-        _Source(str, {**(files or {}), **({} if url is None else {"url": url})}),
-        _Source(lambda option: f"${_variable(option)}", _from_environment(environ)),
-        _Source(lambda option: f"{name}: {option}", given, os.path.dirname(name)),
+        _Source(str, files or {}, urls=[url] if isinstance(url, str) else url),
+        _Source(
+            lambda option: f"${_variable(option)}",
+            _from_environment(environ),
+            urls=environ.get(_variable("url"), "").split() or None,
+        ),
+        _Source(lambda option: f"{name}: {option}", given, os.path.dirname(name), _urls(name, table)),
     )
-    rank = next((rank for rank, source in enumerate(sources) if "url" in source.texts), len(sources) - 1)
+    rank = next((rank for rank, source in enumerate(sources) if source.urls is not None), len(sources) - 1)
     try:
-        where = target(sources[rank].texts.get("url", URL))
+        where = targets([URL] if (urls := sources[rank].urls) is None else urls)
     except ValueError as error:
         raise SettingsError(f"{sources[rank].name('url')}: {error}") from None
     if timeout is None:
@@ -190,12 +236,12 @@ def settings(
         raise SettingsError(f"timeout: expected seconds above 0, got {timeout!r}")
     if retry is None:
         # A datagram has no answer, so a failure is not noticed.
-        retry = 0.0 if where.scheme == "udp" else _duration(name, given, "retry", 0.0)
+        retry = 0.0 if where[0].scheme == "udp" else _duration(name, given, "retry", 0.0)
     elif not retry >= 0:
         raise SettingsError(f"retry: expected seconds from 0, got {retry!r}")
-    elif retry and where.scheme == "udp":
-        raise SettingsError(f"retry: {where} never answers, so there is nothing to retry; use http://")
-    return Settings(where, timeout, retry, _credentials(sources, rank, where))
+    elif retry and where[0].scheme == "udp":
+        raise SettingsError(f"retry: {where[0]} never answers, so there is nothing to retry; use http://")
+    return Settings(where[0], timeout, retry, _credentials(sources, rank, where), tuple(where[1:]))
 
 
 def _variable(option: str) -> str:
@@ -204,16 +250,16 @@ def _variable(option: str) -> str:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that the environment sets; an empty variable sets none."""
-    found = {option: environ.get(_variable(option), "") for option in ("url", *FILES)}
+    """Return the files that the environment names; an empty variable names none."""
+    found = {option: environ.get(_variable(option), "") for option in FILES}
     return {option: text for option, text in found.items() if text}
 
 
-def _credentials(sources: Sequence[_Source], rank: int, where: Target) -> Credentials:
-    """Return the files that apply to this daemon, each from the first source that names it.
+def _credentials(sources: Sequence[_Source], rank: int, where: Sequence[Target]) -> Credentials:
+    """Return the files that apply to these daemons, each from the first source that names it.
 
-    A credential is not told to a daemon that it was not meant for: a source with a URL of its own is
-    left out if another source's URL, of another daemon, comes first.
+    A credential is not told to a daemon that it was not meant for: a source with URLs of its own is
+    left out if another source's URL, of a daemon that is not among them, comes first.
 
     :param rank: the source of the URL. A file that does not go with the URL is an error if its
         source is this one or comes first, and else is not used.
@@ -226,11 +272,11 @@ def _credentials(sources: Sequence[_Source], rank: int, where: Target) -> Creden
             named = [option for option in group if option in source.texts]
             if not named:
                 continue
-            if at > rank and "url" in source.texts and not _same(source.texts["url"], where):
+            if at > rank and not source.has(where):
                 unused = f"{source.name(named[0])} is for another url"
                 continue
             paths = {option: _path(source, option) for option in named}
-            why = _misfit(group[0], where)
+            why = next(filter(None, (_misfit(group[0], each) for each in where)), "")
             if why and any(paths.values()) and at <= rank:
                 raise SettingsError(f"{source.name(named[0])}: {why}")
             if paths.get("key") and not paths.get("cert"):
@@ -240,14 +286,6 @@ def _credentials(sources: Sequence[_Source], rank: int, where: Target) -> Creden
             break
     token_file, ca_file, cert, key = (found.get(option, "") for option in FILES)
     return Credentials(token_file, ca_file, cert, key, unused)
-
-
-def _same(url: str, where: Target) -> bool:
-    """Return whether a URL leads to the same daemon, by the same way."""
-    try:
-        return target(url)[:3] == where[:3]
-    except ValueError:
-        return False
 
 
 def _path(source: _Source, option: str) -> str:
@@ -266,7 +304,17 @@ def _misfit(option: str, where: Target) -> str:
     return "the url has a user and a password already; expected one of both" if where.login else ""
 
 
-def _read(name: str, *, must_exist: bool) -> dict[str, str]:
+def _urls(name: str, table: Mapping[str, object]) -> list[str] | None:
+    """Return the file's URLs, which are a text or an array of texts."""
+    found = table.get("url")
+    if found is None or isinstance(found, str):
+        return None if found is None else [found]
+    if isinstance(found, list) and all(isinstance(url, str) for url in found):
+        return found
+    raise SettingsError(f"{name}: url: expected a text in quotes, or an array of them, got {found!r}")
+
+
+def _read(name: str, *, must_exist: bool) -> dict[str, object]:
     try:
         with open(name, "rb") as file:
             text = file.read()
@@ -283,7 +331,7 @@ def _read(name: str, *, must_exist: bool) -> dict[str, str]:
     for key, value in table.items():
         if key not in _KEYS:
             raise SettingsError(f"{name}: there is no {key!r}, expected one of {', '.join(_KEYS)}")
-        if not isinstance(value, str):
+        if key != "url" and not isinstance(value, str):
             raise SettingsError(f"{name}: {key}: expected a text in quotes, got {value!r}")
     return table
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from oneshotd import __version__
-from oneshotd.emit.answers import EmitRefused, EmitUnavailable, RetrySchedule, check, check_ok, check_tally
+from oneshotd.emit.answers import (
+    EmitRefused,
+    EmitUnavailable,
+    RetrySchedule,
+    Round,
+    check,
+    check_ok,
+    check_tally,
+)
 from oneshotd.emit.credentials import authorization, hidden, sent_with
 from oneshotd.emit.encoding import fault, has_id
 from oneshotd.emit.http import Connection
-from oneshotd.emit.settings import Settings
+from oneshotd.emit.settings import Credentials, Settings, Target
+
+T = TypeVar("T")
 
 AGENT = f"oneshot-emit/{__version__}"
 FORM = "application/x-www-form-urlencoded"
@@ -60,23 +70,29 @@ def sender(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> S
 
 
 class HttpSender:
-    """Sends HTTP requests. With retries, each request has an idempotency key, so that it counts once."""
+    """Sends HTTP requests, to the next address if one does not answer; never to two at once.
+
+    With retries or several addresses, each request has an idempotency key, so that it counts once. The
+    address that answered last is the first of the next request.
+    """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._connection = Connection(settings.target, settings.credentials)
-        self._authorization = authorization(settings)
-        self._sent_with = sent_with(settings.target, settings.credentials)
+        self._daemons = [_Daemon(target, settings.credentials) for target in settings.targets]
         self._timeout = settings.timeout
         self._retry = settings.retry
         self._sleep = sleep
+
+    @property
+    def _keyed(self) -> bool:
+        return bool(self._retry) or len(self._daemons) > 1
 
     def event(self, line: bytes) -> None:
         """Send one event.
 
         :raises EmitError: the event may not be stored.
         """
-        keyed = bool(self._retry) and not has_id(line)
-        check_ok(self._post("/event", line, FORM, {KEY: new_key()} if keyed else {}))
+        keyed = self._keyed and not has_id(line)
+        self._post("/event", line, FORM, {KEY: new_key()} if keyed else {}, check_ok)
 
     def lines(self, lines: Sequence[bytes]) -> int:
         """Send many events, all or none.
@@ -85,7 +101,7 @@ class HttpSender:
         :raises EmitError: the events may not be stored.
         """
         headers: dict[str, str] = {}
-        if self._retry:
+        if self._keyed:
             identified = [has_id(line) for line in lines]
             if any(identified):  # then the request can have no key
                 lines = [
@@ -94,30 +110,62 @@ class HttpSender:
                 ]
             else:
                 headers[KEY] = new_key()
-        return check_tally(self._post("/events", b"\n".join(lines), LINES, headers))[0]
+        return self._post("/events", b"\n".join(lines), LINES, headers, check_tally)[0]
 
     def give_up(self) -> None:
-        """Make no further attempts."""
+        """Make no further attempts, except at another address."""
         self._retry = 0.0
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connections."""
+        for daemon in self._daemons:
+            daemon.close()
 
-    def _post(self, path: str, body: bytes, media: str, headers: Mapping[str, str]) -> bytes:
+    def _post(
+        self, path: str, body: bytes, media: str, headers: Mapping[str, str], read: Callable[[bytes], T]
+    ) -> T:
         schedule = RetrySchedule(self._retry, time.monotonic())
         if len(body) > MAX_BODY_BYTES:  # the daemon would close the connection before the end of the body
             raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
         headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
         while True:
-            if (header := self._authorization()) is not None:
-                headers["Authorization"] = header
+            turn = Round([daemon.target for daemon in self._daemons], self._timeout, time.monotonic())
             try:
-                answer = self._connection.post(path, body, headers, self._timeout)
-                said = hidden(answer.body, header)
-                return check(answer.status, answer.headers.get("retry-after"), said, self._sent_with)
+                for place, daemon in enumerate(self._daemons):
+                    seconds = turn.seconds(time.monotonic())
+                    try:
+                        found = read(daemon.post(path, body, headers, seconds))
+                    except EmitUnavailable as error:
+                        turn.failed(daemon.target, error)
+                    except EmitRefused as error:
+                        raise turn.named(daemon.target, error) from None
+                    else:
+                        self._daemons = self._daemons[place:] + self._daemons[:place]
+                        return found
             except EmitUnavailable as error:
                 self._sleep(schedule.pause(time.monotonic(), error))
+
+
+class _Daemon:
+    """One address, its connection and its credentials."""
+
+    def __init__(self, target: Target, credentials: Credentials) -> None:
+        self.target = target
+        self._connection = Connection(target, credentials)
+        self._authorization = authorization(target, credentials)
+        self._sent_with = sent_with(target, credentials)
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> bytes:
+        """Send a request; return the body of a successful answer."""
+        if (header := self._authorization()) is not None:
+            headers = {**headers, "Authorization": header}
+        answer = self._connection.post(path, body, headers, timeout)
+        said = hidden(answer.body, header)
+        return check(answer.status, answer.headers.get("retry-after"), said, self._sent_with)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 class UdpSender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ from oneshotd.emit.settings import Credentials, Settings, SettingsError, target
 
 def settings(url: str, **files: str) -> Settings:
     return Settings(target(url), 5.0, 0.0, Credentials(**files))
+
+
+def _authorized(chosen: Settings) -> Callable[[], str | None]:
+    return authorization(chosen.target, chosen.credentials)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_a_token_from_a_pipe_is_read_once(tmp_path: Path) -> None:
     os.write(sink, b"s3cret\n")
     os.close(sink)
     try:
-        header = authorization(settings("https://h", token_file=f"/dev/fd/{source}"))
+        header = _authorized(settings("https://h", token_file=f"/dev/fd/{source}"))
         assert [header(), header()] == ["Bearer s3cret"] * 2
     finally:
         os.close(source)
@@ -110,7 +115,7 @@ def test_a_file_that_is_replaced_counts_at_once_and_a_bad_one_does_not(tmp_path:
     """A long-running program would go on with a token that is revoked, or end in the middle of a rotation."""
     file = tmp_path / "token"
     file.write_text("first")
-    header = authorization(settings("https://h", token_file=str(file)))
+    header = _authorized(settings("https://h", token_file=str(file)))
     assert header() == "Bearer first"
     file.write_text("other")
     assert header() == "Bearer other"

@@ -45,6 +45,18 @@ def test_command_line_over_environment_over_file(file: Path) -> None:
     assert settings({}, timeout=1.0, retry=0.0)[1:3] == (1.0, 0.0)
 
 
+def test_several_addresses_of_each_source(file: Path) -> None:
+    """Events would go to the first one only, and be lost with it."""
+    both = ["http://a:1", "http://b:2"]
+    file.write_text(f"url = {both}\n")
+    assert [*map(str, settings({}).targets)] == both
+    assert [*map(str, settings({"ONESHOTD_URL": "http://c:1  http://d:1"}).targets)] == [
+        *("http://c:1", "http://d:1")
+    ]
+    assert [*map(str, settings({"ONESHOTD_URL": "http://c:1"}, url=both).targets)] == both
+    assert [*map(str, settings({"ONESHOTD_URL": "http://c:1"}).targets)] == ["http://c:1"]
+
+
 def test_the_file_with_a_udp_address_needs_no_other_retry(file: Path) -> None:
     """A machine's `retry` would make `--udp` fail."""
     file.write_text('retry = "1m"\n')
@@ -73,7 +85,12 @@ def test_the_example_file_shows_the_defaults(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("url = 3", "{file}: url: expected a text in quotes, got 3"),
+        ("url = 3", "{file}: url: expected a text in quotes, or an array of them, got 3"),
+        ('url = ["http://a", 3]', "{file}: url: expected a text in quotes, or an array of them, got ["),
+        ("url = []", "{file}: url: expected a URL"),
+        ('url = ["http://a", "http://b", "http://a:80/"]', "{file}: url: http://a:80 is given twice"),
+        ('url = ["http://a", "udp://b"]', "{file}: url: udp://b:8090 never answers, so no other address"),
+        ("timeout = 3", "{file}: timeout: expected a text in quotes, got 3"),
         ('url = "localhost"', "{file}: url: expected http://HOST:PORT"),
         ('timeout = "5"', "{file}: timeout: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '5'"),
         ('timeout = "0s"', "{file}: timeout: expected a duration"),

@@ -62,6 +62,29 @@ def test_a_credential_is_not_told_to_another_daemon(file: Path, other: str) -> N
         assert settings({}, url=same).credentials == Credentials("/token", "/ca", "/c")
 
 
+def test_a_credential_for_several_daemons(file: Path) -> None:
+    """`--http` with one of a machine's two daemons could not use its token; another one would get it."""
+    file.write_text('url = ["https://a", "https://b"]\ntoken-file = "/token"\nca-file = "/ca"\n')
+    assert settings({}).credentials == Credentials("/token", "/ca")
+    for own in ("https://b", ["https://b", "https://a"]):
+        assert settings({}, url=own).credentials == Credentials("/token", "/ca")
+    for other in ("https://c", ["https://a", "https://c"], ["https://a", "http://b"]):
+        assert settings({}, url=other).credentials[:4] == ("", "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("urls", "files", "why"),
+    [
+        (["https://a", "http://b"], {"ca-file": "c"}, "ca-file: http://b:80 is not encrypted"),
+        (["https://a", "https://x:y@b"], {"token-file": "t"}, "token-file: the url has a user"),
+    ],
+)
+def test_files_must_go_with_all_addresses(urls: list[str], files: dict[str, str], why: str) -> None:
+    """One daemon would look locked, and the other would not be."""
+    with pytest.raises(SettingsError, match="^" + why):
+        settings({}, url=urls, files=files)
+
+
 def test_a_credential_without_a_url_is_for_every_daemon(file: Path) -> None:
     """A token in the file and an address in the environment would not go together."""
     file.write_text('token-file = "/token"\n')

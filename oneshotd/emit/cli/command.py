@@ -14,7 +14,7 @@ from oneshotd.emit.cli.exec import EXEC_TIMEOUT, Ended, execute, report
 from oneshotd.emit.cli.help import HELP, INTERRUPTED, NOT_RUN, OK, USAGE, status_of
 from oneshotd.emit.credentials import readable_by_others, unencrypted
 from oneshotd.emit.encoding import line
-from oneshotd.emit.settings import FILES, Settings, SettingsError, settings, target
+from oneshotd.emit.settings import FILES, Settings, SettingsError, settings, targets
 from oneshotd.emit.transport import sender
 
 _WITH_VALUE = ("value", "id", "http", "udp", "retry", "timeout", "config", *FILES)
@@ -28,7 +28,8 @@ class UsageError(Exception):
 class Asked(NamedTuple):
     """A parsed command line.
 
-    :param options: options with a value, by name without dashes.
+    :param options: options with a value, by name without dashes; of several addresses the last.
+    :param urls: the addresses of --http.
     :param switches: options without a value.
     :param reads: there is a ``-``: read lines from standard input.
     :param command: after ``--``; None without it.
@@ -39,6 +40,7 @@ class Asked(NamedTuple):
     labels: Sequence[tuple[str, str]]
     reads: bool
     command: Sequence[str] | None
+    urls: Sequence[str] = ()
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -87,12 +89,13 @@ def parse(words: Sequence[str]) -> Asked:
     except getopt.GetoptError as error:
         raise UsageError(str(error)) from None
     options: dict[str, str] = {}
+    urls = [text for dashed, text in found if dashed == "--http"]
     switches = set()
     for dashed, text in found:
         name = "help" if dashed == "-h" else dashed.removeprefix("--")
         if name in _SWITCHES:
             switches.add(name)
-        elif name in options:
+        elif name in options and name != "http":
             raise UsageError(f"--{name} is given twice")
         else:
             options[name] = text
@@ -103,7 +106,7 @@ def parse(words: Sequence[str]) -> Asked:
             if not equals:
                 raise UsageError(f"expected NAME=VALUE, got {word!r}")
             labels.append((name, text))
-    return Asked(options, frozenset(switches), labels, "-" in others, command)
+    return Asked(options, frozenset(switches), labels, "-" in others, command, urls)
 
 
 def check(asked: Asked) -> None:
@@ -124,8 +127,8 @@ def check(asked: Asked) -> None:
     for name in ("retry", "timeout"):
         _seconds(asked, name)
     try:
-        if (url := _url(asked)) is not None:
-            target(url)
+        if (urls := _urls(asked)) is not None:
+            targets(urls)
     except ValueError as error:
         raise UsageError(f"--{'udp' if 'udp' in options else 'http'}: {error}") from None
     if "exec" in asked.switches:
@@ -161,10 +164,10 @@ def _line(asked: Asked, ended: Ended | None = None) -> bytes:
     return line(labels, value=value, id=asked.options.get("id"))
 
 
-def _url(asked: Asked) -> str | None:
+def _urls(asked: Asked) -> Sequence[str] | None:
     if "udp" in asked.options:
-        return f"udp://{asked.options['udp']}"
-    return asked.options.get("http")
+        return [f"udp://{asked.options['udp']}"]
+    return asked.urls or None
 
 
 def _seconds(asked: Asked, name: str) -> float | None:
@@ -177,7 +180,7 @@ def _seconds(asked: Asked, name: str) -> float | None:
 def _settings(asked: Asked, environ: Mapping[str, str], **usual: float) -> Settings:
     return settings(
         environ,
-        url=_url(asked),
+        url=_urls(asked),
         timeout=_seconds(asked, "timeout"),
         retry=_seconds(asked, "retry"),
         files={name: text for name, text in asked.options.items() if name in FILES},
@@ -209,7 +212,7 @@ def _send_one(chosen: Settings, text: bytes, prefix: str = "") -> int:
     try:
         client.event(text)
     except EmitError as error:
-        complain(f"{prefix}{chosen.target}: {error}")
+        complain(f"{prefix}{chosen.located(error)}")
         return status_of(error)
     finally:
         client.close()

@@ -39,6 +39,9 @@ Examples
         Runs the command, with the command's output and exit status. Then sends one event with the
         labels status ("ok", "failed" or "killed") and exit_code, and the seconds as its value.
 
+    oneshot-emit --http http://a:8090 --http http://b:8090 type=deploy
+        Sends to a; if a does not answer, to b. Both are daemons over one PostgreSQL.
+
     tail -F events.log | oneshot-emit host=web1 -
         Sends each line, such as type=login&user=kim, as an event; adds the label host.
 
@@ -53,11 +56,13 @@ Options
     --value NUMBER      the event's value; without it the event is one occurrence
     --id KEY            idempotency key: events with the same key count once within the
                         daemon's hold (an hour)
-    --http URL          send over HTTP: http://HOST:PORT or https://HOST
+    --http URL          send over HTTP: http://HOST:PORT or https://HOST. Give it again for each
+                        further daemon over the same store: the next is tried, with the same key,
+                        if one is not reached, does not answer or answers 5xx; adds a key
     --udp HOST:PORT     send datagrams
     --retry DURATION    retry for so long (500ms, 90s, 5m, 1h); adds a key if there is none.
                         With --exec, the command's caller waits as well.
-    --timeout DURATION  for one attempt (default: 5s, with --exec 2s)
+    --timeout DURATION  for one attempt, at all addresses together (default: 5s, with --exec 2s)
     --token-file FILE   send the bearer token in the file's first line
     --ca-file FILE      for https: trust the authorities in this PEM file, not the system's
     --cert FILE         for https: the client's certificate and its chain (PEM)
@@ -66,10 +71,11 @@ Options
     --help, --version
 
 The daemon's URL is that of --http or --udp, else $ONESHOTD_URL, else url in
-/etc/oneshotd/emit.toml, else http://localhost:8090. Likewise the files: $ONESHOTD_TOKEN_FILE,
+/etc/oneshotd/emit.toml, else http://localhost:8090. Several URLs are separated by blanks in
+$ONESHOTD_URL, and an array in emit.toml. Likewise the files: $ONESHOTD_TOKEN_FILE,
 $ONESHOTD_CA_FILE, $ONESHOTD_CERT, $ONESHOTD_KEY, or token-file, ca-file, cert, key in emit.toml,
 where a relative path begins at the folder of emit.toml. They are not used for another daemon than
-that of the url beside them.
+those of the url beside them.
 
 Exit status
 

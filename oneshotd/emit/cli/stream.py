@@ -61,7 +61,7 @@ def stream(settings: Settings, common: bytes, complain: Complain, source: int = 
     except Stopped:  # between two attempts
         outlet.stopped(signal.Signals(stop.number).name)
     except EmitError as error:
-        outlet.stopped(f"{settings.target}: {error}")
+        outlet.stopped(settings.located(error))
         return status_of(error)
     except OSError as error:
         outlet.stopped(f"standard input: {error.strerror}")

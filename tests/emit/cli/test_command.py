@@ -63,6 +63,10 @@ def test_words_become_an_event(words: str, body: bytes, capfd: pytest.CaptureFix
         ("--http https://h:1 --key x a=1", "--key: expected --cert as well, the key's certificate"),
         ("--http http://h:1 --ca-file x a=1", "ca-file: http://h:1 is not encrypted; expected https://"),
         ("--http localhost:8090 a=1", "--http: expected http://HOST:PORT"),
+        ("--http http://h --http localhost:8090 a=1", "--http: expected http://HOST:PORT"),
+        ("--http http://h --http http://h:80 a=1", "--http: http://h:80 is given twice"),
+        ("--http http://h --http udp://g a=1", "--http: udp://g:8090 never answers, so no other"),
+        ("--http http://h --http http://g --udp h:1 a=1", "--http and --udp: expected one of them"),
         ("--udp h:x a=1", "--udp: expected http://HOST:PORT"),
         ("--retry 5 a=1", "--retry: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '5'"),
         ("--timeout 0s a=1", "--timeout: expected a duration"),
@@ -166,3 +170,38 @@ def test_the_version_is_the_packages(capfd: pytest.CaptureFixture[str]) -> None:
     """A report of a fault would name another version."""
     assert run(["--version"], {}) == 0
     assert capfd.readouterr().out == f"oneshot-emit {__version__}\n"
+
+
+BUSY = answer(503, b"busy\n")
+
+
+@pytest.mark.parametrize("source", ["options", "environment", "file"])
+def test_several_addresses(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The event would be lost with the first daemon."""
+    with Server(BUSY) as one, Server() as other:
+        urls = [one.url, other.url]
+        (tmp_path / "emit.toml").write_text(f"url = {urls}\n" if source == "file" else "")
+        environ = {"ONESHOTD_URL": " ".join(urls)} if source == "environment" else {}
+        words = ["--http", one.url, "--http", other.url] if source == "options" else []
+        assert run(["type=x", *words], environ) == 0
+    assert one.bodies() == other.bodies() == [b"type=x"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "said"),
+    [
+        ((BUSY, BUSY), 75, "{one}: not now (503): busy; {other}: not now (503): busy"),
+        ((BUSY, answer(400, b"no\n")), 1, "{other}: refused (400): no"),
+        ((answer(400, b"no\n"), BUSY), 1, "{one}: refused (400): no"),
+        ((BUSY, answer(403, b"no\n")), 77, "{other}: refused (403): no; sent without a credential"),
+    ],
+)
+def test_the_error_of_several_addresses_says_which(
+    answers: tuple[bytes, bytes], status: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The operator would look at the wrong daemon; a script would take the event for lost for ever."""
+    with Server(answers[0]) as one, Server(answers[1]) as other:
+        assert run(["a=1", "--http", one.url, "--http", other.url], {}) == status
+        expected = said.format(one=one.url, other=other.url)
+    assert capfd.readouterr().err.startswith(f"oneshot-emit: {expected}")
