@@ -57,7 +57,7 @@ def daemon(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dae
 @contextmanager
 def haproxy(folder: Path, wire: Wire, server: int | str = PORT, *, mode: str = "tcp") -> Iterator[HAProxy]:
     """HAProxy on the daemon's host, between it and the scrapers of the other one."""
-    config = balanced({"ann": server}, mode=mode, bind=f":{BALANCED} tcp-ut {SILENT}")
+    config = balanced({"ann": server}, mode=mode, port=BALANCED, bind=f":{BALANCED} tcp-ut {SILENT}")
     with HAProxy(folder / "haproxy", config, BALANCED, prefix=wire.ours.prefix) as running:
         running.await_states(ann=True)
         yield running

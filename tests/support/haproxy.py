@@ -46,16 +46,19 @@ def binary() -> tuple[Path, dict[str, str]]:
     return root / "usr/sbin/haproxy", {**environment(), "LD_LIBRARY_PATH": str(libraries)}
 
 
-def balanced(servers: Mapping[str, int | str], *, mode: str = "tcp", bind: str, idle: str = "60s") -> str:
+def balanced(
+    servers: Mapping[str, int | str], *, mode: str = "tcp", port: int, idle: str = "60s", bind: str = ""
+) -> str:
     """Return a configuration that distributes connections to servers, checked by ``/readyz``.
 
     :param servers: by name their ports on 127.0.0.1, with further words of the line ``server``.
     :param mode: "tcp", or "http".
-    :param bind: where it listens, with further words of the line ``bind``.
     :param idle: HAProxy closes a connection without traffic after this time.
+    :param bind: words of the line ``bind``, if it is not to be 127.0.0.1 and the port alone.
     """
     lines = "\n".join(f"    server {name} 127.0.0.1:{number}" for name, number in servers.items())
-    return CONFIG.format(control=CONTROL, mode=mode, idle=idle, bind=bind, servers=lines)
+    place = bind or f"127.0.0.1:{port}"
+    return CONFIG.format(control=CONTROL, mode=mode, idle=idle, bind=place, servers=lines)
 
 
 class HAProxy:
@@ -85,7 +88,7 @@ class HAProxy:
     ) -> HAProxy:
         """Return an HAProxy on a free port, with the configuration of `balanced`."""
         port = free_port()
-        return cls(folder, balanced(servers, mode=mode, bind=f"127.0.0.1:{port}", idle=idle), port)
+        return cls(folder, balanced(servers, mode=mode, port=port, idle=idle), port)
 
     def __enter__(self) -> HAProxy:
         self.start()
