@@ -61,6 +61,10 @@ class StoreRefused(OneshotError):
     """The store is foreign, too new, locked, or cannot be opened; the daemon does not start."""
 
 
+class StoreInUse(StoreRefused):
+    """Another process uses the store, or did so until a moment ago."""
+
+
 class StoreUnavailable(OneshotError):
     """The store cannot write at this moment (disk full, I/O error); nothing was stored."""
 
@@ -74,3 +78,7 @@ class CopyFailed(StoreUnavailable):
     def __init__(self, text: str, *, full: bool = False) -> None:
         super().__init__(text)
         self.full = full
+
+
+class OutcomeUnknown(OneshotError):
+    """The connection to a database was lost at COMMIT: all of a transaction was done, or nothing."""

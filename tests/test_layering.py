@@ -42,12 +42,13 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "store.retention_rules",
             "store.limits",
             "store.soundness",
+            "store.transfer",
         ),
         ("core",),
     ),
     SQLITE: (("store.sqlite",), ("core", "logs", STORE_SHARED)),
     POSTGRESQL: (("store.postgresql",), ("core", "logs", STORE_SHARED)),
-    "store.factory": (("store.factory",), ("core", STORE_SHARED, SQLITE, POSTGRESQL)),
+    "store.factory": (("store.factory", "store.transfer_factory"), ("core", STORE_SHARED, SQLITE, POSTGRESQL)),
     "metrics": (("metrics",), ("core", "logs", STORE_SHARED)),
     "admission": (("admission",), ("core", "logs", STORE_SHARED)),
     "ingest": (("ingest",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
@@ -200,7 +201,7 @@ def pure_modules_stay_pure(modules: Sources) -> Iterator[str]:
 
 def only_the_factory_imports_a_back_end(modules: Sources) -> Iterator[str]:
     for module, source in modules.items():
-        if under(below(module), SQLITE, POSTGRESQL, "store.factory"):
+        if under(below(module), SQLITE, POSTGRESQL, *ROOMS["store.factory"][0]):
             continue
         for name in imports(module, source, modules):
             if under(below(name), SQLITE, POSTGRESQL):

@@ -98,7 +98,7 @@ def decode(
         lines = series.split("\n")
         if len(lines) != count:
             raise ColumnsDamaged(f"segment {first} has {len(lines)} events instead of {count}")
-        times = [clock_at] * count if ats is None else _unpack(ats)
+        times = [clock_at] * count if ats is None else unpack(ats)
         numbers = _values(values or "", count)
         if not len(numbers) == len(times) == count:
             raise ColumnsDamaged(f"the columns of segment {first} differ in length")
@@ -174,7 +174,7 @@ def _with_own(
 ) -> list[int]:
     events = dict(zip(accumulate(counts, initial=first), counts, strict=False))
     for start, packed in ats:
-        own = _unpack(packed)
+        own = unpack(packed)
         if events.get(start) != len(own):
             raise ColumnsDamaged(f"segment {start} has {len(own)} times instead of {events.get(start)}")
         if fault := fault_in("", own):
@@ -196,7 +196,8 @@ def pack(ats: Sequence[int]) -> bytes:
     return packed.tobytes()
 
 
-def _unpack(packed: bytes) -> list[int]:
+def unpack(packed: bytes) -> list[int]:
+    """Decode the column of times."""
     unpacked = array("q", packed[: len(packed) // 8 * 8])
     if byteorder == "big":
         unpacked.byteswap()

@@ -19,7 +19,7 @@ from sys import byteorder
 
 from twisted.logger import Logger
 
-from oneshotd.errors import StoreRefused
+from oneshotd.errors import StoreInUse, StoreRefused
 from oneshotd.store.soundness import fault_in
 
 #: "1sht", at offset 68 of the file: identifies a store of oneshotd.
@@ -54,7 +54,7 @@ def open_database(path: str, connect: Connect = plain_connect, thorough: bool = 
         return _open(path, connect, thorough)
     except sqlite3.DatabaseError as error:
         if not (is_corrupt(error) and _is_ours(path)):
-            raise StoreRefused(_reason(path, error)) from error
+            raise _refusal(path, error) from error
         try:
             aside = _move_aside(path)
         except OSError as trouble:
@@ -73,7 +73,24 @@ def open_database(path: str, connect: Connect = plain_connect, thorough: bool = 
     try:
         return _open(path, connect, thorough=False)
     except sqlite3.DatabaseError as error:
-        raise StoreRefused(_reason(path, error)) from error
+        raise _refusal(path, error) from error
+    except OSError as error:
+        raise StoreRefused(f"cannot open the store {path}: {error.strerror or error}") from error
+
+
+def open_existing(path: str, connect: Connect = plain_connect) -> sqlite3.Connection:
+    """Open a file that exists, after a look at every page; a corrupt one is left where it is.
+
+    :raises StoreRefused: there is no store, or it cannot be used.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise StoreRefused(f"the file {path} is empty")
+        return _open(path, connect, thorough=True)
+    except sqlite3.DatabaseError as error:
+        if is_corrupt(error) and _is_ours(path):
+            raise StoreRefused(f"the store {path} is corrupt: {reason_of(error)}") from error
+        raise _refusal(path, error) from error
     except OSError as error:
         raise StoreRefused(f"cannot open the store {path}: {error.strerror or error}") from error
 
@@ -236,12 +253,12 @@ def corrupt(text: str) -> sqlite3.DatabaseError:
     return error
 
 
-def _reason(path: str, error: sqlite3.Error) -> str:
+def _refusal(path: str, error: sqlite3.Error) -> StoreRefused:
     if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"the store {path} is in use by another process"
+        return StoreInUse(f"the store {path} is in use by another process")
     if primary_code(error) == sqlite3.SQLITE_NOTADB:
-        return f"the file {path} is not a database of oneshotd: left alone"
-    return f"cannot open the store {path}: {error}"
+        return StoreRefused(f"the file {path} is not a database of oneshotd: left alone")
+    return StoreRefused(f"cannot open the store {path}: {error}")
 
 
 def _is_ours(path: str) -> bool:

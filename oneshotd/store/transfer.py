@@ -1,0 +1,332 @@
+"""Copy a store into an empty one of any kind: the records, and what a back end implements for it.
+
+Each table has one record type. A record says what its row means, not how a back end keeps it: texts are
+`str`, times of events absolute, and a scraper is named instead of numbered. Times called `up` (ms of the
+service's up-time) are copied as they are, and the target continues from `StateRecord.up`, so that everything
+keeps its age. Leases are not copied: no daemon runs, so a reserved event is pending again, and a delivery
+that was settled is final.
+
+A back end gives `IExport` and `IImport`. `copy` writes all records of one into the other, reads them back,
+and compares them before the target's COMMIT. Records are streamed, so memory is bounded by a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any
+
+from attrs import field, fields, frozen
+from zope.interface import Attribute, Interface
+
+from oneshotd.errors import StoreRefused
+from oneshotd.store.segment_columns import ColumnsDamaged, decode, pack, unpack
+
+#: Records between two reports of progress.
+STEP = 5000
+
+
+@frozen
+class Record:
+    """A row of a table."""
+
+
+@frozen
+class StateRecord(Record):
+    """The one row of a store.
+
+    :param pruned: seq up to which the log was deleted.
+    :param pruned_size: bytes of text that were ever logged up to there.
+    :param at: no event gets an earlier time (Unix ms).
+    :param up: the present up-time.
+    :param corrected_at: when a clock that was ahead was last corrected (Unix ms); `corrected_ms`: by how
+        much; `corrected_up`: up-time of that. None: it never was.
+    """
+
+    pruned: int
+    pruned_size: int
+    at: int
+    up: int
+    corrected_at: int | None = None
+    corrected_ms: int | None = None
+    corrected_up: int | None = None
+
+
+@frozen
+class SegmentRecord(Record):
+    """A segment of the log, with the columns of `segment_columns`.
+
+    :param ats: None if all events have the time `clock_at`.
+    """
+
+    first: int
+    count: int
+    total_size: int
+    up: int
+    clock_at: int
+    series: str
+    values: str | None
+    ats: bytes | None
+
+    @property
+    def latest_at(self) -> int:
+        """The latest time of its events (Unix ms)."""
+        return self.clock_at if self.ats is None else max(unpack(self.ats))
+
+
+@frozen
+class ScraperRecord(Record):
+    """A scraper; `IStore` and `TimestampHistory` explain the fields."""
+
+    name: str
+    named: bool = field(converter=bool)
+    timed: bool = field(converter=bool)
+    answered: int
+    cursor: int
+    seen_up: int
+    seen_at: int
+    event_time: bool = field(converter=bool)
+    floor_at: int
+    latest_at: int
+
+
+@frozen
+class OwedRecord(Record):
+    """An event behind a scraper's cursor that it has yet to get."""
+
+    scraper: str
+    seq: int
+    at: int
+    series: str
+    value: str | None
+
+
+@frozen
+class ShownRecord(Record):
+    """The time of the latest sample of a series that a scraper has got; see the schemas."""
+
+    scraper: str
+    series: str
+    at: int
+    up: int
+    ahead: bool = field(converter=bool)
+
+
+@frozen
+class KeyRecord(Record):
+    """An idempotency key with its first answer; see `planning.Known`."""
+
+    key: str
+    digest: bytes
+    stored: int
+    duplicates: int
+    first: int
+    up: int
+
+
+@frozen
+class LossRecord(Record):
+    """The number of events that a scraper missed for one reason."""
+
+    scraper: str
+    reason: str
+    events: int
+    up: int
+
+
+#: The tables in the order of copying. The records of a table ascend by their first field or fields, where
+#: texts are compared by their bytes in UTF-8.
+TABLES: tuple[type[Record], ...] = (
+    *(StateRecord, SegmentRecord, ScraperRecord, OwedRecord, ShownRecord, KeyRecord, LossRecord),
+)
+
+#: What a person calls the records of a table.
+NAMES: Mapping[type[Record], str] = {
+    StateRecord: "state",
+    SegmentRecord: "events",
+    ScraperRecord: "scrapers",
+    OwedRecord: "owed events",
+    ShownRecord: "timestamps of samples",
+    KeyRecord: "idempotency keys",
+    LossRecord: "losses",
+}
+
+
+class IExport(Interface):
+    """A store that is read, from one snapshot, while no daemon can use it.
+
+    Methods raise `StoreUnavailable` if the store cannot be read.
+    """
+
+    lacks: Mapping[type[Record], frozenset[str]] = Attribute(
+        """Table -> fields that this back end does not keep; they have their defaults."""
+    )
+
+    def sizes() -> Mapping[type[Record], int]:
+        """Return the number of events in the log, and of the records of the other tables."""
+
+    def read(table: type[Record]) -> Iterator[Record]:
+        """Read a table, in its order; one at a time."""
+
+    def end() -> None:
+        """Shut out whatever a daemon still has under way in the store; call it at the end."""
+
+    def close() -> None:
+        """Close the store."""
+
+
+class IImport(Interface):
+    """An empty store that is filled in one transaction.
+
+    Methods raise `StoreUnavailable` if the store cannot be written.
+    """
+
+    lacks: Mapping[type[Record], frozenset[str]] = Attribute(
+        """Table -> fields that this back end does not keep."""
+    )
+
+    def write(table: type[Record], records: Iterable[Record]) -> None:
+        """Write all records of a table. Tables are written in the order of `TABLES`."""
+
+    def read(table: type[Record]) -> Iterator[Record]:
+        """Read a written table back, before `commit`; one at a time."""
+
+    def commit() -> None:
+        """Make everything durable.
+
+        :raises OutcomeUnknown: the connection was lost at that moment.
+        """
+
+    def close() -> None:
+        """Close the store; without `commit` it is empty as before."""
+
+
+class Digest:
+    """The number and the digest of a table's records.
+
+    :param names: the fields that count.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.records = 0
+        self.events = 0
+        self._names = tuple(names)
+        self._hash = blake2b(digest_size=16)
+
+    def over(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Pass records on, and count them."""
+        values = attrgetter(*self._names) if len(self._names) > 1 else None
+        for record in records:
+            row = values(record) if values else (getattr(record, self._names[0]),)
+            self._hash.update(b"".join(map(_encoded, row)))
+            self.records += 1
+            self.events += record.count if isinstance(record, SegmentRecord) else 1
+            yield record
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """The number of records, and the digest."""
+        return self.records, self._hash.hexdigest()
+
+
+def _encoded(value: Any) -> bytes:
+    """Return bytes that no other sequence of values has."""
+    if isinstance(value, int):
+        return b"i%d;" % value
+    if value is None:
+        return b"n"
+    data = value.encode() if isinstance(value, str) else value
+    return b"%c%d:%b" % (b"s" if isinstance(value, str) else b"b", len(data), data)
+
+
+def checked_log(segments: Iterable[Record], pruned: int) -> Iterator[Record]:
+    """Pass the segments of a log on, as long as they are whole and follow each other.
+
+    :param pruned: seq up to which the log was deleted.
+    :raises StoreRefused: the log is damaged.
+    """
+    following, size = pruned + 1, 0
+    for each in segments:
+        assert isinstance(each, SegmentRecord)
+        if each.first != following or each.total_size < size:
+            raise StoreRefused(f"the log is damaged: segment {each.first} does not follow the one before")
+        try:
+            decode(each.first, each.count, each.clock_at, each.series, each.values, each.ats)
+        except ColumnsDamaged as error:
+            raise StoreRefused(f"the log is damaged: {error}") from error
+        following, size = each.first + each.count, each.total_size
+        yield each
+
+
+def values_of(table: type[Record]) -> Callable[[Record], tuple[Any, ...]]:
+    """Return a function that returns the fields of a record of a table, in their order."""
+    return attrgetter(*(each.name for each in fields(table)))
+
+
+def own_times(ats: Iterable[int], clock_at: int) -> bytes | None:
+    """Return the times of a segment's events as `SegmentRecord.ats`."""
+    times = list(ats)
+    return None if times.count(clock_at) == len(times) else pack(times)
+
+
+def copy(
+    source: IExport, target: IImport, report: Callable[[str, type[Record], int, int], object]
+) -> dict[type[Record], int]:
+    """Copy every record, read all of them back, and commit.
+
+    :param report: called with what is done ("copied" or "checked"), the table, and how many of how many
+        events or records are done.
+    :returns: table -> the number of events, or records.
+    :raises StoreRefused: the source is damaged, or what was read back is not what was written. The target
+        is empty as before.
+    """
+    sizes = source.sizes()
+    written = {}
+    pruned = 0
+    for table in TABLES:
+        digest = written[table] = Digest(_common(table, source, target))
+        records = digest.over(source.read(table))
+        if table is StateRecord:
+            [state] = records
+            assert isinstance(state, StateRecord)
+            records = iter([state])
+            pruned = state.pruned
+        elif table is SegmentRecord:
+            records = checked_log(records, pruned)
+        target.write(table, _reported(records, digest, "copied", table, sizes[table], report))
+    for table, before in written.items():
+        digest = Digest(_common(table, source, target))
+        records = digest.over(target.read(table))
+        for _ in _reported(records, digest, "checked", table, before.events, report):
+            pass
+        if digest.result != before.result:
+            raise StoreRefused(
+                f"the copy is not equal: {before.records} rows of {NAMES[table]} were written,"
+                f" {digest.records} were read back, or some of them have other contents"
+            )
+    target.commit()
+    return {table: digest.events for table, digest in written.items()}
+
+
+def _common(table: type[Record], source: IExport, target: IImport) -> list[str]:
+    lacking = source.lacks.get(table, frozenset()) | target.lacks.get(table, frozenset())
+    return [each.name for each in fields(table) if each.name not in lacking]
+
+
+def _reported(
+    records: Iterator[Record],
+    digest: Digest,
+    what: str,
+    table: type[Record],
+    total: int,
+    report: Callable[[str, type[Record], int, int], object],
+) -> Iterator[Record]:
+    """Pass records on, and report how many there were, every some of them and at the end."""
+    reported = 0
+    for record in records:
+        yield record
+        if digest.events - reported >= STEP:
+            reported = digest.events
+            report(what, table, reported, total)
+    report(what, table, digest.events, total)

@@ -1,0 +1,82 @@
+"""Copies of stores: what is in one, and back ends that are moved to the other kind at each restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from support.calm_postgresql import CalmPostgreSQL
+from support.failing_connection import FrailSQLite
+from support.postgresql_server import PostgreSQLServer
+
+from oneshotd.store.interface import IStore
+from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
+from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
+from oneshotd.store.transfer import TABLES, IExport, IImport, Record, copy
+
+Contents = Mapping[type[Record], list[Record]]
+
+
+def contents(source: IExport) -> Contents:
+    """Return everything in a store, and close it."""
+    with closing(source):
+        return {table: list(source.read(table)) for table in TABLES}
+
+
+def moved(source: Callable[[], IExport], target: Callable[[], IImport]) -> Mapping[type[Record], int]:
+    """Copy a store into an empty one, and close both; return the figures."""
+    with ExitStack() as stack:
+        export = stack.enter_context(closing(source()))
+        into = stack.enter_context(closing(target()))
+        figures = copy(export, into, lambda what, table, done, total: None)
+        export.end()
+        return figures
+
+
+def emptied(server: PostgreSQLServer, database: str) -> str:
+    """Drop the tables of a database; return its address."""
+    server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", database)
+    return server.address(database)
+
+
+class MovedSQLite(FrailSQLite):
+    """A SQLite store that is moved to PostgreSQL and back whenever its daemon begins anew."""
+
+    def __init__(self, folder: Path, server: PostgreSQLServer, database: str) -> None:
+        super().__init__(folder)
+        self._server, self._database = server, database
+        self._moves = 0
+
+    def _open(self) -> IStore:
+        if self._path.exists():
+            self._moves += 1
+            address, now = emptied(self._server, self._database), str(int(self.time.wall * 1000))
+            back = self._path.with_name(f"back-{self._moves}.sqlite")
+            before = contents(SQLiteExport(str(self._path)))
+            moved(lambda: SQLiteExport(str(self._path)), lambda: PostgreSQLImport(address, now))
+            moved(lambda: PostgreSQLExport(address, now), lambda: SQLiteImport(str(back)))
+            assert contents(SQLiteExport(str(back))) == before
+            self._path = back
+        return super()._open()
+
+
+class MovedPostgreSQL(CalmPostgreSQL):
+    """A PostgreSQL store that is moved to SQLite and back whenever its daemon begins anew.
+
+    The caller sets `TOUCHED_WITHIN` to 0: the time of the tests' database stands still.
+    """
+
+    def __init__(self, folder: Path, server: PostgreSQLServer, database: str) -> None:
+        super().__init__(server, database)
+        self._folder, self._server, self._database = folder, server, database
+        self._moves = 0
+
+    def open_anew(self) -> None:
+        self._moves += 1
+        now = str(int(self.time.wall * 1000))
+        file = str(self._folder / f"moved-{self._moves}.sqlite")
+        moved(lambda: PostgreSQLExport(self.address, now), lambda: SQLiteImport(file))
+        emptied(self._server, self._database)
+        moved(lambda: SQLiteExport(file), lambda: PostgreSQLImport(self.address, now))
+        super().open_anew()
