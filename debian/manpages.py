@@ -47,7 +47,7 @@ and serves this machine only, on port 8090; the first lines of the file admit ot
 .BR oneshot\-emit (1)
 reports an event from a shell,
 .BR oneshotctl (1)
-checks the configuration, makes backups and tokens.
+checks the configuration, makes backups and tokens, moves a store.
 .SH OPTIONS
 The command line wins over the file, the file over the environment. Durations are written 500ms, 90s,
 5m, 1h, 1d; sizes 512K, 64M, 1G.
@@ -223,7 +223,7 @@ def emit() -> Iterator[str]:
 
 
 def ctl() -> Iterator[str]:
-    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups"
+    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups, move stores"
     yield ".SH SYNOPSIS"
     for name, parser in subparsers().items():
         # "usage: oneshotctl …", on several lines if it is long
@@ -237,8 +237,8 @@ def ctl() -> Iterator[str]:
             is_example = paragraph.startswith("    ")
             yield f".PP\n.EX\n{escape(paragraph)}\n.EE" if is_example else f".PP\n{escape(paragraph)}"
         for action in parser._actions:  # no public way leads to them
-            if action.option_strings and argparse.SUPPRESS not in (action.help, action.default):
-                value = "|".join(action.choices) if action.choices else action.metavar or ""
+            if argparse.SUPPRESS not in (action.help, action.default):
+                value = "|".join(action.choices) if action.choices else str(action.metavar or "")
                 yield f".TP\n.B {escape(' '.join([*action.option_strings, value]).strip())}"
                 yield escape(action.help or "")
         yield ".PP\nExit status:"

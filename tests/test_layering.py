@@ -48,7 +48,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     SQLITE: (("store.sqlite",), ("core", "logs", STORE_SHARED)),
     POSTGRESQL: (("store.postgresql",), ("core", "logs", STORE_SHARED)),
-    "store.factory": (("store.factory", "store.transfer_factory"), ("core", STORE_SHARED, SQLITE, POSTGRESQL)),
+    "store.factory": (
+        ("store.factory", "store.transfer_factory"),
+        ("core", STORE_SHARED, SQLITE, POSTGRESQL),
+    ),
     "metrics": (("metrics",), ("core", "logs", STORE_SHARED)),
     "admission": (("admission",), ("core", "logs", STORE_SHARED)),
     "ingest": (("ingest",), ("core", "logs", STORE_SHARED, "metrics", "admission")),

@@ -7,7 +7,7 @@ keeps its age. Leases are not copied: no daemon runs, so a reserved event is pen
 that was settled is final.
 
 A back end gives `IExport` and `IImport`. `copy` writes all records of one into the other, reads them back,
-and compares them before the target's COMMIT. Records are streamed, so memory is bounded by a segment.
+and compares them, in one transaction of the target. Records are streamed, so memory is bounded by a segment.
 """
 
 from __future__ import annotations
@@ -273,13 +273,12 @@ def own_times(ats: Iterable[int], clock_at: int) -> bytes | None:
 def copy(
     source: IExport, target: IImport, report: Callable[[str, type[Record], int, int], object]
 ) -> dict[type[Record], int]:
-    """Copy every record, read all of them back, and commit.
+    """Copy every record, and read all of them back; the caller commits.
 
     :param report: called with what is done ("copied" or "checked"), the table, and how many of how many
         events or records are done.
     :returns: table -> the number of events, or records.
-    :raises StoreRefused: the source is damaged, or what was read back is not what was written. The target
-        is empty as before.
+    :raises StoreRefused: the source is damaged, or what was read back is not what was written.
     """
     sizes = source.sizes()
     written = {}
@@ -305,7 +304,6 @@ def copy(
                 f"the copy is not equal: {before.records} rows of {NAMES[table]} were written,"
                 f" {digest.records} were read back, or some of them have other contents"
             )
-    target.commit()
     return {table: digest.events for table, digest in written.items()}
 
 

@@ -30,6 +30,7 @@ def moved(source: Callable[[], IExport], target: Callable[[], IImport]) -> Mappi
         export = stack.enter_context(closing(source()))
         into = stack.enter_context(closing(target()))
         figures = copy(export, into, lambda what, table, done, total: None)
+        into.commit()
         export.end()
         return figures
 

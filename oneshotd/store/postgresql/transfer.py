@@ -73,8 +73,10 @@ def _reported() -> Iterator[None]:
         yield
     except CommitUnknown as error:
         raise OutcomeUnknown(str(error)) from error
-    except library().Error as error:
+    except library().OperationalError as error:
         raise StoreUnavailable(f"PostgreSQL: {reason_of(error)}") from error
+    except library().Error as error:
+        raise StoreRefused(f"PostgreSQL: {reason_of(error)}") from error
 
 
 class _Database:
@@ -86,12 +88,8 @@ class _Database:
     lacks = LACKS
 
     def __init__(self, address: str, now: str) -> None:
-        try:
+        with _reported():
             self._link = Link(address, now)
-        except library().ProgrammingError as error:
-            raise StoreRefused(f"PostgreSQL: {reason_of(error)}") from error
-        except library().Error as error:
-            raise StoreUnavailable(f"PostgreSQL: {reason_of(error)}") from error
         try:
             with _reported():
                 self._begin()

@@ -149,7 +149,7 @@ def _segment_from(row: Sequence[Any]) -> Record:
 
 
 def to_row(table: type[Record]) -> Callable[[Record], Sequence[Any]]:
-    """Return a function that makes a row of `Table.columns` of a record; a segment's latest time is behind it."""
+    """Return a function that makes a row of `Table.columns`; a segment's latest time is behind it."""
     if table is SegmentRecord:
         return _segment_to
     texts = [place for place, column in enumerate(COLUMNS[table].columns) if column in _TEXTS]
