@@ -150,7 +150,8 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
     for table in _tables(connection):
         for _ in connection.execute(f"SELECT * FROM {table}"):
             pass
-    lines = "1 + length({0}) - length(replace({0}, char(10), ''))"
+    # In bytes: the length of a text ends at its first NUL, which an event may have.
+    lines = "1 + length(CAST({0} AS BLOB)) - length(CAST(replace({0}, char(10), '') AS BLOB))"
     odd = f"{lines.format('series')} <> count OR {lines.format('value')} <> count OR length(ats) <> 8 * count"
     if connection.execute(f"SELECT 1 FROM segment WHERE {odd}").fetchone():
         raise corrupt("the columns of a segment differ in length")

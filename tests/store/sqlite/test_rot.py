@@ -25,6 +25,7 @@ from oneshotd.core.events import Group, NewEvent, labels_of
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreRefused, StoreUnavailable
+from oneshotd.store.sqlite.connection import open_database
 from oneshotd.store.sqlite.store import SQLiteStore
 from oneshotd.web.timestamps import rfc3339
 
@@ -203,3 +204,14 @@ def test_a_time_that_no_calendar_has_is_found(tmp_path: Path, column: str, wrong
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert outcome(path.read_bytes()) == "moved aside"
+
+
+def test_a_nul_in_an_event_is_no_damage(tmp_path: Path) -> None:
+    """A sound store with such an event would be moved aside after a read error, with what it holds."""
+    path, pump = tmp_path / "store", ThreadPump()
+    store = SQLiteStore(str(path), pump)
+    events = [NewEvent("a\0b", "1"), NewEvent("c"), NewEvent("d\0")]
+    pump.get(store.append([Group(events=events)]))
+    pump.get(store.close())
+    open_database(str(path), thorough=True).close()
+    assert [file.name for file in tmp_path.iterdir()] == ["store"]
