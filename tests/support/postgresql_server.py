@@ -186,6 +186,11 @@ class PostgreSQLServer:
         with psycopg.connect(self.address(database), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def client(self) -> dict[str, str]:
+        """Return the environment of the client programs that come with the server, the first of the path."""
+        environ: dict[str, str] = self._surroundings()["env"]
+        return {**environ, "PATH": f"{self._bin}{os.pathsep}{environ['PATH']}"}
+
     def new_database(self, template: str = "template0") -> str:
         """Create a database; return its name."""
         name = f"test{next(self._numbers)}"
