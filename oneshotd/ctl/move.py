@@ -14,7 +14,7 @@ from typing import TypeVar
 from oneshotd.ctl.results import FAILED, OK, UNAVAILABLE, USAGE, Failed, complain, parsed_by
 from oneshotd.daemon.config import StoreAddress
 from oneshotd.errors import OneshotError, OutcomeUnknown, StoreInUse, StoreUnavailable
-from oneshotd.store.transfer import NAMES, Record, StateRecord, copy
+from oneshotd.store.transfer import NAMES, IExport, Record, StateRecord, copy
 from oneshotd.store.transfer_factory import open_export, open_import
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             figures = copy(export, into, progress.report)
             with _uninterrupted():
                 into.commit()
-                export.end()
+                note = _ended(export)
     except OutcomeUnknown as error:
         raise Failed(
             f"the connection was lost at COMMIT: TARGET has everything, or is empty ({error}); the same"
@@ -115,6 +115,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise Failed(f"{error}; TARGET is empty as before", FAILED) from None
     finally:
         progress.clear()
+    if note is not None:
+        complain(f"oneshotctl move: {note}")
     if not arguments.quiet:
         texts = [f"{figures[table]} {name}" for table, name in NAMES.items() if table is not StateRecord]
         print(f"copied and compared: {', '.join(texts)}, in {time.monotonic() - started:.1f} s")
@@ -128,6 +130,15 @@ def _opened(open_store: Callable[[str, str], T], address: StoreAddress) -> T:
         raise Failed(str(error), UNAVAILABLE) from None
     except OneshotError as error:
         raise Failed(str(error)) from None
+
+
+def _ended(source: IExport) -> str | None:
+    """End the transaction of the source; return what is wrong. The copy is complete."""
+    try:
+        source.end()
+    except OneshotError as error:
+        return f"everything was copied, but daemons of before were not shut out of SOURCE: {error}"
+    return None
 
 
 def _is_same(source: StoreAddress, target: StoreAddress) -> bool:

@@ -18,7 +18,8 @@ from support.transfers import contents
 from oneshotd.core.identity import Visit
 from oneshotd.ctl import move
 from oneshotd.ctl.command import run
-from oneshotd.store.sqlite.transfer import SQLiteExport
+from oneshotd.errors import OutcomeUnknown, StoreUnavailable
+from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
 from oneshotd.store.transfer import Record, SegmentRecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -220,6 +221,37 @@ def test_ctrl_c_leaves_the_target_empty(
         patch.setattr(move.Progress, "report", report)
         assert moved(source, tmp_path / "b") == 130
     assert moved(source, tmp_path / "b") == 0
+
+
+def test_a_commit_of_unknown_outcome(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator would be told that the target is empty, when it may be full."""
+
+    def commit(self: SQLiteImport) -> None:
+        raise OutcomeUnknown("server closed the connection")
+
+    monkeypatch.setattr(SQLiteImport, "commit", commit)
+    assert moved(source, tmp_path / "b", "--quiet") == 1
+    said = (
+        "oneshotctl move: the connection was lost at COMMIT: TARGET has everything, or is empty (server clo"
+    )
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_source_that_fails_at_the_end_is_a_note(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator would be told that the target is empty, when it is full."""
+
+    def end(self: SQLiteExport) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(SQLiteExport, "end", end)
+    assert moved(source, tmp_path / "b", "--quiet") == 0
+    said = "oneshotctl move: everything was copied, but daemons of before were not shut out of SOURCE: gone\n"
+    assert capsys.readouterr().err == said
+    assert contents(SQLiteExport(str(tmp_path / "b"))) == contents(SQLiteExport(str(source)))
 
 
 def test_ctrl_c_does_not_cut_a_commit() -> None:
