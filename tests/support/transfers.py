@@ -9,11 +9,16 @@ from pathlib import Path
 from support.calm_postgresql import CalmPostgreSQL
 from support.failing_connection import FrailSQLite
 from support.postgresql_server import PostgreSQLServer
+from support.sqlite_backend import SQLiteBackend
+from support.store_backends import Backend, group, keyed
 
-from oneshotd.store.interface import IStore
+from oneshotd.core.sampling.mode import TimestampHistory
+from oneshotd.store.interface import IStore, Settled
 from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
 from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
 from oneshotd.store.transfer import TABLES, IExport, IImport, Record, copy
+
+NASTY = ["nul\0nul", "\U0001f600", 'a{x="\\\\\\"\\n"}', "é" * 1000]
 
 Contents = Mapping[type[Record], list[Record]]
 
@@ -81,3 +86,38 @@ class MovedPostgreSQL(CalmPostgreSQL):
         emptied(self._server, self._database)
         moved(lambda: SQLiteExport(file), lambda: PostgreSQLImport(self.address, now))
         super().open_anew()
+
+
+def path_of(file: SQLiteBackend) -> str:
+    """Return the path of the store's file."""
+    return str(file._path)
+
+
+def fill(backend: Backend) -> None:
+    """Put something of every kind into a store, and stop its daemon."""
+    backend.append("old", ("old", "1"), key="a group")
+    backend.time.advance(1200)
+    backend.append_groups(keyed(("own\0key", "keyed"), ("\U0001f511", "keyed")), group(*NASTY))
+    backend.append(*["burst"] * 50)  # its times run ahead of the clock
+    first = backend.reserve("named", limit=5, timed=True)
+    backend.settle(first, newly_owed=[4, 5], lost={"label_limit": [3]})
+    backend.release(first)
+    for _ in range(3):
+        backend.take("192.0.2.7 Prometheus", limit=4)
+    backend.take("192.0.2.8 curl", limit=1)
+    by_time = backend.reserve("by time", limit=3)
+    assert by_time.token is not None
+    past = TimestampHistory(event_time=True, floor=1, latest=2, moved={"old": 7, NASTY[0]: 9})
+    settled = backend.store.settle(by_time.token, True, by_time.pending.end, [], [], past)
+    assert backend.get(settled) is Settled.SETTLED
+    backend.release(by_time)
+    backend.time.wall -= 100.0  # the clock was ahead, and is corrected
+    backend.append("after")
+    backend.time.advance(2000)
+    backend.take("192.0.2.7 Prometheus", limit=4)
+    backend.take("named", limit=1)
+    backend.append("last")
+    backend.time.advance(600)  # the first events and the first key expire
+    backend.prune()
+    backend.get(backend.store.close())
+    backend._opened.clear()
