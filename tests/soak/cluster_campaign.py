@@ -79,7 +79,7 @@ def _balancer(folder: Path, ports: Mapping[str, int]) -> HAProxy:
     later; so it closes soon after the FIN.
     """
     port = free_port()
-    config = balanced(ports, bind=f"127.0.0.1:{port}").replace(
+    config = balanced(ports, port=port).replace(
         "    timeout client ", "    timeout client-fin 50ms\n    timeout client "
     )
     return HAProxy(folder, config, port)
