@@ -87,6 +87,7 @@ class PostgreSQLServer:
     :param durable: with fsync, for tests that kill it; without, it starts and works faster.
     :param version: see `binaries`.
     :param copy_of: a running server, of which this one is a standby.
+    :param variables: more of its environment.
     :ivar socket: the folder of its socket.
     """
 
@@ -97,7 +98,9 @@ class PostgreSQLServer:
         durable: bool = False,
         version: int | None = None,
         copy_of: PostgreSQLServer | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        self._variables = variables or {}
         self._folder = folder
         self._bin = binaries(version)
         self._data = folder / "data"
@@ -136,7 +139,7 @@ class PostgreSQLServer:
         )
 
     def _surroundings(self) -> dict[str, Any]:
-        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
+        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", **self._variables}
         if INSTALLED not in self._bin.parents and not (self._bin / "postgres.real").exists():
             environ["LD_LIBRARY_PATH"] = str(self._bin.parents[4] / "usr/lib" / LIBRARIES)
         return {"env": environ, "cwd": self._folder, **self._identity}
@@ -200,12 +203,18 @@ class PostgreSQLServer:
 
 @contextmanager
 def running_server(
-    *, durable: bool = False, version: int | None = None, copy_of: PostgreSQLServer | None = None
+    *,
+    durable: bool = False,
+    version: int | None = None,
+    copy_of: PostgreSQLServer | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[PostgreSQLServer]:
     """A started server in a folder of its own, gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-pg-"))
     try:
-        server = PostgreSQLServer(folder, durable=durable, version=version, copy_of=copy_of)
+        server = PostgreSQLServer(
+            folder, durable=durable, version=version, copy_of=copy_of, variables=variables
+        )
         server.start()
         try:
             yield server
