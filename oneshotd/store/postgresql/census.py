@@ -10,16 +10,20 @@ from oneshotd.store.interface import ClockCorrected, LogPage, ScraperStatus, Sto
 from oneshotd.store.limits import Limits
 from oneshotd.store.log_page import collect_page
 from oneshotd.store.postgresql.link import Link
-from oneshotd.store.postgresql.scrapers import Present, Row, all_rows, present
+from oneshotd.store.postgresql.scrapers import ALL, LIVE, Present, Row, present, present_query
 from oneshotd.store.postgresql.segments import read_back, seq_before
 
-_OLDEST_OWED = "SELECT scraper, min(seq) FROM owed WHERE gone IS NULL GROUP BY scraper"
-_OWED_AT = "SELECT at FROM owed WHERE scraper = %s AND seq = %s"
-_ACCEPTED_AT = """
-SELECT clock_at FROM segment WHERE first = coalesce(
-  (SELECT first FROM (SELECT first, count FROM segment WHERE first <= %(seq)s ORDER BY first DESC LIMIT 1) s
-    WHERE first + count > %(seq)s),
-  (SELECT min(first) FROM segment WHERE first > %(seq)s))"""
+_OLDEST_OWED = """
+SELECT DISTINCT ON (scraper) scraper, at FROM owed WHERE gone IS NULL ORDER BY scraper, seq"""
+# Of the first event in the log that each scraper has not got: of its segment, or the next one.
+_OLDEST_LOGGED = f"""
+SELECT s.id, (SELECT clock_at FROM segment WHERE first = coalesce(
+  (SELECT first FROM (SELECT first, count FROM segment WHERE first <= s.start ORDER BY first DESC LIMIT 1) l
+    WHERE first + count > s.start),
+  (SELECT min(first) FROM segment WHERE first > s.start)))
+FROM (SELECT id, 1 + CASE WHEN {LIVE} THEN cursor
+    ELSE greatest(cursor, (SELECT pruned FROM state WHERE id = 1)) END AS start FROM scraper) s"""
+_LOST = "SELECT scraper, reason, events FROM loss"
 _CORRECTED = "SELECT corrected_at, corrected_ms, corrected_up FROM state WHERE id = 1"
 
 
@@ -34,15 +38,27 @@ def _snapshot(link: Link) -> Iterator[None]:
 
 def census(link: Link, limits: Limits) -> StoreStats:
     """Return all figures; see `IStore.census`."""
-    with _snapshot(link):
-        at = present(link)
-        lost = {
-            (scraper, reason): events
-            for scraper, reason, events in link.execute("SELECT scraper, reason, events FROM loss").fetchall()
-        }
-        owed = dict(link.execute(_OLDEST_OWED).fetchall())
-        statuses = tuple(_status(link, row, at, owed.get(row.id), lost) for row in all_rows(link))
-        corrected_at, corrected_ms, corrected_up = link.one(_CORRECTED)
+    try:
+        _, [now], losses, owed, logged, rows, [corrected], _ = link.script(
+            [
+                ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", None),
+                (present_query(link), ()),
+                (_LOST, ()),
+                (_OLDEST_OWED, ()),
+                (_OLDEST_LOGGED, ()),
+                (ALL, ()),
+                (_CORRECTED, ()),
+                ("COMMIT", None),
+            ]
+        )
+    except BaseException:
+        link.roll_back()
+        raise
+    at = Present(*now)
+    lost = {(scraper, reason): events for scraper, reason, events in losses}
+    oldest = {**dict(logged), **dict(owed)}
+    statuses = tuple(_status(Row(*row), at, oldest, lost) for row in rows)
+    corrected_at, corrected_ms, corrected_up = corrected
     clock = None
     if corrected_up is not None and corrected_up >= at.up - limits.hold * 1000:
         clock = ClockCorrected(at=corrected_at, seconds=corrected_ms / 1000)
@@ -57,16 +73,9 @@ def census(link: Link, limits: Limits) -> StoreStats:
 
 
 def _status(
-    link: Link, row: Row, at: Present, owed: int | None, lost: dict[tuple[str, str], int]
+    row: Row, at: Present, oldest: dict[int, int | None], lost: dict[tuple[str, str], int]
 ) -> ScraperStatus:
-    start = row.start(at.pruned)
-    pending = at.head - start + row.owed
-    oldest = None
-    if pending:
-        found = (
-            link.one(_ACCEPTED_AT, {"seq": start + 1}) if owed is None else link.one(_OWED_AT, (row.id, owed))
-        )
-        oldest = None if found is None else found[0]
+    pending = at.head - row.start(at.pruned) + row.owed
     return ScraperStatus(
         name=row.name,
         live=row.live,
@@ -79,7 +88,7 @@ def _status(
         named=row.named,
         in_flight=row.in_flight(at.up),
         counts=row.counts(at.up),
-        oldest_at=oldest,
+        oldest_at=oldest.get(row.id) if pending else None,
         lost={reason: events for (name, reason), events in lost.items() if name == row.name},
     )
 

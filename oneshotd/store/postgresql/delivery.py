@@ -23,17 +23,20 @@ from oneshotd.store.interface import Holder, Reservation, Sent, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
     CORRECTED_AT,
+    correct,
+    is_ahead,
     lowered,
     mark_ahead,
     show,
     watch_clock,
 )
-from oneshotd.store.postgresql.link import DELETING, CommitUnknown, Link, library, reason_of
+from oneshotd.store.postgresql.link import DELETING, MAX_AHEAD, CommitUnknown, Link, library, reason_of
 from oneshotd.store.postgresql.outcomes import figures, note_late, note_superseded
-from oneshotd.store.postgresql.pending import read_pending
+from oneshotd.store.postgresql.pending import AHEAD, read_pending
 from oneshotd.store.postgresql.presence import is_silent
 from oneshotd.store.postgresql.scrapers import (
     FIND,
+    LIVE,
     OVERLAPPED,
     VISITED,
     Present,
@@ -53,19 +56,31 @@ FREE, RESERVED, DELIVERED = 0, 1, 2
 #: Deliveries that were returned or revoked, for which a late repetition of that finds that it was done.
 MAX_UNDONE = 32
 
+#: Attempts to grant a lease: the scraper is new, or the clock must be corrected first.
+_ATTEMPTS = 4
+
+_LOCK = f"SELECT pg_advisory_xact_lock_shared{DELETING}"
 _SEEN = f"""
 UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
   {OVERLAPPED}
 WHERE id = %(id)s"""
+# Only if no delivery is in flight; what `_reserve` reads in the same message says whether, and why not.
 _GRANT = f"""
 UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
-  until_up = %(until)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = %(cursor)s,
-  seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
-  was_cursor = %(cursor)s, was_answered = answered, was_owed = owed,
-  was_event_time = event_time, was_floor_at = floor_at, was_latest_at = latest_at,
-  was_shown_end = shown_end, was_lost = '{{}}'
-WHERE id = %(id)s"""
-_FINAL = "DELETE FROM owed WHERE scraper = %s AND gone <> %s"
+  until_up = p.up + %(lease)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = c.cursor,
+  seen_up = p.up, seen_at = p.now, timed_up = CASE WHEN %(timed)s THEN p.up ELSE -1 END,
+  {VISITED.replace("%(up)s", "p.up")},
+  was_cursor = c.cursor, was_answered = answered, was_owed = owed,
+  was_event_time = event_time, was_floor_at = scraper.floor_at, was_latest_at = latest_at,
+  was_shown_end = shown_end, was_lost = '{{{{}}}}'
+FROM ({{present}}) p, LATERAL (SELECT CASE WHEN {LIVE} THEN r.cursor ELSE greatest(r.cursor, p.pruned) END
+  AS cursor FROM scraper r WHERE r.name = %(name)s) c
+WHERE name = %(name)s AND token IS DISTINCT FROM %(token)s AND (state = 0 OR until_up <= p.up)
+  AND (%(is_sure)s OR %(timed)s OR NOT timed)
+  AND greatest(coalesce(p.clock_at, 0), p.floor_at) <= p.now + {MAX_AHEAD} RETURNING id"""
+_FINAL = """
+DELETE FROM owed USING scraper
+WHERE name = %(name)s AND token = %(token)s AND scraper.id = owed.scraper AND gone <> %(token)s"""
 
 _LEASE = """
 SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
@@ -73,15 +88,18 @@ WHERE token = %(token)s OR ended = %(token)s ORDER BY id LIMIT 1 FOR UPDATE"""
 # While its outcome is not known, other daemons deliver more than once.
 _UNDONE = f"undone = (token || undone)[1:{MAX_UNDONE}]"
 _WAS_UNDONE = "SELECT 1 FROM scraper WHERE %s = ANY(undone)"
-_DELIVER = """
+_DELIVERED = """
 UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
   floor_at = coalesce(%(floor)s, floor_at), latest_at = coalesce(%(latest)s, latest_at),
   was_lost = %(lost)s::text::jsonb, delivered = delivered + %(events)s, sent = %(events)s,
   queueing = %(queueing)s,
   shown_end = CASE WHEN %(cursor)s >= shown_end THEN 0 ELSE shown_end END,
-  was_shown_end = greatest(was_shown_end, %(shown_end)s)
-WHERE id = %(id)s"""
+  was_shown_end = greatest(was_shown_end, %(shown_end)s)"""
+_DELIVER = f"{_DELIVERED} WHERE id = %(id)s"
+# After `_LEASE`, so that what another transaction does to the row is seen.
+_DELIVER_AT_ONCE = f"""{_DELIVERED}
+WHERE token = %(token)s AND state = 1 AND ({CORRECTED_AT}) = %(corrected)s RETURNING name"""
 _RETURN = f"""
 UPDATE scraper SET state = 0, {_UNDONE}, shown_end = greatest(shown_end, %(shown_end)s),
   returned = returned + %(events)s,
@@ -133,49 +151,82 @@ class Deliveries:
 
         :param token: a random one; a repetition has the same.
         """
-        watch_clock(link)
-        with link.transaction(
-            (f"SELECT pg_advisory_xact_lock_shared{DELETING}", None),
-            (f"{FIND} FOR UPDATE", (visit.name,)),
-            (present_query(link), None),
-            (CORRECTED_AT, None),
-        ) as (_, found, [now], [[corrected]]):
-            at = Present(*now)
-            row = Row(*found[0]) if found else None
-            row = row or register(link, visit, self.limits, at)
+        is_sure = False
+        for _ in range(_ATTEMPTS):
+            granted, row, at, corrected, ahead = self._grant(link, visit, lease, token, is_sure)
             if row is None:
-                return Reservation(token=None, pending=Pending(), busy="too many")
-            if not visit.timed and row.token != token and row.expects_header(at.up):
+                with link.transaction((_LOCK, ())):
+                    if register(link, visit, self.limits, present(link)) is None:
+                        return Reservation(token=None, pending=Pending(), busy="too many")
+            elif granted or row.token == token:
+                row = evolve(row, cursor=row.start(at.pruned))
+                return self._read(link, row, at, limit, token, corrected, ahead)
+            elif is_ahead(at):
+                correct(link)
+            elif not visit.timed and row.expects_header(at.up):
                 return Reservation(token=None, pending=Pending(), busy="look")
-            values: dict[str, object] = {
-                "up": at.up,
-                "now": at.now,
-                "timed_up": at.up if visit.timed else -1,
-                "id": row.id,
-            }
-            if row.token != token and row.in_flight(at.up):
-                link.at_commit(_SEEN, values)
-                holder = self._holder_of(link, row, at)
-                return Reservation(token=None, pending=Pending(), busy="in flight", holder=holder)
-            row = evolve(row, cursor=row.start(at.pruned))
-            if row.token != token:
-                values |= {
-                    "token": token,
-                    "until": at.up + int(lease * 1000),
-                    "holder": self._holder,
-                    "timed": visit.timed,
-                    "cursor": row.cursor,
-                }
-                link.at_commit(_GRANT, values)
-                link.at_commit(_FINAL, (row.id, token))
+            elif row.in_flight(at.up):
+                return self._refuse(link, visit, row, at)
+            is_sure = True
+        raise StoreUnavailable("the scraper's row changed several times meanwhile")
+
+    def _grant(
+        self, link: Link, visit: Visit, lease: float, token: int, is_sure: bool
+    ) -> tuple[bool, Row | None, Present, int, list[Any]]:
+        """Grant a lease, in one message, if that is possible; return the row as it was before.
+
+        :param is_sure: a visit without the timeout header is known to be this scraper's.
+        """
+        values = {
+            "name": visit.name,
+            "token": token,
+            "lease": int(lease * 1000),
+            "holder": self._holder,
+            "timed": visit.timed,
+            "is_sure": is_sure,
+        }
+        with link.committing():
+            _, found, [now], [[corrected]], ahead, granted, _ = link.script(
+                [
+                    (_LOCK, ()),
+                    (f"{FIND} FOR UPDATE", (visit.name,)),
+                    (present_query(link), ()),
+                    (CORRECTED_AT, ()),
+                    (AHEAD, (visit.name,)),
+                    (_GRANT.format(present=link.present), values),
+                    (_FINAL, values),
+                ]
+            )
+        row = Row(*found[0]) if found else None
+        return bool(granted), row, Present(*now), corrected, ahead
+
+    def _refuse(self, link: Link, visit: Visit, row: Row, at: Present) -> Reservation:
+        """Note a visit that met a delivery in flight."""
+        values = {"up": at.up, "now": at.now, "timed_up": at.up if visit.timed else -1, "id": row.id}
+        with link.transaction():
+            link.at_commit(_SEEN, values)
+            holder = self._holder_of(link, row, at)
+        return Reservation(token=None, pending=Pending(), busy="in flight", holder=holder)
+
+    def _read(
+        self,
+        link: Link,
+        row: Row,
+        at: Present,
+        limit: int,
+        token: int,
+        corrected: int,
+        ahead: list[Any],
+    ) -> Reservation:
+        """Read the events under a lease that was granted."""
         try:
-            reservation = read_pending(link, row, at, self.limits, limit, token)
+            reservation = read_pending(link, row, at, self.limits, limit, token, ahead)
         except library().Error as error:
             raise CommitUnknown(reason_of(error)) from error  # granted, so it is read again
         except StoreUnavailable:
             link.execute(_FREE, (row.id,))
             raise
-        self._reserved[visit.name] = _Reserved(token, reservation.pending, corrected)
+        self._reserved[row.name] = _Reserved(token, reservation.pending, corrected)
         return reservation
 
     def look(self, link: Link, visit: Visit, limit: int) -> Reservation:
@@ -184,7 +235,8 @@ class Deliveries:
         at = present(link)
         row = find(link, visit.name) or newcomer(visit, at, first_cursor(link, self.limits, at))
         row = evolve(row, cursor=row.start(at.pruned))
-        return read_pending(link, row, at, self.limits, limit, None)
+        ahead = link.execute(AHEAD, (visit.name,)).fetchall()
+        return read_pending(link, row, at, self.limits, limit, None, ahead)
 
     def _holder_of(self, link: Link, row: Row, at: Present) -> Holder:
         if row.holder == self._holder:
@@ -210,7 +262,12 @@ class Deliveries:
 
         :param in_doubt: this may have been done already.
         """
-        with link.transaction((_LEASE, {"token": token}), (CORRECTED_AT, None)) as (rows, [[corrected]]):
+        if delivered and not newly_owed and not went_out and not any(lost.values()):
+            name = self._settle_at_once(link, token, cursor, past, sent)
+            if name is not None:
+                self._reserved.pop(name, None)
+                return Settled.SETTLED
+        with link.transaction((_LEASE, {"token": token}), (CORRECTED_AT, ())) as (rows, [[corrected]]):
             found = _lease(link, token, rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
@@ -229,6 +286,25 @@ class Deliveries:
                 )
         self._reserved.pop(name, None)
         return Settled.SETTLED
+
+    def _settle_at_once(
+        self, link: Link, token: int, cursor: int, past: TimestampHistory | None, sent: Sent
+    ) -> str | None:
+        """Settle a delivery of which nothing but the scraper's row changes, in one message.
+
+        :returns: the scraper; None if that is not possible, which has changed nothing.
+        """
+        reserved = next((each for each in self._reserved.values() if each.token == token), None)
+        if reserved is None or (past is not None and past.moved):
+            return None
+        values = {
+            "token": token,
+            "corrected": reserved.corrected,
+            **_delivered(cursor, 0, past, {}, sent),
+        }
+        with link.committing():
+            _, done = link.script([(_LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)])
+        return done[0][0] if done else None
 
     def _deliver(
         self,
@@ -261,19 +337,7 @@ class Deliveries:
         )
         gone = sorted({*went_out, *chain.from_iterable(lost.values())})
         taken = link.execute(_TAKE, (token, number, gone)).rowcount if gone else 0
-        link.at_commit(
-            _DELIVER,
-            {
-                "cursor": cursor,
-                "owed": added - taken,
-                "event_time": None if past is None else past.event_time,
-                "floor": None if past is None else past.floor,
-                "latest": None if past is None else past.latest,
-                "lost": json.dumps(missed),
-                "id": number,
-                **figures(sent),
-            },
-        )
+        link.at_commit(_DELIVER, {"id": number, **_delivered(cursor, added - taken, past, missed, sent)})
         moved = past.moved if past is not None else {}
         if missed or moved:
             up = present(link).up
@@ -315,11 +379,33 @@ class Deliveries:
                     lose(link, name, reason, -count, up)
         return Settled.SETTLED
 
-    def release(self, link: Link, token: int) -> None:
-        """Make a delivery final; see `IStore.release`."""
+    def release(self, link: Link, token: int) -> Present:
+        """Make a delivery final; see `IStore.release`. Return the present."""
         # If this is lost, the lease lapses, which does the same.
-        with link.transaction(("SET LOCAL synchronous_commit = off", None)):
-            link.at_commit(_RELEASE, {"token": token})
+        with link.committing():
+            _, _, [now] = link.script(
+                [
+                    ("SET LOCAL synchronous_commit = off", None),
+                    (_RELEASE, {"token": token}),
+                    (present_query(link), ()),
+                ]
+            )
+        return Present(*now)
+
+
+def _delivered(
+    cursor: int, owed: int, past: TimestampHistory | None, lost: Mapping[str, int], sent: Sent
+) -> dict[str, object]:
+    """Return the values of `_DELIVERED`."""
+    return {
+        "cursor": cursor,
+        "owed": owed,
+        "event_time": None if past is None else past.event_time,
+        "floor": None if past is None else past.floor,
+        "latest": None if past is None else past.latest,
+        "lost": json.dumps(lost),
+        **figures(sent),
+    }
 
 
 def _lease(link: Link, token: int, rows: Sequence[Any]) -> tuple[Any, ...] | Settled:

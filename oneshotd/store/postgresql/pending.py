@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from oneshotd.core.events import Event
 from oneshotd.core.sampling.ahead import Ahead
 from oneshotd.store.interface import Reservation
@@ -13,13 +15,24 @@ from oneshotd.store.reading_plan import collect_pending
 
 _OWED = """
 SELECT seq, at, series, value FROM owed WHERE scraper = %s AND gone IS NULL ORDER BY seq LIMIT %s"""
-_AHEAD = "SELECT series, at FROM shown WHERE scraper = %s AND ahead"
+#: Reads the series of a scraper, given by its name, whose latest sample is ahead of the clock.
+AHEAD = """
+SELECT series, at FROM shown WHERE scraper = (SELECT id FROM scraper WHERE name = %s) AND ahead"""
 
 
 def read_pending(
-    link: Link, row: Row, at: Present, limits: Limits, limit: int, token: int | None
+    link: Link,
+    row: Row,
+    at: Present,
+    limits: Limits,
+    limit: int,
+    token: int | None,
+    ahead: Sequence[tuple[bytes, int]],
 ) -> Reservation:
-    """Read at most `limit` pending events of a scraper, owed ones first."""
+    """Read at most `limit` pending events of a scraper, owed ones first.
+
+    :param ahead: rows of `AHEAD`.
+    """
     end = row.read_to(at.head)
     pending = collect_pending(
         _owed(link, row.id, limit) if row.owed else (),
@@ -30,7 +43,6 @@ def read_pending(
         max_bytes=limits.read_bytes,
         max_series=limits.read_series,
     )
-    ahead = link.execute(_AHEAD, (row.id,)).fetchall()
     return Reservation(
         token=token,
         pending=pending,

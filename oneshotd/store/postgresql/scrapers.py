@@ -33,6 +33,8 @@ OVERLAPPED = f"""
 
 #: Finds a scraper by its name.
 FIND = f"SELECT {_COLUMNS} FROM scraper WHERE name = %s"
+#: Reads all of them.
+ALL = f"SELECT {_COLUMNS} FROM scraper ORDER BY id"
 _INSERT = f"""
 INSERT INTO scraper (name, named, cursor, seen_up, seen_at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name) DO NOTHING RETURNING {_COLUMNS}"""
@@ -164,8 +166,7 @@ def find(link: Link, name: str, lock: bool = False) -> Row | None:
 
 def all_rows(link: Link, lock: bool = False) -> list[Row]:
     """Return all scrapers, by id."""
-    query = f"SELECT {_COLUMNS} FROM scraper ORDER BY id" + (" FOR UPDATE" if lock else "")
-    return [Row(*row) for row in link.execute(query).fetchall()]
+    return [Row(*row) for row in link.execute(ALL + (" FOR UPDATE" if lock else "")).fetchall()]
 
 
 def newcomer(visit: Visit, at: Present, cursor: int) -> Row:

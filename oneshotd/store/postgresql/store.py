@@ -48,6 +48,7 @@ from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import prepare
 from oneshotd.store.postgresql.watchdog import Watchdog
+from oneshotd.store.retention_rules import fits
 
 #: Greatest pause (seconds) after a commit whose time is ahead of the clock, as that of the next would be.
 MAX_PAUSE = 0.02
@@ -254,8 +255,9 @@ class PostgreSQLStore:
 
     def release(self, token: int) -> Deferred[None]:
         def work(link: Link, in_doubt: bool) -> None:
-            self._deliveries.release(link, token)
-            self._cut(link)
+            at = self._deliveries.release(link, token)
+            if not fits(at.head - at.pruned, at.total_size - at.pruned_size, self._limits):
+                self._cut(link)
 
         done = self._others.submit(work)
         if self._others.is_closed:
