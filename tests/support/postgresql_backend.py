@@ -15,6 +15,7 @@ from oneshotd.store.clock import Clock
 from oneshotd.store.interface import IStore
 from oneshotd.store.postgresql.link import MAX_GAP, present
 from oneshotd.store.postgresql.presence import SILENT_AFTER
+from oneshotd.store.postgresql.schema import Schema
 from oneshotd.store.postgresql.store import PostgreSQLStore
 
 T = TypeVar("T")
@@ -118,10 +119,16 @@ class PostgreSQLBackend(Backend):
     def _open(self) -> IStore:
         return self.another("ann")
 
-    def another(self, name: str | None) -> PostgreSQLStore:
+    def another(self, name: str | None, schema: Schema | None = None) -> PostgreSQLStore:
         """Open a further store on the database, as another daemon does; the test closes it."""
         return PostgreSQLStore(
-            self.address, self.pump, limits=self.limits, name=name, now=NOW, pause=lambda seconds: None
+            self.address,
+            self.pump,
+            limits=self.limits,
+            name=name,
+            now=NOW,
+            pause=lambda seconds: None,
+            schema=schema,
         )
 
     def opened_besides(self, store: IStore) -> None:

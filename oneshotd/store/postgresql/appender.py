@@ -11,19 +11,19 @@ whatever the lost one still does (`epoch`), and then looks for that number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import asdict, evolve, field, frozen
 
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import Group
-from oneshotd.errors import StoreUnavailable
+from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of, plan_append
 from oneshotd.store.postgresql.clock_corrections import correct
-from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, library
+from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, library, unavailable
 from oneshotd.store.postgresql.segments import COLUMNS, rows_of, segment_of
 from oneshotd.store.postgresql.statements import Values
 
@@ -142,10 +142,14 @@ class Appender:
     """Appends batches, one after the other, over the connections of one thread.
 
     :param name: identifies this run of the daemon, never another one.
+    :param check: raises `StoreRefused` if the daemon may not use the database any more.
     """
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(
+        self, name: str, limits: Limits, check: Callable[[Link], object] = lambda link: None
+    ) -> None:
         self._id = name
+        self._check = check
         self._limits = limits
         self._batch = 0
         self._epoch = 0
@@ -156,7 +160,9 @@ class Appender:
         """Begin on a new connection: what an earlier one still does will change nothing.
 
         :raises CommitUnknown: call it again, on another connection.
+        :raises StoreRefused: see `check`.
         """
+        self._check(link)
         with link.transaction():
             row = link.one(_REGISTER.format(present=link.present), (self._id,))
         self._number, self._epoch = row
@@ -192,7 +198,10 @@ class Appender:
             pending.clear()
             if attempt > 0:
                 correct(link)
-                self.register(link)
+                try:
+                    self.register(link)
+                except StoreRefused as error:
+                    raise unavailable(error) from error
         raise StoreUnavailable("the clock of the database was set back several times")
 
     def _plain(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from types import MappingProxyType
@@ -46,7 +47,7 @@ from oneshotd.store.postgresql.lane import Job, Lane, run_each
 from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, reason_of, unavailable
 from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
-from oneshotd.store.postgresql.schema import prepare
+from oneshotd.store.postgresql.schema import Schema, shipped
 from oneshotd.store.postgresql.watchdog import Watchdog
 from oneshotd.store.retention_rules import fits
 
@@ -69,6 +70,7 @@ class PostgreSQLStore:
     :param name: the daemon's name, which no other daemon has; see `presence`.
     :param now: SQL expression of the time, Unix ms; tests set their own.
     :param pause: waits some seconds.
+    :param schema: tests have a newer one.
     :raises StoreRefused: the database cannot be used.
     """
 
@@ -84,24 +86,26 @@ class PostgreSQLStore:
         name: str | None = None,
         now: str = NOW,
         pause: Callable[[float], object] = time.sleep,
+        schema: Schema | None = None,
     ) -> None:
         self._address = address
         self._now = now
         self._limits = limits or Limits()
         self._committed = committed
         self._pause = pause
+        self._schema = schema or shipped()
         self._losses: SimpleQueue[Loss] = SimpleQueue()
         self._id = uuid.uuid4().hex
-        self._appender = Appender(self._id, self._limits)
+        self._appender = Appender(self._id, self._limits, self._schema.check)
         self._deliveries = Deliveries(self._limits, self._id)
         self._presence = Presence(self._id, name)
         self._appends = Lane("pg-append", reactor, self._connect_appender, self._append_batch)
-        self._others = Lane("pg-delivery", reactor, self._connect, self._run_others, self._idle)
+        self._others = Lane("pg-delivery", reactor, self._connect_others, self._run_others, self._idle)
         self._watchdog = Watchdog()
         links: list[Link] = []
         try:
             links.append(self._connect())
-            prepare(links[0])
+            self._schema.prepare(links[0])
             self._presence.begin(links[0])
             links.append(self._connect_appender())
             self._say_what_an_answer_means(links[0])
@@ -118,6 +122,11 @@ class PostgreSQLStore:
     def _connect(self) -> Link:
         link = Link(self._address, self._now)
         self._watchdog.add(link)
+        return link
+
+    def _connect_others(self) -> Link:
+        link = self._connect()
+        self._schema.check(link)
         return link
 
     def _connect_appender(self) -> Link:
@@ -143,6 +152,10 @@ class PostgreSQLStore:
         self._log.info("an event that was answered with 200 {meaning}", meaning=meaning)
 
     def _idle(self, link: Link) -> None:
+        with suppress(StoreRefused):  # the next job connects, and is told
+            self._schema.check(link)
+        if link.is_broken:
+            return
         heartbeat(link, daemon=self._id)
         self._presence.watch(link)
         watch_clock(link)

@@ -34,14 +34,6 @@ def test_several_daemons_that_start_at_once_make_the_tables_once(backend: Postgr
     assert [answer.first for answer in answers if isinstance(answer, Stored)] == [1, 2, 3, 4]
 
 
-def test_a_newer_layout_is_refused(backend: PostgreSQLBackend) -> None:
-    """An older daemon would damage what a newer one has written."""
-    backend.append("a")
-    execute(backend, "UPDATE state SET layout = 99")
-    with pytest.raises(StoreRefused, match="has layout 99, this oneshotd knows 1"):
-        backend.another(None)
-
-
 def test_the_tables_of_another_program_are_left_alone(backend: PostgreSQLBackend) -> None:
     """A typing error in the address would mix events into the data of another program."""
     execute(backend, "CREATE TABLE orders (id int)")

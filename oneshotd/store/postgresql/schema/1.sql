@@ -4,6 +4,7 @@
 CREATE TABLE state (
   id smallint PRIMARY KEY CHECK (id = 1),
   layout int NOT NULL,
+  oldest int NOT NULL,            -- a daemon that knows no newer layout than before this one may not use it
   pruned bigint NOT NULL,         -- seq up to which the log was deleted
   pruned_size bigint NOT NULL,    -- bytes of text that were ever logged up to there
   at bigint NOT NULL,             -- no event gets an earlier time
