@@ -81,6 +81,10 @@ def figures(text: str) -> dict[str, float]:
     return found
 
 
+def reconnects(daemon: Daemon) -> float:
+    return figures(daemon.get("/metrics/daemon"))["oneshotd_database_reconnects_total"]
+
+
 def test_both_show_the_clusters_figures_and_each_its_own(cluster: Cluster) -> None:
     """A load balancer would show other numbers with each scrape, or nobody those of one daemon."""
     ann, bob = cluster.ann, cluster.bob
@@ -127,7 +131,11 @@ def test_a_restart_of_the_database_is_counted_by_each_daemon(cluster: Cluster) -
     for daemon in (cluster.ann, cluster.bob):
         daemon.process.until(daemon.is_ready, 60, "ready again")
         post(daemon, "/event?type=again")
-        assert figures(daemon.get("/metrics/daemon"))["oneshotd_database_reconnects_total"] == 2
+        daemon.process.until(
+            lambda daemon=daemon: reconnects(daemon) == 2,  # type: ignore[misc]
+            30,
+            "both connections are open again",
+        )
     assert figures(cluster.ann.get("/metrics?look"))["oneshotd_events_accepted_total"] == 2
 
 

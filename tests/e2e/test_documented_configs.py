@@ -121,7 +121,11 @@ def test_every_scraper_but_the_replicas_has_a_name_that_the_daemon_takes() -> No
         scrape_limits(asked)
         timestamps_mode(asked.get("timestamps"))
     names = [yaml.safe_load(text)["scrape_configs"][0]["params"]["scraper"] for text in of("prometheus")]
-    assert names[-2:] == [["prometheus-a"], ["prometheus-b"]]
+    assert names[-3:] == [
+        ["prometheus-a"],
+        ["prometheus-b"],
+        ["prometheus-a"],
+    ]  # a pair, then several daemons
     (operator,) = of("operator")
     assert "params" not in yaml.safe_load(operator)["spec"]
 
