@@ -127,12 +127,16 @@ def from_row(table: type[Record]) -> Callable[[Sequence[Any]], Record]:
     """Return a function that makes a record of a row of `Table.query`."""
     if table is SegmentRecord:
         return _segment_from
-    texts = [place for place, column in enumerate(COLUMNS[table].columns) if column in _TEXTS]
+    converters = [
+        (place, _text if column in _TEXTS else bytes)
+        for place, (column, kind) in enumerate(COLUMNS[table].columns.items())
+        if kind == "bytea"
+    ]
 
     def made(row: Sequence[Any]) -> Record:
         values = list(row)
-        for place in texts:
-            values[place] = _text(values[place])
+        for place, convert in converters:
+            values[place] = convert(values[place])  # psycopg gives buffers
         return table(*values)
 
     return made
