@@ -36,6 +36,9 @@ NAMES = ("ann-host", "bob-host")
 #: Seconds of a lease that pass when the database's clock changes (`oneshotd.store.postgresql.link`).
 MAX_GAP = 5.0
 
+#: How long HAProxy waits for an answer to a scraper that has sent its FIN.
+SERVER_FIN = "10ms"
+
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 120.0
 
@@ -76,11 +79,11 @@ def _balancer(folder: Path, ports: Mapping[str, int]) -> HAProxy:
     """Return the load balancer.
 
     A scraper that gives up sends a FIN. HAProxy passes it on, and would acknowledge an answer that comes
-    later; so it closes soon after the FIN.
+    later; with ``timeout server-fin`` it closes soon after the FIN.
     """
     port = free_port()
     config = balanced(ports, port=port).replace(
-        "    timeout client ", "    timeout client-fin 50ms\n    timeout client "
+        "    timeout server ", f"    timeout server-fin {SERVER_FIN}\n    timeout server "
     )
     return HAProxy(folder, config, port)
 
