@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -88,6 +88,7 @@ class PostgreSQLServer:
     :param version: see `binaries`.
     :param copy_of: a running server, of which this one is a standby.
     :param variables: more of its environment.
+    :param port: in the name of its socket; it listens there on no address, unless `configure` says so.
     :ivar socket: the folder of its socket.
     """
 
@@ -99,9 +100,13 @@ class PostgreSQLServer:
         version: int | None = None,
         copy_of: PostgreSQLServer | None = None,
         variables: Mapping[str, str] | None = None,
+        port: int = 5432,
+        superuser: str = SUPERUSER,
     ) -> None:
         self._variables = variables or {}
         self._folder = folder
+        self.superuser = superuser if copy_of is None else copy_of.superuser
+        self.port = port
         self._bin = binaries(version)
         self._data = folder / "data"
         self.socket = folder
@@ -116,18 +121,51 @@ class PostgreSQLServer:
             self._run(
                 "initdb",
                 "--username",
-                SUPERUSER,
+                superuser,
                 "--auth=trust",
                 "--no-locale",
                 "--encoding=UTF8",
                 "--no-sync",
             )
         else:
-            source = ("--host", str(copy_of.socket), "--username", SUPERUSER)
+            source = (
+                "--host",
+                str(copy_of.socket),
+                "--port",
+                str(copy_of.port),
+                "--username",
+                copy_of.superuser,
+            )
             self._run("pg_basebackup", *source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         settings = {**_SETTINGS, "unix_socket_directories": str(folder), "fsync": "on" if durable else "off"}
+        settings["port"] = str(port)
+        self.configure("".join(f"{name} = '{value}'\n" for name, value in settings.items()))
+
+    def configure(self, lines: str, *, hba: str | None = None, alone: bool = False) -> None:
+        """Add lines to postgresql.conf, where the last one counts; a start or `reload` reads them.
+
+        :param hba: the text of pg_hba.conf.
+        :param alone: forget what pg_basebackup or ALTER SYSTEM has written.
+        """
         with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+            file.write(lines)
+        if hba is not None:
+            (self._data / "pg_hba.conf").write_text(hba)
+        if alone:
+            (self._data / "postgresql.auto.conf").write_text("")
+
+    def own(self, name: str, content: bytes) -> Path:
+        """Write a file into its folder that the server alone can read; return its path."""
+        file = self._folder / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+        if self._identity:
+            os.chown(file, self._identity["user"], self._identity["group"])
+        return file
+
+    def reload(self) -> None:
+        """Let the server read its configuration again."""
+        self._control("reload")
 
     def _run(self, program: str, *words: str) -> None:
         subprocess.run(
@@ -182,7 +220,8 @@ class PostgreSQLServer:
 
     def address(self, database: str) -> str:
         """Return the connection string of a database."""
-        return f"host={self.socket} user={SUPERUSER} dbname={database}"
+        port = "" if self.port == 5432 else f" port={self.port}"
+        return f"host={self.socket}{port} user={self.superuser} dbname={database}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement that cannot be in a transaction."""
@@ -208,13 +247,26 @@ def running_server(
     version: int | None = None,
     copy_of: PostgreSQLServer | None = None,
     variables: Mapping[str, str] | None = None,
+    port: int = 5432,
+    superuser: str = SUPERUSER,
+    before: Callable[[PostgreSQLServer], object] = lambda server: None,
 ) -> Iterator[PostgreSQLServer]:
-    """A started server in a folder of its own, gone at the end."""
+    """A started server in a folder of its own, gone at the end.
+
+    :param before: called with the server before its start.
+    """
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-pg-"))
     try:
         server = PostgreSQLServer(
-            folder, durable=durable, version=version, copy_of=copy_of, variables=variables
+            folder,
+            durable=durable,
+            version=version,
+            copy_of=copy_of,
+            variables=variables,
+            port=port,
+            superuser=superuser,
         )
+        before(server)
         server.start()
         try:
             yield server
