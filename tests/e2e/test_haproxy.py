@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -58,6 +61,8 @@ def daemon(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dae
 def haproxy(folder: Path, wire: Wire, server: int | str = PORT, *, mode: str = "tcp") -> Iterator[HAProxy]:
     """HAProxy on the daemon's host, between it and the scrapers of the other one."""
     config = balanced({"ann": server}, mode=mode, port=BALANCED, bind=f":{BALANCED} tcp-ut {SILENT}")
+    # Without this, a connection whose client has sent a FIN stays open to the daemon.
+    config = config.replace("    timeout client ", "    timeout server-fin 50ms\n    timeout client ")
     with HAProxy(folder / "haproxy", config, BALANCED, prefix=wire.ours.prefix) as running:
         running.await_states(ann=True)
         yield running
@@ -81,7 +86,8 @@ def asked(scraper: Scraper, events: int, *lines: str, buffer: int = BUFFER) -> C
     scraper.post(events)
     connection = scraper.connect(buffer)
     connection.ask(*lines, timeout=TIMEOUT)
-    connection.read_some(1)
+    assert isinstance(connection.sock, socket.socket)
+    connection.sock.recv(1, socket.MSG_PEEK)
     return connection
 
 
@@ -127,6 +133,21 @@ def test_the_response_to_a_host_that_is_dead_comes_again(scraper: Scraper, wire:
     wire.keep_from(wire.ours)
     assert scraper.scrape() == FEW
     scraper.check(delivered=2 * FEW, revoked=FEW)
+
+
+def test_the_response_to_a_scraper_that_has_given_up_comes_again(scraper: Scraper, daemon: Daemon) -> None:
+    """HAProxy would pass on its FIN, wait for the response, and acknowledge it; ``server-fin`` ends that."""
+    scraper.post(FEW)
+    os.kill(pid := daemon.process.pid, signal.SIGSTOP)
+    try:
+        connection = scraper.connect()
+        connection.ask(timeout=TIMEOUT)
+        connection.close()
+        time.sleep(0.5)  # no race: longer than server-fin
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: scraper.scrape() == FEW, PATIENCE, lambda: str(scraper.figures()))
+    assert set(scraper.got.values()) == {1}
 
 
 def test_a_response_that_is_read_is_delivered_once(scraper: Scraper) -> None:
