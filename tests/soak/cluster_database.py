@@ -59,7 +59,7 @@ class Node(PostgreSQLServer):
         """The process id of the server."""
         return int((self._data / "postmaster.pid").read_text().split()[0])
 
-    def configure(self, text: str) -> None:
+    def override(self, text: str) -> None:
         """Add settings, which override earlier ones, for the next start or `reload`."""
         with (self._data / "postgresql.auto.conf").open("a") as file:
             file.write(text)
@@ -140,7 +140,7 @@ class Database:
         folder.mkdir()
         # Not durable: what a killed process has written is in the kernel's cache.
         node = Node(folder, copy_of=source, ahead=self._clocks.draw() if self._clocks else 0.0)
-        node.configure(_SETTINGS)
+        node.override(_SETTINGS)
         return node
 
     # -- faults
@@ -157,7 +157,7 @@ class Database:
         """
         old, new = self.primary, self.standby
         if relaxed:
-            new.configure("synchronous_standby_names = ''\n")
+            new.override("synchronous_standby_names = ''\n")
             new.reload()
         new.promote()
         self.primary = new
@@ -179,7 +179,7 @@ class Database:
         self._slots[slot] = node
         for lines in self.lines.values():
             lines[slot].lead_to(node.socket)
-        self.primary.configure("synchronous_standby_names = '*'\n")
+        self.primary.override("synchronous_standby_names = '*'\n")
         self.primary.reload()
         until(lambda: self._names() == ["*"], SYNCHRONOUS_WITHIN, "the primary waits for its standby")
         [[end]] = self.primary.ask("SELECT pg_current_wal_flush_lsn()::text")

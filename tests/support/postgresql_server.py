@@ -105,7 +105,7 @@ class PostgreSQLServer:
     ) -> None:
         self._variables = variables or {}
         self._folder = folder
-        self.superuser = superuser if copy_of is None else copy_of.superuser
+        self.superuser: str = superuser if copy_of is None else copy_of.superuser
         self.port = port
         self._bin = binaries(version)
         self._data = folder / "data"
