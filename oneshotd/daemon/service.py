@@ -17,7 +17,6 @@ the store is closed. Each step has a time limit, so that the stop ends before sy
 from __future__ import annotations
 
 import enum
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -34,6 +33,7 @@ from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.rule_metrics import RuleMetrics
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
+from oneshotd.daemon.addresses import default_name, host_port, http_addresses
 from oneshotd.daemon.config import Config
 from oneshotd.daemon.locks import Locks
 from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, speaks_tls, udp_sockets
@@ -155,7 +155,7 @@ class OneshotService(Service):
         access = self._locks.policy
         bounds = self._bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         telemetry.registry.register(RuleMetrics(bounds.report))
-        name = config.daemon_name or self._default_name()
+        name = config.daemon_name or default_name(self._ports)
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -224,8 +224,8 @@ class OneshotService(Service):
         self._log.info(
             "oneshotd {version} serves {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
-            http=self._http_addresses(),
-            udp=", ".join(_host_port(*sock.getsockname()) for sock in self._udp_sockets),
+            http=http_addresses(self._ports, self._tls_ports),
+            udp=", ".join(host_port(*sock.getsockname()) for sock in self._udp_sockets),
             store=config.store.path,
         )
         self._locks.log_summary(has_udp=bool(self._udp))
@@ -321,24 +321,11 @@ class OneshotService(Service):
         if self._state is State.STARTING:
             self._state = State.SERVING
             self._log.info("oneshotd is ready")
-            self._notifier.ready(f"serves {self._http_addresses()}")
+            self._notifier.ready(f"serves {http_addresses(self._ports, self._tls_ports)}")
 
     def _not_ready_reason(self) -> str | None:
         """Return why /readyz is 503 whatever the store says; None while the service runs."""
         return None if self._state is State.SERVING else self._state.value
-
-    def _default_name(self) -> str:
-        """Return the host's name and the first HTTP address, which no other process of the host has."""
-        return f"{socket.gethostname()} {_format_address(self._ports[0].getHost())}"
-
-    def _http_addresses(self) -> str:
-        """Return the addresses by protocol: ``HTTPS on 192.0.2.7:8090, HTTP on …``."""
-        plain = [port for port in self._ports if port not in self._tls_ports]
-        return ", ".join(
-            f"{protocol} on {', '.join(_format_address(port.getHost()) for port in ports)}"
-            for protocol, ports in (("HTTPS", self._tls_ports), ("HTTP", plain))
-            if ports
-        )
 
     async def _prune(self) -> None:
         for loss in await self._store.prune():
@@ -359,13 +346,3 @@ class OneshotService(Service):
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _format_address(address: Any) -> str:
-    """Return an address for the log: TCP as ``host:port``, others as their own text."""
-    return _host_port(address.host, address.port) if hasattr(address, "port") else str(address)
-
-
-def _host_port(host: str, port: int, *_: object) -> str:
-    """Return ``192.0.2.7:8090`` or ``[2001:db8::7]:8090``; a socket of IPv6 has two more parts."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

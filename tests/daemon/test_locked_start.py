@@ -20,6 +20,7 @@ from support.processes import free_port
 from support.service_in_memory import DaemonInMemory, lines
 from twisted.internet import reactor as _reactor
 
+from oneshotd.daemon.addresses import http_addresses
 from oneshotd.daemon.config_sources import configure
 from oneshotd.daemon.service import OneshotService
 from oneshotd.errors import ConfigError
@@ -88,7 +89,7 @@ async def test_tcp_speaks_tls_and_a_unix_socket_does_not(tmp_path: Path, web: Pa
         local.sock.settimeout(10)
         local.sock.connect(path)
         assert await in_thread(answer, local) == (200, "ok\n")
-        addresses = service._http_addresses()
+        addresses = http_addresses(service._ports, service._tls_ports)
         assert addresses.startswith(f"HTTPS on 127.0.0.1:{ports[0]}") and ", HTTP on " in addresses
     finally:
         await service.stopService()
