@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import access_measures, measures, store_measures
+from bench import access_measures, measures, postgresql_measures, store_measures
 from bench.rig import Measure, median
 
 MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
@@ -26,6 +26,11 @@ MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
     "longlog": lambda rounds: [store_measures.long_log(rounds)],
     "trickled": store_measures.trickled,
     "held": measures.held,
+    "pg": postgresql_measures.posts,
+    "pgtwo": lambda rounds: [postgresql_measures.two_daemons(rounds)],
+    "pgbulk": lambda rounds: [postgresql_measures.bodies(rounds)],
+    "pgscrape": postgresql_measures.scrapes,
+    "pglatency": lambda rounds: [postgresql_measures.latency(rounds)],
 }
 
 

@@ -105,7 +105,7 @@ def post_events(rounds: int) -> Measure:
                 for body in range(60)
             ]
             before = figure(running, "oneshotd_events_accepted_total")
-            seconds = timed(partial(_post_all, running.port, bodies))
+            seconds = timed(partial(post_all, running.port, bodies))
             assert figure(running, "oneshotd_events_accepted_total") - before == 60_000
             pairs.append(Pair(60_000 / seconds, single.rate))
     return Measure(
@@ -119,7 +119,7 @@ def post_events(rounds: int) -> Measure:
     )
 
 
-def _post_all(port: int, bodies: Sequence[Sequence[str]]) -> None:
+def post_all(port: int, bodies: Sequence[Sequence[str]]) -> None:
     for body in bodies:
         post_lines(port, body)
 
@@ -355,7 +355,7 @@ def _memory(rounds: int, store: Path) -> Iterator[Measure]:
     )
 
 
-class _Scraping(threading.Thread):
+class Scraping(threading.Thread):
     """Scrapes without a pause, as a newcomer who has everything to come, and in time as the next one."""
 
     def __init__(self, port: int, name: str) -> None:
@@ -380,7 +380,7 @@ def _latency(rounds: int, store: Path) -> Measure:
     for number in range(rounds):
         with daemon("--newcomers=1h", store=store) as running:
             alone = wrk(running.port, LOAD, connections=16)
-            scraping = _Scraping(running.port, f"s{number}")
+            scraping = Scraping(running.port, f"s{number}")
             scraping.start()
             beside = wrk(running.port, LOAD, connections=16)
             assert scraping.is_alive(), "the scrapes ended before the load did"

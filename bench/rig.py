@@ -69,11 +69,14 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def daemon(*options: str, store: Path | None = None, ca: Path | None = None) -> Iterator[Daemon]:
+def daemon(
+    *options: str, store: Path | None = None, ca: Path | None = None, database: str | None = None
+) -> Iterator[Daemon]:
     """oneshotd, as installed, with its default durability.
 
     :param store: a store to begin with; it is copied.
     :param ca: of its certificate, if the options make it speak TLS.
+    :param database: the connection string of a PostgreSQL database, in place of a file.
     """
     with folder() as place:
         if store is not None:
@@ -86,7 +89,9 @@ def daemon(*options: str, store: Path | None = None, ca: Path | None = None) -> 
             options=(
                 f"--http=localhost:{port}",
                 f"--udp=127.0.0.1:{port}",
-                f"--store=sqlite:{place / 'oneshotd.sqlite'}",
+                f"--store=sqlite:{place / 'oneshotd.sqlite'}"
+                if database is None
+                else f"--store=postgresql:{database}",
                 *options,
             ),
         ) as running:
@@ -123,6 +128,7 @@ class Load:
     requests: int
     p50: float
     p99: float
+    p999: float
 
 
 def wrk(
@@ -165,9 +171,10 @@ def wrk(
         check=True,
     )
     (line,) = (line for line in ended.stdout.splitlines() if line.startswith("RESULT"))
-    requests, duration, errors, p50, p99 = map(int, line.split()[1:])
+    requests, duration, errors, *latencies = map(int, line.split()[1:])
     assert errors == 0, ended.stdout
-    return Load(rate=requests / duration * 1e6, requests=requests, p50=p50 / 1000, p99=p99 / 1000)
+    p50, p99, p999 = (latency / 1000 for latency in latencies)
+    return Load(rate=requests / duration * 1e6, requests=requests, p50=p50, p99=p99, p999=p999)
 
 
 _runs = 0
