@@ -194,4 +194,8 @@ def test_a_prometheus_that_changes_daemons_sees_counters_that_never_fall(
             wrong = 'sum(resets(oneshotd_events_accepted_total{job="wrong"}[10m]))'
             assert server.value(wrong) > 0
         assert min(balancer.answered.values()) >= 5, balancer.answered
+        for daemon in (ann, bob):
+            [scraper] = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
+            assert 0.5 < scraper["interval_seconds"] < 1.5
+            assert "seem to share" not in daemon.get("/live", "text/html")
     assert [line for each in (ann, bob) for line in each.errors()] == []

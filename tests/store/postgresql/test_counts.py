@@ -84,6 +84,22 @@ def test_the_interval_is_that_of_all_scrapes(pair: Pair) -> None:
     assert status.counts is not None and status.counts.interval == pytest.approx(15, abs=0.5)
 
 
+def test_a_scrape_that_waits_for_another_daemon_is_one_scrape(pair: Pair) -> None:
+    """The interval would be that of its questions, and a person's request be taken for a scrape soon."""
+    get, time = pair.backend.get, pair.backend.time
+    for _ in range(5):
+        got = reserved(pair, pair.ann, 1)
+        settle(pair, pair.ann, got, True, events=1)
+        time.advance(10)
+        for pause in (0.03, 0.06, 0.12, 0.24, 0.48):
+            assert get(pair.bob.reserve(VISIT, LEASE, 1000)).busy == "in flight"
+            time.advance(pause)
+        get(pair.ann.release(got.token or 0))
+        pair.take(pair.bob)
+        time.advance(10 - 0.93)
+    assert pair.backend.status("p").counts.interval == pytest.approx(10)  # type: ignore[union-attr]
+
+
 def test_two_scrapers_of_one_name_are_seen_whichever_daemon_they_reach(pair: Pair) -> None:
     """Each would get half of the events, and nobody would say why."""
     for _ in range(3):
