@@ -28,8 +28,8 @@ ASKS_AGAIN = 2000
 #: Assignments that note a scrape, and one that met a delivery in flight, once for each delivery: one lease
 #: that a dead daemon has left behind is no second scraper. A scrape that asks again is one scrape.
 VISITED = f"""
-  visit_ups = CASE WHEN overlap_token = token AND visit_ups[cardinality(visit_ups)] > %(up)s - {ASKS_AGAIN}
-    THEN visit_ups
+  visit_ups = CASE WHEN overlap_token = token
+      AND visit_ups[cardinality(visit_ups)] > %(up)s::bigint - {ASKS_AGAIN} THEN visit_ups
     ELSE (visit_ups || %(up)s::bigint)[greatest(cardinality(visit_ups) + 2 - {KEPT_VISITS}, 1):] END"""
 OVERLAPPED = f"""
   overlap_ups = CASE WHEN overlap_token IS NOT DISTINCT FROM token THEN overlap_ups
