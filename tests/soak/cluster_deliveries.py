@@ -140,8 +140,8 @@ def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[
     for exchange in exchanges:
         if exchange.whole and not join_one(exchange) and exchange.amounts:
             unknown.append(exchange)
-    rest = [each for each in exchanges if not each.whole and not join_one(each)]
-    for exchange in rest:
-        if exchange.first is None:
-            join_one(exchange, GIVEN_UP)
+    given_up = [each for each in exchanges if not each.whole and not join_one(each) and each.first is None]
+    # The last one first: most of them have no delivery at all.
+    for exchange in reversed(given_up):
+        join_one(exchange, GIVEN_UP)
     return unknown

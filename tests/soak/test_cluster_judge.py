@@ -78,7 +78,7 @@ def judged(
                 timeout=TIMEOUT,
                 asked=each.asked,
                 door=each.door or each.daemon,
-                first=each.asked + 0.02 if each.begun == 0.01 else None,
+                first=each.asked + 0.02 if each.begun == 0.01 and not 0 < each.unread < 0.02 else None,
                 ended=each.asked + (each.unread or 0.1),
                 whole=events == sum(each.amounts.values()),
                 outcome="unread" if each.unread else "read",
@@ -154,6 +154,17 @@ def test_what_the_limits_allow_is_counted_under_its_limit(case: str) -> None:
     found = judged(*scrapes, deaths=[10.2])
     assert not found.lost and not found.doubled and not found.wrong
     assert {why: sum(n for _, n in each) for why, each in found.allowed.items()} == {reason: events}
+
+
+def test_a_delivery_belongs_to_the_last_scrape_that_was_given_up() -> None:
+    """An earlier scrape that no daemon has answered would take its place."""
+    found = judged(
+        Scrape(5, {}, (), daemon="bob", unread=1.0, begun=0.5),
+        Scrape(8, {}, (), door=BALANCER, unread=1.0, begun=0.5),
+        Scrape(10, {}, door=BALANCER, unread=0.001, finished=True, events=3),
+    )
+    assert [sum(n for _, n in each) for each in found.allowed.values()] == [3]
+    assert list(found.allowed) == [IN_BALANCER] and not found.lost
 
 
 #: Scrapes after which something is missing or too often although everything was in order.
