@@ -159,8 +159,8 @@ def test_what_the_limits_allow_is_counted_under_its_limit(case: str) -> None:
 def test_a_delivery_belongs_to_the_last_scrape_that_was_given_up() -> None:
     """An earlier scrape that no daemon has answered would take its place."""
     found = judged(
-        Scrape(5, {}, (), daemon="bob", unread=1.0, begun=0.5),
-        Scrape(8, {}, (), door=BALANCER, unread=1.0, begun=0.5),
+        Scrape(5, {}, (), daemon="bob", unread=1.0, begun=0.5, events=1),
+        Scrape(8, {}, (), door=BALANCER, unread=1.0, begun=0.5, events=1),
         Scrape(10, {}, door=BALANCER, unread=0.001, finished=True, events=3),
     )
     assert [sum(n for _, n in each) for each in found.allowed.values()] == [3]
