@@ -17,8 +17,8 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 #: Files that take long, the longest first.
 LONG = (
-    *("test_oldest_dependencies", "test_scrapers", "test_release_check", "test_web_config"),
-    *("test_exactly_once", "test_grafana"),
+    *("test_oldest_dependencies", "test_scrapers", "test_high_availability_page", "test_haproxy"),
+    *("test_release_check", "test_web_config", "test_exactly_once", "test_grafana"),
 )
 
 
