@@ -150,6 +150,19 @@ EXPECTED = {
     **{f"Database, {letter}": Rows({"": 0}) for letter in "ABC"},
 }
 
+#: Kind of the store -> what it gives otherwise.
+OTHERWISE = {
+    "sqlite": {f"Database, {letter}": Rows({}) for letter in "ABC"},
+    "postgresql": {
+        "Lost events, A": Rows(
+            {
+                **EXPECTED["Lost events, A"].values,
+                **{f'reason="late",scraper="{name}"': 0 for name in ("away", "prometheus")},
+            }
+        )
+    },
+}
+
 
 def deploys(at: float) -> list[Mark]:
     return [
@@ -291,9 +304,7 @@ def table(rows: list[dict[str, Any]], *, summed: bool) -> dict[str, float]:
 @pytest.mark.parametrize("server", ["prometheus", "prometheus3"])
 @pytest.mark.parametrize("target", list(grafana.targets()), ids=lambda target: target.where)
 def test_a_panel_shows_what_happened(target: Target, server: str, recorded: Recorded) -> None:
-    expected = EXPECTED[target.where]
-    if target.where.startswith("Database,") and recorded.store == "sqlite":
-        expected = Rows({})
+    expected = OTHERWISE[recorded.store].get(target.where, EXPECTED[target.where])
     rows = recorded.ask(recorded.servers[server], target.expr, instant=target.instant)
     found = table(rows, summed=expected.summed)
     assert set(found) == set(expected.values)
