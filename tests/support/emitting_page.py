@@ -16,6 +16,8 @@ UNITS = REPOSITORY / "etc" / "systemd"
 PROMISE = "#> "
 #: A daemon with TLS, in the examples that promise no sample.
 REMOTE = "oneshotd.example.net:8090"
+#: Two daemons over one store, in such examples.
+PAIR = ("oneshotd-a:8090", "oneshotd-b:8090")
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is to be run, and the samples that it gives.
