@@ -119,23 +119,18 @@ def daemon(folder: Path, name: str, port: int, ports: Ports, authority: Authorit
     folder.mkdir()
     (passfile := folder / "pgpass").write_text(block(PAGE, "passfile"))
     passfile.chmod(0o600)
-    service = replaced(
-        "service",
+    toml = replaced(
+        "daemon",
+        ("8090", f"localhost:{port}"),
         ("a.example.org,b.example.org", "127.0.0.1,127.0.0.1"),
         ("port=5432", f"port={ports.primary},{ports.standby}"),
         ("/etc/oneshotd/pgpass", str(passfile)),
         ("/etc/oneshotd/postgresql-ca.pem", str(authority.cert)),
-    )
-    (folder / "pg_service.conf").write_text(service)
-    toml = replaced(
-        "daemon",
-        ("8090", f"localhost:{port}"),
         ('daemon-name = "a"', f'daemon-name = "{name}"'),
         ('"30s"', '"5s"'),
     )
     (folder / "oneshotd.toml").write_text(toml)
-    variables = {"PGSERVICEFILE": str(folder / "pg_service.conf")}
-    return Daemon(folder, options=["--config=oneshotd.toml"], port=port, variables=variables)
+    return Daemon(folder, options=["--config=oneshotd.toml"], port=port)
 
 
 def balancer(folder: Path, kind: str, ports: Ports) -> HAProxy:
