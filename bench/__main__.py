@@ -7,14 +7,14 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 from bench import access_measures, measures, postgresql_measures, store_measures
 from bench.rig import Measure, median
 
-MEASURES: dict[str, Callable[[int], Sequence[Measure]]] = {
+MEASURES: dict[str, Callable[[int], Iterable[Measure]]] = {
     "post": lambda rounds: [measures.post_event(rounds)],
     "close": lambda rounds: [measures.post_event(rounds, close=True)],
     "token": lambda rounds: [access_measures.with_token(rounds)],

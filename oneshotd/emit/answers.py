@@ -147,30 +147,29 @@ class Round:
     """One attempt at each address in turn, all within one timeout.
 
     Each address has an equal share of the time that is left, so that one which does not answer leaves
-    time for the next.
+    time for the next. What one takes beyond its share, to resolve a host's name, is not taken from others.
 
-    :param timeout: seconds, from `now` on, for all addresses together.
-    :param now: seconds of a monotonic clock.
+    :param timeout: seconds for all addresses together.
     """
 
-    def __init__(self, addresses: Sequence[Target], timeout: float, now: float) -> None:
+    def __init__(self, addresses: Sequence[Target], timeout: float) -> None:
         self._several = len(addresses) > 1
         self._untried = len(addresses)
-        self._timeout = timeout
-        self._end = now + timeout
+        self._left = timeout
+        self._share = self._began = 0.0
         self._failures: list[EmitUnavailable] = []
 
     def seconds(self, now: float) -> float:
-        """Return the time of the next address.
+        """Return the time of the next address, which begins.
 
-        :raises EmitUnavailable: the addresses before have taken all of it.
+        :param now: seconds of a monotonic clock.
         """
-        if not self._several:
-            return self._timeout
-        left = self._end - now
-        if left <= 0:
-            raise self._failure()
-        return round(left / self._untried, 2) or left / self._untried  # a message shows it
+        self._left -= min(self._share, now - self._began)
+        share = self._left / self._untried
+        if self._several:
+            share = round(share, 2) or share  # a message shows it
+        self._share, self._began = share, now
+        return share
 
     def failed(self, address: Target, error: EmitUnavailable) -> None:
         """Note that an address gave no answer, or asks for another attempt; return if another is left.

@@ -103,7 +103,7 @@ async def _post(reactor: IReactorTime, settings: Settings, text: bytes) -> None:
     daemons = [_Daemon(reactor, target, settings.credentials) for target in settings.targets]
     schedule = RetrySchedule(settings.retry, reactor.seconds())
     while True:
-        turn = Round(settings.targets, settings.timeout, reactor.seconds())
+        turn = Round(settings.targets, settings.timeout)
         try:
             for daemon in daemons:
                 seconds = turn.seconds(reactor.seconds())

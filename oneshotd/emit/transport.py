@@ -129,7 +129,7 @@ class HttpSender:
             raise EmitRefused(f"longer than {MAX_BODY_BYTES} bytes", status=413)
         headers = {"User-Agent": AGENT, "Content-Type": media, **headers}
         while True:
-            turn = Round([daemon.target for daemon in self._daemons], self._timeout, time.monotonic())
+            turn = Round([daemon.target for daemon in self._daemons], self._timeout)
             try:
                 for place, daemon in enumerate(self._daemons):
                     seconds = turn.seconds(time.monotonic())

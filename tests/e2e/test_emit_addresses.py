@@ -96,7 +96,8 @@ def test_a_daemon_that_is_stopped_and_goes_on(daemons: tuple[Daemon, Daemon]) ->
         assert time.monotonic() - began < 2.5
         done = emit("--exec", *addresses(ann, bob), "n=1", "--", "true")
         assert (done.returncode, done.stderr) == (0, b"")
-    until(lambda: "oneshotd_events_duplicate_total 2.0" in ann.look(), PATIENCE, ann.look)
+    duplicates = "oneshotd_events_duplicate_total 2.0"
+    until(lambda: duplicates in ann.get("/metrics/daemon"), PATIENCE, "both were found by their keys")
     assert scraped(ann, 2) == Counter("01")
 
 
