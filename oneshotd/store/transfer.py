@@ -78,7 +78,10 @@ class SegmentRecord(Record):
 
 @frozen
 class ScraperRecord(Record):
-    """A scraper; `IStore` and `TimestampHistory` explain the fields."""
+    """A scraper; `IStore`, `TimestampHistory` and the schemas explain the fields.
+
+    Fields with a default are kept where daemons share the store; elsewhere a daemon has them in memory.
+    """
 
     name: str
     named: bool = field(converter=bool)
@@ -90,6 +93,14 @@ class ScraperRecord(Record):
     event_time: bool = field(converter=bool)
     floor_at: int
     latest_at: int
+    timed_up: int = -1
+    shown_end: int = 0
+    delivered: int = 0
+    returned: int = 0
+    revoked: int = 0
+    uncertain: int = 0
+    superseded: int = 0
+    queueing: int = 0
 
 
 @frozen

@@ -33,7 +33,7 @@ SEGMENT = SegmentRecord(4, 2, 20, 100, 1000, "a\nb", "1\n", pack([1000, 1001]))
 FILLED: Mapping[type[Record], Sequence[Record]] = {
     StateRecord: [StateRecord(3, 10, 0, 200, 900, 60_000, 150)],
     SegmentRecord: [SEGMENT, SegmentRecord(6, 1, 30, 101, 1002, "c", None, None)],
-    ScraperRecord: [ScraperRecord("p", True, False, 3, 5, 120, 1010, False, 0, 0)],
+    ScraperRecord: [ScraperRecord("p", True, False, 3, 5, 120, 1010, False, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7)],
     OwedRecord: [OwedRecord("p", 2, 900, "z", None)],
     ShownRecord: [ShownRecord("p", "a", 1000, 90, True)],
     KeyRecord: [KeyRecord("k", b"digest", 1, 0, 4, 100)],

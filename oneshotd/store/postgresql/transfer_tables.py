@@ -75,7 +75,9 @@ COLUMNS: Mapping[type[Record], Table] = {
         {
             **{"name": "text", "named": "bool", "timed": "bool", "answered": "int8", "cursor": "int8"},
             **{"seen_up": "int8", "seen_at": "int8", "event_time": "bool", "floor_at": "int8"},
-            "latest_at": "int8",
+            **{"latest_at": "int8", "timed_up": "int8", "shown_end": "int8", "delivered": "int8"},
+            **{"returned": "int8", "revoked": "int8", "uncertain": "int8", "superseded": "int8"},
+            "queueing": "int4",
         },
         order='name COLLATE "C"',
     ),
@@ -108,13 +110,15 @@ COLUMNS: Mapping[type[Record], Table] = {
     ),
 }
 
-#: Columns that are not copied: those of leases, and what the target sets itself.
+#: Columns that are not copied: those of leases, what the target sets itself, and the times of the last few
+#: scrapes, which the next ones replace.
 LEFT_OUT = {
     "state": {"id", "layout", "touched"},
     "segment": {"latest_at", "touched", "daemon", "batch"},
     "scraper": {
         *("id", "owed", "token", "ended", "state", "until_up", "holder", "visit_timed", "was_cursor"),
         *("was_answered", "was_owed", "was_event_time", "was_floor_at", "was_latest_at", "was_lost"),
+        *("was_shown_end", "undone", "late", "sent", "visit_ups", "overlap_ups", "overlap_token"),
     },
     "owed": {"born", "gone"},
 }

@@ -1,7 +1,7 @@
 """Copy the SQLite store: `IExport` and `IImport` on the tables of the schema.
 
-Both lock the file as a daemon does, so that none runs meanwhile. SQLite does not keep the last correction
-of a clock; a daemon has it in memory.
+Both lock the file as a daemon does, so that none runs meanwhile. What a daemon has in memory, and shared
+stores keep, is not in the file (`LACKS`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ from oneshotd.store.transfer import (
 
 #: Fields that a SQLite store does not keep.
 LACKS: Mapping[type[Record], frozenset[str]] = {
-    StateRecord: frozenset({"corrected_at", "corrected_ms", "corrected_up"})
+    StateRecord: frozenset({"corrected_at", "corrected_ms", "corrected_up"}),
+    ScraperRecord: frozenset(
+        {
+            *("timed_up", "shown_end", "delivered", "returned", "revoked", "uncertain", "superseded"),
+            "queueing",
+        }
+    ),
 }
 
 #: Table -> its columns in the order of the record's fields. `LEFT_OUT` has the others.

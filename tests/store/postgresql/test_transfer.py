@@ -19,7 +19,7 @@ from oneshotd.store.postgresql import transfer_tables
 from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
 from oneshotd.store.sqlite import transfer as sqlite_transfer
 from oneshotd.store.sqlite.connection import open_database
-from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
+from oneshotd.store.sqlite.transfer import LACKS, SQLiteExport, SQLiteImport
 from oneshotd.store.transfer import (
     TABLES,
     IExport,
@@ -116,23 +116,31 @@ def test_a_database_goes_to_sqlite_and_back(
         assert before[table], f"the test lacks {table}"
 
 
-def test_the_last_correction_of_the_clock_stays_in_a_database(
+def test_what_only_a_database_keeps_goes_to_another_one(
     backend: PostgreSQLBackend, server: PostgreSQLServer
 ) -> None:
-    """The status page would not say any more that the clock was ahead."""
+    """The status page would not say any more that the clock was ahead, and counters would begin at 0."""
     backend.append("a")
+    backend.reserve("p")
     backend.time.wall -= 7200
     backend.append("b")
     clock = backend.census().clock
     assert clock is not None and clock.seconds > 7000
     backend.get(backend.store.close())
     backend.time.wall += 11
+    kept = sorted(LACKS[ScraperRecord])
+    with psycopg.connect(backend.address, autocommit=True) as connection:
+        connection.execute(
+            f"UPDATE scraper SET {', '.join(f'{each} = {n}' for n, each in enumerate(kept, 7))}".encode()
+        )
     other = server.address(server.new_database())
     now = str(int(backend.time.wall * 1000))
     moved(lambda: PostgreSQLExport(backend.address, NOW), lambda: PostgreSQLImport(other, now))
-    [state] = contents(PostgreSQLExport(other, now))[StateRecord]
+    after = contents(PostgreSQLExport(other, now))
+    [state], [scraper] = after[StateRecord], after[ScraperRecord]
     assert isinstance(state, StateRecord)
     assert (state.corrected_at, state.corrected_ms) == (clock.at, int(clock.seconds * 1000))
+    assert [getattr(scraper, each) for each in kept] == [*range(7, 7 + len(kept))]
 
 
 # -- ages
