@@ -27,7 +27,7 @@ from oneshotd.store.postgresql.link import (
     library,
     reason_of,
 )
-from oneshotd.store.postgresql.schema import prepare
+from oneshotd.store.postgresql.schema import prepare, shipped
 from oneshotd.store.postgresql.transfer_tables import COLUMNS, LACKS, Table, from_row, to_row
 from oneshotd.store.transfer import (
     IExport,
@@ -115,6 +115,15 @@ class _Database:
             raise StoreInUse("a daemon works on this database: its tables are locked") from error
         self._check()
 
+    def _check_layout(self) -> None:
+        """Refuse a newer layout, even one that this version may work on: its new columns would be lost."""
+        [layout] = self._link.one("SELECT layout FROM state WHERE id = 1")
+        known = shipped().layout
+        if layout > known:
+            raise StoreRefused(
+                f"the database has layout {layout}, this oneshotctl knows {known}: use the newer one"
+            )
+
     def _check(self) -> None:
         touched = self._link.one(_TOUCHED.format(now=self._link.now))
         if touched is not None and touched[0] < TOUCHED_WITHIN * 1000:
@@ -157,6 +166,7 @@ class PostgreSQLExport(_Database):
         if not self._link.one(_EXISTS)[0]:
             raise StoreRefused("there is no store in this database")
         prepare(self._link)
+        self._check_layout()
         self._lock()
 
     def _query(self, about: Table) -> str:
@@ -197,6 +207,7 @@ class PostgreSQLImport(_Database):
 
     def _begin(self) -> None:
         prepare(self._link)
+        self._check_layout()
         self._lock()
 
     def _check(self) -> None:

@@ -113,7 +113,7 @@ COLUMNS: Mapping[type[Record], Table] = {
 #: Columns that are not copied: those of leases, what the target sets itself, and the times of the last few
 #: scrapes, which the next ones replace.
 LEFT_OUT = {
-    "state": {"id", "layout", "touched"},
+    "state": {"id", "layout", "oldest", "touched"},
     "segment": {"latest_at", "touched", "daemon", "batch"},
     "scraper": {
         *("id", "owed", "token", "ended", "state", "until_up", "holder", "visit_timed", "was_cursor"),
