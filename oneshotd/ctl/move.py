@@ -150,8 +150,11 @@ def _is_same(source: StoreAddress, target: StoreAddress) -> bool:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait: psycopg would cancel the COMMIT, whose outcome were then unknown."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
