@@ -26,10 +26,10 @@ MEASURES: dict[str, Callable[[int], Iterable[Measure]]] = {
     "longlog": lambda rounds: [store_measures.long_log(rounds)],
     "trickled": store_measures.trickled,
     "held": measures.held,
-    "pg": postgresql_measures.posts,
+    "pg": lambda rounds: list(postgresql_measures.posts(rounds)),
     "pgtwo": lambda rounds: [postgresql_measures.two_daemons(rounds)],
     "pgbulk": lambda rounds: [postgresql_measures.bodies(rounds)],
-    "pgscrape": postgresql_measures.scrapes,
+    "pgscrape": lambda rounds: list(postgresql_measures.scrapes(rounds)),
     "pglatency": lambda rounds: [postgresql_measures.latency(rounds)],
 }
 

@@ -21,7 +21,7 @@ enum { WRITES, SYNCS, MILLISECONDS, NUMBERS };
 static void read_faults(int fd, int faults[NUMBERS])
 {
     char link[64], name[4096], text[64];
-    const char *path = getenv("FAULTY_DISK");
+    const char *path = getenv("FAULTY_DISK"), *files = getenv("FAULTY_FILES");
     ssize_t length;
     int file;
 
@@ -31,7 +31,7 @@ static void read_faults(int fd, int faults[NUMBERS])
     if (path == NULL || length < 0)
         return;
     name[length] = 0;
-    if (strstr(name, ".sqlite") == NULL)
+    if (strstr(name, files == NULL ? ".sqlite" : files) == NULL)
         return;
     file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
