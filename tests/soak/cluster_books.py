@@ -17,6 +17,7 @@ class ClusterBooks(Books):
     """Where all actors write down what they did; for any thread.
 
     :ivar troubles: times in which some daemon could not use the database.
+    :ivar superseded: scraper -> events that the daemons count as settled too late, in the end.
     :ivar balancer_deaths: monotonic seconds around each end of the balancer.
     """
 
@@ -24,6 +25,7 @@ class ClusterBooks(Books):
         super().__init__(scrapers)
         self.troubles: list[Outage] = []
         self.balancer_deaths: list[float] = []
+        self.superseded: dict[str, int] = {}
 
     @contextmanager
     def trouble(self, kind: str) -> Iterator[None]:

@@ -205,6 +205,8 @@ class ClusterCampaign:
             if float(value):
                 of = labels(series)
                 self.books.losses[of["scraper"], of["reason"]] = int(float(value))
+        for series, value in self._figures("oneshotd_scraper_superseded_events_total"):
+            self.books.superseded[labels(series)["scraper"]] = int(float(value))
 
     def _nothing_pending(self) -> bool:
         try:

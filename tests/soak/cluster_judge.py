@@ -246,16 +246,20 @@ class Judge:
                 yield f"{count} deliveries came again after one end of {daemon} at {at - self.began:.3f}"
 
 
-def uncounted(given: Sequence[Delivery], counted: int) -> str | None:
-    """Return what is wrong with the number of events that a scraper's count of `late` losses has."""
-    known = sum(each.events for each in given if each.has(REVOKED_LATE))
+def uncounted(given: Sequence[Delivery], what: str, counted: int) -> str | None:
+    """Return what is wrong with a scraper's count of events that were settled or revoked too late.
+
+    :param what: "delivered" or "revoked".
+    """
+    late = f"{what}, on disk: superseded"
+    known = sum(each.events for each in given if each.has(late))
     open_ = sum(
         each.events
         for each in given
-        if each.time_of("revoked") is not None
-        and each.time_of("revoked, on disk") is None
+        if each.time_of(what) is not None
+        and each.time_of(f"{what}, on disk") is None
         and each.life.ended != float("inf")
     )
     if known <= counted <= known + open_:
         return None
-    return f"revocations of {known} events were superseded, counted as {LATE!r}: {counted}"
+    return f"{known} events were {late}; counted: {counted}"

@@ -103,6 +103,7 @@ def _read(campaign: ClusterCampaign, name: str, judged: Judgement) -> Iterable[R
         each = judged.allowed.get(reason, [])
         yield group, reason, f"{_n(len(each))} ({_n(sum(n for _, n in each))} events)"
     yield group, f"counted as `{LATE}` by the daemons", _n(campaign.books.losses.get((name, LATE), 0))
+    yield group, "counted as superseded by the daemons", _n(campaign.books.superseded.get(name, 0))
     yield group, "longest time without an answer", f"{_longest_silence(campaign, name):.1f} s"
 
 
@@ -153,8 +154,10 @@ def _miscounts(campaign: ClusterCampaign, of: Mapping[str, Sequence[Delivery]]) 
         if reason != LATE:
             yield f"counted as lost: {name}, {reason}: {events} events"
     for name, given in of.items():
-        if text := uncounted(given, losses.get((name, LATE), 0)):
-            yield f"{name}: {text}"
+        superseded = campaign.books.superseded.get(name, 0)
+        for what, counted in (("revoked", losses.get((name, LATE), 0)), ("delivered", superseded)):
+            if text := uncounted(given, what, counted):
+                yield f"{name}: {text}"
 
 
 def _unexplained(campaign: ClusterCampaign, vanished: Sequence[Sending]) -> list[Sending]:

@@ -306,10 +306,11 @@ def test_a_response_that_no_log_has_is_found() -> None:
 def test_losses_must_be_counted() -> None:
     """Nothing is lost in silence."""
     life = Life(daemon="ann", began=0.0, ended=float("inf"), killed=False)
-    text = "\n".join(
-        f"s: delivery 1 {what} at {10 + at}: 3 events" for at, what in ((0.0, "begun"), *TAKEN_BACK_LATE)
-    )
-    given = deliveries([life], [("ann", text)])
-    assert uncounted(given, 3) is None
-    assert uncounted(given, 0) is not None
-    assert uncounted(given, 4) is not None
+    for what, steps in (("revoked", TAKEN_BACK_LATE), ("delivered", HELD)):
+        text = "\n".join(
+            f"s: delivery 1 {step} at {10 + at}: 3 events" for at, step in ((0.0, "begun"), *steps)
+        )
+        given = deliveries([life], [("ann", text)])
+        assert uncounted(given, what, 3) is None
+        assert uncounted(given, what, 0) is not None
+        assert uncounted(given, what, 4) is not None
