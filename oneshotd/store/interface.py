@@ -334,6 +334,9 @@ class IConnected(Interface):
     def connection_counts() -> ConnectionCounts:
         """Return the counts of its connections."""
 
+    def durability() -> str:
+        """Return where an event is that was answered with 200, as the predicate of a sentence."""
+
 
 class IBackup(Interface):
     """A store that can copy itself into a file; others are copied by the tools of their database."""

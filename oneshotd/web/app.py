@@ -25,7 +25,7 @@ from oneshotd.delivery.scrapes import Delivery
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
-from oneshotd.store.interface import IStore
+from oneshotd.store.interface import IConnected, IStore
 from oneshotd.web import error_responses
 from oneshotd.web.routes import api, backup, daemon_metrics, health, scrape, status
 from oneshotd.web.routes import ingest as event_routes
@@ -125,6 +125,7 @@ class HTTPApi:
             rules=self.bounds.report,
             notes=self.warnings,
             daemon=self.daemon,
+            durability=IConnected(self.store).durability if IConnected.providedBy(self.store) else str,
         )
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)

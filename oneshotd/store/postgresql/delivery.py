@@ -19,7 +19,7 @@ from oneshotd.core.events import Event, Pending
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import Holder, Reservation, Sent, Settled
+from oneshotd.store.interface import Reservation, Sent, Settled
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.clock_corrections import (
     CORRECTED_AT,
@@ -30,15 +30,11 @@ from oneshotd.store.postgresql.clock_corrections import (
     show,
     watch_clock,
 )
-from oneshotd.store.postgresql.link import DELETING, MAX_AHEAD, CommitUnknown, Link, library, reason_of
+from oneshotd.store.postgresql.grants import LOCK, grant, refuse
+from oneshotd.store.postgresql.link import CommitUnknown, Link, library, reason_of
 from oneshotd.store.postgresql.outcomes import figures, note_late, note_superseded
 from oneshotd.store.postgresql.pending import AHEAD, read_pending
-from oneshotd.store.postgresql.presence import is_silent
 from oneshotd.store.postgresql.scrapers import (
-    FIND,
-    LIVE,
-    OVERLAPPED,
-    VISITED,
     Present,
     Row,
     find,
@@ -58,29 +54,6 @@ MAX_UNDONE = 32
 
 #: Attempts to grant a lease: the scraper is new, or the clock must be corrected first.
 _ATTEMPTS = 4
-
-_LOCK = f"SELECT pg_advisory_xact_lock_shared{DELETING}"
-_SEEN = f"""
-UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
-  {OVERLAPPED}
-WHERE id = %(id)s"""
-# Only if no delivery is in flight; what `_reserve` reads in the same message says whether, and why not.
-_GRANT = f"""
-UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
-  until_up = p.up + %(lease)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = c.cursor,
-  seen_up = p.up, seen_at = p.now, timed_up = CASE WHEN %(timed)s THEN p.up ELSE -1 END,
-  {VISITED.replace("%(up)s", "p.up")},
-  was_cursor = c.cursor, was_answered = answered, was_owed = owed,
-  was_event_time = event_time, was_floor_at = scraper.floor_at, was_latest_at = latest_at,
-  was_shown_end = shown_end, was_lost = '{{{{}}}}'
-FROM ({{present}}) p, LATERAL (SELECT CASE WHEN {LIVE} THEN r.cursor ELSE greatest(r.cursor, p.pruned) END
-  AS cursor FROM scraper r WHERE r.name = %(name)s) c
-WHERE name = %(name)s AND token IS DISTINCT FROM %(token)s AND (state = 0 OR until_up <= p.up)
-  AND (%(is_sure)s OR %(timed)s OR NOT timed)
-  AND greatest(coalesce(p.clock_at, 0), p.floor_at) <= p.now + {MAX_AHEAD} RETURNING id"""
-_FINAL = """
-DELETE FROM owed USING scraper
-WHERE name = %(name)s AND token = %(token)s AND scraper.id = owed.scraper AND gone <> %(token)s"""
 
 _LEASE = """
 SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
@@ -153,9 +126,9 @@ class Deliveries:
         """
         is_sure = False
         for _ in range(_ATTEMPTS):
-            granted, row, at, corrected, ahead = self._grant(link, visit, lease, token, is_sure)
+            granted, row, at, corrected, ahead = grant(link, visit, lease, token, self._holder, is_sure)
             if row is None:
-                with link.transaction((_LOCK, ())):
+                with link.transaction((LOCK, ())):
                     if register(link, visit, self.limits, present(link)) is None:
                         return Reservation(token=None, pending=Pending(), busy="too many")
             elif granted or row.token == token:
@@ -166,47 +139,9 @@ class Deliveries:
             elif not visit.timed and row.expects_header(at.up):
                 return Reservation(token=None, pending=Pending(), busy="look")
             elif row.in_flight(at.up):
-                return self._refuse(link, visit, row, at)
+                return refuse(link, visit, row, at, self._holder)
             is_sure = True
         raise StoreUnavailable("the scraper's row changed several times meanwhile")
-
-    def _grant(
-        self, link: Link, visit: Visit, lease: float, token: int, is_sure: bool
-    ) -> tuple[bool, Row | None, Present, int, list[Any]]:
-        """Grant a lease, in one message, if that is possible; return the row as it was before.
-
-        :param is_sure: a visit without the timeout header is known to be this scraper's.
-        """
-        values = {
-            "name": visit.name,
-            "token": token,
-            "lease": int(lease * 1000),
-            "holder": self._holder,
-            "timed": visit.timed,
-            "is_sure": is_sure,
-        }
-        with link.committing():
-            _, found, [now], [[corrected]], ahead, granted, _ = link.script(
-                [
-                    (_LOCK, ()),
-                    (f"{FIND} FOR UPDATE", (visit.name,)),
-                    (present_query(link), ()),
-                    (CORRECTED_AT, ()),
-                    (AHEAD, (visit.name,)),
-                    (_GRANT.format(present=link.present), values),
-                    (_FINAL, values),
-                ]
-            )
-        row = Row(*found[0]) if found else None
-        return bool(granted), row, Present(*now), corrected, ahead
-
-    def _refuse(self, link: Link, visit: Visit, row: Row, at: Present) -> Reservation:
-        """Note a visit that met a delivery in flight."""
-        values = {"up": at.up, "now": at.now, "timed_up": at.up if visit.timed else -1, "id": row.id}
-        with link.transaction():
-            link.at_commit(_SEEN, values)
-            holder = self._holder_of(link, row, at)
-        return Reservation(token=None, pending=Pending(), busy="in flight", holder=holder)
 
     def _read(
         self,
@@ -237,11 +172,6 @@ class Deliveries:
         row = evolve(row, cursor=row.start(at.pruned))
         ahead = link.execute(AHEAD, (visit.name,)).fetchall()
         return read_pending(link, row, at, self.limits, limit, None, ahead)
-
-    def _holder_of(self, link: Link, row: Row, at: Present) -> Holder:
-        if row.holder == self._holder:
-            return Holder.HERE
-        return Holder.SILENT if is_silent(link, row.holder, at.up) else Holder.ELSEWHERE
 
     # -- settle
 

@@ -93,6 +93,7 @@ class PostgreSQLStore:
         self._limits = limits or Limits()
         self._committed = committed
         self._pause = pause
+        self._durability = ""
         self._schema = schema or shipped()
         self._losses: SimpleQueue[Loss] = SimpleQueue()
         self._id = uuid.uuid4().hex
@@ -108,7 +109,7 @@ class PostgreSQLStore:
             self._schema.prepare(links[0])
             self._presence.begin(links[0])
             links.append(self._connect_appender())
-            self._say_what_an_answer_means(links[0])
+            self._read_durability(links[0])
         except (library().Error, CommitUnknown, StoreRefused) as error:
             self._watchdog.stop()
             for link in links:
@@ -127,6 +128,7 @@ class PostgreSQLStore:
     def _connect_others(self) -> Link:
         link = self._connect()
         self._schema.check(link)
+        self._read_durability(link)  # another host may have other settings
         return link
 
     def _connect_appender(self) -> Link:
@@ -138,7 +140,7 @@ class PostgreSQLStore:
             raise
         return link
 
-    def _say_what_an_answer_means(self, link: Link) -> None:
+    def _read_durability(self, link: Link) -> None:
         level, standbys = link.one(
             "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
         )
@@ -149,7 +151,9 @@ class PostgreSQLStore:
                 if standbys
                 else "is on the disk of the database server and of no standby (synchronous_standby_names)"
             )
-        self._log.info("an event that was answered with 200 {meaning}", meaning=meaning)
+        if meaning != self._durability:
+            self._log.info("an event that was answered with 200 {meaning}", meaning=meaning)
+            self._durability = meaning
 
     def _idle(self, link: Link) -> None:
         with suppress(StoreRefused):  # the next job connects, and is told
@@ -314,6 +318,9 @@ class PostgreSQLStore:
         return ConnectionCounts(
             reconnects=sum(lane.reconnects for lane in lanes), in_doubt=sum(lane.in_doubt for lane in lanes)
         )
+
+    def durability(self) -> str:
+        return self._durability
 
     def close(self) -> Deferred[None]:
         # Without it, the leases lapse.

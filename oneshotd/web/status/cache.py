@@ -42,6 +42,7 @@ class Status:
     :param rules: of the access file, in their order; empty: there is none.
     :param unlisted_rules: number of the rules that are not in `rules`.
     :param daemon: the name of this daemon among those that share the store; None: there are no others.
+    :param durability: where an event is that was answered with 200; empty if that is plain.
     """
 
     now: int
@@ -54,6 +55,7 @@ class Status:
     rules: tuple[RuleUse, ...] = ()
     unlisted_rules: int = 0
     daemon: str | None = None
+    durability: str = ""
 
     @property
     def live(self) -> tuple[ScraperSeen, ...]:
@@ -72,6 +74,7 @@ class Status:
             self.hour,
             self.rules,
             self.daemon,
+            self.durability,
         )
         digest = blake2b(repr((self.now // MINUTE, shown)).encode("utf-8", "replace"), digest_size=12)
         return b'W/"' + digest.hexdigest().encode("ascii") + b'"'
@@ -88,6 +91,7 @@ class StatusCache:
     :param rules: returns what the rules of the access file have used.
     :param notes: returns the warnings of /readyz.
     :param daemon: see `Status`.
+    :param durability: returns where an event is that was answered with 200; empty if that is plain.
     """
 
     queries: EventQueries
@@ -99,6 +103,7 @@ class StatusCache:
     rules: Callable[[], Sequence[RuleUse]] = tuple
     notes: Callable[[], Sequence[str]] = tuple
     daemon: str | None = None
+    durability: Callable[[], str] = str
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
@@ -168,6 +173,7 @@ class StatusCache:
             rules=tuple(rules[:MAX_RULES_SHOWN]),
             unlisted_rules=max(0, len(rules) - MAX_RULES_SHOWN),
             daemon=self.daemon,
+            durability=self.durability(),
         )
 
 

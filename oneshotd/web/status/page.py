@@ -99,6 +99,12 @@ class _Live(Element):
         )
 
     @renderer
+    def durability(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render where the events are."""
+        meaning = self._status.durability
+        return tag(f"An event that was answered with 200 {meaning}.") if meaning else ""
+
+    @renderer
     def covered(self, request: IRequest | None, tag: Tag) -> Tag:
         """Render which events the chart contains."""
         hour = self._status.hour

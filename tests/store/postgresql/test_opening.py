@@ -13,7 +13,7 @@ from support.store_backends import group
 from twisted.logger import capturedLogs
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
-from oneshotd.store.interface import Stored
+from oneshotd.store.interface import IConnected, Stored
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.store import PostgreSQLStore
 
@@ -137,3 +137,12 @@ def test_a_cancelled_wait_for_the_standby_is_no_answer(backend: PostgreSQLBacken
         assert link.has_doubt
     finally:
         link.close()
+
+
+def test_what_an_answer_means_is_there_for_the_page(backend: PostgreSQLBackend) -> None:
+    """An operator would look for it in a log of weeks ago."""
+    store = backend.store
+    assert IConnected.providedBy(store)
+    assert (
+        IConnected(store).durability().startswith("is on the disk of the database server and of no standby")
+    )

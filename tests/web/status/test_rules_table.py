@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from attrs import define, field
+from attrs import define, evolve, field
 from support.status_examples import NOW
 from support.web_fakes import FakeServer
 from twisted.internet.defer import Deferred
@@ -119,3 +119,13 @@ def test_the_table_is_bounded_and_follows_the_file() -> None:
     assert len(shown) == MAX_RULES_SHOWN
     assert shown[0][:3] == ["1", "scrape", "network 192.0.2.7/32"]
     assert "And 2 rules more." in text
+
+
+def test_the_page_says_where_the_events_are_if_that_is_not_plain() -> None:
+    """An operator of a cluster would believe in a standby that is not there."""
+    done: list[bytes] = []
+    for meaning in ("is on the disk of the database server and of no standby", ""):
+        shown = evolve(status(()), durability=meaning)
+        Deferred.fromCoroutine(page.render_live(shown)).addCallback(done.append)
+    assert b"An event that was answered with 200 is on the disk of the database server" in done[0]
+    assert b"answered with 200" not in done[1]
