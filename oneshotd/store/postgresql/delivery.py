@@ -58,6 +58,7 @@ _ATTEMPTS = 4
 _LEASE = """
 SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
 WHERE token = %(token)s OR ended = %(token)s ORDER BY id LIMIT 1 FOR UPDATE"""
+_IS_FINAL = "SELECT 1 FROM scraper WHERE final = %s"
 # While its outcome is not known, other daemons deliver more than once.
 _UNDONE = f"undone = (token || undone)[1:{MAX_UNDONE}]"
 _WAS_UNDONE = "SELECT 1 FROM scraper WHERE %s = ANY(undone)"
@@ -201,6 +202,8 @@ class Deliveries:
             found = _lease(link, token, rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
+                if found is Settled.SUPERSEDED and link.one(_IS_FINAL, (token,)):
+                    found = Settled.ALREADY
                 if found is Settled.SUPERSEDED and delivered:
                     note_superseded(link, token, sent)
                 return _repeated(found, in_doubt)

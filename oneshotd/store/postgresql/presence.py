@@ -29,7 +29,9 @@ _HEARD_OF = "SELECT up FROM daemon WHERE id = %s"
 
 _LEFT = "SELECT id FROM scraper WHERE holder = ANY(%s) AND state <> 0 ORDER BY id FOR UPDATE"
 # Without its token, a late settlement or revocation finds that it is too late.
-_END = "UPDATE scraper SET state = 0, token = NULL WHERE id = %s"
+_END = """
+UPDATE scraper SET final = CASE WHEN state = 2 THEN token ELSE final END, state = 0, token = NULL
+WHERE id = %s"""
 _FINAL = "DELETE FROM owed WHERE scraper = %s AND gone IS NOT NULL"
 
 

@@ -56,7 +56,8 @@ UPDATE daemon d SET batch_first = CASE WHEN top.batch > d.batch THEN top.first E
   batch = greatest(d.batch, top.batch) FROM top WHERE d.number = top.daemon"""
 # A lease that has lapsed protects nothing: what comes of it would move a cursor behind the horizon.
 _LAPSED = """
-UPDATE scraper SET state = 0, token = NULL WHERE state <> 0 AND until_up <= %s AND was_cursor < %s
+UPDATE scraper SET final = CASE WHEN state = 2 THEN token ELSE final END, state = 0, token = NULL
+WHERE state <> 0 AND until_up <= %s AND was_cursor < %s
 RETURNING id"""
 _PRUNED = "UPDATE state SET pruned = %s, pruned_size = %s, at = greatest(at, %s) WHERE id = 1"
 

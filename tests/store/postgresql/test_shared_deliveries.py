@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from support.store_backends import LEASE, group, series_of
 from support.store_pair import VISIT, Pair
+from twisted.internet.defer import Deferred
 
 from oneshotd.core.identity import Visit
 from oneshotd.core.visits import LAPSE_INTERVALS, LAPSE_UNKNOWN
-from oneshotd.store.interface import Sent, Settled
+from oneshotd.store.interface import Reservation, Sent, Settled
+from oneshotd.store.postgresql.presence import SILENT_AFTER
+from oneshotd.store.postgresql.store import PostgreSQLStore
 
 TIMED = Visit(name="p", named=True, timed=True)
 
@@ -103,6 +106,47 @@ class TestLateEnds:
         assert pair.revoke(pair.ann, first, sent) is SETTLED
         assert pair.backend.census().lost == {}
         assert pair.take(pair.bob) == ["a"]
+
+
+class TestDoubt:
+    """A settlement whose answer was lost is repeated, perhaps after other deliveries."""
+
+    def repeat(self, pair: Pair, got: Reservation, sent: Sent) -> Settled:
+        """Settle again what may be settled already."""
+        store, token, end = pair.ann, got.token, got.pending.end
+        assert isinstance(store, PostgreSQLStore) and token is not None
+        settle = store._deliveries.settle
+        done: Deferred[Settled] = store._others.submit(
+            lambda link, _: settle(link, True, token, True, end, (), (), None, {}, sent)
+        )
+        return pair.backend.get(done)
+
+    @pytest.mark.parametrize("how", ["taken", "pruned", "started again"])
+    def test_what_was_settled_and_final_by_its_lease_is_no_repetition(self, pair: Pair, how: str) -> None:
+        """Its events went out once, and would be reported as doubled."""
+        pair.backend.get(pair.ann.append([group("a")]))
+        got, sent = pair.reserved(pair.ann), Sent(scraper="p", events=1)
+        assert pair.settle(pair.ann, got, sent=sent) is SETTLED
+        if how == "started again":
+            pair.backend.time.advance(SILENT_AFTER)
+            pair.backend.opened_besides(pair.backend.another("ann"))
+        else:
+            pair.backend.time.advance(LEASE)
+        if how == "pruned":
+            pair.take(pair.bob, "q")
+            pair.backend.time.advance(3500)
+            pair.take(pair.bob, "q")
+            pair.backend.time.advance(200)
+            pair.take(pair.bob)
+            pair.backend.get(pair.bob.prune())
+        pair.backend.get(pair.bob.append([group("b")]))
+        for _ in range(2):
+            pair.take(pair.bob)
+        assert self.repeat(pair, got, sent) is SETTLED
+        counts = pair.backend.status("p").counts
+        assert counts is not None and counts.superseded == 0
+        assert pair.revoke(pair.ann, got, sent) is SUPERSEDED
+        assert pair.backend.status("p").lost == {"late": 1}
 
 
 class TestTimeoutHeader:

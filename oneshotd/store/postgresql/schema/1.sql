@@ -63,6 +63,7 @@ CREATE TABLE scraper (
   token bigint,
   ended bigint,                   -- token of the lease before, if it ended in order
   undone bigint[] NOT NULL DEFAULT '{}',  -- tokens of the latest deliveries that were returned or revoked
+  final bigint,                   -- token of the last delivery that its lapse has made final
   state smallint NOT NULL DEFAULT 0,  -- 0 free, 1 reserved, 2 delivered and revocable
   until_up bigint NOT NULL DEFAULT 0,
   holder text,                    -- id of its daemon
