@@ -24,8 +24,8 @@ EXPECTED_ERRORS = (
     "cannot start: cannot open the PostgreSQL store",
     "the database cannot be used",
     "did not finish within",
-    "when it was settled",
-    "superseded",
+    "they were delivered after the lease",
+    "that was known after the lease",
 )
 _FAULTS = ("Traceback", "Unhandled", "[critical", "#critical", "#error")
 
