@@ -137,7 +137,7 @@ ALLOWED = {
     "given up before the answer, through the balancer": (
         IN_BALANCER,
         3,
-        [Scrape(10, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=4.0)],
+        [Scrape(10, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=1.2)],
     ),
     "revoked beyond the lease": (
         SUPERSEDED_UNREAD,
@@ -202,6 +202,11 @@ FAULTS = {
     "returned, and it does not come again": ([Scrape(10, ALL, BACK, unread=1.9)], ALL, {}),
     "begun and killed, and it does not come again": ([Scrape(10, ALL, (), unread=0.3)], ALL, {}),
     "another balancer's death": ([Scrape(10, ALL, door=BALANCER, unread=0.1)], ALL, {}),
+    "given up long before the answer, through the balancer": (
+        [Scrape(20, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=4.0)],
+        ALL,
+        {},
+    ),
     "given up before the answer, and not by a FIN": (
         [Scrape(20, {}, door=BALANCER, unread=1.0, events=3, begun=4.0)],
         ALL,
