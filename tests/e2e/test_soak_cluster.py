@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ def test_a_campaign_without_enough_faults_fails(capsys: pytest.CaptureFixture[st
     arguments = ["--seconds", "0.5", "--faults", "1000", "--promotions", "5", "--pauses", "8"]
     assert main(arguments) == 1
     said = capsys.readouterr().err
+    [folder] = re.findall(r"are in (\S+)$", said, re.MULTILINE)
+    shutil.rmtree(folder)
     assert "of 1000 faults were done in the time" in said
     assert "of 5 promotions were done in the time" in said
     assert "of 8 stops beyond a lease were done in the time" in said

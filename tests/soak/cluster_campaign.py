@@ -6,7 +6,7 @@ Everything is on the loopback, and no other process is touched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -28,16 +28,13 @@ from soak.cluster_nodes import ClusterDaemon
 from soak.cluster_plan import CLOCKS, FAILOVER, STOPPED_LONG
 from soak.marks import labels
 from soak.senders import DatagramSender, Sender
-from support.haproxy import HAProxy, balanced
-from support.processes import free_port, until
+from support.haproxy import HAProxy
+from support.processes import until
 
 NAMES = ("ann-host", "bob-host")
 
 #: Seconds of a lease that pass when the database's clock changes (`oneshotd.store.postgresql.link`).
 MAX_GAP = 5.0
-
-#: How long HAProxy waits for an answer to a scraper that has sent its FIN.
-SERVER_FIN = "10ms"
 
 #: Seconds until all is read once nothing more is sent.
 QUIET_WITHIN = 120.0
@@ -75,19 +72,6 @@ class Settings:
         return self.margin - 2 * MAX_GAP if self.clock else self.margin
 
 
-def _balancer(folder: Path, ports: Mapping[str, int]) -> HAProxy:
-    """Return the load balancer.
-
-    A scraper that gives up sends a FIN. HAProxy passes it on, and would acknowledge an answer that comes
-    later; with ``timeout server-fin`` it closes soon after the FIN.
-    """
-    port = free_port()
-    config = balanced(ports, port=port).replace(
-        "    timeout server ", f"    timeout server-fin {SERVER_FIN}\n    timeout server "
-    )
-    return HAProxy(folder, config, port)
-
-
 class ClusterCampaign:
     """One campaign.
 
@@ -123,7 +107,7 @@ class ClusterCampaign:
                 if not daemon.come_back(60):
                     raise AssertionError(f"{daemon.name} does not start: {daemon.log()[-2000:]}")
             ports = {daemon.name: daemon.port for daemon in self.daemons}
-            balancer = stack.enter_context(_balancer(self.folder / BALANCER, ports))
+            balancer = stack.enter_context(HAProxy.before(self.folder / BALANCER, ports))
             balancer.await_states(**dict.fromkeys(ports, True))
             self._load(database, balancer, {**ports, BALANCER: balancer.port})
         self.seconds = time.monotonic() - self.began

@@ -10,8 +10,8 @@ In terms of the records:
   if its settlement was superseded: the daemon was held up for longer than the lease.
 * A delivery that was left unread may be missing if it was left too late (f), if its daemon ended after
   the acknowledgement and before the revocation was on disk (e), if its revocation was superseded, which
-  the daemons count as `late`, or if the balancer has acknowledged it and ended, or had just passed on the
-  FIN of a scraper that gave up before the answer (c).
+  the daemons count as `late`, or if the balancer has acknowledged it and ended, or had passed on the FIN
+  of a scraper that gave up before the answer (c).
 * No delivery to a scraper begins while another one holds the lease, whichever daemons they are of. A
   lease ends with the delivery, after the timeout and `margin` seconds, or as its daemon starts again.
 * Nothing is superseded within its lease.
@@ -57,10 +57,6 @@ REASONS = (ENDED, UNCERTAIN, HELD_UP, TOO_LATE, UNREVOKED, IN_BALANCER, SUPERSED
 
 #: The reason under which a daemon counts events whose revocation came too late.
 LATE = "late"
-
-#: Seconds after the FIN of a scraper in which the balancer has closed, on a machine that is busy; it is told
-#: to do so after 10 ms.
-HALF_OPEN = 0.5
 
 #: Seconds from a request to the beginning of its lease, at most (`oneshotd.delivery.scrapes`).
 STORE_WAIT = 5.0
@@ -204,7 +200,7 @@ class Judge:
             return SUPERSEDED_UNREAD
         if exchange is not None and exchange.door == BALANCER:
             end = float("inf") if exchange.ended is None else exchange.ended
-            if exchange.finished and exchange.first is None and each.begun <= end + HALF_OPEN:
+            if exchange.finished and exchange.first is None:
                 return IN_BALANCER
             if any(exchange.asked <= death <= end + SLACK for death in self.balancer_deaths):
                 return IN_BALANCER

@@ -202,8 +202,8 @@ FAULTS = {
     "returned, and it does not come again": ([Scrape(10, ALL, BACK, unread=1.9)], ALL, {}),
     "begun and killed, and it does not come again": ([Scrape(10, ALL, (), unread=0.3)], ALL, {}),
     "another balancer's death": ([Scrape(10, ALL, door=BALANCER, unread=0.1)], ALL, {}),
-    "given up long before the answer, through the balancer": (
-        [Scrape(20, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=4.0)],
+    "given up long before the answer, not through the balancer": (
+        [Scrape(20, {}, unread=1.0, finished=True, events=3, begun=4.0)],
         ALL,
         {},
     ),

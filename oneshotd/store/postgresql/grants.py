@@ -30,7 +30,8 @@ WHERE id = %(id)s"""
 # Only if no delivery is in flight; what `grant` reads in the same message says whether, and why not.
 _GRANT = f"""
 UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELSE ended END, state = 1,
-  final = CASE WHEN state = 2 THEN token ELSE final END, until_up = p.up + %(lease)s, holder = %(holder)s, visit_timed = %(timed)s, cursor = c.cursor,
+  final = CASE WHEN state = 2 THEN token ELSE final END, until_up = p.up + %(lease)s,
+  holder = %(holder)s, visit_timed = %(timed)s, cursor = c.cursor,
   seen_up = p.up, seen_at = p.now, timed_up = CASE WHEN %(timed)s THEN p.up ELSE -1 END,
   {VISITED.replace("%(up)s", "p.up")},
   was_cursor = c.cursor, was_answered = answered, was_owed = owed,
