@@ -7,11 +7,12 @@ do it; each reports the losses that it found.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from oneshotd.store.interface import Loss
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.link import DELETING, Link
-from oneshotd.store.postgresql.scrapers import LIVE, Present, all_rows, delete, lose, present
+from oneshotd.store.postgresql.scrapers import LIVE, Present, all_rows, delete, lose, present, present_query
 from oneshotd.store.postgresql.segments import COLUMNS, segment_of
 from oneshotd.store.retention_rules import (
     Cut,
@@ -48,9 +49,10 @@ _KEYS = "SELECT count(*) FROM (SELECT FROM key LIMIT %s) k"
 _MANY_KEYS = "DELETE FROM key WHERE key IN (SELECT key FROM key ORDER BY up LIMIT %s)"
 
 _AHEAD = f"SELECT {COLUMNS} FROM segment WHERE latest_at >= %s"
+# Beside an old snapshot the index has all deleted segments still: not to be walked again each time.
 # A session in doubt looks for its last batch, which must be found after its segments were deleted.
 _DELETE = """
-WITH gone AS (DELETE FROM segment WHERE first <= %s RETURNING daemon, batch, first),
+WITH gone AS (DELETE FROM segment WHERE first > %s AND first <= %s RETURNING daemon, batch, first),
 top AS (SELECT DISTINCT ON (daemon) daemon, batch, first FROM gone ORDER BY daemon, batch DESC, first)
 UPDATE daemon d SET batch_first = CASE WHEN top.batch > d.batch THEN top.first ELSE d.batch_first END,
   batch = greatest(d.batch, top.batch) FROM top WHERE d.number = top.daemon"""
@@ -110,20 +112,21 @@ def make_room(link: Link, limits: Limits) -> list[Loss]:
     at = present(link)
     if fits(at.head - at.pruned, at.total_size - at.pruned_size, limits):
         return []
-    with link.transaction():
-        link.execute(_LOCK)
-        at = present(link)
+    with link.transaction((_LOCK, ()), (present_query(link), ())) as (_, [now]):
+        at = Present(*now)
         if fits(at.head - at.pruned, at.total_size - at.pruned_size, limits):
             return []
-        [reserved] = link.one(_RESERVED, (at.up,))
+        ends, [[reserved]], live = link.script(
+            [(_ENDS, (at.pruned, SEGMENTS_A_TURN)), (_RESERVED, (at.up,)), (_LIVE, ())]
+        )
         cut = cut_to_bounds(
-            _segments(link, at.pruned),
+            _segments(link, ends),
             head=at.head,
             total_size=at.total_size,
             reserved=reserved,
             limits=limits,
         )
-        losses = losses_of(cut, dict(link.execute(_LIVE).fetchall())) if cut.horizon else []
+        losses = losses_of(cut, dict(live)) if cut.horizon else []
         for loss in losses:
             lose(link, loss.scraper, loss.reason, loss.events, at.up)
             link.execute("UPDATE scraper SET cursor = %s WHERE name = %s", (cut.horizon, loss.scraper))
@@ -131,14 +134,13 @@ def make_room(link: Link, limits: Limits) -> list[Loss]:
     return losses
 
 
-def _segments(link: Link, after: int) -> Iterator[SegmentEnd]:
-    """Read the ends of the segments, oldest first."""
+def _segments(link: Link, rows: list[Any]) -> Iterator[SegmentEnd]:
+    """Read the ends of the segments, oldest first, given the first rows."""
     while True:
-        rows = link.execute(_ENDS, (after, SEGMENTS_A_TURN)).fetchall()
         yield from (SegmentEnd(*row) for row in rows)
         if len(rows) < SEGMENTS_A_TURN:
             return
-        after = rows[-1][0]
+        rows = link.execute(_ENDS, (rows[-1][0], SEGMENTS_A_TURN)).fetchall()
 
 
 def _remove_expired_scrapers(link: Link, at: Present, cutoff: int) -> list[Loss]:
@@ -183,8 +185,8 @@ def _delete(link: Link, at: Present, cut: Cut) -> None:
         for (number,) in link.execute(_LAPSED, (at.up, cut.horizon)).fetchall():
             link.execute("DELETE FROM owed WHERE scraper = %s AND gone IS NOT NULL", (number,))
         floor = _outlived(link, cut.horizon, max(at.now, at.latest_at))
-        link.execute(_DELETE, (cut.horizon,))
-        link.execute(_PRUNED, (cut.horizon, cut.size, floor))
+        link.at_commit(_DELETE, (at.pruned, cut.horizon))
+        link.at_commit(_PRUNED, (cut.horizon, cut.size, floor))
 
 
 def _outlived(link: Link, horizon: int, now: int) -> int:

@@ -127,3 +127,10 @@ def test_statements_stay_prepared_after_a_rollback(backend: PostgreSQLBackend, l
 def test_a_scrape_with_a_value_of_every_kind(backend: PostgreSQLBackend) -> None:
     backend.append(("it's", "a\\b"), 'é{x="\\\\"}')
     assert series_of(backend.reserve("o'brien")) == ["it's", 'é{x="\\\\"}']
+
+
+def test_a_setting_for_one_message_ends_with_it(link: Link) -> None:
+    """Settlements after a release would be answered before they are on disk."""
+    show = ("SELECT current_setting('synchronous_commit')", ())
+    assert link.script([("SET LOCAL synchronous_commit = off", None), show])[1] == [("off",)]
+    assert link.script([show]) == [[("on",)]]
