@@ -51,7 +51,6 @@ _PARAMETERS = {
     "tcp_user_timeout": "5000",
     "target_session_attrs": "read-write",
     "application_name": "oneshotd",
-    "client_encoding": "UTF8",
 }
 _OPTIONS = (
     "-c default_transaction_isolation=read\\ committed -c lock_timeout=5000 -c statement_timeout=15000"
@@ -125,7 +124,7 @@ class Link:
     def __init__(self, address: str, now: str = NOW) -> None:
         package = library()
         given = package.conninfo.conninfo_to_dict(address)
-        parameters = {**_PARAMETERS, **given}
+        parameters = {**_PARAMETERS, **given, "client_encoding": "UTF8"}
         parameters["options"] = f"{_OPTIONS} {given.get('options', '')}".strip()
         self.now = now
         self.present = present(now)

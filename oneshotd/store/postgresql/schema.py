@@ -20,6 +20,7 @@ _log = Logger()
 
 _FOLDER = files("oneshotd.store.postgresql") / "schema"
 
+_ENCODING = "SELECT current_setting('server_encoding')"
 _HAS_TABLE = "SELECT to_regclass('state') IS NOT NULL"
 _HAS_ANY = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema())"
 _FIRST = """
@@ -47,10 +48,16 @@ class Schema:
     def prepare(self, link: Link) -> None:
         """Create the tables if there are none, or upgrade them.
 
-        :raises StoreRefused: the database has other tables, or a layout for newer daemons only.
+        :raises StoreRefused: the database has other tables, a layout for newer daemons only, or an encoding
+            that does not have every character.
         """
         with link.transaction():
             link.execute(f"SELECT pg_advisory_xact_lock{LAYOUT}")
+            [encoding] = link.one(_ENCODING)
+            if encoding != "UTF8":
+                raise StoreRefused(
+                    f"the database has the encoding {encoding}: create one with ENCODING 'UTF8'"
+                )
             if not link.one(_HAS_TABLE)[0]:
                 if link.one(_HAS_ANY)[0]:
                     raise StoreRefused("the database has tables, but not those of oneshotd: left alone")

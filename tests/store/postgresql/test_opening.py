@@ -12,6 +12,7 @@ from support.processes import until
 from support.store_backends import group
 from twisted.logger import capturedLogs
 
+from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.interface import IConnected, Stored
 from oneshotd.store.postgresql.link import Link
@@ -39,6 +40,38 @@ def test_the_tables_of_another_program_are_left_alone(backend: PostgreSQLBackend
     execute(backend, "CREATE TABLE orders (id int)")
     with pytest.raises(StoreRefused, match="has tables, but not those of oneshotd"):
         backend.another(None)
+
+
+def test_a_database_without_every_character_is_refused(
+    backend: PostgreSQLBackend, server: PostgreSQLServer, database: str
+) -> None:
+    """The server would convert each text, or fail at the first event that it cannot convert."""
+    other = f"{database}_latin"
+    server.execute(f"CREATE DATABASE {other} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    address = backend.address
+    backend.address = address.replace(f"dbname={database}", f"dbname={other}")
+    assert backend.address != address
+    try:
+        with pytest.raises(StoreRefused, match="has the encoding LATIN1: create one with ENCODING 'UTF8'"):
+            backend.another(None)
+    finally:
+        backend.address = address
+        server.execute(f"DROP DATABASE {other} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_the_encoding_of_the_environment_does_not_count(
+    backend: PostgreSQLBackend, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """Events would be stored with other characters than they had."""
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    address, backend.address = backend.address, f"{backend.address} client_encoding={encoding}"
+    store = backend.another(None)
+    backend.opened_besides(store)
+    backend.get(store.append([group("ä€😀")]))
+    backend.address = address
+    page = backend.get(store.recent(Selection(), None, 10))
+    assert [event.series for event in page.events] == ["ä€😀"]
 
 
 def test_a_database_that_is_not_there_is_named(backend: PostgreSQLBackend) -> None:
