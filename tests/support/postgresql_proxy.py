@@ -50,6 +50,11 @@ class CuttingProxy:
         with self._lock:
             self._armed = (cut, needle, after)
 
+    def disarm(self) -> None:
+        """Cut nothing."""
+        with self._lock:
+            self._armed = None
+
     def close(self) -> None:
         """Close all connections."""
         for each in (self._listener, *self._sockets):
