@@ -118,7 +118,7 @@ LEFT_OUT = {
     "scraper": {
         *("id", "owed", "token", "ended", "state", "until_up", "holder", "visit_timed", "was_cursor"),
         *("was_answered", "was_owed", "was_event_time", "was_floor_at", "was_latest_at", "was_lost"),
-        *("was_shown_end", "undone", "late", "sent", "visit_ups", "overlap_ups", "overlap_token"),
+        *("was_shown_end", "undone", "final", "late", "sent", "visit_ups", "overlap_ups", "overlap_token"),
     },
     "owed": {"born", "gone"},
 }

@@ -1,7 +1,6 @@
 """Tables and indexes under load: their sizes level off, and rows that change often stay few.
 
-Some seconds here; ``ONESHOTD_LOAD_MINUTES=60`` makes it the campaign of an hour that `docs/reliability.md`
-speaks of. The sizes are printed.
+Half a minute here; with ``ONESHOTD_LOAD_MINUTES=60`` an hour. The sizes are printed.
 """
 
 from __future__ import annotations
