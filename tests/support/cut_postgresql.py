@@ -11,6 +11,8 @@ from support.failing_connection import Trouble
 from support.postgresql_proxy import Cut, CuttingProxy
 from support.postgresql_server import PostgreSQLServer
 
+from oneshotd.store.interface import IStore
+
 #: A request that never arrives was not carried out; one whose answer is lost was, which the store finds out.
 _CUTS = {
     Trouble.FULL: Cut.DROPPED,
@@ -29,6 +31,10 @@ class CutPostgreSQL(CalmPostgreSQL):
         self._proxy = CuttingProxy(self._folder, server.socket)
         self.address = f"host={self._folder} user=oneshotd dbname={database}"
         self._fails = False
+
+    def _open(self) -> IStore:
+        self.mend()  # a daemon that cannot connect at the start does not start
+        return super()._open()
 
     def fail(self, trouble: Trouble, after: int, lasting: bool) -> None:
         """Cut the connection of one of the next requests."""
