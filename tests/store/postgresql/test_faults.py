@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import stat
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import choices
@@ -128,12 +128,19 @@ def _kill_repeatedly(server: PostgreSQLServer, stop: threading.Event) -> None:
         server.restart("immediate")
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that the server's user can read; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="oneshotd-disk-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.parametrize("files", ["/data/base/", "/data/pg_wal/"])
-def test_a_full_disk_of_the_server_is_told_and_survived(tmp_path: Path, files: str) -> None:
+def test_a_full_disk_of_the_server_is_told_and_survived(open_folder: Path, files: str) -> None:
     """Events would be answered that are nowhere, or the daemon need a restart when there is room again."""
-    disk = FaultyDisk(tmp_path / "disk")
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path, tmp_path / "disk"):
-        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o755)  # the server is another user
+    disk = FaultyDisk(open_folder)
     with running_server(durable=True, variables={**disk.env, "FAULTY_FILES": files}) as server:
         backend = PostgreSQLBackend(server, server.new_database())
         try:
