@@ -23,7 +23,8 @@ from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of, plan_append
 from oneshotd.store.postgresql.clock_corrections import correct
-from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link, library, unavailable
+from oneshotd.store.postgresql.connecting import library, unavailable
+from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link
 from oneshotd.store.postgresql.segments import COLUMNS, rows_of, segment_of
 from oneshotd.store.postgresql.statements import Values
 

@@ -1,14 +1,11 @@
 """Reserve, settle, revoke and release: each a transaction that may be repeated without further effect.
 
-The token of a lease is random, made by the daemon, and stays in the scraper's row when the lease has
-ended. The row of the lease before keeps its place in `ended`. An answer that a repetition finds, as
-"already", is written to disk and standby as any other.
+An answer that a repetition finds, as "already", is written to disk and standby as any other.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -30,8 +27,9 @@ from oneshotd.store.postgresql.clock_corrections import (
     show,
     watch_clock,
 )
+from oneshotd.store.postgresql.connecting import library, reason_of
 from oneshotd.store.postgresql.grants import LOCK, grant, refuse
-from oneshotd.store.postgresql.link import CommitUnknown, Link, library, reason_of
+from oneshotd.store.postgresql.link import CommitUnknown, Link
 from oneshotd.store.postgresql.outcomes import figures, note_late, note_superseded
 from oneshotd.store.postgresql.pending import AHEAD, read_pending
 from oneshotd.store.postgresql.scrapers import (
@@ -46,22 +44,19 @@ from oneshotd.store.postgresql.scrapers import (
     register,
 )
 from oneshotd.store.postgresql.segments import read
-
-FREE, RESERVED, DELIVERED = 0, 1, 2
-
-#: Deliveries that were returned or revoked, for which a late repetition of that finds that it was done.
-MAX_UNDONE = 32
+from oneshotd.store.postgresql.tokens import (
+    DELIVERED,
+    IS_FINAL,
+    LEASE,
+    RESERVED,
+    UNDONE,
+    lease_of,
+    repeated,
+)
 
 #: Attempts to grant a lease: the scraper is new, or the clock must be corrected first.
 _ATTEMPTS = 4
 
-_LEASE = """
-SELECT id, state, token = %(token)s, visit_timed, owed, name FROM scraper
-WHERE token = %(token)s OR ended = %(token)s ORDER BY id LIMIT 1 FOR UPDATE"""
-_IS_FINAL = "SELECT 1 FROM scraper WHERE final = %s"
-# While its outcome is not known, other daemons deliver more than once.
-_UNDONE = f"undone = (token || undone)[1:{MAX_UNDONE}]"
-_WAS_UNDONE = "SELECT 1 FROM scraper WHERE %s = ANY(undone)"
 _DELIVERED = """
 UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
@@ -71,11 +66,11 @@ UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, time
   shown_end = CASE WHEN %(cursor)s >= shown_end THEN 0 ELSE shown_end END,
   was_shown_end = greatest(was_shown_end, %(shown_end)s)"""
 _DELIVER = f"{_DELIVERED} WHERE id = %(id)s"
-# After `_LEASE`, so that what another transaction does to the row is seen.
+# After `LEASE`, so that what another transaction does to the row is seen.
 _DELIVER_AT_ONCE = f"""{_DELIVERED}
 WHERE token = %(token)s AND state = 1 AND ({CORRECTED_AT}) = %(corrected)s RETURNING name"""
 _RETURN = f"""
-UPDATE scraper SET state = 0, {_UNDONE}, shown_end = greatest(shown_end, %(shown_end)s),
+UPDATE scraper SET state = 0, {UNDONE}, shown_end = greatest(shown_end, %(shown_end)s),
   returned = returned + %(events)s,
   uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN %(events)s ELSE 0 END
 WHERE id = %(id)s"""
@@ -84,7 +79,7 @@ INSERT INTO owed (scraper, seq, at, series, value, born) VALUES (%s, %s, %s, %s,
 ON CONFLICT DO NOTHING"""
 _TAKE = "UPDATE owed SET gone = %s WHERE scraper = %s AND gone IS NULL AND seq = ANY(%s::bigint[])"
 _REVOKE = f"""
-UPDATE scraper SET state = 0, {_UNDONE}, cursor = was_cursor, answered = was_answered, owed = was_owed,
+UPDATE scraper SET state = 0, {UNDONE}, cursor = was_cursor, answered = was_answered, owed = was_owed,
   event_time = was_event_time, floor_at = was_floor_at, latest_at = was_latest_at,
   shown_end = was_shown_end, revoked = revoked + sent,
   uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN sent ELSE 0 END
@@ -198,15 +193,15 @@ class Deliveries:
             if name is not None:
                 self._reserved.pop(name, None)
                 return Settled.SETTLED
-        with link.transaction((_LEASE, {"token": token}), (CORRECTED_AT, ())) as (rows, [[corrected]]):
-            found = _lease(link, token, rows)
+        with link.transaction((LEASE, {"token": token}), (CORRECTED_AT, ())) as (rows, [[corrected]]):
+            found = lease_of(link, token, rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
                 link.make_durable()
-                if found is Settled.SUPERSEDED and link.one(_IS_FINAL, (token,)):
+                if found is Settled.SUPERSEDED and link.one(IS_FINAL, (token,)):
                     found = Settled.ALREADY
                 if found is Settled.SUPERSEDED and delivered:
                     note_superseded(link, token, sent)
-                return _repeated(found, in_doubt)
+                return repeated(found, in_doubt)
             number, name = found[0], found[5]
             if not delivered:
                 link.at_commit(_RETURN, {"id": number, **figures(sent)})
@@ -236,7 +231,7 @@ class Deliveries:
             **_delivered(cursor, 0, past, {}, sent),
         }
         with link.committing():
-            _, done = link.script([(_LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)])
+            _, done = link.script([(LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)])
         return done[0][0] if done else None
 
     def _deliver(
@@ -293,15 +288,15 @@ class Deliveries:
 
     def revoke(self, link: Link, in_doubt: bool, token: int, sent: Sent) -> Settled:
         """Undo a delivery; see `IStore.revoke`."""
-        with link.transaction((_LEASE, {"token": token})) as (rows,):
-            found = _lease(link, token, rows)
+        with link.transaction((LEASE, {"token": token})) as (rows,):
+            found = lease_of(link, token, rows)
             if not isinstance(found, tuple) or found[1] != DELIVERED:
                 link.make_durable()
                 if isinstance(found, tuple) and found[1] == RESERVED:
                     return Settled.SUPERSEDED
                 if found is Settled.SUPERSEDED:
                     note_late(link, token, sent)
-                return _repeated(found, in_doubt)
+                return repeated(found, in_doubt)
             number, name = found[0], found[5]
             link.execute("DELETE FROM owed WHERE scraper = %s AND born = %s", (number, token))
             link.execute("UPDATE owed SET gone = NULL WHERE scraper = %s AND gone = %s", (number, token))
@@ -341,16 +336,6 @@ def _delivered(
     }
 
 
-def _lease(link: Link, token: int, rows: Sequence[Any]) -> tuple[Any, ...] | Settled:
-    """Return the scraper's row with this lease, or how it has ended."""
-    if not rows:
-        return Settled.ALREADY if link.one(_WAS_UNDONE, (token,)) else Settled.SUPERSEDED
-    [row] = rows
-    if not row[2] or row[1] == FREE:
-        return Settled.ALREADY
-    return tuple(row)
-
-
 def _logged(link: Link, seqs: Sequence[int]) -> list[Event]:
     """Return events as the log has them now; those that it does not hold any more are left out."""
     return [
@@ -359,17 +344,6 @@ def _logged(link: Link, seqs: Sequence[int]) -> list[Event]:
         for part in read(link, seq - 1, seq, 1)
         for event in part.part(seq, seq).events()
     ]
-
-
-def _repeated(found: tuple[Any, ...] | Settled, in_doubt: bool) -> Settled:
-    if found is Settled.SUPERSEDED:
-        return Settled.SUPERSEDED
-    return Settled.SETTLED if in_doubt else Settled.ALREADY
-
-
-def new_token() -> int:
-    """Return a random token: a counter would give the same twice after a failover."""
-    return secrets.randbits(62) | 1
 
 
 def _bytes(value: str | None) -> bytes | None:

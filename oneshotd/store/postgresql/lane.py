@@ -20,7 +20,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from oneshotd.errors import StoreRefused, StoreUnavailable
-from oneshotd.store.postgresql.link import CommitUnknown, Link, library, reason_of, unavailable
+from oneshotd.store.postgresql.connecting import library, reason_of, unavailable
+from oneshotd.store.postgresql.link import CommitUnknown, Link
 
 #: Seconds between two attempts to connect, and between two calls of `idle`.
 RECONNECT_INTERVAL = 0.5

@@ -42,13 +42,15 @@ from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.appender import Appended, Appender, Batch
 from oneshotd.store.postgresql.census import census, recent
 from oneshotd.store.postgresql.clock_corrections import watch_clock
-from oneshotd.store.postgresql.delivery import Deliveries, new_token
+from oneshotd.store.postgresql.connecting import library, reason_of, unavailable
+from oneshotd.store.postgresql.delivery import Deliveries
 from oneshotd.store.postgresql.lane import Job, Lane, run_each
-from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link, library, reason_of, unavailable
+from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link
 from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import Schema, shipped
 from oneshotd.store.postgresql.timelines import Timelines
+from oneshotd.store.postgresql.tokens import new_token
 from oneshotd.store.postgresql.watchdog import Watchdog
 from oneshotd.store.retention_rules import fits
 

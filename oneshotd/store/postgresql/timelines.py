@@ -11,7 +11,8 @@ import threading
 from collections.abc import Iterator
 
 from oneshotd.errors import StoreRefused
-from oneshotd.store.postgresql.link import NOW, Link, library
+from oneshotd.store.postgresql.connecting import library
+from oneshotd.store.postgresql.link import NOW, Link
 
 _READ = """
 SELECT (SELECT system_identifier FROM pg_control_system()), CASE WHEN NOT pg_is_in_recovery()

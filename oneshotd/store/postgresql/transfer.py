@@ -18,15 +18,8 @@ from typing import Any
 from zope.interface import implementer
 
 from oneshotd.errors import OutcomeUnknown, StoreInUse, StoreRefused, StoreUnavailable
-from oneshotd.store.postgresql.link import (
-    DELETING,
-    END_OF_LOG,
-    NOW,
-    CommitUnknown,
-    Link,
-    library,
-    reason_of,
-)
+from oneshotd.store.postgresql.connecting import library, reason_of
+from oneshotd.store.postgresql.link import DELETING, END_OF_LOG, NOW, CommitUnknown, Link
 from oneshotd.store.postgresql.schema import prepare, shipped
 from oneshotd.store.postgresql.transfer_tables import COLUMNS, LACKS, Table, from_row, to_row
 from oneshotd.store.transfer import (
