@@ -122,7 +122,7 @@ def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[
     unknown = []
     free = list(of_scraper)
 
-    def join_one(exchange: Exchange, later: float = 0.0) -> bool:
+    def join_one(exchange: Exchange, later: float = 0.0, *, delivered: bool = False) -> bool:
         events = sum(exchange.amounts.values())
         end = float("inf") if exchange.ended is None else exchange.ended
         end = min(end, exchange.first or end) + later
@@ -131,6 +131,7 @@ def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[
                 exchange.asked - ROUNDED <= each.begun <= end + ROUNDED
                 and exchange.door in (each.life.daemon, BALANCER)
                 and (each.events == events if exchange.whole else each.events >= events)
+                and not (delivered and each.time_of("delivered") is None)
             ):
                 each.exchange = exchange
                 free.remove(each)
@@ -141,7 +142,12 @@ def join(exchanges: Sequence[Exchange], of_scraper: Sequence[Delivery]) -> list[
         if exchange.whole and not join_one(exchange) and exchange.amounts:
             unknown.append(exchange)
     given_up = [each for each in exchanges if not each.whole and not join_one(each) and each.first is None]
-    # The last one first: most of them have no delivery at all.
-    for exchange in reversed(given_up):
+    # The last one first: most of them have no delivery at all. What was acknowledged for a scraper that is
+    # gone, the balancer has acknowledged.
+    given_up.reverse()
+    rest = [
+        each for each in given_up if each.door != BALANCER or not join_one(each, GIVEN_UP, delivered=True)
+    ]
+    for exchange in rest:
         join_one(exchange, GIVEN_UP)
     return unknown

@@ -167,6 +167,15 @@ def test_a_delivery_belongs_to_the_last_scrape_that_was_given_up() -> None:
     assert list(found.allowed) == [IN_BALANCER] and not found.lost
 
 
+def test_what_was_acknowledged_for_a_scraper_that_is_gone_went_through_the_balancer() -> None:
+    """A later scrape that was given up at the daemon itself would take its place."""
+    found = judged(
+        Scrape(10, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=5.0),
+        Scrape(12, {}, (), unread=1.0, finished=True, events=1, begun=0.5),
+    )
+    assert list(found.allowed) == [IN_BALANCER] and not found.lost
+
+
 #: Scrapes after which something is missing or too often although everything was in order.
 FAULTS = {
     "an event that no scrape had": ([Scrape(10, {"a": 2})], {"b": 1}, {}),
