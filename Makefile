@@ -73,7 +73,7 @@ web: $(VENV)/.test
 	$(WITH_STORE) --ignore=tests/web/transport tests/web
 
 rest: $(VENV)/.test
-	$(UNIT) --ignore=tests/core --ignore=tests/store --ignore=tests/delivery --ignore=tests/web
+	$(UNIT) --numprocesses=2 --dist=loadfile --ignore=tests/core --ignore=tests/store --ignore=tests/delivery --ignore=tests/web
 
 # The same as core, and whether these tests reach all of it.
 coverage: $(VENV)/.test
