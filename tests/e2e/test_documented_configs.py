@@ -133,7 +133,7 @@ def test_every_scraper_but_the_replicas_has_a_name_that_the_daemon_takes() -> No
 def test_what_belongs_together_is_set_together() -> None:
     """A limit that the daemon does not know loses whole responses; so do timestamps that are ignored."""
     for job in jobs():
-        params: Mapping[str, list[str]] = job["params"]
+        params: Mapping[str, list[str]] = job.get("params", {})
         for name in PARAMETERS:
             assert params.get(name) == ([str(job[name])] if name in job else None)
         assert "honor_labels" not in job

@@ -62,7 +62,7 @@ def haproxy(folder: Path, wire: Wire, server: int | str = PORT, *, mode: str = "
     """HAProxy on the daemon's host, between it and the scrapers of the other one."""
     config = balanced({"ann": server}, mode=mode, port=BALANCED, bind=f":{BALANCED} tcp-ut {SILENT}")
     # Without this, a connection whose client has sent a FIN stays open to the daemon.
-    config = config.replace("    timeout client ", "    timeout server-fin 1s\n    timeout client ")
+    config = config.replace("    timeout client ", "    timeout server-fin 50ms\n    timeout client ")
     with HAProxy(folder / "haproxy", config, BALANCED, prefix=wire.ours.prefix) as running:
         running.await_states(ann=True)
         yield running
@@ -143,7 +143,7 @@ def test_the_response_to_a_scraper_that_has_given_up_comes_again(scraper: Scrape
         connection = scraper.connect()
         connection.ask(timeout=TIMEOUT)
         connection.close()
-        time.sleep(2.0)  # no race: longer than server-fin
+        time.sleep(0.5)  # no race: longer than server-fin
     finally:
         os.kill(pid, signal.SIGCONT)
     until(lambda: scraper.scrape() == FEW, PATIENCE, lambda: str(scraper.figures()))
