@@ -126,8 +126,7 @@ class Config:
         "sqlite:oneshotd.sqlite",
         StoreAddress.parse,
         "sqlite:PATH or postgresql:DSN",
-        "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database"
-        " (experimental)",
+        "file of the store, by default in $STATE_DIRECTORY, else in the working directory; or a database",
     )
     daemon_name: str = _option(
         "",
