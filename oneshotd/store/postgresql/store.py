@@ -104,6 +104,7 @@ class PostgreSQLStore:
         self._presence = Presence(self._id, name)
         self._appends = Lane("pg-append", reactor, self._connect_appender, self._append_batch)
         self._others = Lane("pg-delivery", reactor, self._connect_others, self._run_others, self._idle)
+        error_class = library().Error  # before the thread is started: it may not be installed
         self._watchdog = Watchdog()
         links: list[Link] = []
         try:
@@ -112,7 +113,7 @@ class PostgreSQLStore:
             self._presence.begin(links[0])
             links.append(self._connect_appender())
             self._read_durability(links[0])
-        except (library().Error, CommitUnknown, StoreRefused) as error:
+        except (error_class, CommitUnknown, StoreRefused) as error:
             self._watchdog.stop()
             for link in links:
                 link.close()
