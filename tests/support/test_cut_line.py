@@ -31,11 +31,15 @@ def line(tmp_path: Path) -> Iterator[CutLine]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / ".s.PGSQL.5432"))
     listener.listen()
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve)
+    thread.start()
     made = CutLine(tmp_path)
     yield made
     made.close()
+    listener.shutdown(socket.SHUT_RDWR)  # ends the wait of `accept`
+    thread.join(10)
     listener.close()
+    assert not thread.is_alive()
 
 
 def client(line: CutLine) -> socket.socket:
