@@ -68,7 +68,7 @@ UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, time
 _DELIVER = f"{_DELIVERED} WHERE id = %(id)s"
 # After `LEASE`, so that what another transaction does to the row is seen.
 _DELIVER_AT_ONCE = f"""{_DELIVERED}
-WHERE token = %(token)s AND state = 1 AND ({CORRECTED_AT}) = %(corrected)s RETURNING name"""
+WHERE token = %(token)s AND state = 1 AND ({CORRECTED_AT}) = %(corrected)s RETURNING id"""
 _RETURN = f"""
 UPDATE scraper SET state = 0, {UNDONE}, shown_end = greatest(shown_end, %(shown_end)s),
   returned = returned + %(events)s,
@@ -97,7 +97,6 @@ class _Reserved:
     :param corrected: when the clock was last corrected before it (Unix ms).
     """
 
-    token: int
     pending: Pending
     corrected: int
 
@@ -111,7 +110,7 @@ class Deliveries:
     def __init__(self, limits: Limits, holder: str) -> None:
         self.limits = limits
         self._holder = holder
-        self._reserved: dict[str, _Reserved] = {}  # by scraper
+        self._reserved: dict[int, _Reserved] = {}  # by token
 
     # -- reserve
 
@@ -157,7 +156,7 @@ class Deliveries:
         except StoreUnavailable:
             link.execute(_FREE, (row.id,))
             raise
-        self._reserved[row.name] = _Reserved(token, reservation.pending, corrected)
+        self._reserved[token] = _Reserved(reservation.pending, corrected)
         return reservation
 
     def look(self, link: Link, visit: Visit, limit: int) -> Reservation:
@@ -188,14 +187,14 @@ class Deliveries:
 
         :param in_doubt: this may have been done already.
         """
-        if delivered and not newly_owed and not went_out and not any(lost.values()):
-            name = self._settle_at_once(link, token, cursor, past, sent)
-            if name is not None:
-                self._reserved.pop(name, None)
-                return Settled.SETTLED
+        changes_more = newly_owed or went_out or any(lost.values())
+        if delivered and not changes_more and self._settle_at_once(link, token, cursor, past, sent):
+            self._reserved.pop(token, None)
+            return Settled.SETTLED
         with link.transaction((LEASE, {"token": token}), (CORRECTED_AT, ())) as (rows, [[corrected]]):
             found = lease_of(link, token, rows)
             if not isinstance(found, tuple) or found[1] != RESERVED:
+                self._reserved.pop(token, None)
                 link.make_durable()
                 if found is Settled.SUPERSEDED and link.one(IS_FINAL, (token,)):
                     found = Settled.ALREADY
@@ -206,25 +205,22 @@ class Deliveries:
             if not delivered:
                 link.at_commit(_RETURN, {"id": number, **figures(sent)})
             else:
-                reserved = self._reserved.get(name)
-                if reserved is None or reserved.token != token:
-                    reserved = _Reserved(token, Pending(), corrected)
                 self._deliver(
-                    link, number, name, reserved, corrected, cursor, newly_owed, went_out, past, lost, sent
+                    link, number, name, token, corrected, cursor, newly_owed, went_out, past, lost, sent
                 )
-        self._reserved.pop(name, None)
+        self._reserved.pop(token, None)
         return Settled.SETTLED
 
     def _settle_at_once(
         self, link: Link, token: int, cursor: int, past: TimestampHistory | None, sent: Sent
-    ) -> str | None:
+    ) -> bool:
         """Settle a delivery of which nothing but the scraper's row changes, in one message.
 
-        :returns: the scraper; None if that is not possible, which has changed nothing.
+        :returns: False if that is not possible, which has changed nothing.
         """
-        reserved = next((each for each in self._reserved.values() if each.token == token), None)
+        reserved = self._reserved.get(token)
         if reserved is None or (past is not None and past.moved):
-            return None
+            return False
         values = {
             "token": token,
             "corrected": reserved.corrected,
@@ -232,14 +228,14 @@ class Deliveries:
         }
         with link.committing():
             _, done = link.script([(LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)])
-        return done[0][0] if done else None
+        return bool(done)
 
     def _deliver(
         self,
         link: Link,
         number: int,
         name: str,
-        reserved: _Reserved,
+        token: int,
         corrected: int,
         cursor: int,
         newly_owed: Sequence[int],
@@ -248,7 +244,7 @@ class Deliveries:
         lost: Mapping[str, Sequence[int]],
         sent: Sent,
     ) -> None:
-        token = reserved.token
+        reserved = self._reserved.get(token) or _Reserved(Pending(), corrected)
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
         # Without a reservation here, another daemon has made it, or this one before it was restarted.
         events = reserved.pending.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
