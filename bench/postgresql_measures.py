@@ -24,10 +24,13 @@ from bench.measures import (
     ratio,
     scrape,
 )
-from bench.rig import Measure, Pair, daemon, figure, fill, median, timed, wrk
+from bench.rig import Measure, Pair, check_stored, daemon, figure, fill, median, timed, wrk
 
 #: However many rounds: none is dropped.
 ROOM = "--max-events=100000000"
+
+#: Of wrk, if it is not told another number.
+CONNECTIONS = 64
 
 #: Events that a scraper has to come, delivered in responses of 20,000.
 BACKLOG = 100_000
@@ -52,25 +55,28 @@ def _is_synchronous(primary: PostgreSQLServer) -> bool:
     return ("sync",) in rows
 
 
-def _held(running: Daemon) -> int:
-    return int(figure(running, "oneshotd_held_events"))
+@contextmanager
+def beside_sqlite(*options: str, standby: bool = False) -> Iterator[tuple[Daemon, Daemon]]:
+    """A daemon with a PostgreSQL database of its own, and one with a SQLite file."""
+    with (
+        server(standby) as postgresql,
+        daemon(*options, database=postgresql.address(postgresql.new_database())) as ours,
+        daemon(*options) as sqlite,
+    ):
+        yield ours, sqlite
 
 
 def posts(rounds: int) -> Iterator[Measure]:
     """One event a request, with and without a synchronous standby."""
     for standby in (False, True):
         pairs = []
-        with (
-            server(standby) as postgresql,
-            daemon(ROOM, database=postgresql.address(postgresql.new_database())) as ours,
-            daemon(ROOM) as sqlite,
-        ):
+        with beside_sqlite(ROOM, standby=standby) as (ours, sqlite):
             stored = 0
             for _ in range(rounds):
                 theirs = wrk(sqlite.port, LOAD)
                 load = wrk(ours.port, LOAD)
                 stored += load.requests
-                assert stored <= _held(ours) <= stored + 64 * rounds
+                check_stored(ours, stored, CONNECTIONS * rounds)
                 pairs.append(Pair(load.rate, theirs.rate))
         yield Measure(
             name="PostgreSQL against SQLite: `POST /event`, 64 connections"
@@ -95,9 +101,13 @@ def two_daemons(rounds: int) -> Measure:
             daemon(ROOM, database=alone) as one,
             ThreadPoolExecutor(2) as threads,
         ):
+            stored = 0
             for _ in range(rounds):
                 single = wrk(one.port, LOAD)
-                loads = threads.map(lambda port: wrk(port, LOAD, connections=32), (first.port, second.port))
+                half = partial(wrk, seconds=LOAD, connections=CONNECTIONS // 2)
+                loads = list(threads.map(half, (first.port, second.port)))
+                stored += sum(load.requests for load in loads)
+                check_stored(first, stored, CONNECTIONS * rounds)
                 pairs.append(Pair(sum(load.rate for load in loads), single.rate))
     return Measure(
         name="`POST /event`, 64 connections: two daemons on one PostgreSQL, against one daemon",
@@ -113,11 +123,7 @@ def two_daemons(rounds: int) -> Measure:
 def bodies(rounds: int) -> Measure:
     """1,000 lines a body, over four connections."""
     pairs = []
-    with (
-        server() as postgresql,
-        daemon(ROOM, database=postgresql.address(postgresql.new_database())) as ours,
-        daemon(ROOM) as sqlite,
-    ):
+    with beside_sqlite(ROOM) as (ours, sqlite):
         for number in range(rounds):
             rates = []
             for running in (ours, sqlite):
@@ -131,10 +137,10 @@ def bodies(rounds: int) -> Measure:
                     ]
                     for part in range(4)
                 ]
-                before = _held(running)
+                before = figure(running, "oneshotd_held_events")
                 with ThreadPoolExecutor(4) as threads:
                     seconds = timed(lambda: list(threads.map(partial(post_all, running.port), work)))  # noqa: B023
-                assert _held(running) - before == 120_000
+                assert figure(running, "oneshotd_held_events") - before == 120_000
                 rates.append(120_000 / seconds)
             pairs.append(Pair(*rates))
     return Measure(
@@ -151,11 +157,7 @@ def bodies(rounds: int) -> Measure:
 def scrapes(rounds: int) -> Iterator[Measure]:
     """A backlog of 100,000 events, and then scrapes with nothing to come."""
     whole, empty = [], []
-    with (
-        server() as postgresql,
-        daemon("--newcomers=1h", database=postgresql.address(postgresql.new_database())) as ours,
-        daemon("--newcomers=1h") as sqlite,
-    ):
+    with beside_sqlite("--newcomers=1h") as (ours, sqlite):
         for running in (ours, sqlite):
             fill(running.port, BACKLOG)
         for number in range(rounds):
