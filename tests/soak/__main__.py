@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from soak.campaign import ALL_SENDERS, Campaign, Settings
-from soak.report import Report, report
+from soak.report import report
+from soak.result import Report, complete, conclude
 
 #: Seconds for one round, its restart included.
 ROUND = 3.0
@@ -32,28 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
     found = run(settings, folder)
-    print(found.text())
-    if asked.markdown is not None:
-        asked.markdown.write_text(found.markdown())
-    if not found.wrong:
-        if asked.keep:
-            print(f"the daemon's store and log are in {folder}")
-        else:
-            shutil.rmtree(folder)
-        return 0
-    print(f"\nNOT as promised; the daemon's store and log are in {folder}", file=sys.stderr)
-    for text in found.wrong[:100]:
-        print(f"- {text}", file=sys.stderr)
-    return 1
+    left = "the daemon's store and log"
+    return conclude(found, folder, left, markdown=asked.markdown, keep=asked.keep)
 
 
 def run(settings: Settings, folder: Path) -> Report:
     """Run a campaign and look at its books."""
     campaign = Campaign(settings, folder)
-    try:
-        campaign.run()
-    except Exception as error:  # the books tell what led there
-        campaign.books.note_wrong(f"the campaign broke off: {type(error).__name__}: {error}")
+    complete(campaign.run, campaign.books)
     return report(campaign)
 
 

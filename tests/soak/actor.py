@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Generic, TypeVar
 
@@ -79,3 +80,25 @@ class Actor(threading.Thread):
     def rest(self, took: float) -> None:
         """Pause in proportion to how long the work took: who is slow to answer is asked less."""
         self.over.wait(min(1.0, max(0.01, took * self.dice.uniform(1.0, 4.0))))
+
+
+@contextmanager
+def working(actors: Sequence[Actor], note_wrong: Callable[[str], object], patience: float) -> Iterator[None]:
+    """Let actors work within the context.
+
+    :param note_wrong: told of each that failed, or did not end.
+    :param patience: seconds for one to end.
+    """
+    for actor in actors:
+        actor.start()
+    try:
+        yield
+    finally:
+        for actor in actors:
+            actor.over.set()
+        for actor in actors:
+            actor.join(patience)
+            if actor.is_alive():
+                note_wrong(f"{actor.name} does not end")
+            if actor.failure:
+                note_wrong(actor.failure)

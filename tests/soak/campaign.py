@@ -10,13 +10,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
 
 from attrs import frozen
-from soak.actor import Actor, Bag
+from soak.actor import Actor, Bag, working
 from soak.ledger import CUT, ON_ITS_WAY, PLAIN, READ, Books
 from soak.marks import ODD, is_odd, labels
 from soak.plan import (
@@ -155,21 +155,8 @@ class Campaign:
         for line in self.daemon.errors()[:20]:
             self.books.note_wrong(f"the daemon's log: {line}")
 
-    @contextmanager
-    def _working(self, actors: Sequence[Actor]) -> Iterator[None]:
-        for actor in actors:
-            actor.start()
-        try:
-            yield
-        finally:
-            for actor in actors:
-                actor.over.set()
-            for actor in actors:
-                actor.join(90)
-                if actor.is_alive():
-                    self.books.note_wrong(f"{actor.name} does not end")
-                if actor.failure:
-                    self.books.note_wrong(actor.failure)
+    def _working(self, actors: Sequence[Actor]) -> AbstractContextManager[None]:
+        return working(actors, self.books.note_wrong, 90)
 
     # -- the rounds
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from soak.cluster_campaign import ClusterCampaign, Settings
 from soak.cluster_report import report
-from soak.report import Report
+from soak.result import Report, complete, conclude
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,28 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-cluster-"))
     folder.chmod(0o711)  # PostgreSQL does not run as root
     found = run(settings, folder)
-    print(found.text())
-    if asked.markdown is not None:
-        asked.markdown.write_text(found.markdown())
-    if not found.wrong:
-        if asked.keep:
-            print(f"the daemons' logs and the database are in {folder}")
-        else:
-            shutil.rmtree(folder)
-        return 0
-    print(f"\nNOT as promised; the daemons' logs and the database are in {folder}", file=sys.stderr)
-    for text in found.wrong[:100]:
-        print(f"- {text}", file=sys.stderr)
-    return 1
+    left = "the daemons' logs and the database"
+    return conclude(found, folder, left, markdown=asked.markdown, keep=asked.keep)
 
 
 def run(settings: Settings, folder: Path) -> Report:
     """Run a campaign and look at its books."""
     campaign = ClusterCampaign(settings, folder)
-    try:
-        campaign.run()
-    except Exception as error:  # the books tell what led there
-        campaign.books.note_wrong(f"the campaign broke off: {type(error).__name__}: {error}")
+    complete(campaign.run, campaign.books)
     return report(campaign)
 
 

@@ -6,13 +6,13 @@ Everything is on the loopback, and no other process is touched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from random import Random
 
 from attrs import frozen
-from soak.actor import Actor, Bag
+from soak.actor import Actor, Bag, working
 from soak.cluster_actors import (
     BALANCER,
     CLUSTER_SCRAPERS,
@@ -142,21 +142,8 @@ class ClusterCampaign:
         for daemon in self.daemons:
             daemon.stop()
 
-    @contextmanager
-    def _working(self, actors: Sequence[Actor]) -> Iterator[None]:
-        for actor in actors:
-            actor.start()
-        try:
-            yield
-        finally:
-            for actor in actors:
-                actor.over.set()
-            for actor in actors:
-                actor.join(150)
-                if actor.is_alive():
-                    self.books.note_wrong(f"{actor.name} does not end")
-                if actor.failure:
-                    self.books.note_wrong(actor.failure)
+    def _working(self, actors: Sequence[Actor]) -> AbstractContextManager[None]:
+        return working(actors, self.books.note_wrong, 150)
 
     def _last(self) -> None:
         """Wait until there were enough faults."""

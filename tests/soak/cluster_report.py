@@ -11,12 +11,8 @@ from soak.cluster_deliveries import Delivery, deliveries
 from soak.cluster_judge import LATE, REASONS, Judge, Judgement, uncounted
 from soak.cluster_plan import PROMOTIONS, STOPPED_LONG
 from soak.evidence import sent
-from soak.ledger import DOORS, UDP
-from soak.report import Report, Row
+from soak.result import TOLD, Report, Row, grouped, sent_rows, silent_doors
 from soak.sendings import Sending
-
-#: Histories of events that are told for one scraper and one kind of wrong.
-TOLD = 10
 
 #: Log lines of level error that are expected: the database was away, also as a daemon started or stopped, or
 #: a daemon was held up beyond its lease.
@@ -66,44 +62,35 @@ def report(campaign: ClusterCampaign) -> Report:
     rows: list[Row] = [
         ("campaign", "seed", str(campaign.settings.seed)),
         ("campaign", "duration", f"{campaign.seconds:.0f} s"),
-        ("campaign", "faults", _n(campaign.done)),
-        ("campaign", "of these, promotions", _n(_count(campaign, PROMOTIONS))),
-        ("campaign", "of these, daemons stopped beyond their lease", _n(_count(campaign, [STOPPED_LONG]))),
-        *_sent(campaign, vanished),
-        *(("faults injected", kind, _n(count)) for kind, count in sorted(books.faults.items())),
+        ("campaign", "faults", grouped(campaign.done)),
+        ("campaign", "of these, promotions", grouped(_count(campaign, PROMOTIONS))),
+        (
+            "campaign",
+            "of these, daemons stopped beyond their lease",
+            grouped(_count(campaign, [STOPPED_LONG])),
+        ),
+        *sent_rows(books, campaign.senders, vanished, "in trouble"),
+        *(("faults injected", kind, grouped(count)) for kind, count in sorted(books.faults.items())),
         *(row for name, each in judged.items() for row in _read(campaign, name, each)),
-        ("result", "violations", _n(len(wrong))),
+        ("result", "violations", grouped(len(wrong))),
     ]
     return Report(rows=rows, wrong=wrong)
 
 
-def _sent(campaign: ClusterCampaign, vanished: Sequence[Sending]) -> Iterable[Row]:
-    sendings = campaign.books.sendings
-    for door in DOORS:
-        yield "events sent", door, _events(s for s in sendings if s.door == door)
-    yield "requests", "repeated, with their key", _n(sum(sender.retried for sender in campaign.senders))
-    open_ = [s for s in sendings if s.answered is None and not s.refused and s.door != UDP]
-    gone = [s for s in vanished if s.door != UDP]
-    yield "uncertain", "events without an answer that were stored", _events(set(open_) - set(gone))
-    yield "uncertain", "events without an answer that were not stored", _events(gone)
-    yield "uncertain", "UDP events lost in trouble", _events(s for s in vanished if s.door == UDP)
-    yield "refused", "503, not stored", _events(s for s in sendings if s.refused)
-
-
 def _read(campaign: ClusterCampaign, name: str, judged: Judgement) -> Iterable[Row]:
     group, account = f"scraper {name}", campaign.books.accounts[name]
-    yield group, "events read", _n(account.total.total())
+    yield group, "events read", grouped(account.total.total())
     doors = sorted({exchange.door for exchange in account.exchanges if exchange.outcome == "read"})
     for door in doors:
         count = sum(e.door == door and e.outcome == "read" for e in account.exchanges)
-        yield group, f"responses read from {door}", _n(count)
-    yield group, "lost, not allowed", _n(judged.lost.total())
-    yield group, "doubled, not allowed", _n(judged.doubled.total())
+        yield group, f"responses read from {door}", grouped(count)
+    yield group, "lost, not allowed", grouped(judged.lost.total())
+    yield group, "doubled, not allowed", grouped(judged.doubled.total())
     for reason in REASONS:
         each = judged.allowed.get(reason, [])
-        yield group, reason, f"{_n(len(each))} ({_n(sum(n for _, n in each))} events)"
-    yield group, f"counted as `{LATE}` by the daemons", _n(campaign.books.losses.get((name, LATE), 0))
-    yield group, "counted as superseded by the daemons", _n(campaign.books.superseded.get(name, 0))
+        yield group, reason, f"{grouped(len(each))} ({grouped(sum(n for _, n in each))} events)"
+    yield group, f"counted as `{LATE}` by the daemons", grouped(campaign.books.losses.get((name, LATE), 0))
+    yield group, "counted as superseded by the daemons", grouped(campaign.books.superseded.get(name, 0))
     yield group, "longest time without an answer", f"{_longest_silence(campaign, name):.1f} s"
 
 
@@ -174,16 +161,7 @@ def _omissions(campaign: ClusterCampaign) -> Iterable[str]:
     ):
         if count < least:
             yield f"only {count} of {least} {what} were done in the time"
-    for door in DOORS:
-        arrived = any(
-            account.total[identity]
-            for sending in books.sendings
-            if sending.door == door
-            for identity in sending.amounts
-            for account in books.accounts.values()
-        )
-        if not arrived:
-            yield f"nothing was sent that arrived: {door}"
+    yield from silent_doors(books)
 
 
 def _errors(campaign: ClusterCampaign) -> Iterable[str]:
@@ -200,11 +178,3 @@ def _errors(campaign: ClusterCampaign) -> Iterable[str]:
 
 def _count(campaign: ClusterCampaign, kinds: Sequence[str]) -> int:
     return sum(campaign.books.faults[kind] for kind in kinds)
-
-
-def _events(sendings: Iterable[Sending]) -> str:
-    return _n(sum(sending.events for sending in sendings))
-
-
-def _n(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

@@ -4,47 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import frozen
 from soak import evidence
 from soak.campaign import Campaign
-from soak.ledger import DOORS, REFUSED, UDP, Books, Verdict
+from soak.ledger import REFUSED, UDP, Books, Verdict
 from soak.marks import Reading
 from soak.plan import KILLS, STARTING
+from soak.result import TOLD, Report, Row, grouped, sent_rows, silent_doors
 from soak.scraper import CUTS, SCRAPERS
-from soak.sendings import Sending
-
-Row = tuple[str, str, str]
-
-#: Histories of events that are told for one scraper and one kind of wrong.
-TOLD = 10
-
-
-@frozen(kw_only=True)
-class Report:
-    """A campaign's result.
-
-    :param rows: of the table: group, what, figure.
-    :param wrong: why the campaign has failed, empty if it has not.
-    """
-
-    rows: Sequence[Row]
-    wrong: Sequence[str]
-
-    def text(self) -> str:
-        """The table for a terminal."""
-        widths = [max(len(row[i]) for row in self.rows) for i in range(3)]
-        lines = []
-        group = ""
-        for row in self.rows:
-            shown = row[0] if row[0] != group else ""
-            group = row[0]
-            lines.append(f"{shown:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}")
-        return "\n".join(lines)
-
-    def markdown(self) -> str:
-        """The table for the documentation."""
-        rows = [("", "what", "figure"), ("---", "---", "---:"), *self.rows]
-        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def report(campaign: Campaign) -> Report:
@@ -67,9 +33,9 @@ def report(campaign: Campaign) -> Report:
     rows: list[Row] = [
         ("campaign", "seed", str(campaign.settings.seed)),
         ("campaign", "duration", f"{campaign.seconds:.0f} s"),
-        ("campaign", "kill rounds", _n(campaign.kills)),
-        *_sent(campaign, vanished),
-        *(("faults injected", kind, _n(count)) for kind, count in sorted(books.faults.items())),
+        ("campaign", "kill rounds", grouped(campaign.kills)),
+        *sent_rows(books, campaign.senders, vanished, "on their way, at a kill or with no daemon"),
+        *(("faults injected", kind, grouped(count)) for kind, count in sorted(books.faults.items())),
         *_read(books, verdicts),
         *(
             (
@@ -79,34 +45,17 @@ def report(campaign: Campaign) -> Report:
             )
             for name, seconds in slowest.items()
         ),
-        ("result", "violations", _n(len(wrong))),
+        ("result", "violations", grouped(len(wrong))),
     ]
     return Report(rows=rows, wrong=wrong)
-
-
-def _sent(campaign: Campaign, vanished: Sequence[Sending]) -> Iterable[Row]:
-    sendings = campaign.books.sendings
-    for door in DOORS:
-        yield "events sent", door, _events(s for s in sendings if s.door == door)
-    yield "requests", "repeated, with their key", _n(sum(sender.retried for sender in campaign.senders))
-    open_ = [s for s in sendings if s.answered is None and not s.refused and s.door != UDP]
-    gone = [s for s in vanished if s.door != UDP]
-    yield "uncertain", "events without an answer that were stored", _events(set(open_) - set(gone))
-    yield "uncertain", "events without an answer that were not stored", _events(gone)
-    yield (
-        "uncertain",
-        "UDP events lost on their way, at a kill or with no daemon",
-        _events(s for s in vanished if s.door == UDP),
-    )
-    yield "refused", "503, not stored", _events(s for s in sendings if s.refused)
 
 
 def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
     for name, verdict in verdicts.items():
         group = f"scraper {name}"
-        yield group, "events read", _n(books.accounts[name].total.total())
-        yield group, "lost, not allowed", _n(sum(verdict.lost.values()))
-        yield group, "doubled, not allowed", _n(sum(verdict.doubled.values()))
+        yield group, "events read", grouped(books.accounts[name].total.total())
+        yield group, "lost, not allowed", grouped(sum(verdict.lost.values()))
+        yield group, "doubled, not allowed", grouped(sum(verdict.doubled.values()))
         again = [(reading, reading.events) for reading in verdict.again]
         yield (
             group,
@@ -130,9 +79,9 @@ def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
             _deliveries(uncertain),
         )
         if name in books.refusing:
-            yield group, "lost, allowed: events that the scraper refuses", _n(len(verdict.refused))
+            yield group, "lost, allowed: events that the scraper refuses", grouped(len(verdict.refused))
             counted = books.losses.get((name, REFUSED), 0)
-            yield group, f"of these, counted by the daemon as `{REFUSED}`", _n(counted)
+            yield group, f"of these, counted by the daemon as `{REFUSED}`", grouped(counted)
 
 
 def _disagreements(
@@ -174,16 +123,7 @@ def _omissions(campaign: Campaign) -> Iterable[str]:
         yield "nothing was injected: there was no kill"
     if campaign.kills < settings.rounds:
         yield f"only {campaign.kills} of {settings.rounds} kills were done in the time"
-    for door in DOORS:
-        arrived = any(
-            account.total[identity]
-            for sending in books.sendings
-            if sending.door == door
-            for identity in sending.amounts
-            for account in books.accounts.values()
-        )
-        if not arrived:
-            yield f"nothing was sent that arrived: {door}"
+    yield from silent_doors(books)
     if campaign.kills > len(KILLS) + KILLS.count(STARTING):  # enough for each kind to have its turn
         yield from (f"never injected: {kind}" for kind in (*campaign.kinds, *CUTS) if not books.faults[kind])
 
@@ -204,12 +144,4 @@ def _slowest(books: Books, scraper: str) -> float:
 
 
 def _deliveries(readings: Sequence[tuple[Reading, int]]) -> str:
-    return f"{_n(len(readings))} ({_n(sum(events for _, events in readings))} events)"
-
-
-def _events(sendings: Iterable[Sending]) -> str:
-    return _n(sum(sending.events for sending in sendings))
-
-
-def _n(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
+    return f"{grouped(len(readings))} ({grouped(sum(events for _, events in readings))} events)"

@@ -11,7 +11,8 @@ from soak.exchange import Exchange
 from soak.ledger import DOORS, REFUSED, Books
 from soak.marks import Reading
 from soak.plan import KILLS, TERM, UNDER_LOAD
-from soak.report import Report, report
+from soak.report import report
+from soak.result import Report
 from soak.scraper import CUTS, REFUSING, SCRAPERS
 
 PROCESS = "P"
