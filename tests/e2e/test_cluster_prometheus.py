@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from soak.cluster_database import Database
-from support.daemon import BROWSER, Daemon
+from support.daemon import Daemon
 from support.debian_packages import fetch
 from support.processes import free_port, until
 from support.prometheus import Prometheus
-from support.steady_tool import SteadyTool
+from support.steady_tool import KeyedTool
 
 pytestmark = pytest.mark.e2e
 
@@ -36,35 +33,12 @@ scrape_configs:
 """
 
 
-class Steady(SteadyTool):
-    """Reports each event under a key at one daemon after the other, until one has stored it."""
-
-    def __init__(self, daemons: list[Daemon]) -> None:
-        super().__init__()
-        self.refused = 0  # no connection, no answer, or 503
-        self._daemons = daemons
+class Steady(KeyedTool):
+    """Reports each event at one daemon after the other, until one has stored it."""
 
     def report(self) -> None:
-        for attempt in range(600):
-            one = self._daemons[(self.sent + attempt) % len(self._daemons)]
-            request = urllib.request.Request(
-                f"{one.url}/event?__name__=steady&tool={self.sent % 7}",
-                method="POST",
-                headers={"Idempotency-Key": f'"steady-{self.sent}"'},
-            )
-            try:
-                with BROWSER.open(request, timeout=3):
-                    self.sent += 1
-                    return
-            except urllib.error.HTTPError as answer:
-                with answer:
-                    if answer.code != 503:
-                        raise
-            except OSError:
-                pass
-            self.refused += 1
-            time.sleep(0.1)  # the pause of a client that tries again
-        raise AssertionError(f"event {self.sent} was not accepted in 600 attempts")
+        self.post(self.sent, f"__name__=steady&tool={self.sent % 7}", attempts=600, timeout=3)
+        self.sent += 1
 
 
 def test_each_prometheus_counts_exactly_over_a_failover(tmp_path: Path) -> None:
@@ -91,7 +65,7 @@ def test_each_prometheus_counts_exactly_over_a_failover(tmp_path: Path) -> None:
         for server in servers:
             server.await_scrapes(2)
             assert server.unhealthy_targets() == []
-        steady = Steady(daemons)
+        steady = Steady(*(daemon.url for daemon in daemons))
         with steady.working():
             until(lambda: steady.sent > 50, PATIENCE, "50 events")
             database.primary.kill_all()

@@ -14,7 +14,7 @@ from support.debian_packages import fetch
 from support.processes import Process, until
 from support.prometheus import Prometheus, scrape_config
 from support.readme import block, on_port
-from support.steady_tool import SteadyTool
+from support.steady_tool import KeyedTool
 
 pytestmark = pytest.mark.e2e
 
@@ -30,16 +30,8 @@ TOTAL = "sum(sum_over_time(events_to_metrics[10m]))"
 SCRAPE_LABELS = ("job", "instance")
 
 
-class Steady(SteadyTool):
-    """Reports each event until it is answered; some are answered twice.
-
-    :param url: of the daemon.
-    """
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.refused = 0  # no connection, no answer, or 503
-        self._url = url
+class Steady(KeyedTool):
+    """Reports each event until it is answered; some are answered twice."""
 
     def report(self) -> None:
         self._post(self.sent)
@@ -49,24 +41,7 @@ class Steady(SteadyTool):
         self.sent += 1
 
     def _post(self, number: int) -> None:
-        request = urllib.request.Request(
-            f"{self._url}/event?__name__=steady",
-            method="POST",
-            headers={"Idempotency-Key": f'"steady-{number}"'},
-        )
-        for _ in range(300):
-            try:
-                with BROWSER.open(request, timeout=10):
-                    return
-            except urllib.error.HTTPError as answer:
-                with answer:
-                    if answer.code != 503:
-                        raise
-            except OSError:
-                pass
-            self.refused += 1
-            time.sleep(0.1)  # the pause of a client that tries again
-        raise AssertionError(f"event {number} was not accepted in 300 attempts")
+        self.post(number, "__name__=steady", attempts=300, timeout=10)
 
 
 def test_each_event_arrives_once_in_each_prometheus_over_restarts(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
@@ -11,6 +12,7 @@ from support.store_backends import Backend, SettableClock
 from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 
+from oneshotd.errors import StoreUnavailable
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import IStore
 from oneshotd.store.postgresql.link import MAX_GAP, present
@@ -115,6 +117,15 @@ class PostgreSQLBackend(Backend):
     def pause(self) -> None:
         """Wait a little before a request is repeated; the number of attempts is the bound."""
         time.sleep(0.3)
+
+    def again(self, ask: Callable[[], Deferred[T]], attempts: int = 60) -> T:
+        """Ask the store until there is an answer."""
+        for _ in range(attempts):
+            try:
+                return self.get(ask())
+            except StoreUnavailable:
+                self.pause()
+        raise AssertionError(f"no answer in {attempts} attempts")
 
     def _open(self) -> IStore:
         return self.another("ann")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+import urllib.error
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from support.daemon import BROWSER
 
 
 class SteadyTool(ABC):
@@ -38,3 +43,41 @@ class SteadyTool(ABC):
     @abstractmethod
     def report(self) -> None:
         """Report once, and count it in `sent`."""
+
+
+class KeyedTool(SteadyTool):
+    """Reports each event under a key until it is answered, at one daemon after the other.
+
+    :param urls: of the daemons.
+    :ivar refused: attempts without a connection or an answer, or answered 503.
+    """
+
+    def __init__(self, *urls: str) -> None:
+        super().__init__()
+        self.refused = 0
+        self._urls = urls
+
+    def post(self, number: int, query: str, *, attempts: int, timeout: float) -> None:
+        """Report the event of this number; return when it is stored.
+
+        :param timeout: seconds of an attempt.
+        :raises AssertionError: it was not accepted.
+        """
+        for attempt in range(attempts):
+            request = urllib.request.Request(
+                f"{self._urls[(number + attempt) % len(self._urls)]}/event?{query}",
+                method="POST",
+                headers={"Idempotency-Key": f'"steady-{number}"'},
+            )
+            try:
+                with BROWSER.open(request, timeout=timeout):
+                    return
+            except urllib.error.HTTPError as answer:
+                with answer:
+                    if answer.code != 503:
+                        raise
+            except OSError:
+                pass
+            self.refused += 1
+            time.sleep(0.1)  # the pause of a client that tries again
+        raise AssertionError(f"event {number} was not accepted in {attempts} attempts")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from attrs import frozen
+from support.disks import skip_or_fail
 from support.namespace import LIFETIME, own_loopback
 
 #: Seconds for a connection to be made, or for a command to end.
@@ -164,12 +165,19 @@ def _host(stack: ExitStack, prefix: tuple[str, ...], address: str, mac: str) -> 
     return Host(prefix=prefix, address=address, mac=mac, control=control)
 
 
-def why_not() -> str:
-    """Why there may be no such hosts here."""
-    missing = _missing()
-    if missing:
-        return f"two hosts want {', '.join(missing)}, not to be found here"
-    return "network namespaces are not permitted here"
+@contextmanager
+def needed_hosts() -> Iterator[Wire]:
+    """Two joined hosts; without them the test is skipped, or fails where ``CI`` is set."""
+    with joined_hosts() as joined:
+        if joined is None:
+            missing = ", ".join(_missing())
+            skip_or_fail(
+                f"two hosts want {missing}, not to be found here"
+                if missing
+                else "network namespaces are not permitted here"
+            )
+        assert joined is not None
+        yield joined
 
 
 def _missing() -> list[str]:

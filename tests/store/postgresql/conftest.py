@@ -12,6 +12,7 @@ import pytest
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_proxy import CuttingProxy
 from support.postgresql_server import PostgreSQLServer, running_server
+from support.sqlite_backend import SQLiteBackend
 from support.store_pair import Pair
 
 from oneshotd.store.postgresql.store import PostgreSQLStore
@@ -43,6 +44,15 @@ def database(server: PostgreSQLServer) -> str:
 @pytest.fixture
 def backend(server: PostgreSQLServer, database: str) -> Iterator[PostgreSQLBackend]:
     backend = PostgreSQLBackend(server, database)
+    yield backend
+    backend.finish()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[SQLiteBackend]:
+    """A SQLite store, in another folder than the test's files."""
+    (tmp_path / "file").mkdir()
+    backend = SQLiteBackend(tmp_path / "file")
     yield backend
     backend.finish()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import psycopg
 import pytest
 from support.postgresql_backend import PostgreSQLBackend
@@ -19,7 +17,6 @@ from oneshotd.store.postgresql import lane
 VISIT = Visit(name="p", named=True)
 
 #: Attempts of a client whose request is refused, some tenths of a second apart.
-ATTEMPTS = 60
 
 
 def replicates(address: str, state: str) -> bool:
@@ -101,21 +98,9 @@ def waiting(address: str) -> list[int]:
 
 def again(backend: PostgreSQLBackend, series: str) -> None:
     """Report an event until it is taken."""
-    ask = partial(backend.append, series)
-    for _ in range(ATTEMPTS):
-        try:
-            ask()
-            return
-        except StoreUnavailable:
-            backend.pause()
-    raise AssertionError("nobody takes the event")
+    backend.again(lambda: backend.store.append([group(series)]))
 
 
 def settled(backend: PostgreSQLBackend, token: int) -> Settled:
     """Settle until it is done."""
-    for _ in range(ATTEMPTS):
-        try:
-            return backend.get(backend.store.settle(token, True, 1, (), ()))
-        except StoreUnavailable:
-            backend.pause()
-    raise AssertionError("it cannot be settled")
+    return backend.again(lambda: backend.store.settle(token, True, 1, (), ()))

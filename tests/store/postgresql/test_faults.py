@@ -44,13 +44,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def again(backend: PostgreSQLBackend, ask: Callable[[], Deferred[T]]) -> T:
-    """Ask until there is an answer."""
-    for _ in range(ATTEMPTS):
-        try:
-            return backend.get(ask())
-        except StoreUnavailable:
-            backend.pause()
-    raise AssertionError("no answer")
+    return backend.again(ask, ATTEMPTS)
 
 
 @pytest.mark.parametrize("cut", [Cut.DROPPED, Cut.SWALLOWED, Cut.DELAYED])

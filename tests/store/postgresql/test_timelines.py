@@ -39,13 +39,7 @@ def backend(hosts: tuple[PostgreSQLServer, PostgreSQLServer]) -> Iterator[Postgr
 
 def again(backend: PostgreSQLBackend, series: str) -> None:
     """Report an event until it is taken."""
-    for _ in range(60):
-        try:
-            backend.append(series)
-            return
-        except StoreUnavailable:
-            backend.pause()
-    raise AssertionError("no host takes the event")
+    backend.again(lambda: backend.store.append([group(series)]))
 
 
 def end_sessions(server: PostgreSQLServer) -> None:

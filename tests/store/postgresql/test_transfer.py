@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -32,15 +31,6 @@ from oneshotd.store.transfer import (
     ShownRecord,
     StateRecord,
 )
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[SQLiteBackend]:
-    """A SQLite store, in another folder than the test's files."""
-    (tmp_path / "file").mkdir()
-    backend = SQLiteBackend(tmp_path / "file")
-    yield backend
-    backend.finish()
 
 
 def test_the_back_ends_keep_the_interface() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -22,15 +22,6 @@ from oneshotd.store.transfer import (
     SegmentRecord,
     copy,
 )
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[SQLiteBackend]:
-    """A SQLite store, in another folder than the test's files."""
-    (tmp_path / "file").mkdir()
-    backend = SQLiteBackend(tmp_path / "file")
-    yield backend
-    backend.finish()
 
 
 def test_a_source_that_a_daemon_works_on(backend: PostgreSQLBackend, tmp_path: Path) -> None:
