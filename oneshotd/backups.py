@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oneshotd.errors import CopyFailed, Refused
-from oneshotd.store.interface import IBackup
+from oneshotd.store.abilities import IBackup
 
 
 @frozen(kw_only=True)

@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     STORE_SHARED: (
         (
             "store.interface",
+            "store.abilities",
             "store.clock",
             "store.leases",
             "store.planning",

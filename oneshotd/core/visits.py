@@ -1,5 +1,7 @@
-"""What the times of a scraper's requests tell: its interval, how long it is expected to send the timeout
-header, and whether it is more than one scraper.
+"""Calculate figures of a scraper from the times of its requests.
+
+The figures are its interval, the duration of its habit of the timeout header, and whether several scrapers
+share its identity.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def interval(visits: Sequence[float]) -> float | None:
 
 
 def habit_lasts(interval: float | None) -> float:
-    """Return the seconds after a request with the timeout header for which it is expected again.
+    """Return for how many seconds a scraper that has sent the timeout header is expected to send it again.
 
     :param interval: seconds between the scrapes; None if not known.
     """

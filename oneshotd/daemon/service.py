@@ -43,9 +43,9 @@ from oneshotd.errors import ConfigError, StoreUnavailable
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
+from oneshotd.store.abilities import IBackup, IConnected
 from oneshotd.store.clock import Clock
 from oneshotd.store.factory import open_store
-from oneshotd.store.interface import IBackup, IConnected
 from oneshotd.store.limits import Limits
 from oneshotd.udp.datagrams import Datagrams
 from oneshotd.udp.reader import UDPReader

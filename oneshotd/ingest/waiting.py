@@ -1,4 +1,4 @@
-"""What waits for the store: groups of events and the batches made of them, with the clients to answer."""
+"""Groups of events in the queue, the batches made of them, and the clients that wait for their answers."""
 
 from __future__ import annotations
 

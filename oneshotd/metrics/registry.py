@@ -39,7 +39,8 @@ from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
 from oneshotd.metrics.reloads import ReloadMetrics
 from oneshotd.metrics.tally import Tally
-from oneshotd.store.interface import ConnectionCounts, StoreStats
+from oneshotd.store.abilities import ConnectionCounts
+from oneshotd.store.interface import StoreStats
 
 #: The ways by which an event arrives.
 SOURCES = ("http", "http_bulk", "udp")

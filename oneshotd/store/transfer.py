@@ -153,7 +153,7 @@ TABLES: tuple[type[Record], ...] = (
     *(StateRecord, SegmentRecord, ScraperRecord, OwedRecord, ShownRecord, KeyRecord, LossRecord),
 )
 
-#: What a person calls the records of a table.
+#: Table -> the name of its records in messages.
 NAMES: Mapping[type[Record], str] = {
     StateRecord: "state",
     SegmentRecord: "events",

@@ -25,7 +25,8 @@ from oneshotd.delivery.scrapes import Delivery
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
-from oneshotd.store.interface import IConnected, IStore
+from oneshotd.store.abilities import IConnected
+from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
 from oneshotd.web.routes import api, backup, daemon_metrics, health, scrape, status
 from oneshotd.web.routes import ingest as event_routes

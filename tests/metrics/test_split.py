@@ -16,7 +16,8 @@ from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS
 from oneshotd.metrics.registry import SOURCES, Telemetry
 from oneshotd.metrics.store_families import STORE_NAMES
-from oneshotd.store.interface import ConnectionCounts, ScraperCounts, StoreStats
+from oneshotd.store.abilities import ConnectionCounts
+from oneshotd.store.interface import ScraperCounts, StoreStats
 
 #: The metrics of a daemon alone, but for the process and the build, from before there was another way.
 ALONE = Path(__file__).with_name("one_daemon.txt")

@@ -19,10 +19,10 @@ from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
+from oneshotd.store.abilities import IBackup
 from oneshotd.store.interface import (
     NOTHING_SENT,
     Conflict,
-    IBackup,
     IStore,
     LogPage,
     Loss,

@@ -13,10 +13,10 @@ from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.plan import Caps, Plan
 from oneshotd.core.sampling.scrape_time import plan
+from oneshotd.store.abilities import IBackup
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
     Conflict,
-    IBackup,
     IStore,
     Loss,
     Reservation,

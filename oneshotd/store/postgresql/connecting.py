@@ -25,7 +25,7 @@ _PARAMETERS = {
 _OPTIONS = (
     "-c default_transaction_isolation=read\\ committed -c lock_timeout=5000 -c statement_timeout=15000"
     " -c idle_in_transaction_session_timeout=10000 -c client_connection_check_interval=5000"
-    # What the session of a daemon holds whose machine is gone, it holds for as long.
+    # The server ends the session of a daemon whose machine is gone after this time, and with it its locks.
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     " -c standard_conforming_strings=on -c oneshotd.session=on"
     # A plan is kept. While a table is small, it would read all of it, and go on so when the table has grown.

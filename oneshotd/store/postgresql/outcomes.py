@@ -1,4 +1,4 @@
-"""What the store writes of how deliveries ended, beside their settlement: counts, and what came too late."""
+"""Write the counts of a delivery's end, and count settlements and revocations that come too late."""
 
 from __future__ import annotations
 

@@ -24,11 +24,10 @@ from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreRefused, StoreUnavailable
+from oneshotd.store.abilities import ConnectionCounts, IConnected
 from oneshotd.store.interface import (
     NOTHING_SENT,
     Conflict,
-    ConnectionCounts,
-    IConnected,
     IStore,
     LogPage,
     Loss,
@@ -39,7 +38,8 @@ from oneshotd.store.interface import (
     StoreStats,
 )
 from oneshotd.store.limits import Limits
-from oneshotd.store.postgresql.appender import Appended, Appender, Batch
+from oneshotd.store.postgresql.appender import Appender
+from oneshotd.store.postgresql.batches import Appended, Batch
 from oneshotd.store.postgresql.census import census, recent
 from oneshotd.store.postgresql.clock_corrections import watch_clock
 from oneshotd.store.postgresql.connecting import library, reason_of, unavailable

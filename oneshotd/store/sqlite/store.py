@@ -16,11 +16,11 @@ from oneshotd.core.events import Group
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
+from oneshotd.store.abilities import IBackup
 from oneshotd.store.clock import Clock
 from oneshotd.store.interface import (
     NOTHING_SENT,
     Conflict,
-    IBackup,
     IStore,
     LogPage,
     Loss,

@@ -14,7 +14,8 @@ from twisted.logger import capturedLogs
 
 from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreRefused, StoreUnavailable
-from oneshotd.store.interface import IConnected, Stored
+from oneshotd.store.abilities import IConnected
+from oneshotd.store.interface import Stored
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.store import PostgreSQLStore
 

@@ -15,7 +15,8 @@ from support.store_log import held_events
 from twisted.internet.defer import Deferred
 
 from oneshotd.errors import StoreUnavailable
-from oneshotd.store.interface import IBackup, Stored
+from oneshotd.store.abilities import IBackup
+from oneshotd.store.interface import Stored
 from oneshotd.store.sqlite import backup as copying
 from oneshotd.store.sqlite.store import SQLiteStore
 
