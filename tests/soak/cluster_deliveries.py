@@ -32,12 +32,14 @@ class Life:
     """A process of a daemon, from `began` to `ended` (monotonic seconds).
 
     :param killed: it ended by ``kill -9``, not by SIGTERM.
+    :param stopping: when it got SIGTERM, upon which it closes its connections.
     """
 
     daemon: str
     began: float
     ended: float
     killed: bool
+    stopping: float = float("inf")
 
 
 @define(eq=False, kw_only=True)

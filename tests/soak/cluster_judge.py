@@ -10,8 +10,8 @@ In terms of the records:
   if its settlement was superseded: the daemon was held up for longer than the lease.
 * A delivery that was left unread may be missing if it was left too late (f), if its daemon ended after
   the acknowledgement and before the revocation was on disk (e), if its revocation was superseded, which
-  the daemons count as `late`, or if the balancer has acknowledged it and ended, or had passed on the FIN
-  of a scraper that gave up before the answer (c).
+  the daemons count as `late`, or if the balancer has acknowledged it and ended, had passed on the FIN
+  of a scraper that gave up before the answer, or had passed on the FIN of a daemon that stops (c).
 * No delivery to a scraper begins while another one holds the lease, whichever daemons they are of. A
   lease ends with the delivery, after the timeout and `margin` seconds, or as its daemon starts again.
 * Nothing is superseded within its lease.
@@ -50,7 +50,7 @@ ENDED, UNCERTAIN, HELD_UP = (
 TOO_LATE, UNREVOKED, IN_BALANCER, SUPERSEDED_UNREAD = (
     "lost, allowed: deliveries left unread a second after the timeout (f)",
     "lost, allowed: deliveries left unread as the daemon ended (e)",
-    "lost, allowed: deliveries acknowledged by the load balancer, which ended or whose scraper was gone (c)",
+    "lost, allowed: deliveries acknowledged by the load balancer, one side of which had closed (c)",
     "lost, allowed: deliveries left unread whose revocation was superseded, counted as `late`",
 )
 REASONS = (ENDED, UNCERTAIN, HELD_UP, TOO_LATE, UNREVOKED, IN_BALANCER, SUPERSEDED_UNREAD)
@@ -201,6 +201,8 @@ class Judge:
         if exchange is not None and exchange.door == BALANCER:
             end = float("inf") if exchange.ended is None else exchange.ended
             if exchange.finished and exchange.first is None:
+                return IN_BALANCER
+            if each.life.stopping - SLACK <= end:
                 return IN_BALANCER
             if any(exchange.asked <= death <= end + SLACK for death in self.balancer_deaths):
                 return IN_BALANCER

@@ -66,11 +66,11 @@ class ClusterDaemon:
         try:
             self._daemon.stop()
         except AssertionError as error:
-            self._note_end(killed=True)
+            self._note_end(killed=True, stopping=began)
             if not any(t.began < time.monotonic() and t.ended > began for t in self._books.troubles):
                 self._books.note_wrong(f"{self.name}: {str(error)[:2000]}")
         else:
-            self._note_end(killed=False)
+            self._note_end(killed=False, stopping=began)
 
     def pause(self) -> None:
         """Stop its process (SIGSTOP)."""
@@ -86,9 +86,11 @@ class ClusterDaemon:
             except AssertionError:  # it was killed
                 return
 
-    def _note_end(self, *, killed: bool) -> None:
+    def _note_end(self, *, killed: bool, stopping: float = float("inf")) -> None:
         now = time.monotonic()
-        self.lives.append(Life(daemon=self.name, began=self._began, ended=now, killed=killed))
+        self.lives.append(
+            Life(daemon=self.name, began=self._began, ended=now, killed=killed, stopping=stopping)
+        )
         self._books.down(self._paused if killed and self._paused > self._began else now)
 
     def look(self) -> str:

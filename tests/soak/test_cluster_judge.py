@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from soak.cluster_actors import BALANCER
 from soak.cluster_deliveries import Life, deliveries
 from soak.cluster_judge import (
@@ -66,6 +67,7 @@ def judged(
     troubles: Sequence[Outage] = (),
     deaths: Sequence[float] = (),
     restarted: Sequence[float] = (),
+    stopping: float = float("inf"),
     margin: float = MARGIN,
 ) -> Judgement:
     """Judge the scrapes of one scraper, to which 2 of `a` and 1 of `b` are due."""
@@ -96,6 +98,8 @@ def judged(
             ended = each.asked + each.killed
             lives.append(Life(daemon=each.daemon, began=each.asked - 0.5, ended=ended, killed=True))
     lives += [Life(daemon="ann", began=at, ended=at + 100, killed=False) for at in restarted]
+    if stopping < float("inf"):
+        lives.append(Life(daemon="ann", began=0.0, ended=stopping + 1.0, killed=False, stopping=stopping))
     judge = Judge(
         margin=margin, sent={"a": 0.0, "b": 0.0}, lives=lives, troubles=troubles, balancer_deaths=deaths
     )
@@ -145,6 +149,15 @@ ALLOWED = {
         [Scrape(10, ALL, TAKEN_BACK_LATE, unread=0.3)],
     ),
 }
+
+
+def test_a_reset_after_the_daemon_has_closed_is_not_passed_on() -> None:
+    """HAProxy has passed on the FIN of a daemon that stops, and tells it nothing more."""
+    late = Scrape(10, ALL, READ, door=BALANCER, unread=0.3)
+    assert list(judged(late, stopping=10.2).allowed) == [IN_BALANCER]
+    assert judged(late, stopping=10.5).lost == Counter(ALL)
+    direct = evolve(late, door="ann")
+    assert judged(direct, stopping=10.2).lost == Counter(ALL)
 
 
 @pytest.mark.parametrize("case", ALLOWED)
