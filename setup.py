@@ -52,6 +52,8 @@ setup(
         "oneshotd.emit",
         "oneshotd.emit.cli",
         "oneshotd.ingest",
+        "oneshotd.ingest.dialects",
+        "oneshotd.ingest.hooks",
         "oneshotd.logs",
         "oneshotd.metrics",
         "oneshotd.store",

@@ -110,6 +110,7 @@ IMPURE = (*CLOCKS, *SOCKETS, *SYSTEM, *CHANCE)
 PURE_ROOMS = (
     "core",
     "ingest.batching",
+    "ingest.dialects",
     "store.planning",
     "store.segment_columns",
     "store.reading_plan",

@@ -59,11 +59,59 @@ class NewEvent(NamedTuple):
     :param series: canonical text of the series.
     :param value: the sample's value as it will be exposed, or None for "one occurrence".
     :param key: the event's own idempotency key (``__id__``), or None.
+    :param detail: text beside the event that is no label (``detail.*``): a JSON object of strings, its names
+        sorted; empty: none. A key's digest leaves it out.
     """
 
     series: str
     value: str | None = None
     key: str | None = None
+    detail: str = ""
+
+
+@frozen(kw_only=True)
+class Start:
+    """Keep the time of the event, for the `End` of the same key.
+
+    :param event: index of the event in its group. If it is a duplicate, nothing is kept.
+    :param key: a digest of what begins, see `ingest.dialects.keys`.
+    :param seconds: for how long the time is kept.
+    """
+
+    event: int
+    key: str
+    seconds: float
+
+
+@frozen(kw_only=True)
+class End:
+    """Give the event the seconds since the `Start` of the same key as its value, and forget that.
+
+    Without such a start, or if that is too old, the event keeps its value.
+    """
+
+    event: int
+    key: str
+
+
+@frozen(kw_only=True)
+class Count:
+    """Store the event as many times as a count that its sender keeps has grown.
+
+    :param count: the present count; it is kept, unless a greater one was.
+    :param unknown: how many times the event is stored where no count is kept.
+    :param seconds: for how long the count is kept.
+    """
+
+    event: int
+    key: str
+    count: int
+    unknown: int
+    seconds: float
+
+
+#: What an event needs of the keyed state that the store keeps beside the log.
+StateChange = Start | End | Count
 
 
 @frozen(kw_only=True)
@@ -73,10 +121,15 @@ class Group:
     :param events: at least one.
     :param key: one idempotency key for the whole group (``Idempotency-Key``), or None; the
         events of a group with a key have none of their own.
+    :param states: what its events need of the store's state, in order; resolved in the transaction that
+        stores them. A group with `key` has no `Count`.
+    :param keys_decide: a known key is a duplicate whatever the content, instead of a conflict.
     """
 
     events: Sequence[NewEvent]
     key: str | None = None
+    states: Sequence[StateChange] = ()
+    keys_decide: bool = False
 
 
 class Event(NamedTuple):
@@ -84,12 +137,14 @@ class Event(NamedTuple):
 
     :param seq: its place in the log; grows, never reused.
     :param at: acceptance time in integer Unix milliseconds, unique within the series.
+    :param detail: as in `NewEvent`; only the look at the log reads it, a scrape does not.
     """
 
     seq: int
     at: int
     series: str
     value: str | None
+    detail: str = ""
 
 
 @frozen(kw_only=True)

@@ -1,8 +1,8 @@
-"""Plan the append of a group of events, given the known idempotency keys. Pure.
+"""Plan the append of a group of events, given the known idempotency keys and states. Pure.
 
 A key covers a group (``Idempotency-Key``) or one event (``__id__``); both share one name space, as a
-client may give the same key either way. A back end looks up `keys_of` a group, calls `plan_append`, and
-writes the plan in one transaction.
+client may give the same key either way. A back end looks up `keys_of` and `states_of` a group, calls
+`plan_append`, and writes the plan in one transaction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from hashlib import blake2b
 
 from attrs import frozen
 
-from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.events import Count, Group, NewEvent, Start, StateChange
+from oneshotd.core.parsing.numbers import canonical
 from oneshotd.store.interface import Conflict, Stored
 
 
@@ -36,17 +37,35 @@ class Known:
         return Stored(stored=self.stored, duplicates=self.duplicates, first=self.first, again=True)
 
 
+#: Greatest number of events that one `Count` stores.
+MAX_OCCURRENCES = 1000
+
+
+@frozen
+class State:
+    """The stored row of a state.
+
+    :param value: of a `Start` the time of its event (Unix ms), of a `Count` the count.
+    :param seconds: for how long it is kept.
+    """
+
+    value: int
+    seconds: float
+
+
 @frozen(kw_only=True)
 class AppendPlan:
     """The answer for a group, and the rows to write.
 
     :param events: events to append to the log, in order.
     :param keys: new keys to keep.
+    :param states: states to keep, or to delete (None).
     """
 
     answer: Stored | Conflict
     events: Sequence[NewEvent] = ()
     keys: Mapping[str, Known] = {}
+    states: Mapping[str, State | None] = {}
 
 
 def digest_of(events: Sequence[NewEvent]) -> bytes:
@@ -63,32 +82,87 @@ def keys_of(group: Group) -> list[str]:
     return [*own, *([] if group.key is None else [group.key])]
 
 
-def plan_append(group: Group, known: Mapping[str, Known], first: int) -> AppendPlan:
+def states_of(group: Group) -> list[str]:
+    """Return the states that a back end looks up before it plans the group."""
+    return list(dict.fromkeys(change.key for change in group.states))
+
+
+def plan_append(
+    group: Group, known: Mapping[str, Known], first: int, states: Mapping[str, int] = {}, now: int = 0
+) -> AppendPlan:
     """Plan the append of one group.
 
     :param known: those of the group's keys that were used within the hold.
     :param first: seq of the next event in the log.
+    :param states: those of the group's states that are kept.
+    :param now: time of acceptance, Unix ms.
     """
     digest = b""
     if group.key is not None:
         digest, before = digest_of(group.events), known.get(group.key)
         if before is not None:
-            return AppendPlan(answer=before.answer() if before.digest == digest else Conflict(key=group.key))
+            is_same = group.keys_decide or before.digest == digest
+            return AppendPlan(answer=before.answer() if is_same else Conflict(key=group.key))
     keys: dict[str, Known] = {}
     events: list[NewEvent] = []
-    for event in group.events:
+    duplicates = 0
+    changes = _Changes(group.states, states, now)
+    for number, event in enumerate(group.events):
         if event.key is not None:
             own = digest_of((event,))
             before = keys.get(event.key) or known.get(event.key)
             if before is not None:
-                if before.digest != own:
+                if before.digest != own and not group.keys_decide:
                     return AppendPlan(answer=Conflict(key=event.key))
+                duplicates += 1
                 continue
-            keys[event.key] = Known(own, 1, 0, first + len(events))
-        events.append(event)
-    answer = Stored(
-        stored=len(events), duplicates=len(group.events) - len(events), first=first if events else 0
-    )
+        occurrences = changes.apply(number, event) if group.states else (event,)
+        duplicates += not occurrences
+        if event.key is not None:
+            keys[event.key] = Known(own, len(occurrences), 0, first + len(events) if occurrences else 0)
+        events += occurrences
+    answer = Stored(stored=len(events), duplicates=duplicates, first=first if events else 0)
     if group.key is not None:
         keys[group.key] = Known(digest, answer.stored, answer.duplicates, answer.first)
-    return AppendPlan(answer=answer, events=events, keys=keys)
+    return AppendPlan(answer=answer, events=events, keys=keys, states=changes.made)
+
+
+class _Changes:
+    """The states of a group, while its events are planned one after the other.
+
+    :ivar made: see `AppendPlan.states`.
+    """
+
+    def __init__(self, changes: Sequence[StateChange], states: Mapping[str, int], now: int) -> None:
+        self._states = dict(states)
+        self._now = now
+        self._of_event: dict[int, list[StateChange]] = {}
+        for change in changes:
+            self._of_event.setdefault(change.event, []).append(change)
+        self.made: dict[str, State | None] = {}
+
+    def apply(self, number: int, event: NewEvent) -> Sequence[NewEvent]:
+        """Return what is stored for the event with this index."""
+        times = 1
+        for change in self._of_event.get(number, ()):
+            before = self._states.get(change.key)
+            if isinstance(change, Start):
+                self._keep(change.key, self._now, change.seconds)
+            elif isinstance(change, Count):
+                grown = change.unknown if before is None else change.count - before
+                times = min(max(0, grown), MAX_OCCURRENCES)
+                self._keep(change.key, max(change.count, before or 0), change.seconds)
+            elif before is not None:
+                event = event._replace(value=_seconds(max(0, self._now - before)))
+                del self._states[change.key]
+                self.made[change.key] = None
+        return (event,) * times
+
+    def _keep(self, key: str, value: int, seconds: float) -> None:
+        self._states[key] = value
+        self.made[key] = State(value, seconds)
+
+
+def _seconds(milliseconds: int) -> str:
+    """Return seconds as a sample's value: ``2``, ``0.25``."""
+    return canonical(f"{milliseconds / 1000:.3f}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
-from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.events import Count, End, Group, NewEvent, Start, StateChange
 from oneshotd.store.interface import Conflict, Stored
-from oneshotd.store.planning import AppendPlan, Known, digest_of, keys_of, plan_append
+from oneshotd.store.planning import AppendPlan, Known, State, digest_of, keys_of, plan_append, states_of
 
 A, B = NewEvent("a"), NewEvent("b", "1")
 KEYED_A, KEYED_B = NewEvent("a", None, "ka"), NewEvent("b", "1", "kb")
 KNOWN_A = Known(digest_of([A]), 1, 0, 3)
 OTHER = Known(b"other content", 1, 0, 3)
+COUNT_OF_7 = Count(event=1, key="c", count=7, unknown=2, seconds=9.0)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,75 @@ def test_other_content_has_another_digest(others: list[NewEvent]) -> None:
     """A key that is used again with other content must be refused."""
     assert digest_of([A, B]) != digest_of(others)
     assert digest_of([A, B]) == digest_of([KEYED_A, KEYED_B])
+
+
+NOW = 60_000
+SINCE = State(NOW, 9.0)
+ENDED = Group(events=[A], states=[End(event=0, key="s")])
+MANY = {"c": State(10**9, 9.0)}
+
+
+@pytest.mark.parametrize(
+    ("group", "states", "stored", "planned_states"),
+    [
+        (Group(events=[A], states=[Start(event=0, key="s", seconds=9.0)]), {}, [A], {"s": SINCE}),
+        # A second start replaces the first one.
+        (Group(events=[A], states=[Start(event=0, key="s", seconds=9.0)]), {"s": 5}, [A], {"s": SINCE}),
+        (ENDED, {}, [A], {}),
+        (
+            ENDED,
+            {"s": 57_750},
+            [NewEvent("a", "2.25")],
+            {"s": None},
+        ),
+        # The clock was set back.
+        (ENDED, {"s": 99_999}, [NewEvent("a", "0")], {"s": None}),
+        (
+            Group(events=[A, A], states=[Start(event=0, key="s", seconds=9.0), End(event=1, key="s")]),
+            {},
+            [A, NewEvent("a", "0")],
+            {"s": None},
+        ),
+        (Group(events=[A, B], states=[COUNT_OF_7]), {"c": 3}, [A, B, B, B, B], {"c": State(7, 9.0)}),
+        (Group(events=[A, B], states=[COUNT_OF_7]), {"c": 7}, [A], {"c": State(7, 9.0)}),
+        (Group(events=[A, B], states=[COUNT_OF_7]), {"c": 9}, [A], {"c": State(9, 9.0)}),
+        (Group(events=[A, B], states=[COUNT_OF_7]), {}, [A, B, B], {"c": State(7, 9.0)}),
+        (Group(events=[B], states=[evolve(COUNT_OF_7, event=0, count=10**9)]), {"c": 1}, [B] * 1000, MANY),
+    ],
+)
+def test_what_events_need_of_the_state_is_resolved(
+    group: Group, states: dict[str, int], stored: list[NewEvent], planned_states: dict[str, State | None]
+) -> None:
+    """Durations and occurrences would be wrong."""
+    plan = plan_append(group, {}, 7, states, NOW)
+    assert list(plan.events) == stored
+    assert plan.states == planned_states
+    assert plan.answer == Stored(stored=len(stored), duplicates=len(stored) == 1 < len(group.events), first=7)
+
+
+def test_a_duplicate_changes_no_state() -> None:
+    """A repeated ping would begin the time again, and a repeated count would be missing later."""
+    states: list[StateChange] = [
+        Start(event=0, key="s", seconds=9.0),
+        evolve(COUNT_OF_7, event=0),
+        End(event=0, key="t"),
+    ]
+    for group in (Group(events=[A], key="k"), Group(events=[KEYED_A])):
+        known = {"k": Known(digest_of([A]), 1, 0, 3), "ka": KNOWN_A}
+        plan = plan_append(evolve(group, states=states), known, 7, {"c": 3, "t": 4}, NOW)
+        assert not plan.events and not plan.states
+
+
+@pytest.mark.parametrize("group", [Group(events=[A, B], key="k"), Group(events=[KEYED_A])])
+def test_a_known_key_of_a_dialect_is_a_duplicate_whatever_the_content(group: Group) -> None:
+    """A peer's copy, or a repetition after a change of a mapping, would fail for ever."""
+    known = {"k": OTHER, "ka": OTHER}
+    assert isinstance(plan_append(group, known, 7).answer, Conflict)
+    plan = plan_append(evolve(group, keys_decide=True), known, 7)
+    assert isinstance(plan.answer, Stored) and not plan.events and not plan.keys
+
+
+def test_the_states_of_a_group_are_looked_up_once() -> None:
+    """A back end would read a row several times."""
+    group = Group(events=[A], states=[End(event=0, key="s"), Start(event=0, key="s", seconds=1.0)])
+    assert states_of(group) == ["s"]

@@ -43,6 +43,8 @@ MAX_LABELS = 64
 MAX_VALUE_BYTES = 4096
 #: Bytes of an idempotency key in UTF-8. A UUID has 36, Stripe takes 255.
 MAX_KEY_BYTES = 128
+#: Keys that the daemon makes for the events of other formats begin so; no client may send such a key.
+OWN_KEYS = "oneshotd:"
 #: Characters of the client's text that a refusal repeats.
 MAX_QUOTED = 60
 
@@ -199,15 +201,17 @@ def _sample_value(text: str) -> str:
 
 
 def checked_key(source: str, text: str) -> str:
-    """Return an idempotency key unchanged if its length is valid.
+    """Return an idempotency key unchanged if it is valid.
 
     :param source: the key's field or header, for the refusal.
-    :raises Refused: it is empty or too long.
+    :raises Refused: it is empty or too long, or may be a key that the daemon itself makes.
     """
     if not text:
         raise Refused(f"{source} is empty", reason="key")
     if len(text.encode()) > MAX_KEY_BYTES:
         raise Refused(f"{source}: {quoted(text)} is longer than {MAX_KEY_BYTES} bytes", reason="key")
+    if text.startswith(OWN_KEYS):
+        raise Refused(f"{source}: {quoted(text)} begins with {OWN_KEYS}, which is reserved", reason="key")
     return text
 
 

@@ -146,7 +146,7 @@ class Ledger:
         if planned.keys:
             self.keys.remember(planned.keys, self.times.up())
         add, now = self.log.add, self._now_at
-        for series, value, _ in planned.events:
+        for series, value, *_ in planned.events:
             add(series, value, now)
         return planned.answer
 

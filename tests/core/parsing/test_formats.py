@@ -154,6 +154,7 @@ def test_a_line_becomes_the_event_that_its_writer_meant(
         (b"__name__=" + b"n" * 129, "name", "is longer than 128 bytes"),
         (b"__id__=", "key", "__id__ is empty"),
         (b"__id__=" + "ö".encode() * 65, "key", "is longer than 128 bytes"),
+        (b"__id__=oneshotd:1", "key", "__id__: 'oneshotd:1' begins with oneshotd:, which is reserved"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_and_why(line: bytes, reason: str, text: str) -> None:
@@ -285,6 +286,7 @@ def test_a_key_is_the_same_quoted_or_bare(header: bytes, key: str) -> None:
         (b"", "key", "Idempotency-Key is empty"),
         (b"  ", "key", "Idempotency-Key is empty"),
         (b'""', "key", "Idempotency-Key is empty"),
+        (b'"oneshotd:1"', "key", "begins with oneshotd:, which is reserved"),
         (b'"', "key", "is not a quoted string"),
         (b'"a', "key", "is not a quoted string"),
         (b'"a\\"', "key", "is not a quoted string"),

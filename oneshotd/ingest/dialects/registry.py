@@ -1,0 +1,14 @@
+"""All dialects that have a door of their own: ``POST /hook/NAME`` for each name.
+
+To add one, write `ingest/dialects/NAME.py` with a function that is a `Translate`, its table of tests in
+`tests/ingest/dialects/test_NAME.py`, its line here, and its chapter in docs/dialects.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from oneshotd.ingest.dialects.translation import Translate
+
+#: Name -> dialect.
+PRESETS: Mapping[str, Translate] = {}
