@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneshotd.core.events import Event
 from oneshotd.store.segment_columns import (
     CLOCK_END,
     VALUES_END,
@@ -53,8 +54,8 @@ def test_a_segment_is_read_as_it_was_written(events: list[tuple[str, str | None,
     """An event would be shown with another's value or time."""
     columns = coded(events, NOW)
     segment = decode(7, len(events), NOW, columns.series, columns.values, columns.ats)
-    assert [tuple(event) for event in segment.events()] == [
-        (7 + index, NOW + ahead, series, value) for index, (series, value, ahead) in enumerate(events)
+    assert list(segment.events()) == [
+        Event(7 + index, NOW + ahead, series, value) for index, (series, value, ahead) in enumerate(events)
     ]
     assert columns.size == len(columns.series.encode()) + 1 + len(columns.values or "")
 

@@ -206,7 +206,8 @@ class ScraperTable:
     def owe(self, scraper: Scraper, events: Sequence[Event]) -> None:
         """Copy events that the scraper has yet to get out of the log."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?)", [(scraper.id, *event) for event in events]
+            "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?)",
+            [(scraper.id, *event[:4]) for event in events],
         )
         self._count(scraper)
 
@@ -249,7 +250,8 @@ class ScraperTable:
         rows = self._connection.execute(
             "SELECT seq, at, series, value FROM owed WHERE scraper = ? ORDER BY seq", (scraper.id,)
         )
-        for event in map(Event._make, rows):
+        for row in rows:
+            event = Event(*row)
             if fault := fault_in(event.series, (event.at,)):
                 raise corrupt(f"what scraper {scraper.name!r} is owed {fault}")
             yield event
