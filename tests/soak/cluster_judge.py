@@ -10,8 +10,8 @@ In terms of the records:
   if its settlement was superseded: the daemon was held up for longer than the lease.
 * A delivery that was left unread may be missing if it was left too late (f), if its daemon ended after
   the acknowledgement and before the revocation was on disk (e), if its revocation was superseded, which
-  the daemons count as `late`, or if the balancer has acknowledged it and ended, had passed on the FIN
-  of a scraper that gave up before the answer, or had passed on the FIN of a daemon that stops (c).
+  the daemons count as `late`, or if the balancer has acknowledged it and ended, had passed on a FIN
+  for a scraper that gave up before the answer (also for one that reset at once), or had passed on the FIN of a daemon that stops (c).
 * No delivery to a scraper begins while another one holds the lease, whichever daemons they are of. A
   lease ends with the delivery, after the timeout and `margin` seconds, or as its daemon starts again.
 * Nothing is superseded within its lease.
@@ -200,7 +200,8 @@ class Judge:
             return SUPERSEDED_UNREAD
         if exchange is not None and exchange.door == BALANCER:
             end = float("inf") if exchange.ended is None else exchange.ended
-            if exchange.finished and exchange.first is None:
+            at_once = end <= exchange.asked + SLACK
+            if exchange.first is None and (exchange.finished or at_once):
                 return IN_BALANCER
             if each.life.stopping - SLACK <= end:
                 return IN_BALANCER

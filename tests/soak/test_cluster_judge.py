@@ -143,6 +143,11 @@ ALLOWED = {
         3,
         [Scrape(10, {}, door=BALANCER, unread=1.0, finished=True, events=3, begun=1.2)],
     ),
+    "reset right after the request, through the balancer": (
+        IN_BALANCER,
+        3,
+        [Scrape(10, {}, door=BALANCER, unread=0.001, events=3)],
+    ),
     "revoked beyond the lease": (
         SUPERSEDED_UNREAD,
         3,
