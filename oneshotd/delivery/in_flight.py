@@ -140,6 +140,7 @@ class InFlightDelivery:
         self._token = 0
         self._read = (0, 0.0)
         self._is_superseded = False
+        self._is_empty = False
         self._plan: Plan | None = None
         self._history: TimestampHistory | None = None
         self._settled: Deferred[None] | None = None
@@ -173,6 +174,15 @@ class InFlightDelivery:
         """Record that the scraper's kernel has acknowledged every byte."""
         self._trace("delivered")
         self._delivery.outcomes.delivered(self._visit, self._reserved, self._now_ms())
+        self._then(lambda: self._settle(True))
+
+    def changes_nothing(self) -> None:
+        """Record a response that changes nothing: whether it arrives does not matter."""
+        self.is_final = self._is_empty = True
+        self._trace("delivered")
+        self._trace("final")
+        self._delivery.outcomes.delivered(self._visit, self._reserved, self._now_ms())
+        self._delivery.outcomes.final(self._visit)
         self._then(lambda: self._settle(True))
 
     def returned(self, uncertain: bool, reset: bool = False) -> None:
@@ -254,6 +264,7 @@ class InFlightDelivery:
             uncertain=uncertain,
             cursor=planned.cursor,
             counted=bool(planned.counted),
+            is_final=self._is_empty,
         )
 
     def _trace(self, what: str) -> None:

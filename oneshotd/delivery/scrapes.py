@@ -270,8 +270,7 @@ class Delivery:
             return delivery
         # Nothing would be lost with this response: settle it now instead of waiting for the tracker.
         self._telemetry.scraped("empty")
-        delivery.delivered()
-        delivery.final()
+        delivery.changes_nothing()
         return self._in_flight(visit, wanted, response.body)
 
     def _without_events(self, visit: Visit, wanted: Wanted, stats: StoreStats | None) -> bytes:

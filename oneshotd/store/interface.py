@@ -7,7 +7,8 @@ are seconds.
 A reservation ends in one of three ways:
 
 * ``settle(delivered)``: durable when answered. The lease stays, so that no other request reserves for
-  this scraper while the delivery can still be revoked; it ends with `release` or `revoke`.
+  this scraper while the delivery can still be revoked; it ends with `release` or `revoke`. That of a
+  response that changes nothing ends at once (`Sent.is_final`).
 * ``settle(returned)``: the reserved events are pending again.
 * The daemon dies: when its lease has run out, a reservation counts as returned.
 """
@@ -122,6 +123,8 @@ class Sent:
     :param cursor: the scraper's cursor after it.
     :param counted: it has counts that must not go out again with further events: if it was not delivered, a
         store that several daemons share reads no further than `cursor` until it is.
+    :param is_final: nothing is lost if the scraper does not read it. Its settlement ends the lease as
+        `release` does, and need not be durable.
     """
 
     scraper: str = ""
@@ -130,6 +133,7 @@ class Sent:
     uncertain: bool = False
     cursor: int = 0
     counted: bool = False
+    is_final: bool = False
 
 
 @frozen(kw_only=True)

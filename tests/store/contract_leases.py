@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from support.store_backends import LEASE, Backend, series_of
 
 from oneshotd.core.events import Pending
 from oneshotd.core.identity import Visit
-from oneshotd.store.interface import Reservation, Settled
+from oneshotd.store.interface import Reservation, Sent, Settled
 
 OK, ALREADY, SUPERSEDED = Settled.SETTLED, Settled.ALREADY, Settled.SUPERSEDED
 
@@ -127,6 +129,21 @@ class TestLeases:
         assert backend.settle(second) is OK
         backend.release(second)
         assert backend.take("p") == []
+
+    def test_the_settlement_of_a_response_that_changes_nothing_ends_the_lease(self, backend: Backend) -> None:
+        first = backend.reserve("p")
+        final = Sent(scraper="p", is_final=True)
+        settle = partial(backend.store.settle, first.token or 0, True, 0, (), (), first.past, sent=final)
+        assert backend.get(settle()) is OK
+        assert backend.get(settle()) is ALREADY
+        backend.append("a")
+        second = backend.reserve("p")
+        assert series_of(second) == ["a"]
+        assert backend.status("p").answered == 1
+        assert backend.revoke(first) is ALREADY
+        backend.release(first)
+        assert backend.reserve("p").busy == "in flight"
+        assert backend.settle(second) is OK
 
     def test_the_wall_clock_ends_no_lease(self, backend: Backend) -> None:
         backend.reserve("p")

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from oneshotd.core.events import Event, Pending
+from oneshotd.core.events import Pending
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.errors import StoreUnavailable
@@ -43,9 +43,11 @@ from oneshotd.store.postgresql.scrapers import (
     present_query,
     register,
 )
-from oneshotd.store.postgresql.segments import read
+from oneshotd.store.postgresql.segments import events_at
+from oneshotd.store.postgresql.statements import Values
 from oneshotd.store.postgresql.tokens import (
     DELIVERED,
+    FREE,
     IS_FINAL,
     LEASE,
     RESERVED,
@@ -58,7 +60,7 @@ from oneshotd.store.postgresql.tokens import (
 _ATTEMPTS = 4
 
 _DELIVERED = """
-UPDATE scraper SET state = 2, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
+UPDATE scraper SET state = %(state)s, cursor = %(cursor)s, answered = answered + 1, timed = visit_timed,
   owed = owed + %(owed)s, event_time = coalesce(%(event_time)s, event_time),
   floor_at = coalesce(%(floor)s, floor_at), latest_at = coalesce(%(latest)s, latest_at),
   was_lost = %(lost)s::text::jsonb, delivered = delivered + %(events)s, sent = %(events)s,
@@ -85,6 +87,7 @@ UPDATE scraper SET state = 0, {UNDONE}, cursor = was_cursor, answered = was_answ
   uncertain = uncertain + CASE WHEN %(is_uncertain)s THEN sent ELSE 0 END
 WHERE id = %(id)s RETURNING was_lost"""
 _FREE = "UPDATE scraper SET state = 0 WHERE id = %s"
+_NOT_DURABLE: tuple[str, Values] = ("SET LOCAL synchronous_commit = off", None)
 _RELEASE = """
 WITH free AS (UPDATE scraper SET state = 0 WHERE token = %(token)s AND state = 2 RETURNING id)
 DELETE FROM owed USING free WHERE owed.scraper = free.id AND owed.gone = %(token)s"""
@@ -226,8 +229,11 @@ class Deliveries:
             "corrected": reserved.corrected,
             **_delivered(cursor, 0, past, {}, sent),
         }
+        script: list[tuple[str, Values]] = [(LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)]
+        if sent.is_final:
+            script.insert(0, _NOT_DURABLE)
         with link.committing():
-            _, done = link.script([(LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)])
+            *_, done = link.script(script)
         return bool(done)
 
     def _deliver(
@@ -247,13 +253,13 @@ class Deliveries:
         reserved = self._reserved.get(token) or _Reserved(Pending(), corrected)
         missed = {reason: len(seqs) for reason, seqs in lost.items() if seqs}
         # Without a reservation here, another daemon has made it, or this one before it was restarted.
-        events = reserved.pending.rows(set(newly_owed)) if reserved.pending else _logged(link, newly_owed)
+        events = reserved.pending.rows(set(newly_owed)) if reserved.pending else events_at(link, newly_owed)
         if corrected != reserved.corrected:
             past = None if past is None else lowered(past, corrected)
             if past is not None and past.event_time:
                 waiting = {*newly_owed, *chain.from_iterable(lost.values())}
                 self._show_ahead(link, number, reserved, cursor, waiting, corrected)
-            now = {event.seq: event for event in _logged(link, newly_owed)}
+            now = {event.seq: event for event in events_at(link, newly_owed)}
             events = [now.get(event.seq, event) for event in events]
         added = link.many(
             _OWE,
@@ -309,7 +315,7 @@ class Deliveries:
         with link.committing():
             _, _, [now] = link.script(
                 [
-                    ("SET LOCAL synchronous_commit = off", None),
+                    _NOT_DURABLE,
                     (_RELEASE, {"token": token}),
                     (present_query(link), ()),
                 ]
@@ -322,6 +328,7 @@ def _delivered(
 ) -> dict[str, object]:
     """Return the values of `_DELIVERED`."""
     return {
+        "state": FREE if sent.is_final else DELIVERED,
         "cursor": cursor,
         "owed": owed,
         "event_time": None if past is None else past.event_time,
@@ -330,16 +337,6 @@ def _delivered(
         "lost": json.dumps(lost),
         **figures(sent),
     }
-
-
-def _logged(link: Link, seqs: Sequence[int]) -> list[Event]:
-    """Return events as the log has them now; those that it does not hold any more are left out."""
-    return [
-        event
-        for seq in sorted(seqs)
-        for part in read(link, seq - 1, seq, 1)
-        for event in part.part(seq, seq).events()
-    ]
 
 
 def _bytes(value: str | None) -> bytes | None:

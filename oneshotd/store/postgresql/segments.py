@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from oneshotd.core.events import Event
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.segment_columns import (
@@ -169,3 +170,13 @@ def seq_before(link: Link, time: int, pruned: int, column: str = "up") -> int:
         f"SELECT first + count - 1 FROM segment WHERE {column} < %s ORDER BY {order} LIMIT 1", (time,)
     )
     return pruned if row is None else max(int(row[0]), pruned)
+
+
+def events_at(link: Link, seqs: Sequence[int]) -> list[Event]:
+    """Return events as the log has them now; those that it does not hold any more are left out."""
+    return [
+        event
+        for seq in sorted(seqs)
+        for part in read(link, seq - 1, seq, 1)
+        for event in part.part(seq, seq).events()
+    ]

@@ -227,6 +227,7 @@ class Ledger:
         went_out: Sequence[int],
         past: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        sent: Sent = NOTHING_SENT,
     ) -> Settled:
         """Settle a delivery; see `IStore.settle`."""
         lease = self.leases.get(token)
@@ -261,6 +262,8 @@ class Ledger:
         self.corrections.settled(scraper, lease, {*newly_owed, *chain.from_iterable(lost.values())})
         for reason, events in missed.items():
             self.scrapers.lose(scraper.name, reason, events, self.times.up())
+        if sent.is_final:
+            self.leases.end(lease)
         return Settled.SETTLED
 
     def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Settled:

@@ -94,7 +94,8 @@ class SQLiteStore:
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         return self._end(
-            token, lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost)
+            token,
+            lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost, sent),
         )
 
     def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
