@@ -8,8 +8,9 @@ is the identity of the series, what the store keeps and what a scrape answers; b
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from attrs import field, frozen
@@ -51,6 +52,30 @@ def labels_of(series: str) -> dict[str, str]:
     }
 
 
+def detail_text(details: Mapping[str, str]) -> str:
+    """Return names and texts as `NewEvent.detail`: a JSON object without blanks, or "" without any.
+
+    Equal details have equal texts: names are sorted, and only quotes, backslashes and control characters are
+    escaped.
+    """
+    if not details:
+        return ""
+    return json.dumps(details, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def details_of(detail: str) -> dict[str, str]:
+    """Return the names and texts of a `NewEvent.detail`.
+
+    :raises ValueError: the text is none; only a damaged store has one.
+    """
+    if not detail:
+        return {}
+    details = json.loads(detail)
+    if type(details) is not dict or not all(type(text) is str for text in details.values()):
+        raise ValueError("no JSON object of texts")
+    return details
+
+
 class NewEvent(NamedTuple):
     """An event as reported; the store assigns `seq` and `at`.
 
@@ -59,8 +84,8 @@ class NewEvent(NamedTuple):
     :param series: canonical text of the series.
     :param value: the sample's value as it will be exposed, or None for "one occurrence".
     :param key: the event's own idempotency key (``__id__``), or None.
-    :param detail: text beside the event that is no label (``detail.*``): a JSON object of strings, its names
-        sorted; empty: none. A key's digest leaves it out.
+    :param detail: texts beside the event that are no labels (``detail.*``), see `detail_text`; empty: none. A
+        key's digest leaves it out.
     """
 
     series: str

@@ -16,6 +16,7 @@ class Limits:
     :param max_events: events in the log.
     :param max_bytes: bytes of event text in the log.
     :param max_keys: idempotency keys; beyond it the oldest are deleted before the hold is over.
+    :param max_states: keyed states; beyond it those that expire first are deleted.
     :param read_bytes: bytes of text read for one response; the next response has the rest. It bounds the
         owed events, too, since the log is read only behind them.
     :param read_series: different series read from the log for one response, which has no room for more.
@@ -26,5 +27,6 @@ class Limits:
     max_events: int = 1_000_000
     max_bytes: int = 1 << 30
     max_keys: int = 1_000_000
+    max_states: int = 100_000
     read_bytes: int = 32 << 20
     read_series: int = Caps().samples

@@ -6,7 +6,7 @@ between two pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from oneshotd.core.events import Event
 from oneshotd.core.filters import Selection
@@ -26,6 +26,7 @@ def collect_page(
     *,
     pruned: int,
     ran_ahead: int | None = None,
+    detail_of: Callable[[int], str] = lambda seq: "",
 ) -> LogPage:
     """Return one page; see `IStore.recent`.
 
@@ -34,6 +35,8 @@ def collect_page(
     :param pruned: seq of the last event that is deleted.
     :param ran_ahead: seq of the first part that ran ahead of the clock into the time wanted: a later part
         that is too old does not end the page. None: there is no such part.
+    :param detail_of: returns the detail of the event with this seq; called for selected events only, after
+        their part was read and before the next one is.
     """
     wanted = selection.series_test()
     found: list[Event] = []
@@ -48,8 +51,10 @@ def collect_page(
             looked += 1
             size += len(series)
             if wanted(series) and selection.in_time(at):
-                found.append(Event(segment.first + index, at, series, segment.values[index]))
-                shown += len(series)
+                seq = segment.first + index
+                detail = detail_of(seq)
+                found.append(Event(seq, at, series, segment.values[index], detail))
+                shown += len(series) + len(detail)
                 if len(found) == limit or shown >= PAGE_TEXT:
                     return _page(found, looked, segment.first + index, pruned)
         if looked >= PAGE_EVENTS or size >= PAGE_TEXT:

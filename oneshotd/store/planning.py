@@ -40,17 +40,30 @@ class Known:
 #: Greatest number of events that one `Count` stores.
 MAX_OCCURRENCES = 1000
 
+#: Greatest count that is kept: a database takes 64 bits, and JSON of some senders 53.
+MAX_COUNT = 2**53
+
+#: Seconds for which a state is kept at most, whatever a `StateChange` says.
+MAX_STATE_SECONDS = 7 * 86400.0
+
 
 @frozen
 class State:
     """The stored row of a state.
 
     :param value: of a `Start` the time of its event (Unix ms), of a `Count` the count.
-    :param seconds: for how long it is kept.
+    :param seconds: for how long it is kept, at most `MAX_STATE_SECONDS`.
     """
 
     value: int
     seconds: float
+
+    def until(self, up: int) -> int:
+        """Return the up-time (ms) up to which it is kept.
+
+        :param up: the present up-time (ms).
+        """
+        return up + int(max(0.0, min(self.seconds, MAX_STATE_SECONDS)) * 1000)
 
 
 @frozen(kw_only=True)
@@ -159,6 +172,7 @@ class _Changes:
         return (event,) * times
 
     def _keep(self, key: str, value: int, seconds: float) -> None:
+        value = max(-MAX_COUNT, min(value, MAX_COUNT))
         self._states[key] = value
         self.made[key] = State(value, seconds)
 

@@ -23,6 +23,7 @@ from zope.interface import Attribute, Interface
 
 from oneshotd.errors import StoreRefused
 from oneshotd.store.segment_columns import ColumnsDamaged, decode, pack, unpack
+from oneshotd.store.soundness import fault_in_detail
 
 #: Records between two reports of progress.
 STEP = 5000
@@ -138,6 +139,26 @@ class KeyRecord(Record):
 
 
 @frozen
+class DetailRecord(Record):
+    """The text beside an event (`NewEvent.detail`); an event without any has no record."""
+
+    seq: int
+    detail: str
+
+
+@frozen
+class KeyedStateRecord(Record):
+    """A state of a sender; see `planning.State`.
+
+    :param until_up: up-time after which it is expired.
+    """
+
+    key: str
+    value: int
+    until_up: int
+
+
+@frozen
 class LossRecord(Record):
     """The number of events that a scraper missed for one reason."""
 
@@ -150,7 +171,8 @@ class LossRecord(Record):
 #: The tables in the order of copying. The records of a table ascend by their first field or fields, where
 #: texts are compared by their bytes in UTF-8.
 TABLES: tuple[type[Record], ...] = (
-    *(StateRecord, SegmentRecord, ScraperRecord, OwedRecord, ShownRecord, KeyRecord, LossRecord),
+    *(StateRecord, SegmentRecord, ScraperRecord, OwedRecord, ShownRecord, KeyRecord),
+    *(DetailRecord, KeyedStateRecord, LossRecord),
 )
 
 #: Table -> the name of its records in messages.
@@ -161,6 +183,8 @@ NAMES: Mapping[type[Record], str] = {
     OwedRecord: "owed events",
     ShownRecord: "timestamps of samples",
     KeyRecord: "idempotency keys",
+    DetailRecord: "details",
+    KeyedStateRecord: "keyed states",
     LossRecord: "losses",
 }
 
@@ -261,6 +285,21 @@ def checked_log(segments: Iterable[Record], pruned: int) -> Iterator[Record]:
         yield each
 
 
+def checked_details(details: Iterable[Record], pruned: int, head: int) -> Iterator[Record]:
+    """Pass the details of a log on, as long as they are whole and belong to its events.
+
+    :param pruned: seq up to which the log was deleted.
+    :param head: seq of its newest event.
+    :raises StoreRefused: one is damaged.
+    """
+    for each in details:
+        assert isinstance(each, DetailRecord)
+        fault = fault_in_detail(each.detail) if pruned < each.seq <= head else "is of no event in the log"
+        if fault is not None:
+            raise StoreRefused(f"the log is damaged: the detail of event {each.seq} {fault}")
+        yield each
+
+
 def values_of(table: type[Record]) -> Callable[[Record], tuple[Any, ...]]:
     """Return a function that returns the fields of a record of a table, in their order."""
     return attrgetter(*(each.name for each in fields(table)))
@@ -295,6 +334,8 @@ def copy(
             pruned = state.pruned
         elif table is SegmentRecord:
             records = checked_log(records, pruned)
+        elif table is DetailRecord:
+            records = checked_details(records, pruned, pruned + written[SegmentRecord].events)
         target.write(table, _reported(records, digest, "copied", table, sizes[table], report))
     for table, before in written.items():
         digest = Digest(_common(table, source, target))

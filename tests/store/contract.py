@@ -8,11 +8,13 @@ from store.contract_append import TestAppend, TestTimes
 from store.contract_clock import TestClock
 from store.contract_crowd import TestCrowd
 from store.contract_delivery import TestDelivery, TestScrapers
+from store.contract_details import TestDetails
 from store.contract_keys import TestKeys
 from store.contract_leases import TestLeases
 from store.contract_looking import TestBackup, TestClosed, TestLooking
 from store.contract_losses import TestLosses
 from store.contract_recent import TestRecent
+from store.contract_states import TestStates
 from store.contract_upkeep import TestHold, TestLogFull, TestRetirement
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "TestClosed",
     "TestCrowd",
     "TestDelivery",
+    "TestDetails",
     "TestHold",
     "TestKeys",
     "TestLeases",
@@ -31,5 +34,6 @@ __all__ = [
     "TestRecent",
     "TestRetirement",
     "TestScrapers",
+    "TestStates",
     "TestTimes",
 ]

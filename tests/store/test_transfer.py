@@ -16,8 +16,10 @@ from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
 from oneshotd.store.transfer import (
     NAMES,
     TABLES,
+    DetailRecord,
     IExport,
     IImport,
+    KeyedStateRecord,
     KeyRecord,
     LossRecord,
     OwedRecord,
@@ -37,6 +39,8 @@ FILLED: Mapping[type[Record], Sequence[Record]] = {
     OwedRecord: [OwedRecord("p", 2, 900, "z", None)],
     ShownRecord: [ShownRecord("p", "a", 1000, 90, True)],
     KeyRecord: [KeyRecord("k", b"digest", 1, 0, 4, 100)],
+    DetailRecord: [DetailRecord(4, '{"text":"x"}'), DetailRecord(6, '{"a":"y"}')],
+    KeyedStateRecord: [KeyedStateRecord("s", 5, 300), KeyedStateRecord("t", 10**15, 10**12)],
     LossRecord: [LossRecord("p", "away", 7, 50)],
 }
 
@@ -96,8 +100,7 @@ def test_everything_is_copied_and_counted() -> None:
     target = Lists()
     figures = copy(Lists(FILLED), target, quietly)
     assert target.tables == FILLED
-    expected = dict.fromkeys(TABLES, 1)
-    assert figures == {**expected, SegmentRecord: 3}
+    assert figures == {**{table: len(FILLED[table]) for table in TABLES}, SegmentRecord: 3}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -145,6 +148,22 @@ def test_a_damaged_log_is_not_copied(segment: SegmentRecord, why: str) -> None:
     tables = {**FILLED, SegmentRecord: [segment, *FILLED[SegmentRecord][1:]]}
     with pytest.raises(StoreRefused, match=f"the log is damaged: {why}"):
         copy(Lists(tables), Lists(), quietly)
+
+
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        (DetailRecord(3, "{}"), "3 is of no event in the log"),
+        (DetailRecord(7, "{}"), "7 is of no event in the log"),
+        (DetailRecord(4, '{"text":"x'), "4 is no JSON object of texts"),
+        (DetailRecord(4, '{"text":1}'), "4 is no JSON object of texts"),
+        (DetailRecord(4, '["text"]'), "4 is no JSON object of texts"),
+    ],
+)
+def test_a_damaged_detail_is_not_copied(detail: DetailRecord, why: str) -> None:
+    """The page and the API of the new store would fail, or another event would get the text."""
+    with pytest.raises(StoreRefused, match=f"the log is damaged: the detail of event {why}"):
+        copy(Lists({**FILLED, DetailRecord: [detail]}), Lists(), quietly)
 
 
 def test_progress_is_reported() -> None:
