@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+#: Characters of the client's text that a refusal repeats.
+MAX_QUOTED = 60
+
+
+def quoted(text: str) -> str:
+    """Quote a client's text for a refusal: short, on one line, control characters escaped."""
+    return repr(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…")
+
 
 def escape_unprintable(text: str) -> str:
     r"""Return the text with each unprintable character as a Python escape (``\n``, ``\x1b``, ``\u202e``).

@@ -63,8 +63,9 @@ class Load:
 
 def memory_of(events: Sequence[NewEvent]) -> int:
     """Return roughly how many bytes of memory events take."""
-    series = events.series if isinstance(events, SeriesBatch) else [event.series for event in events]
-    return _OVERHEAD * len(series) + sum(map(len, series))
+    if isinstance(events, SeriesBatch):
+        return _OVERHEAD * len(events) + sum(map(len, events.series))
+    return sum(_OVERHEAD + len(event.series) + len(event.detail) for event in events)
 
 
 def independent_groups(events: Sequence[NewEvent]) -> list[Group]:

@@ -1,11 +1,14 @@
 r"""The grammar of an event: pairs of name and text, decoded from any form, -> `NewEvent`.
 
-1. ``value``, ``__name__`` and ``__id__`` are reserved; every other pair is a label.
+1. ``value``, ``__name__``, ``__id__`` and names that begin with ``detail.`` are reserved; every other pair
+   is a label.
 2. A label's name is made legal (`label_name`) if it has no characters but those that names are
    written with (`names.py`); it may be given once, in any spelling.
 3. A label's value is any UTF-8 text, with ``\n`` for every line end (`one_line_end`); an empty
    one is the same as no label.
-4. What cannot be taken is `Refused` with one line of text: what, where and why.
+4. A detail is named by what follows ``detail.``, as it is written, in the characters of a label's name; its
+   text is treated as a label's value (`details.py`).
+5. What cannot be taken is `Refused` with one line of text: what, where and why.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from typing import NoReturn
 from attrs import Attribute, field, frozen, validators
 
 from oneshotd.core.events import NewEvent, series_text
+from oneshotd.core.parsing import details as of_details
 from oneshotd.core.parsing.names import ALLOWED, MAX_NAME_BYTES, foreign_character
 from oneshotd.core.parsing.numbers import canonical
+from oneshotd.core.text import MAX_QUOTED, quoted
 from oneshotd.errors import Refused
 
 __all__ = [
@@ -45,8 +50,6 @@ MAX_VALUE_BYTES = 4096
 MAX_KEY_BYTES = 128
 #: Keys that the daemon makes for the events of other formats begin so; no client may send such a key.
 OWN_KEYS = "oneshotd:"
-#: Characters of the client's text that a refusal repeats.
-MAX_QUOTED = 60
 
 #: A name and its text; None (a JSON null) gives nothing, but no other may have that name.
 Pair = tuple[str, str | None]
@@ -96,11 +99,6 @@ class Rules:
         return None
 
 
-def quoted(text: str) -> str:
-    """Quote a client's text for a refusal: short, on one line, control characters escaped."""
-    return repr(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…")
-
-
 def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
     """Return the event of these pairs.
 
@@ -109,6 +107,7 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
     labels: dict[str, str] = {}
     reserved: dict[str, str | None] = {}
     respelled: dict[str, str] = {}  # label name -> as the client wrote it, where that differs
+    details: of_details.Details | None = None
     for name, text in pairs:
         if name in _RESERVED:
             if name in reserved:
@@ -116,6 +115,10 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
             reserved[name] = text
             continue
         label = label_name(name)
+        if label != name and name.startswith(of_details.PREFIX):
+            details = details or of_details.Details()
+            details.take(name, one_line_end(text or ""))
+            continue
         if label in labels:
             _refuse_second(name, respelled.get(label, label), label)
         if label != name:
@@ -128,10 +131,11 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
             option = " (max-labels)" if rules.max_labels < MAX_LABELS else ""
             raise Refused(f"there are more than {rules.max_labels} labels{option}", reason="limit")
         labels[label] = text or ""
+    detail = "" if details is None else details.text()
     if not reserved:
-        if not labels:
+        if not labels and details is None:
             raise Refused("there is no event in it", reason="empty")
-        return NewEvent(series_text(rules.metric, labels.items()))
+        return NewEvent(series_text(rules.metric, labels.items()), None, None, detail)
     metric = reserved.get("__name__")
     name = rules.metric if metric is None else _metric_name(metric, rules)
     value = reserved.get("value")
@@ -140,6 +144,7 @@ def event(pairs: Iterable[Pair], rules: Rules) -> NewEvent:
         series_text(name, labels.items()),
         None if value is None else _sample_value(value),
         None if key is None else checked_key("__id__", key),
+        detail,
     )
 
 

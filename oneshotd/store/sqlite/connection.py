@@ -20,13 +20,13 @@ from sys import byteorder
 from twisted.logger import Logger
 
 from oneshotd.errors import StoreInUse, StoreRefused
-from oneshotd.store.soundness import fault_in
+from oneshotd.store.soundness import fault_in, fault_in_detail
 
 #: "1sht", at offset 68 of the file: identifies a store of oneshotd.
 APPLICATION_ID = 0x31736874
 
 #: The newest layout, which is the number of scripts in `schema/`.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Errors after which a store of oneshotd is moved aside and a new one created.
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -165,6 +165,11 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
     for series, at in connection.execute("SELECT series, at FROM owed"):
         if fault := fault_in(series, (at,)):
             raise corrupt(f"what a scraper is owed {fault}")
+    for seq, detail in connection.execute("SELECT seq, detail FROM detail"):
+        if fault := fault_in_detail(detail):
+            raise corrupt(f"the detail of event {seq} {fault}")
+    if connection.execute("SELECT 1 FROM keyed_state WHERE typeof(value + until_up) <> 'integer'").fetchone():
+        raise corrupt("a keyed state is nonsense")
     if fault := fault_in("", [at for (at,) in connection.execute("SELECT seen_at FROM scraper")]):
         raise corrupt(f"the table of scrapers {fault}")
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from oneshotd.store.planning import Known
+from oneshotd.store.sqlite.counted_table import CountedTable
 
 
-class KeyTable:
-    """The table `key`; changes are part of the caller's transaction.
+class KeyTable(CountedTable):
+    """The table `key`."""
 
-    The keys are counted once after a start or a rollback, and each change adjusts the count: counting a
-    million takes SQLite some 20 ms.
-    """
-
-    def __init__(self) -> None:
-        self._held: int | None = None
-
-    def load(self, connection: sqlite3.Connection) -> None:
-        """Use this connection, and count the keys again: a rollback may have changed their number."""
-        self._connection = connection
-        self._held = None
-
-    def held(self) -> int:
-        """Return the number of keys."""
-        if self._held is None:
-            self._held = int(self._connection.execute("SELECT count(*) FROM key").fetchone()[0])
-        return self._held
+    name = "key"
+    age = "up"
 
     def find(self, keys: Sequence[str], since_up: int) -> dict[str, Known]:
         """Return the rows of those keys that were used since this up-time (ms)."""
@@ -51,25 +36,4 @@ class KeyTable:
         ).rowcount
         if new < len(rows):
             self._connection.executemany("REPLACE INTO key VALUES (?, ?, ?, ?, ?, ?)", rows)
-        if self._held is not None:
-            self._held += new
-
-    def forget(self, before_up: int, keep: int, most: int) -> bool:
-        """Delete expired keys, and the oldest of those beyond the limit.
-
-        :param before_up: up-time (ms) before which keys are expired.
-        :param keep: greatest number of keys.
-        :param most: greatest number of keys deleted in this call, of each kind.
-        :returns: whether there is more to delete.
-        """
-        old = self._drop("SELECT key FROM key WHERE up < ? LIMIT ?", before_up, most)
-        beyond = self.held() - keep
-        if beyond > 0:
-            self._drop("SELECT key FROM key ORDER BY up LIMIT ?", min(beyond, most))
-        return old == most or beyond > most
-
-    def _drop(self, select: str, *values: int) -> int:
-        dropped = self._connection.execute(f"DELETE FROM key WHERE key IN ({select})", values).rowcount
-        if self._held is not None:
-            self._held -= dropped
-        return dropped
+        self._changed(new)

@@ -30,10 +30,11 @@ from oneshotd.store.interface import (
 )
 from oneshotd.store.leases import Leases
 from oneshotd.store.limits import Limits
-from oneshotd.store.planning import keys_of, plan_append
+from oneshotd.store.planning import keys_of, plan_append, states_of
 from oneshotd.store.reading_plan import collect_pending
 from oneshotd.store.sqlite.clock_corrections import ClockCorrections
 from oneshotd.store.sqlite.idempotency import KeyTable
+from oneshotd.store.sqlite.keyed_states import KeyedStateTable
 from oneshotd.store.sqlite.scrapers import Scraper, ScraperTable
 from oneshotd.store.sqlite.segments import LogWriter, accepted_at, read, seq_before
 
@@ -49,6 +50,7 @@ class Ledger:
         self.log = LogWriter()
         self.scrapers = ScraperTable()
         self.keys = KeyTable()
+        self.states = KeyedStateTable()
         self.times = Times(clock)
         self.pruned = 0
         self.pruned_size = 0
@@ -69,6 +71,7 @@ class Ledger:
         self.log.load(connection, self.pruned, self.pruned_size, self.times.at())
         self.scrapers.load(connection)
         self.keys.load(connection)
+        self.states.load(connection)
 
     def resume_sequence_after(self, head: int) -> None:
         """Continue the seqs of the file that this new one replaces; its reservations are void."""
@@ -142,12 +145,15 @@ class Ledger:
             self.log.add_all(group.events.series, self._now_at)
             return Stored(stored=len(group.events), first=first)
         known = self.keys.find(keys_of(group), self.uptime_cutoff(self.limits.hold))
-        planned = plan_append(group, known, self.log.next)
+        add, now = self.log.add, self._now_at
+        states = self.states.find(states_of(group), self.times.up()) if group.states else {}
+        planned = plan_append(group, known, self.log.next, states, now)
         if planned.keys:
             self.keys.remember(planned.keys, self.times.up())
-        add, now = self.log.add, self._now_at
-        for series, value, *_ in planned.events:
-            add(series, value, now)
+        if planned.states:
+            self.states.write(planned.states, self.times.up())
+        for series, value, _, detail in planned.events:
+            add(series, value, now, detail)
         return planned.answer
 
     # -- reserve and settle

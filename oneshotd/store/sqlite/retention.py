@@ -16,11 +16,13 @@ from oneshotd.store.retention_rules import (
     loss_of_removal,
     losses_of,
 )
+from oneshotd.store.sqlite import details
 from oneshotd.store.sqlite.ledger import Ledger
 
-#: Segments and keys deleted in one transaction at most, so that appends need not wait long.
+#: Segments and rows of other tables deleted in one transaction at most, so that appends need not wait long.
 SEGMENTS_A_TURN = 500
 KEYS_A_TURN = 5000
+DETAILS_A_TURN = 5000
 
 #: Pages given back to the file system in one transaction at most (4 KiB each).
 PAGES_A_TURN = 500
@@ -41,7 +43,9 @@ def prune(ledger: Ledger) -> tuple[list[Loss], bool]:
     losses = _remove_expired_scrapers(ledger)
     connection, cutoff = ledger.connection, ledger.uptime_cutoff(ledger.limits.hold)
     more = ledger.keys.forget(cutoff, ledger.limits.max_keys, KEYS_A_TURN)
+    more = ledger.states.forget(ledger.times.up(), ledger.limits.max_states, KEYS_A_TURN) or more
     more = _delete_expired_events(ledger, cutoff) or more
+    more = details.delete(connection, ledger.pruned, DETAILS_A_TURN) or more
     ledger.write_final_state()
     ledger.scrapers.forget_shown(cutoff, ledger.times.at() - int(ledger.limits.hold * 1000))
     connection.execute(
@@ -134,6 +138,7 @@ def _delete(ledger: Ledger, cut: Cut) -> None:
             "UPDATE state SET pruned = ?, pruned_size = ?, clock_at = max(clock_at, ?)",
             (cut.horizon, cut.size, floor),
         )
+        details.delete(ledger.connection, cut.horizon, DETAILS_A_TURN)
         ledger.write_time()
         ledger.pruned, ledger.pruned_size = cut.horizon, cut.size
 

@@ -1,12 +1,13 @@
 """The log on disk: segments, each with the events of one commit, written and read whole.
 
-A segment keeps its events as columns of text (see `schema/1.sql`, and `segment_columns.py` for how).
+A segment keeps its events as columns of text (see `schema/1.sql`, and `segment_columns.py` for how); the few
+details have a table of their own.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,7 @@ from oneshotd.store.segment_columns import (
     encode,
     pack,
 )
+from oneshotd.store.sqlite import details
 from oneshotd.store.sqlite.connection import corrupt
 
 #: Greatest number of events in a segment: retention deletes, and a scrape reads, whole segments.
@@ -71,6 +73,7 @@ class LogWriter:
         self._series: list[str] = []
         self._values: list[str | None] = []
         self._ats: list[int] = []
+        self._details: dict[int, str] = {}
 
     def load(self, connection: sqlite3.Connection, pruned: int, pruned_size: int, now: int) -> None:
         """Continue at the end of the log on disk; forget events that were not written.
@@ -94,7 +97,7 @@ class LogWriter:
                     self._ahead[series] = max(at, self._ahead.get(series, 0))
         rows.close()
 
-    def add(self, series: str, value: str | None, now: int) -> None:
+    def add(self, series: str, value: str | None, now: int, detail: str = "") -> None:
         """Append one event to the log.
 
         :param now: acceptance time, Unix ms; a further event of the series in the same millisecond gets
@@ -107,6 +110,8 @@ class LogWriter:
         self._series.append(series)
         self._values.append(value)
         self._ats.append(at)
+        if detail:
+            self._details[self.next] = detail
         self.next += 1
 
     def add_all(self, series: Sequence[str], now: int) -> None:
@@ -144,16 +149,21 @@ class LogWriter:
         total = len(self._series)
         if not total:
             return
+        if self._details:
+            details.write(connection, self._details)
         for start in range(0, total, SEGMENT_EVENTS):
             part = slice(start, start + SEGMENT_EVENTS)
             ats = self._ats[part]
             columns = encode(self._series[part], self._values[part], ats, now)
+            first = self.next - total + start
             self.total_size += columns.size
+            if self._details:
+                self.total_size += _size_between(self._details, first, first + len(ats))
             self.latest_at = max(self.latest_at, max(ats))
             connection.execute(
                 "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    self.next - total + start,
+                    first,
                     len(ats),
                     self.total_size,
                     up,
@@ -316,6 +326,10 @@ def accepted_at(connection: sqlite3.Connection, seq: int) -> int | None:
             "SELECT clock_at FROM segment WHERE first > ? ORDER BY first LIMIT 1", (seq,)
         ).fetchone()
     return None if row is None else int(row[0])
+
+
+def _size_between(texts: Mapping[int, str], first: int, end: int) -> int:
+    return sum(len(text.encode()) for seq, text in texts.items() if first <= seq < end)
 
 
 def _decode(row: Sequence[Any]) -> Segment:

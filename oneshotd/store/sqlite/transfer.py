@@ -17,8 +17,10 @@ from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.segment_columns import unpack
 from oneshotd.store.sqlite.connection import Connect, open_database, open_existing, plain_connect, reason_of
 from oneshotd.store.transfer import (
+    DetailRecord,
     IExport,
     IImport,
+    KeyedStateRecord,
     KeyRecord,
     LossRecord,
     OwedRecord,
@@ -53,6 +55,8 @@ COLUMNS: Mapping[type[Record], tuple[str, str]] = {
     OwedRecord: ("owed", "scraper, seq, at, series, value"),
     ShownRecord: ("shown", "scraper, series, at, up, ahead"),
     KeyRecord: ("key", "key, digest, stored, duplicates, first, up"),
+    DetailRecord: ("detail", "seq, detail"),
+    KeyedStateRecord: ("keyed_state", "key, value, until_up"),
     LossRecord: ("loss", "scraper, reason, events, up"),
 }
 
@@ -63,8 +67,12 @@ _ORDER: Mapping[type[Record], str] = {
     SegmentRecord: "first",
     ScraperRecord: "name",
     KeyRecord: "key",
+    DetailRecord: "seq",
+    KeyedStateRecord: "key",
     LossRecord: "scraper, reason",
 }
+# A daemon deletes the details of deleted events a little later.
+_WHERE: Mapping[type[Record], str] = {DetailRecord: " WHERE seq > (SELECT pruned FROM state)"}
 # By scraper, so that nothing has to be sorted.
 _OF_SCRAPER: Mapping[type[Record], str] = {OwedRecord: "seq", ShownRecord: "series"}
 
@@ -73,7 +81,8 @@ _MORE: Mapping[type[Record], str] = {SegmentRecord: ", latest_at", ScraperRecord
 
 _USED = (
     "SELECT pruned FROM state WHERE pruned <> 0 UNION ALL SELECT 1 FROM segment UNION ALL"
-    " SELECT 1 FROM scraper UNION ALL SELECT 1 FROM key UNION ALL SELECT 1 FROM loss LIMIT 1"
+    " SELECT 1 FROM scraper UNION ALL SELECT 1 FROM key UNION ALL SELECT 1 FROM keyed_state UNION ALL"
+    " SELECT 1 FROM loss LIMIT 1"
 )
 
 
@@ -111,7 +120,8 @@ class _File:
                     yield (scraper, *row)
             return
         order = f" ORDER BY {_ORDER[table]}" if table in _ORDER else ""
-        for row in self._connection.execute(f"SELECT {columns} FROM {name}{order}"):
+        where = _WHERE.get(table, "")
+        for row in self._connection.execute(f"SELECT {columns} FROM {name}{where}{order}"):
             if table is SegmentRecord and row[-1] is not None:
                 row = (*row[:-1], own_times(unpack(row[-1]), row[4]))
             yield row
