@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.admission import AdmissionQueue
-from oneshotd.core.events import Event, labels_of, metric_of
+from oneshotd.core.events import Event, details_of, labels_of, metric_of
 from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.looks import OnlyLooks
@@ -30,7 +30,7 @@ MAX_PAGE = 1000
 #: Events that one call examines, approximately; a million take five to ten calls.
 MAX_EXAMINED = 200_000
 
-#: Characters of series text after which a page ends: a thousand large events are 250 MB.
+#: Characters of series text and details after which a page ends: a thousand large events are 250 MB.
 MAX_PAGE_TEXT = 1 << 20
 
 #: Seconds that the store has for each request, and that a look waits for its turn.
@@ -47,6 +47,7 @@ class EventSeen:
     :param metric: the metric name in it.
     :param labels: the labels in it.
     :param value: text as exposed; None: one occurrence.
+    :param detail: texts beside it (``detail.*``), by their names.
     """
 
     seq: int
@@ -55,6 +56,7 @@ class EventSeen:
     metric: str
     labels: Mapping[str, str]
     value: str | None
+    detail: Mapping[str, str] = {}
 
 
 @frozen(kw_only=True)
@@ -176,7 +178,7 @@ class EventQueries:
             events += found.events
             before = found.next
             examined += found.looked
-            size += sum(len(event.series) for event in found.events)
+            size += sum(len(event.series) + len(event.detail) for event in found.events)
             if before is None or len(events) >= limit or examined >= MAX_EXAMINED or size >= MAX_PAGE_TEXT:
                 return EventsPage(events=tuple(map(_seen, events)), next=before)
 
@@ -220,6 +222,7 @@ def _seen(event: Event) -> EventSeen:
         metric=metric_of(event.series),
         labels=labels_of(event.series),
         value=event.value,
+        detail=details_of(event.detail),
     )
 
 

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from klein import Klein
 
 from oneshotd.core.filters import METRIC
+from oneshotd.core.parsing.details import PREFIX
 from oneshotd.core.parsing.formats import query_pairs
 from oneshotd.core.parsing.grammar import MAX_LABELS, Pair, label_name, one_line_end, quoted
 from oneshotd.errors import Refused
@@ -116,6 +117,8 @@ def read_parameters(pairs: Iterable[Pair]) -> EventsRequest:
 def _filter_name(name: str) -> str:
     if name == METRIC:
         return METRIC
+    if name.startswith(PREFIX):
+        raise Refused(f"{quoted(name)}: events cannot be asked for by their details", reason="query")
     label = label_name(name.removeprefix(LABEL))
     if label == "value":
         raise Refused("value: events cannot be asked for by their value", reason="query")
@@ -152,6 +155,7 @@ def _event(event: EventSeen) -> dict[str, Any]:
         "metric": event.metric,
         "labels": dict(event.labels),
         "value": event.value,
+        **({"detail": dict(event.detail)} if event.detail else {}),
     }
 
 

@@ -10,6 +10,7 @@ from twisted.web.template import Tag, tags
 from oneshotd.query import EventSeen, ScraperSeen
 from oneshotd.web.status.cache import Status, has
 from oneshotd.web.status.chart import Row, rows, strip, words
+from oneshotd.web.status.details import details_list
 from oneshotd.web.status.elements import header, table_cell, table_row, whole_table
 from oneshotd.web.status.hour import MINUTE, MINUTES, Hour, type_of
 from oneshotd.web.status.wording import count, late_after, short, shown
@@ -117,6 +118,8 @@ def _what(event: EventSeen) -> list[Tag | str]:
         ]
     if len(labels) > MAX_LABELS:
         parts += [" ", tags.span(f"and {count(len(labels) - MAX_LABELS, 'label')} more", class_="note")]
+    if event.detail:
+        parts.append(details_list(event.detail))
     return parts
 
 

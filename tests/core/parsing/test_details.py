@@ -203,7 +203,7 @@ def test_any_details_arrive_as_they_were_sent(details: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '"x"', "1", '{"a":1}', '{"a":null}', "\0"])
 def test_a_damaged_detail_is_found(damaged: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"[a-z]"):
         details_of(damaged)
 
 

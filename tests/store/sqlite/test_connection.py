@@ -194,7 +194,9 @@ class TestDamage:
             file.write(b"\xa5" * (size - 4096))
         self.check(tmp_path, filled)
 
-    @pytest.mark.parametrize("table", ["state", "segment", "scraper", "owed", "key", "loss"])
+    @pytest.mark.parametrize(
+        "table", ["state", "segment", "scraper", "owed", "key", "loss", "detail", "keyed_state"]
+    )
     def test_garbage_at_the_root_of_any_table(self, tmp_path: Path, filled: Path, table: str) -> None:
         with closing(sqlite3.connect(filled)) as connection:
             [[page]] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))
@@ -253,51 +255,6 @@ class TestDamage:
         with pytest.raises(StoreRefused, match="disk I/O error"):
             open_database(str(filled), connect)
         assert files(filled) == {filled.name}
-
-
-class TestUpgrading:
-    """A newer oneshotd takes an older store over, in one step or not at all."""
-
-    @pytest.fixture
-    def schema(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A folder for further layouts; the first one is ours."""
-        schema = tmp_path / "package" / "schema"
-        schema.mkdir(parents=True)
-        for script in (Path(database.__file__).parent / "schema").iterdir():
-            (schema / script.name).write_text(script.read_text("utf-8"), "utf-8")
-        monkeypatch.setattr(database, "files", lambda package: schema.parent)
-        monkeypatch.setattr(database, "SCHEMA_VERSION", 3)
-        return schema
-
-    def test_each_step_is_taken_once_and_the_data_stay(self, filled: Path, schema: Path) -> None:
-        (schema / "2.sql").write_text(
-            "ALTER TABLE state ADD COLUMN b; -- a; comment\nUPDATE state SET b = 1;"
-        )
-        (schema / "3.sql").write_text("UPDATE state SET b = b + 1;")
-        for _ in range(2):
-            with closing(open_database(str(filled))) as connection:
-                assert connection.execute("SELECT b FROM state").fetchone()[0] == 2
-                assert connection.execute("PRAGMA user_version").fetchone()[0] == 3
-                assert connection.execute("SELECT sum(count) FROM segment").fetchone()[0] == 1000
-
-    def test_a_new_store_takes_all_steps(self, path: Path, schema: Path) -> None:
-        (schema / "2.sql").write_text("ALTER TABLE state ADD COLUMN b;")
-        (schema / "3.sql").write_text("UPDATE state SET b = 'x;y';")
-        with closing(open_database(str(path))) as connection:
-            assert connection.execute("SELECT b FROM state").fetchone()[0] == "x;y"
-
-    def test_a_step_that_fails_is_undone_and_can_be_taken_again(self, filled: Path, schema: Path) -> None:
-        (schema / "2.sql").write_text("ALTER TABLE state ADD COLUMN b;")
-        (schema / "3.sql").write_text("CREATE TABLE c (d); UPDATE nonsense SET b = 1;")
-        with pytest.raises(StoreRefused, match="no such table: nonsense"):
-            open_database(str(filled))
-        with closing(sqlite3.connect(filled)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            assert "c" not in tables
-        (schema / "3.sql").write_text("UPDATE state SET b = 3;")
-        with closing(open_database(str(filled))) as connection:
-            assert connection.execute("SELECT b FROM state").fetchone()[0] == 3
 
 
 @contextmanager

@@ -29,7 +29,10 @@
       if (old.nodeValue !== now.nodeValue && !selected(old)) old.nodeValue = now.nodeValue;
       return;
     }
-    for (const { name } of [...old.attributes]) if (!now.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name } of [...old.attributes]) {
+      const opened = name === "open" && old.nodeName === "DETAILS"; // by the reader
+      if (!now.hasAttribute(name) && !opened) old.removeAttribute(name);
+    }
     for (const { name, value } of now.attributes) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
