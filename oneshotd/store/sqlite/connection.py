@@ -168,7 +168,8 @@ def _look_at_every_page(connection: sqlite3.Connection) -> None:
     for seq, detail in connection.execute("SELECT seq, detail FROM detail"):
         if fault := fault_in_detail(detail):
             raise corrupt(f"the detail of event {seq} {fault}")
-    if connection.execute("SELECT 1 FROM keyed_state WHERE typeof(value + until_up) <> 'integer'").fetchone():
+    odd = "typeof(value) <> 'integer' OR typeof(until_up) <> 'integer'"
+    if connection.execute(f"SELECT 1 FROM keyed_state WHERE {odd}").fetchone():
         raise corrupt("a keyed state is nonsense")
     if fault := fault_in("", [at for (at,) in connection.execute("SELECT seen_at FROM scraper")]):
         raise corrupt(f"the table of scrapers {fault}")

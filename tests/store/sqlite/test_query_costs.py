@@ -15,7 +15,7 @@ import pytest
 from support.store_backends import SettableClock
 
 from oneshotd.core.batches import SeriesBatch
-from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.events import End, Group, NewEvent, Start
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.limits import Limits
@@ -26,6 +26,8 @@ from oneshotd.store.sqlite.retention import make_room, prune
 
 SCRAPERS = 10
 SHORT, LONG = 300, 3000
+DETAIL = '{"text":"x"}'
+STATES = [Start(event=0, key="new", seconds=60.0), End(event=0, key="state 7")]
 
 
 class Log:
@@ -35,7 +37,7 @@ class Log:
         self.time = SettableClock()
         self.visitors = 0
         self.connection = open_database(str(folder / f"{commits}.sqlite"))
-        self.ledger = Ledger(Limits(max_keys=commits), self.time.clock)
+        self.ledger = Ledger(Limits(max_keys=commits, max_states=commits), self.time.clock)
         self.ledger.load(self.connection)
         self.in_transaction(lambda: self.fill(commits))
 
@@ -52,7 +54,9 @@ class Log:
         """Segments of one event with a key of its own, and scrapers that stand in the last part of the
         log, where a scan from the old end comes last."""
         for number in range(commits):
-            self.ledger.append([Group(events=[NewEvent(f's{{n="{number}"}}', None, f"key {number}")])])
+            event = NewEvent(f's{{n="{number}"}}', None, f"key {number}", DETAIL)
+            states = [Start(event=0, key=f"state {number}", seconds=3600.0)]
+            self.ledger.append([Group(events=[event], states=states)])
             self.ledger.flush()
         for number in range(SCRAPERS):
             token = self.ledger.reserve(visit(number), 60.0, 1).token
@@ -87,6 +91,8 @@ WORK: dict[str, Callable[[Log], object]] = {
     "look": lambda log: log.ledger.look(visit(0), 20),
     "append": lambda log: log.ledger.append([Group(events=SeriesBatch(['s{n="new"}']))]),
     "append with keys": lambda log: log.ledger.append([Group(events=[NewEvent("s", None, "a new key")])]),
+    "append with a detail": lambda log: log.ledger.append([Group(events=[NewEvent("s", detail=DETAIL)])]),
+    "append with a state": lambda log: log.ledger.append([Group(events=[NewEvent("s")], states=STATES)]),
     "check": lambda log: log.ledger.write_time(),
     "prune": lambda log: prune(log.ledger),
     "recent": lambda log: recent(log.ledger, Selection(), None, 20),
@@ -122,7 +128,7 @@ def scans(connection: sqlite3.Connection, statement: str) -> list[str]:
     in_order = set(re.findall(r"FROM (\w+) ORDER BY", statement))
     found = []
     for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
-        walked = re.match(r"SCAN (segment|key|owed)\b", step)
+        walked = re.match(r"SCAN (segment|key|owed|detail|keyed_state)\b", step)
         if (walked and walked[1] not in in_order) or ("TEMP B-TREE" in step and "FROM loss" not in statement):
             found.append(step)
     return found

@@ -21,7 +21,7 @@ from support.thread_pump import ThreadPump
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
-from oneshotd.core.events import Group, NewEvent, labels_of
+from oneshotd.core.events import Count, Group, NewEvent, detail_text, details_of, labels_of
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreRefused, StoreUnavailable
@@ -36,7 +36,7 @@ ESCAPES = r"\n\"\\"
 
 @cache
 def sound() -> bytes:
-    """A file with a log, keys, a scraper and events that it is owed."""
+    """A file with a log, details, keys, states, a scraper and events that it is owed."""
     with tempfile.TemporaryDirectory() as folder:
         path, pump = Path(folder) / "store", ThreadPump()
         store = SQLiteStore(str(path), pump)
@@ -46,10 +46,12 @@ def sound() -> bytes:
                     f'm{{n="{n}",pad="{"x" * 30}{ESCAPES}"}}',
                     str(n) if n % 2 else None,
                     f"key-{n}" if n % 5 == 0 else None,
+                    detail_text({"text": f"event {n}", "link": "x" * 60}) if n % 7 == 0 else "",
                 )
                 for n in range(start, start + 40)
             ]
-            pump.get(store.append([Group(events=events)]))
+            counted = Count(event=0, key=f"c-{start}", count=5, unknown=1, seconds=9e9)
+            pump.get(store.append([Group(events=events, states=[counted])]))
         reserved = pump.get(store.reserve(Visit(name="ann", named=True), 60.0, 100))
         assert reserved.token is not None
         pending = reserved.pending
@@ -69,7 +71,10 @@ def use(store: SQLiteStore, pump: ThreadPump) -> list[str]:
         except StoreUnavailable as error:
             refused.append(f"{what}: {error}")
 
-    ask("append", lambda: store.append([Group(events=[NewEvent("new")])]))
+    states = [
+        Count(event=0, key=f"c-{start}", count=6, unknown=1, seconds=9e9) for start in range(0, 600, 40)
+    ]
+    ask("append", lambda: store.append([Group(events=[NewEvent("new")], states=states)]))
     for name in ("ann", "bob"):
         reserved = ask("reserve", partial(store.reserve, Visit(name=name, named=True), 60.0, 5000))
         if reserved is not None and reserved.token is not None:
@@ -81,7 +86,7 @@ def use(store: SQLiteStore, pump: ThreadPump) -> list[str]:
     page = ask("recent", lambda: store.recent(Selection(where={"n": "7"}), None, 100))
     if page is not None:
         for event in page.events:
-            assert labels_of(event.series) and rfc3339(event.at)
+            assert labels_of(event.series) and rfc3339(event.at) and details_of(event.detail)
     ask("census", store.census)
     ask("prune", store.prune)
     return refused
@@ -204,6 +209,32 @@ def test_a_time_that_no_calendar_has_is_found(tmp_path: Path, column: str, wrong
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert outcome(path.read_bytes()) == "moved aside"
+
+
+@pytest.mark.parametrize("text", [b'{"link":"', b'"text":"event 7"', b"event 7"])
+@pytest.mark.parametrize("bit", [0, 1, 5, 7])
+def test_a_detail_that_has_rotted_is_found_if_it_cannot_be_read(text: bytes, bit: int) -> None:
+    """The page and the API would fail on it."""
+    data = bytearray(sound())
+    at = data.index(text)
+    data[at] ^= 1 << bit
+    result = outcome(bytes(data))
+    if text.startswith(b"event") and bit < 7:
+        assert result == "works"  # as an event's own text, it is shown as it is
+    else:
+        assert result == "moved aside"
+
+
+@pytest.mark.parametrize("column", ["value", "until_up"])
+def test_a_state_that_is_no_number_is_found(tmp_path: Path, column: str) -> None:
+    """Each append of its sender would fail, and all in the same transaction with it."""
+    path = tmp_path / "store"
+    path.write_bytes(sound())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE keyed_state SET {column} = 'x' WHERE key = 'c-0'")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert outcome(path.read_bytes()) == ("moved aside" if column == "value" else "works")
 
 
 def test_a_nul_in_an_event_is_no_damage(tmp_path: Path) -> None:
