@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import kept, raw_labels, texts, written
@@ -74,6 +75,15 @@ def test_events_are_answered_with_every_field_that_is_promised() -> None:
         "next": 5,
     }
     assert server.queries.asked == [({}, None, None, 100, None)]
+
+
+def test_an_events_details_are_answered_where_there_are_some() -> None:
+    server = FakeServer()
+    details = {"link": "https://example.com/", "text": 'two "lines"\n\0 \U0001f600'}
+    server.queries.page = EventsPage(events=(evolve(DEPLOY, detail=details), VALUE), next=None)
+    first, second = json.loads(server.ask("GET /api/v1/events").body)["events"]
+    assert first["detail"] == details and first["labels"] == {"type": 'dépl"oy'}
+    assert "detail" not in second
 
 
 def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
@@ -184,6 +194,8 @@ def test_what_is_asked_for_is_looked_for(query: str, asked: tuple[Any, ...]) -> 
         ("__label__=a", "a label's name is empty"),
         ("=a", "a label's name is empty"),
         ("value=3", "value: events cannot be asked for by their value"),
+        ("detail.text=x", "'detail.text': events cannot be asked for by their details"),
+        ("detail.=x", "'detail.': events cannot be asked for by their details"),
         ("type", "'type' is not of the form name=value"),
         ("type=%zz", "is not a percent escape"),
         ("type=%ff", "is not UTF-8"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import pytest
 from attrs import evolve
+from support.page_reader import BROWSER, read
 from support.status_examples import ANN, NOW, seen
 from support.web_fakes import FakeQueries, FakeServer
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -18,32 +18,6 @@ from oneshotd.query import EventsPage, ScraperSeen
 from oneshotd.web.status import page
 from oneshotd.web.status.assets import ASSETS
 from oneshotd.web.status.cache import Status
-
-BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-
-
-class _Reader(HTMLParser):
-    """The elements and the text of a page, as a browser takes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def classes(self) -> list[str]:
-        return [attributes.get("class") or "" for _, attributes in self.elements]
-
-
-def read(server: FakeServer, *lines: str) -> _Reader:
-    reader = _Reader()
-    reader.feed(server.ask("GET /", BROWSER, *lines).text)
-    return reader
 
 
 def inhabited() -> FakeServer:
