@@ -6,6 +6,9 @@ of it, so that a daemon that stops holds up nobody.
 
 A batch has a number, which is in its segments: after a connection was lost at COMMIT, the next one ends
 whatever the lost one still does (`epoch`), and then looks for that number.
+
+A batch with idempotency keys or keyed states locks their rows first, in order, and plans behind the locks.
+Its last message writes segments, keys and states, and commits them, or none of them.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from oneshotd.core.events import Group
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.limits import Limits
 from oneshotd.store.planning import Known, keys_of
+from oneshotd.store.postgresql import details
 from oneshotd.store.postgresql.batches import PLANNED, Appended, Batch
 from oneshotd.store.postgresql.clock_corrections import correct
 from oneshotd.store.postgresql.connecting import library, unavailable
+from oneshotd.store.postgresql.keyed_states import Claim, claim, keys_of_states
 from oneshotd.store.postgresql.link import END_OF_LOG, MAX_AHEAD, Link
 from oneshotd.store.postgresql.segments import COLUMNS, rows_of, segment_of
 from oneshotd.store.postgresql.statements import Values
@@ -119,7 +124,7 @@ class Appender:
         """Return what became of the last batch, after `register`; None if it was not stored."""
         with link.transaction():
             link.make_durable()
-            [first] = link.one(_OUTCOME, {"head": self._head, "batch": self._batch, "number": self._number})
+            [first] = link.one(_OUTCOME, self._place())
         if first is None or not batch.series:
             return None
         self._head = max(self._head, first + len(batch.series) - 1)
@@ -135,10 +140,11 @@ class Appender:
         further ones are needed if the clock was set back, or this daemon was away for long.
         """
         keys = sorted({key.encode() for group in groups for key in _keys(group)})
+        states = keys_of_states(groups)
         for attempt in range(_ATTEMPTS):
             pending.clear()
-            if keys:
-                done = self._keyed(link, groups, keys, attempt > 0, pending)
+            if keys or states:
+                done = self._keyed(link, groups, keys, states, attempt > 0, pending)
             else:
                 done = self._plain(link, groups, attempt > 0, pending)
             if done is not None:
@@ -157,40 +163,45 @@ class Appender:
     ) -> Appended | None:
         batch = Batch()
         known: dict[str, Known] = {}
+        kept: dict[str, int] = {}
         for group in groups:
-            batch.add(group, known)
+            batch.add(group, known, kept, 0)
         if not batch.series:
             return Appended(batch.answers, self._head)
         pending.append(batch)
         if not planned:
-            insert = self._insert(link, batch, None)
+            script = [(_LOCK, ()), *self._writes(link, batch, None)]
             with link.committing():
-                results = link.script([(_LOCK, ()), insert])
+                results = link.script(script)
             return self._appended(batch, results[1])
         with link.transaction():
             link.execute(_LOCK)
             ahead = self._ahead(link)
             if ahead is None:
                 return None
-            [rows] = link.script([self._insert(link, batch, ahead)])
+            rows, *_ = link.script(self._writes(link, batch, ahead))
         return self._appended(batch, rows)
 
     def _keyed(
-        self, link: Link, groups: Sequence[Group], keys: list[bytes], planned: bool, pending: list[Batch]
+        self,
+        link: Link,
+        groups: Sequence[Group],
+        keys: list[bytes],
+        states: list[bytes],
+        planned: bool,
+        pending: list[Batch],
     ) -> Appended | None:
         batch = Batch()
         link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         try:
-            [up] = link.one(f"SELECT up FROM ({link.present}) p")
-            edge = up - int(self._limits.hold * 1000)
-            claimed = link.execute(_CLAIM, {"keys": keys, "up": up, "edge": edge}).fetchall()
-            ours = {bytes(key) for (key,) in claimed}
-            rest = [key for key in keys if key not in ours]
-            rows = link.execute(_KNOWN, (rest,)).fetchall() if rest else []
-            known = {bytes(key).decode(): Known(bytes(digest), *more) for key, digest, *more in rows}
+            known, ours = self._claim_keys(link, keys) if keys else ({}, set())
+            claimed = claim(link, states) if states else Claim()
             for group in groups:
-                batch.add(group, known)
+                batch.add(group, known, claimed.values, claimed.now)
+            changes = claimed.writes(batch.states)
             unused = [key for key in ours if key.decode() not in batch.keys]
+            if unused:
+                changes.append((_UNCLAIM, (unused,)))
             ahead = None
             if planned:
                 link.execute(_LOCK)
@@ -199,24 +210,36 @@ class Appender:
                     link.roll_back()
                     return None
             pending.append(batch)
-            return self._finish_keyed(link, batch, unused, ahead)
+            return self._finish_keyed(link, batch, changes, ahead)
         except BaseException:
             link.roll_back()
             raise
 
+    def _claim_keys(self, link: Link, keys: list[bytes]) -> tuple[dict[str, Known], set[bytes]]:
+        """Lock the keys; return the known ones, and those that are new."""
+        [up] = link.one(f"SELECT up FROM ({link.present}) p")
+        edge = up - int(self._limits.hold * 1000)
+        claimed = link.execute(_CLAIM, {"keys": keys, "up": up, "edge": edge}).fetchall()
+        ours = {bytes(key) for (key,) in claimed}
+        rest = [key for key in keys if key not in ours]
+        rows = link.execute(_KNOWN, (rest,)).fetchall() if rest else []
+        return {bytes(key).decode(): Known(bytes(digest), *more) for key, digest, *more in rows}, ours
+
     def _finish_keyed(
-        self, link: Link, batch: Batch, unused: list[bytes], ahead: tuple[int, dict[str, int]] | None
+        self,
+        link: Link,
+        batch: Batch,
+        changes: list[tuple[str, Values]],
+        ahead: tuple[int, dict[str, int]] | None,
     ) -> Appended | None:
-        script: list[tuple[str, Values]] = []
-        place = {"head": self._head, "batch": self._batch + 1, "number": self._number}
-        if unused:
-            script.append((_UNCLAIM, (unused,)))
+        """Write the batch, and what it changes of keys and states, and commit."""
+        script = list(changes)
         if batch.series:
-            script += [(_LOCK, ()), self._insert(link, batch, ahead), (_CHECK, place)]
+            script += [(_LOCK, ()), *self._writes(link, batch, ahead), (_CHECK, self._place())]
         else:
             link.make_durable()
         if batch.keys:
-            script.append((_FILL, {**place, **_columns_of(batch)}))
+            script.append((_FILL, {**self._place(), **_columns_of(batch)}))
         script.append(("COMMIT", None))
         try:
             with link.committing():
@@ -225,13 +248,24 @@ class Appender:
             return None  # no segment was written, so all of it was rolled back
         if not batch.series:
             return Appended(batch.answers, self._head)
-        return self._appended(batch, results[2 if unused else 1])
+        return self._appended(batch, results[len(changes) + 1])
+
+    def _place(self) -> dict[str, object]:
+        """Return where the segments of the last batch are."""
+        return {"head": self._head, "batch": self._batch, "number": self._number}
+
+    def _writes(
+        self, link: Link, batch: Batch, ahead: tuple[int, dict[str, int]] | None
+    ) -> list[tuple[str, Values]]:
+        """Return the statements that write a batch, that of its segments first."""
+        insert = self._insert(link, batch, ahead)
+        return [insert, *details.written(batch.details, self._place())]
 
     def _insert(
         self, link: Link, batch: Batch, ahead: tuple[int, dict[str, int]] | None
     ) -> tuple[str, Values]:
         """Return the statement that writes the segments of a batch, which gets a number."""
-        rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead))
+        rows = rows_of(batch.series, batch.values, _offsets(batch.series, ahead), batch.details)
         self._batch += 1
         places = ",\n".join(_ROW.format(number) for number in range(len(rows)))
         query = _INSERT.format(present=link.present, ahead=MAX_AHEAD, rows=places)

@@ -9,6 +9,7 @@ from oneshotd.core.filters import Selection
 from oneshotd.store.interface import ClockCorrected, LogPage, ScraperStatus, StoreStats
 from oneshotd.store.limits import Limits
 from oneshotd.store.log_page import collect_page
+from oneshotd.store.postgresql.details import DetailsBack
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.scrapers import ALL, LIVE, Present, Row, present, present_query
 from oneshotd.store.postgresql.segments import read_back, seq_before
@@ -110,4 +111,11 @@ def _recent(link: Link, selection: Selection, before: int | None, limit: int) ->
         [ran_ahead] = link.one(
             "SELECT min(first) FROM segment WHERE offsets IS NOT NULL AND latest_at >= %s", (selection.since,)
         )
-    return collect_page(read_back(link, end), selection, limit, pruned=at.pruned, ran_ahead=ran_ahead)
+    return collect_page(
+        read_back(link, end),
+        selection,
+        limit,
+        pruned=at.pruned,
+        ran_ahead=ran_ahead,
+        detail_of=DetailsBack(link).of,
+    )

@@ -66,14 +66,23 @@ class Row:
     offsets: bytes | None
 
 
-def rows_of(series: Sequence[str], values: Sequence[str | None], offsets: Sequence[int]) -> list[Row]:
-    """Encode the events of a batch as segments."""
+def rows_of(
+    series: Sequence[str],
+    values: Sequence[str | None],
+    offsets: Sequence[int],
+    details: Sequence[tuple[int, bytes]] = (),
+) -> list[Row]:
+    """Encode the events of a batch as segments.
+
+    :param details: place of an event, and its text, which counts in the size of its segment.
+    """
     rows = []
     total = 0
     for start in range(0, len(series), SEGMENT_EVENTS):
         part = slice(start, start + SEGMENT_EVENTS)
         columns = encode(series[part], values[part], offsets[part], 0)
-        total += columns.size
+        end = start + SEGMENT_EVENTS
+        total += columns.size + sum(len(text) for place, text in details if start <= place < end)
         rows.append(
             Row(
                 start,

@@ -6,10 +6,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from store.contract_details import with_detail
+from store.contract_states import count, end, start
 from support.postgresql_backend import NOW, PostgreSQLBackend
 from support.postgresql_proxy import Cut, CuttingProxy
 from support.store_backends import group, series_of
 
+from oneshotd.core.events import Group
 from oneshotd.store.interface import Stored
 from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.statements import literal, statement
@@ -48,6 +51,7 @@ def test_no_statement_scans_a_table_that_was_small_when_it_was_planned(backend: 
         for number in range(8):
             backend.append(f"s{number}", key=f"k{number}")
             backend.append(f"s{number}")
+            backend.append_groups(*details_and_states(f"s{number}"))
             backend.take("p")
             backend.census()
             backend.prune()
@@ -58,10 +62,19 @@ def test_no_statement_scans_a_table_that_was_small_when_it_was_planned(backend: 
             " touched, daemon, 0, series, value, offsets FROM generate_series(1, 5000) n,"
             " (SELECT * FROM segment ORDER BY first DESC LIMIT 1) s"
         )
+        beside.execute(
+            "INSERT INTO keyed_state SELECT convert_to('x' || n, 'UTF8'), 0, 1000000000"
+            " FROM generate_series(1, 5000) n"
+        )
+        beside.execute(
+            "INSERT INTO detail SELECT first - n, '{}' FROM generate_series(1, 4000) n,"
+            " (SELECT max(first) AS first FROM segment) s"
+        )
         [before] = beside.execute(_READ).fetchone() or [0]
         for number in range(10):
             backend.append(f"t{number}", key=f"t{number}")
             backend.append(f"t{number}")
+            backend.append_groups(*details_and_states(f"t{number}"))
             backend.take("q")
             backend.census()
             backend.prune()
@@ -71,7 +84,13 @@ def test_no_statement_scans_a_table_that_was_small_when_it_was_planned(backend: 
     assert after == before
 
 
-_READ = "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE relname IN ('segment', 'key')"
+def details_and_states(name: str) -> list[Group]:
+    return [Group(events=[with_detail(name)]), start(name), end(name), count(3, f"c{name}")]
+
+
+_READ = """
+SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables
+WHERE relname IN ('segment', 'key', 'detail', 'keyed_state')"""
 
 
 VALUES = [

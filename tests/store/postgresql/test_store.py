@@ -8,6 +8,7 @@ from store.contract import (
     TestClosed,
     TestCrowd,
     TestDelivery,
+    TestDetails,
     TestHold,
     TestKeys,
     TestLeases,
@@ -17,6 +18,7 @@ from store.contract import (
     TestRecent,
     TestRetirement,
     TestScrapers,
+    TestStates,
     TestTimes,
 )
 from support.store_backends import Backend
@@ -32,6 +34,7 @@ __all__ = [
     "TestClosed",
     "TestCrowd",
     "TestDelivery",
+    "TestDetails",
     "TestHold",
     "TestKeys",
     "TestLeases",
@@ -41,6 +44,7 @@ __all__ = [
     "TestRecent",
     "TestRetirement",
     "TestScrapers",
+    "TestStates",
     "TestTimes",
 ]
 

@@ -1,0 +1,15 @@
+-- Layout 2: what dialects need beside the log. Daemons of layout 1 go on: they read and write neither table.
+
+-- Text beside an event that is no label. A row may outlive its event until the next turn of retention.
+CREATE TABLE detail (
+  seq bigint PRIMARY KEY,
+  detail bytea COMPRESSION lz4 NOT NULL -- a JSON object of strings
+);
+
+-- What a dialect keeps from one event for a later one: the time of a start, or a count.
+CREATE TABLE keyed_state (
+  key bytea PRIMARY KEY,
+  value bigint NOT NULL,
+  until_up bigint NOT NULL              -- it ends at this up-time; -1: claimed by a transaction under way
+) WITH (fillfactor = 50);
+CREATE INDEX keyed_state_until ON keyed_state (until_up);
