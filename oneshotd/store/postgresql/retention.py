@@ -11,6 +11,8 @@ from typing import Any
 
 from oneshotd.store.interface import Loss
 from oneshotd.store.limits import Limits
+from oneshotd.store.postgresql.details import DELETE as DELETE_DETAILS
+from oneshotd.store.postgresql.details import DETAILS_A_TURN, delete_overdue
 from oneshotd.store.postgresql.link import DELETING, Link
 from oneshotd.store.postgresql.scrapers import LIVE, Present, all_rows, delete, lose, present, present_query
 from oneshotd.store.postgresql.segments import COLUMNS, segment_of
@@ -25,9 +27,10 @@ from oneshotd.store.retention_rules import (
     losses_of,
 )
 
-#: Segments and keys deleted in one transaction at most.
+#: Segments, keys and keyed states deleted in one transaction at most; see `DETAILS_A_TURN`, too.
 SEGMENTS_A_TURN = 500
 KEYS_A_TURN = 5000
+STATES_A_TURN = 5000
 
 #: Seconds for which the losses of a removed scraper can still be read.
 LOSS_KEPT = 86400.0
@@ -44,9 +47,22 @@ SELECT first + count - 1, total_size, up FROM segment WHERE first > %s ORDER BY 
 _RESERVED = "SELECT min(was_cursor) FROM scraper WHERE state <> 0 AND until_up > %s"
 _LIVE = f"SELECT name, cursor FROM scraper WHERE {LIVE} ORDER BY id FOR UPDATE"
 
-_OLD_KEYS = "DELETE FROM key WHERE key IN (SELECT key FROM key WHERE up < %s LIMIT %s)"
+# Rows that an append has locked stay. Otherwise a key that it has just renewed would be deleted when it
+# commits, or the two would wait in a circle.
+_OLD_KEYS = """
+DELETE FROM key WHERE key = ANY(ARRAY(
+  SELECT key FROM key WHERE up < %s LIMIT %s FOR UPDATE SKIP LOCKED))"""
 _KEYS = "SELECT count(*) FROM (SELECT FROM key LIMIT %s) k"
-_MANY_KEYS = "DELETE FROM key WHERE key IN (SELECT key FROM key ORDER BY up LIMIT %s)"
+_MANY_KEYS = """
+DELETE FROM key WHERE key = ANY(ARRAY(
+  SELECT key FROM key ORDER BY up LIMIT %s FOR UPDATE SKIP LOCKED))"""
+_OLD_STATES = """
+DELETE FROM keyed_state WHERE key = ANY(ARRAY(
+  SELECT key FROM keyed_state WHERE until_up < %s LIMIT %s FOR UPDATE SKIP LOCKED))"""
+_STATES = "SELECT count(*) FROM (SELECT FROM keyed_state LIMIT %s) s"
+_MANY_STATES = """
+DELETE FROM keyed_state WHERE key = ANY(ARRAY(
+  SELECT key FROM keyed_state ORDER BY until_up LIMIT %s FOR UPDATE SKIP LOCKED))"""
 
 _AHEAD = f"SELECT {COLUMNS} FROM segment WHERE latest_at >= %s"
 # Beside an old snapshot the index has all deleted segments still: not to be walked again each time.
@@ -89,6 +105,8 @@ def prune(link: Link, limits: Limits) -> tuple[list[Loss], bool]:
         cutoff = at.up - int(limits.hold * 1000)
         losses = _remove_expired_scrapers(link, at, cutoff)
         more = _forget_keys(link, cutoff, limits.max_keys)
+        more = _forget_states(link, at.up, limits.max_states) or more
+        more = delete_overdue(link, at.pruned) or more
         more = _delete_expired_events(link, at, cutoff) or more
         heartbeat(link, forced=True)
         link.execute(
@@ -166,6 +184,14 @@ def _forget_keys(link: Link, cutoff: int, keep: int) -> bool:
     return bool(old == KEYS_A_TURN or beyond > KEYS_A_TURN)
 
 
+def _forget_states(link: Link, up: int, keep: int) -> bool:
+    old = link.execute(_OLD_STATES, (up, STATES_A_TURN)).rowcount
+    beyond = link.one(_STATES, (keep + STATES_A_TURN + 1,))[0] - keep
+    if beyond > 0:
+        link.execute(_MANY_STATES, (min(beyond, STATES_A_TURN),))
+    return bool(old == STATES_A_TURN or beyond > STATES_A_TURN)
+
+
 def _delete_expired_events(link: Link, at: Present, cutoff: int) -> bool:
     rows = link.execute(_ENDS, (at.pruned, SEGMENTS_A_TURN)).fetchall()
     [reserved] = link.one(_RESERVED, (at.up,))
@@ -186,6 +212,7 @@ def _delete(link: Link, at: Present, cut: Cut) -> None:
             link.execute("DELETE FROM owed WHERE scraper = %s AND gone IS NOT NULL", (number,))
         floor = _outlived(link, cut.horizon, max(at.now, at.latest_at))
         link.at_commit(_DELETE, (at.pruned, cut.horizon))
+        link.at_commit(DELETE_DETAILS, (at.pruned, cut.horizon, DETAILS_A_TURN))
         link.at_commit(_PRUNED, (cut.horizon, cut.size, floor))
 
 

@@ -11,9 +11,13 @@ import time
 import psycopg
 import pytest
 from attrs import evolve
+from store import contract_states as states
+from store.contract_details import with_detail
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_server import running_server
 from support.store_backends import group
+
+from oneshotd.core.events import Group
 
 SECONDS = 60 * float(os.environ.get("ONESHOTD_LOAD_MINUTES", "0.5"))
 
@@ -38,6 +42,9 @@ def work(backend: PostgreSQLBackend, until: float, start: int) -> int:
         backend.get(store.append([group(*(f's{{n="{number}-{line}"}}' for line in range(50)))]))
         if number % 10 == 0:
             backend.append(f"k{number}", key=f"k{number}")
+            backend.append_groups(states.start(f"s{number}"), states.end(f"s{number}"), states.start("s"))
+            backend.append_groups(states.count(number))
+            backend.append_groups(*[Group(events=[with_detail("a")])] * 5)
             backend.take("p")
         if number % 100 == 0:
             backend.prune()
@@ -70,9 +77,9 @@ def test_tables_level_off_and_hot_rows_stay_small_beside_an_old_snapshot() -> No
             print("commits", *done)
             third = SAMPLES // 3
             first, last = seen[third - 1], seen[-1]
-            for name in ("state", "daemon", "scraper", "shown", "owed", "loss"):
+            for name in ("state", "daemon", "scraper", "shown", "owed", "loss", "keyed_state"):
                 assert max(each[name] for each in seen) < 2 << 20, name
-            for name in ("segment", "key"):
+            for name in ("segment", "key", "detail"):
                 # Dead rows of the middle third are used again in the last one.
                 assert last[name] <= max(each[name] for each in seen[: 2 * third]) * 1.25 + (1 << 20), name
             assert first["segment"] < 32 << 20
