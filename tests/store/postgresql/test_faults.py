@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import psycopg
 import pytest
+from store.contract_details import TEXT, shown
+from store.contract_states import about, count, end, start, values
 from support.disks import FaultyDisk
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_proxy import Cut, CuttingProxy
@@ -23,6 +25,7 @@ from support.processes import until
 from support.store_backends import LEASE, group
 from twisted.internet.defer import Deferred
 
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Stored
@@ -67,6 +70,67 @@ def test_a_keyed_append_is_stored_once_wherever_its_connection_is_lost(
 
 
 @pytest.mark.parametrize("cut", [Cut.DROPPED, Cut.SWALLOWED, Cut.DELAYED])
+@pytest.mark.parametrize(
+    ("burst", "after"),
+    [
+        *((0, after) for after in range(9)),
+        *((20, after) for after in range(6, 18)),  # times ahead of the clock take a second attempt
+    ],
+)
+def test_states_are_resolved_once_wherever_the_connection_is_lost(
+    backend: PostgreSQLBackend,
+    store: PostgreSQLStore,
+    proxy: CuttingProxy,
+    cut: Cut,
+    burst: int,
+    after: int,
+) -> None:
+    """A duration would be lost or counted twice, and so would what a sender has counted."""
+    backend.append_groups(start("s"), count(3))
+    backend.time.advance(5)
+    if burst:
+        backend.append(*["burst"] * burst)
+    groups = [end("s", key="k"), count(7), start("t", key="l"), end("none")]
+    proxy.arm(cut, after=after)
+    assert again(backend, lambda: store.append(groups)) == [
+        Stored(stored=1, first=burst + 4),
+        Stored(stored=4, first=burst + 5),
+        Stored(stored=1, first=burst + 9),
+        Stored(stored=1, first=burst + 10),
+    ]
+    proxy.disarm()
+    assert values(backend) == [about(5), -1]
+    assert _states(backend) == {"c": 7, "t": int(backend.time.wall * 1000)}
+    proxy.arm(cut, after=after % 8)
+    assert again(backend, lambda: store.append(groups[:3])) == [Stored(stored=0, duplicates=1)] * 3
+    proxy.disarm()
+    assert _states(backend) == {"c": 7, "t": int(backend.time.wall * 1000)}
+    assert len(backend.logged()) == burst + 10
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("cut", [Cut.DROPPED, Cut.SWALLOWED, Cut.LINGERS, Cut.DELAYED])
+def test_details_are_stored_once_and_with_their_events(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy, cut: Cut, key: str | None
+) -> None:
+    """A text would be lost, or be that of another event."""
+    for number in range(1, 4):
+        own = key and f"{key}{number}"
+        asked = Group(events=[NewEvent("a"), NewEvent("needle", None, own, TEXT)])
+        proxy.arm(cut, b"needle")
+        again(backend, lambda: store.append([asked]))  # noqa: B023
+        assert shown(backend) == {2 * each: TEXT for each in range(1, number + 1)}
+    assert proxy.cuts == 3
+
+
+def _states(backend: PostgreSQLBackend) -> dict[str, int]:
+    """The keyed states in the database."""
+    with psycopg.connect(backend.address) as connection:
+        rows = connection.execute("SELECT convert_from(key, 'UTF8'), value FROM keyed_state").fetchall()
+    return dict(rows)
+
+
+@pytest.mark.parametrize("cut", [Cut.DROPPED, Cut.SWALLOWED, Cut.DELAYED])
 @pytest.mark.parametrize("after", [0, 1, 2, 5, 9, 13, 17])
 def test_retention_is_right_wherever_its_connection_is_lost(
     backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy, cut: Cut, after: int
@@ -99,7 +163,7 @@ def test_kill_9_of_the_server_during_keyed_appends_and_retention() -> None:
             try:
                 while killed.is_alive() or sent < 40:
                     name = f"s{sent}"
-                    asked = [group(name, key=f"k{sent}")]
+                    asked = [group(name, key=f"k{sent}"), count(sent + 1), *_pair(sent)]
                     again(backend, lambda: backend.store.append(asked))  # noqa: B023
                     if sent % 3 == 0:
                         again(backend, lambda: backend.store.append(asked))  # noqa: B023
@@ -110,9 +174,17 @@ def test_kill_9_of_the_server_during_keyed_appends_and_retention() -> None:
                 killed.join(60)
             backend.time.reconnect()
             again(backend, backend.store.census)
-            assert Counter(backend.logged()) == Counter(f"s{number}" for number in range(sent))
+            logged = Counter(backend.logged())
+            assert [logged.pop(each) for each in ("counted", "begun", "ended")] == [sent + 1, sent, sent]
+            assert logged == Counter(f"s{number}" for number in range(sent))
+            assert values(backend) == [about(0)] * sent
         finally:
             backend.finish()
+
+
+def _pair(number: int) -> list[Group]:
+    """A start and its end, which each have a key."""
+    return [start(f"s{number}", key=f"b{number}"), end(f"s{number}", key=f"e{number}")]
 
 
 def _kill_repeatedly(server: PostgreSQLServer, stop: threading.Event) -> None:

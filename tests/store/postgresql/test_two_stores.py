@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import psycopg
 import pytest
+from store.contract_details import TEXT, shown
+from store.contract_states import about, count, end, start, values
+from support.processes import until
 from support.store_backends import LEASE, group, keyed, series_of
 from support.store_pair import VISIT, Pair
 
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.store.interface import Conflict, Holder, Settled, Stored
 from oneshotd.store.postgresql.presence import SILENT_AFTER
@@ -159,3 +166,120 @@ class TestTwoStores:
         losses = [loss for deferred in asked for loss in get(deferred)]
         assert [(loss.scraper, loss.events) for loss in losses] == [("p", 2)]
         assert pair.backend.census().lost == {("p", "away"): 2}
+
+
+class TestDetailsAndStatesOfTwoStores:
+    """A sender may reach another daemon with each of its messages."""
+
+    def test_an_end_at_the_other_one_finds_the_start(self, pair: Pair) -> None:
+        """A job would have no duration whenever the load balancer has chosen the other daemon."""
+        get, time = pair.backend.get, pair.backend.time
+        get(pair.ann.append([start()]))
+        time.advance(7)
+        get(pair.bob.append([end()]))
+        get(pair.ann.append([end()]))
+        assert values(pair.backend) == [about(7), -1]
+
+    def test_a_start_and_an_end_at_once_are_paired_once(self, pair: Pair) -> None:
+        """Both ends would have the duration, or neither."""
+        get = pair.backend.get
+        for number in range(20):
+            state = f"s{number}"
+            asked = [pair.ann.append([start(state)]), pair.bob.append([end(state)])]
+            for deferred in asked:
+                get(deferred)
+            get(pair.ann.append([end(state)]))
+        ends = values(pair.backend)
+        assert len(ends) == 40
+        for first, second in zip(ends[::2], ends[1::2], strict=True):
+            assert sorted((first, second)) == [-1, about(0)]
+
+    def test_a_count_at_both_at_once_is_counted_once(self, pair: Pair) -> None:
+        """Occurrences would be doubled by the second copy of a sender, or lost."""
+        get = pair.backend.get
+        get(pair.ann.append([count(1)]))
+        for number in range(2, 42, 2):
+            asked = [
+                store.append([count(grown)])
+                for store in (pair.ann, pair.bob)
+                for grown in (number, number + 1)
+            ]
+            for deferred in asked:
+                get(deferred)
+        assert pair.backend.logged() == ["counted"] * (2 + 40)
+
+    def test_ends_at_both_at_once_are_paired_with_one_start(self, pair: Pair) -> None:
+        """A duration would be counted twice."""
+        get = pair.backend.get
+        for number in range(10):
+            state = f"s{number}"
+            get(pair.ann.append([start(state)]))
+            for deferred in [store.append([end(state)]) for store in (pair.ann, pair.bob)]:
+                get(deferred)
+        ends = values(pair.backend)
+        assert [sorted(each) for each in zip(ends[::2], ends[1::2], strict=True)] == [[-1, about(0)]] * 10
+
+    def test_states_in_another_order_do_not_wait_in_a_circle(self, pair: Pair) -> None:
+        """Messages would be refused after a second, under load."""
+        names = [f"s{number}" for number in range(30)]
+        asked = []
+        for _ in range(5):
+            asked.append(pair.ann.append([start(name, key=f"a{name}") for name in names]))
+            asked.append(pair.bob.append([count(3, name, key=f"b{name}") for name in reversed(names)]))
+        for deferred in asked:
+            pair.backend.get(deferred)
+
+    @pytest.mark.parametrize(
+        ("begun", "outcome", "expected"),
+        [
+            ("INSERT INTO keyed_state VALUES ('s', {ms}, 1000000000)", "COMMIT", 3),
+            ("INSERT INTO keyed_state VALUES ('s', {ms}, 1000000000)", "ROLLBACK", -1),
+            ("UPDATE keyed_state SET value = {ms}", "COMMIT", 3),
+            ("UPDATE keyed_state SET value = {ms}", "ROLLBACK", 10),
+            ("UPDATE keyed_state SET value = {ms}, until_up = 0", "COMMIT", -1),
+            ("DELETE FROM keyed_state", "COMMIT", -1),
+            ("DELETE FROM keyed_state", "ROLLBACK", 10),
+        ],
+    )
+    def test_an_end_waits_for_the_outcome_of_another_append(
+        self, pair: Pair, begun: str, outcome: str, expected: float
+    ) -> None:
+        """The value would rest on a start that is not stored, or that has just been paired."""
+        backend = pair.backend
+        if not begun.startswith("INSERT"):
+            backend.get(pair.ann.append([start()]))
+        backend.time.advance(10)
+        ms = int(backend.time.wall * 1000) - 3000
+        with psycopg.connect(backend.address) as other, psycopg.connect(backend.address) as beside:
+            beside.autocommit = True
+            other.execute(begun.format(ms=ms).encode())
+            asked = pair.bob.append([end()])
+            until(_somebody_waits(beside), 20, "the append waits")
+            other.execute(outcome.encode())
+            backend.get(asked)
+            assert values(backend) == [about(expected)]
+            assert beside.execute("SELECT count(*) FROM keyed_state").fetchone() == (0,)
+
+    def test_details_are_those_of_their_events(self, pair: Pair) -> None:
+        """A link would lead to another event."""
+        stores = (pair.ann, pair.bob)
+        asked = [
+            store.append([Group(events=[NewEvent(name), NewEvent(name, None, None, f'{{"text":"{name}"}}')])])
+            for number in range(20)
+            for store, name in zip(stores, (f"a{number}", f"b{number}"), strict=True)
+        ]
+        for deferred in asked:
+            pair.backend.get(deferred)
+        texts = shown(pair.backend)
+        events = pair.backend.events()
+        assert len(texts) == 40
+        assert all(texts.get(event.seq, "") in ("", f'{{"text":"{event.series}"}}') for event in events)
+
+    def test_one_reads_what_the_other_has_written(self, pair: Pair) -> None:
+        """The page would show other details at each daemon."""
+        pair.backend.get(pair.bob.append([Group(events=[NewEvent("a", None, None, TEXT)])]))
+        assert shown(pair.backend) == {1: TEXT}
+
+
+def _somebody_waits(connection: psycopg.Connection[tuple[int]]) -> Callable[[], bool]:
+    return lambda: connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None
