@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.sqlite_backend import SQLiteBackend
 from support.store_backends import keyed
-from support.transfers import contents
+from support.transfers import REPORTED, contents
 
 from oneshotd.core.identity import Visit
 from oneshotd.ctl import move
@@ -35,6 +35,7 @@ def backend(tmp_path: Path) -> SQLiteBackend:
     reservation = backend.reserve("p")
     backend.settle(reservation, newly_owed=[1], lost={"label_limit": [2]})
     backend.release(reservation)
+    backend.append_groups(REPORTED)
     backend.get(backend.store.close())
     return backend
 
@@ -53,14 +54,16 @@ def test_everything_is_copied(source: Path, tmp_path: Path, capsys: pytest.Captu
     assert moved(source, tmp_path / "b") == 0
     out, err = capsys.readouterr()
     assert out.startswith(
-        "copied and compared: 3 events, 1 scrapers, 1 owed events, 0 timestamps of samples,"
-        " 2 idempotency keys, 1 losses, in "
+        "copied and compared: 5 events, 1 scrapers, 1 owed events, 0 timestamps of samples,"
+        " 2 idempotency keys, 1 details, 2 keyed states, 1 losses, in "
     )
     assert err.splitlines() == [
-        *("copied 3 of 3 events", "copied 1 of 1 scrapers", "copied 1 of 1 owed events"),
-        *("copied 2 of 2 idempotency keys", "copied 1 of 1 losses"),
-        *("checked 3 of 3 events", "checked 1 of 1 scrapers", "checked 1 of 1 owed events"),
-        *("checked 2 of 2 idempotency keys", "checked 1 of 1 losses"),
+        *("copied 5 of 5 events", "copied 1 of 1 scrapers", "copied 1 of 1 owed events"),
+        *("copied 2 of 2 idempotency keys", "copied 1 of 1 details", "copied 2 of 2 keyed states"),
+        "copied 1 of 1 losses",
+        *("checked 5 of 5 events", "checked 1 of 1 scrapers", "checked 1 of 1 owed events"),
+        *("checked 2 of 2 idempotency keys", "checked 1 of 1 details", "checked 2 of 2 keyed states"),
+        "checked 1 of 1 losses",
     ]
     assert contents(SQLiteExport(str(tmp_path / "b"))) == contents(SQLiteExport(str(source)))
 

@@ -12,12 +12,25 @@ from support.postgresql_server import PostgreSQLServer
 from support.sqlite_backend import SQLiteBackend
 from support.store_backends import Backend, group, keyed
 
+from oneshotd.core.events import Count, Group, NewEvent, Start, detail_text
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.interface import IStore, Settled
 from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
 from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
 from oneshotd.store.transfer import TABLES, IExport, IImport, Record, copy
 
+#: What a dialect reports: details, and states of which one has an odd key.
+REPORTED = Group(
+    events=[
+        NewEvent("begun", None, None, detail_text({"text": "nul\0nul, 😀", "link": "https://a.b/"})),
+        NewEvent("counted"),
+    ],
+    states=[
+        Start(event=0, key="nul\0nul", seconds=86400.0),
+        Count(event=1, key="🔑", count=7, unknown=1, seconds=600.0),
+    ],
+    keys_decide=True,
+)
 NASTY = ["nul\0nul", "\U0001f600", 'a{x="\\\\\\"\\n"}', "é" * 1000]
 
 Contents = Mapping[type[Record], list[Record]]
@@ -116,6 +129,7 @@ def fill(backend: Backend) -> None:
     backend.time.advance(2000)
     backend.take("192.0.2.7 Prometheus", limit=4)
     backend.take("named", limit=1)
+    backend.append_groups(REPORTED)
     backend.append("last")
     backend.time.advance(600)  # the first events and the first key expire
     backend.prune()

@@ -36,7 +36,7 @@ from oneshotd.store.transfer import (
 #: Seconds within which a store was touched if a daemon works on it.
 TOUCHED_WITHIN = 10
 
-_TABLES = "state, daemon, segment, scraper, owed, shown, key, loss"
+_TABLES = "state, daemon, segment, scraper, owed, shown, key, detail, keyed_state, loss"
 _FIRST = (
     # A table may take longer than any statement of a daemon, and one side may wait for the other.
     ("SET LOCAL statement_timeout = 0", None),
@@ -56,7 +56,8 @@ WHERE EXISTS (SELECT FROM daemon)"""
 _SHUT_OUT = "UPDATE daemon SET epoch = epoch + 1"
 _USED = """
 SELECT EXISTS (SELECT FROM state WHERE pruned <> 0) OR EXISTS (SELECT FROM segment)
-  OR EXISTS (SELECT FROM scraper) OR EXISTS (SELECT FROM key) OR EXISTS (SELECT FROM loss)"""
+  OR EXISTS (SELECT FROM scraper) OR EXISTS (SELECT FROM key) OR EXISTS (SELECT FROM loss)
+  OR EXISTS (SELECT FROM detail) OR EXISTS (SELECT FROM keyed_state)"""
 _COUNT_OWED = "UPDATE scraper s SET owed = (SELECT count(*) FROM owed WHERE scraper = s.id)"
 
 
@@ -221,7 +222,7 @@ class PostgreSQLImport(_Database):
                 # No daemon has the number 0, so none takes these for its own.
                 self._copy(table, ((*row, latest, now, 0, 0) for *row, latest in rows), more)
             elif "scraper" in COLUMNS[table].columns and table is not LossRecord:
-                self._copy(table, ((self._numbers[name], *row) for name, *row in rows))
+                self._copy(table, ((self._numbers[name], *row) for name, *row in rows), {"scraper": "int8"})
                 if table is OwedRecord:
                     self._link.execute(_COUNT_OWED)
             else:
@@ -242,10 +243,9 @@ class PostgreSQLImport(_Database):
     def _copy(
         self, table: type[Record], rows: Iterable[Sequence[Any]], more: Mapping[str, str] | None = None
     ) -> None:
+        """Write rows; `more` has types of columns that differ from those of the table, or are behind them."""
         about = COLUMNS[table]
         types = {**about.columns, **(more or {})}
-        if about.source:
-            types["scraper"] = "int8"
         copy = f"COPY {about.name} ({', '.join(types)}) FROM STDIN (FORMAT binary)"
         with self._link.connection.cursor() as cursor, cursor.copy(copy.encode()) as into:
             into.set_types(list(types.values()))

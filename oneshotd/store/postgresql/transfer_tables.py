@@ -13,6 +13,8 @@ from attrs import field, frozen
 from oneshotd.errors import StoreRefused
 from oneshotd.store.segment_columns import pack, unpack
 from oneshotd.store.transfer import (
+    DetailRecord,
+    KeyedStateRecord,
     KeyRecord,
     LossRecord,
     OwedRecord,
@@ -103,6 +105,16 @@ COLUMNS: Mapping[type[Record], Table] = {
         },
         order="key",
     ),
+    DetailRecord: Table(
+        "detail",
+        {"seq": "int8", "detail": "bytea"},
+        order="seq",
+        # Details of deleted events are deleted later.
+        source="detail JOIN state ON detail.seq > state.pruned",
+    ),
+    KeyedStateRecord: Table(
+        "keyed_state", {"key": "bytea", "value": "int8", "until_up": "int8"}, order="key"
+    ),
     LossRecord: Table(
         "loss",
         {"scraper": "text", "reason": "text", "events": "int8", "up": "int8"},
@@ -124,7 +136,7 @@ LEFT_OUT = {
 }
 
 #: Columns of bytes that are texts in the records.
-_TEXTS = frozenset({"series", "value", "key"})
+_TEXTS = frozenset({"series", "value", "key", "detail"})
 
 
 def from_row(table: type[Record]) -> Callable[[Sequence[Any]], Record]:
@@ -160,7 +172,8 @@ def to_row(table: type[Record]) -> Callable[[Record], Sequence[Any]]:
     """Return a function that makes a row of `Table.columns`; a segment's latest time is behind it."""
     if table is SegmentRecord:
         return _segment_to
-    texts = [place for place, column in enumerate(COLUMNS[table].columns) if column in _TEXTS]
+    columns = COLUMNS[table].columns.items()
+    texts = [place for place, (column, kind) in enumerate(columns) if kind == "bytea" and column in _TEXTS]
     values = values_of(table)
 
     def made(record: Record) -> Sequence[Any]:

@@ -83,7 +83,10 @@ def test_nobody_writes_during_a_move_and_late_sessions_are_shut_out(
 
 @pytest.mark.parametrize(
     "use",
-    ["INSERT INTO loss VALUES ('p', 'away', 1, 1)", "UPDATE state SET pruned = 5", "an event", "a scraper"],
+    [
+        *("INSERT INTO loss VALUES ('p', 'away', 1, 1)", "INSERT INTO keyed_state VALUES ('s', 1, 1)"),
+        *("INSERT INTO detail VALUES (1, '{}')", "UPDATE state SET pruned = 5", "an event", "a scraper"),
+    ],
 )
 def test_a_target_that_was_used(backend: PostgreSQLBackend, use: str) -> None:
     """Seqs would be given twice, or scrapers get what they have."""
@@ -152,7 +155,7 @@ def fails(backend: PostgreSQLBackend, file: SQLiteBackend, at: Failing, error: t
     ):
         copy(source, target, report)
     with psycopg.connect(backend.address) as connection:
-        for name in ("segment", "scraper", "owed", "shown", "key", "loss"):
+        for name in ("segment", "scraper", "owed", "shown", "key", "detail", "keyed_state", "loss"):
             assert connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() == (0,)
     return str(raised.value)
 
