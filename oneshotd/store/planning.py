@@ -162,9 +162,10 @@ class _Changes:
             if isinstance(change, Start):
                 self._keep(change.key, self._now, change.seconds)
             elif isinstance(change, Count):
-                grown = change.unknown if before is None else change.count - before
+                count = min(change.count, MAX_COUNT)
+                grown = change.unknown if before is None else count - before
                 times = min(max(0, grown), MAX_OCCURRENCES)
-                self._keep(change.key, max(change.count, before or 0), change.seconds)
+                self._keep(change.key, max(count, before or 0), change.seconds)
             elif before is not None:
                 event = event._replace(value=_seconds(max(0, self._now - before)))
                 del self._states[change.key]
@@ -172,7 +173,6 @@ class _Changes:
         return (event,) * times
 
     def _keep(self, key: str, value: int, seconds: float) -> None:
-        value = max(-MAX_COUNT, min(value, MAX_COUNT))
         self._states[key] = value
         self.made[key] = State(value, seconds)
 
