@@ -10,17 +10,16 @@ import math
 import os
 import re
 import stat
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from oneshotd.access.patterns import matches_any
 from oneshotd.access.rules import Role, Rule
 from oneshotd.core.networks import Networks
-from oneshotd.core.parsing.grammar import MAX_NAME_BYTES, MAX_VALUE_BYTES, Rules, label_name, one_line_end
-from oneshotd.errors import ConfigError, Refused
+from oneshotd.core.parsing.grammar import MAX_NAME_BYTES, MAX_VALUE_BYTES, Rules, one_line_end
+from oneshotd.core.patterns import matches_any
+from oneshotd.core.toml_values import exposed_label, parse_toml, shown, unknown_key
+from oneshotd.errors import ConfigError
 
 #: Bounds of the file: bytes, rules, and members of a list.
 MAX_FILE_BYTES, MAX_RULES, MAX_LIST = 1 << 20, 1000, 1000
@@ -31,7 +30,6 @@ MAX_TEXT = 1024
 #: Bounds of `events_per_second` and `series_per_day`. A series takes some 150 bytes of memory.
 MIN_RATE, MAX_RATE, MAX_SERIES = 0.001, 1_000_000, 1_000_000
 
-_RESERVED = ("value", "__name__", "__id__")
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 _SCRAPER = re.compile(r"[A-Za-z0-9._:@/*-]{1,64}")
 _METRIC = re.compile(r"[a-zA-Z_:*][a-zA-Z0-9_:*]*")
@@ -64,22 +62,13 @@ def _read(file: str) -> Mapping[str, Any]:
         raise ValueError(error.strerror or type(error).__name__) from None
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"the file is longer than {MAX_FILE_BYTES} bytes")
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"expected UTF-8, got another byte (at line {line})") from None
-    except tomllib.TOMLDecodeError as error:
-        last = f"at line {len(data.splitlines())}, the last"
-        raise ValueError(str(error).replace("at end of document", last)) from None
-    except RecursionError:
-        raise ValueError("lists or tables are nested too deeply") from None
+    return parse_toml(data)
 
 
 def _rules(table: Mapping[str, Any], limits: Rules) -> Sequence[Rule]:
     for name in table:
         if name != "allow":
-            raise ValueError(_unknown(name, ["allow"]))
+            raise ValueError(unknown_key(name, ["allow"]))
     found = table.get("allow", [])
     if not isinstance(found, list) or not all(isinstance(member, dict) for member in found):
         raise ValueError("allow: expected tables, [[allow]]")
@@ -99,7 +88,7 @@ def _rules(table: Mapping[str, Any], limits: Rules) -> Sequence[Rule]:
 def _rule(number: int, keys: Mapping[str, Any], limits: Rules) -> Rule:
     for name in keys:
         if name != "role" and name not in _PARSERS:
-            raise ValueError(_unknown(name, ["role", *_PARSERS]))
+            raise ValueError(unknown_key(name, ["role", *_PARSERS]))
     if "role" not in keys:
         raise ValueError(f"role: expected {_ROLES}, got none")
     role = _parsed("role", _role, keys["role"])
@@ -136,37 +125,23 @@ def _parsed(name: str, parse: _Parse, value: object) -> Any:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name.lower().replace("-", "_")[:MAX_NAME_BYTES], known, n=1, cutoff=0.5)
-    return f"there is no key {name[:80]!a}" + "".join(f"; the nearest is {other!r}" for other in near)
-
-
-def _shown(value: object) -> str:
-    """Return a value for an error, shortened; of a table or list its kind only."""
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return f"{value!a}"[:80] if isinstance(value, str) else str(value)[:80]
-
-
 def _role(value: object) -> Role:
     try:
         return Role(value)
     except ValueError:
-        raise ValueError(f"expected {_ROLES}, got {_shown(value)}") from None
+        raise ValueError(f"expected {_ROLES}, got {shown(value)}") from None
 
 
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
-        raise ValueError(f"expected {what}, got {_shown(value)}")
+        raise ValueError(f"expected {what}, got {shown(value)}")
     return value
 
 
 def _user(value: object) -> str:
     user = _text("the name of a user", value)
     if ":" in user:  # RFC 7617 section 2
-        raise ValueError(f"expected a name without a colon, got {_shown(value)}")
+        raise ValueError(f"expected a name without a colon, got {shown(value)}")
     return user
 
 
@@ -182,7 +157,7 @@ def _token(value: object) -> str:
 
 def _scraper(value: object) -> str:
     if not isinstance(value, str) or not _SCRAPER.fullmatch(value):
-        raise ValueError(f"expected 1 to 64 characters of A-Z a-z 0-9 . _ : @ / - and *, got {_shown(value)}")
+        raise ValueError(f"expected 1 to 64 characters of A-Z a-z 0-9 . _ : @ / - and *, got {shown(value)}")
     return value
 
 
@@ -204,31 +179,19 @@ def _networks(value: object) -> Networks:
 
 def _metric(value: object) -> str:
     if not isinstance(value, str) or not _METRIC.fullmatch(value) or len(value) > MAX_NAME_BYTES:
-        raise ValueError(f"expected a metric name, or a pattern of names with *, got {_shown(value)}")
+        raise ValueError(f"expected a metric name, or a pattern of names with *, got {shown(value)}")
     return value
 
 
 def _labels(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict) or not value:
-        raise ValueError(f'expected a table such as {{ team = "shop" }}, got {_shown(value)}')
-    return {_label(name): _label_value(name, text) for name, text in value.items()}
-
-
-def _label(name: str) -> str:
-    if name in _RESERVED:
-        raise ValueError(f"{name} is no label")
-    try:
-        written = label_name(name)
-    except Refused as refused:
-        raise ValueError(refused.text) from None
-    if written != name:
-        raise ValueError(f"expected the name as it is exposed, {written!r}, got {name[:80]!a}")
-    return name
+        raise ValueError(f'expected a table such as {{ team = "shop" }}, got {shown(value)}')
+    return {exposed_label(name): _label_value(name, text) for name, text in value.items()}
 
 
 def _label_value(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name}: expected a text that is not empty, got {_shown(value)}")
+        raise ValueError(f"{name}: expected a text that is not empty, got {shown(value)}")
     if len(value.encode()) > MAX_VALUE_BYTES:
         raise ValueError(f"{name}: expected at most {MAX_VALUE_BYTES} bytes, got {len(value.encode())}")
     return one_line_end(value)
@@ -237,13 +200,13 @@ def _label_value(name: str, value: object) -> str:
 def _rate(value: object) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not MIN_RATE <= value <= MAX_RATE:  # type: ignore[operator,arg-type]  # is_number
-        raise ValueError(f"expected a number from {MIN_RATE:g} to {MAX_RATE}, got {_shown(value)}")
+        raise ValueError(f"expected a number from {MIN_RATE:g} to {MAX_RATE}, got {shown(value)}")
     return float(value)  # type: ignore[arg-type]  # is_number
 
 
 def _series(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SERIES:
-        raise ValueError(f"expected a whole number from 1 to {MAX_SERIES}, got {_shown(value)}")
+        raise ValueError(f"expected a whole number from 1 to {MAX_SERIES}, got {shown(value)}")
     return value
 
 

@@ -14,13 +14,13 @@ from types import TracebackType
 from attrs import define, field
 
 from oneshotd.access.day_series import MAX_VALUES
-from oneshotd.access.patterns import matches_any
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.access.rules import Rule
 from oneshotd.access.usage import RuleUse, Usage, Usages
 from oneshotd.core.batches import SeriesBatch
 from oneshotd.core.events import NewEvent, labels_of, metric_of, series_text
 from oneshotd.core.parsing.grammar import Rules, quoted
+from oneshotd.core.patterns import matches_any
 from oneshotd.errors import Refused
 
 

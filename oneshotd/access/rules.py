@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from oneshotd.access.patterns import matches
 from oneshotd.core.networks import Networks
+from oneshotd.core.patterns import matches
 
 
 class Role(enum.Enum):

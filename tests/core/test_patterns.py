@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneshotd.access.patterns import matches, matches_any
+from oneshotd.core.patterns import matches, matches_any
 
 
 @pytest.mark.parametrize(
