@@ -8,13 +8,16 @@ repeat that for ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
 from oneshotd.core.events import Group
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.store.interface import Stored
+
+if TYPE_CHECKING:
+    # The child process that translates large bodies starts without Twisted.
+    from oneshotd.store.interface import Stored
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,238 @@
+"""A mapping: which parts of a JSON body become which events. `mapping_file.py` reads it.
+
+What is not mapped is dropped. A source that finds nothing, or `null`, gives nothing: no label, no detail, an
+event without a value. A key has to be complete.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from attrs import frozen
+
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.parsing.formats import MAX_EVENTS
+from oneshotd.core.parsing.grammar import Pair, event, quoted
+from oneshotd.core.parsing.json_format import decode
+from oneshotd.errors import Refused
+from oneshotd.ingest.dialects.conditions import Condition
+from oneshotd.ingest.dialects.keys import event_key
+from oneshotd.ingest.dialects.pointers import (
+    Document,
+    Element,
+    Place,
+    Pointer,
+    Source,
+    parse_place,
+)
+from oneshotd.ingest.dialects.translation import Context, Message, Translation
+
+#: Bytes of the details of an event, with their names; longer texts are cut.
+MAX_DETAIL_BYTES = 4096 - len("{}")
+
+#: Characters of all events of a message: a text of the body can be in each of 10,000 events.
+MAX_CHARACTERS = 8 * 1024 * 1024
+
+#: Places of a key.
+MAX_PLACES = 16
+
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_CUT = "…"
+
+
+@frozen
+class KeyTemplate:
+    """The parts of a key: texts, and places in braces."""
+
+    written: str
+    parts: Sequence[str | Place]
+
+    @classmethod
+    def parse(cls, text: str) -> KeyTemplate:
+        """Parse a template such as ``{/id}-{/state}``.
+
+        :raises ValueError: "expected …, got …".
+        """
+        pieces = _PLACE.split(text)
+        if len(pieces) == 1 or any("{" in piece or "}" in piece for piece in pieces[::2]):
+            raise ValueError(f'expected pointers in braces, such as "{{/id}}-{{/state}}", got {text[:80]!a}')
+        if len(pieces) > 2 * MAX_PLACES + 1:
+            raise ValueError(f"expected at most {MAX_PLACES} pointers, got {len(pieces) // 2}")
+        parts = [parse_place(piece) if number % 2 else piece for number, piece in enumerate(pieces)]
+        return cls(text, parts)
+
+    def fill(self, document: Document, element: Element) -> Sequence[str]:
+        """Return the parts of the key of an element.
+
+        :raises Refused: one is missing or empty, so that other events would have the same key.
+        """
+        found = []
+        for part in self.parts:
+            text = part if isinstance(part, str) else document.text(part, element)
+            if not text and not isinstance(part, str):
+                raise Refused(f"key: {part} finds nothing", reason="key")
+            found.append(text or "")
+        return found
+
+
+@frozen(kw_only=True)
+class EventMapping:
+    """A mapping.
+
+    :param each: leads to the array or object whose elements become events; None: the body becomes one.
+    :param when: all have to hold.
+    :param key: None: an event has no key, and each repetition counts.
+    :param metric: None: the daemon's usual one.
+    :param labels, detail: name -> source.
+    """
+
+    each: Pointer | None = None
+    when: Sequence[Condition] = ()
+    key: KeyTemplate | None = None
+    value: Source | None = None
+    metric: str | None = None
+    labels: Mapping[str, Source] = {}
+    detail: Mapping[str, Source] = {}
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What became of one element.
+
+    :param path: where it stands in the body, as a pointer; empty: it is the body.
+    :param event: None: it was left out.
+    :param why: it was left out.
+    :param key: the texts that the event's key is made of, joined.
+    :param absent: the names of labels, details and ``value`` that found nothing.
+    """
+
+    path: str
+    event: NewEvent | None = None
+    why: str = ""
+    key: str | None = None
+    absent: Sequence[str] = ()
+
+
+def outcomes(mapping: EventMapping, name: str, message: Message, context: Context) -> Iterator[Outcome]:
+    """Yield what becomes of each element of a message.
+
+    :param name: of the hook.
+    :raises Refused: the body is not JSON, or an element cannot be an event; names its pointer.
+    """
+    document = Document(decode(message.body.removeprefix(b"\xef\xbb\xbf")), message.headers)
+    made = characters = 0
+    for element in document.elements(mapping.each):
+        try:
+            outcome = _outcome(mapping, name, message.principal, context, document, element)
+        except Refused as refused:
+            raise _placed(refused, element) from None
+        if outcome.event is not None:
+            made += 1
+            characters += len(outcome.event.series) + len(outcome.event.detail)
+            if made > MAX_EVENTS:
+                raise Refused(f"there are more than {MAX_EVENTS} events", reason="limit", status=413)
+            if characters > MAX_CHARACTERS:
+                text = f"the events have more than {MAX_CHARACTERS} characters"
+                raise Refused(text, reason="limit", status=413)
+        yield outcome
+
+
+def translate(mapping: EventMapping, name: str, message: Message, context: Context) -> Translation:
+    """Translate a message by a mapping.
+
+    :raises Refused: as from `outcomes`.
+    """
+    events, ignored = [], 0
+    for outcome in outcomes(mapping, name, message, context):
+        if outcome.event is None:
+            ignored += 1
+        else:
+            events.append(outcome.event)
+    group = Group(events=events, keys_decide=True) if events else None
+    return Translation(group=group, ignored=ignored)
+
+
+def _placed(refused: Refused, element: Element) -> Refused:
+    if not element.path:
+        return refused
+    return Refused(f"{quoted(element.path)}: {refused.text}", reason=refused.reason, status=refused.status)
+
+
+def _outcome(
+    mapping: EventMapping,
+    name: str,
+    principal: str,
+    context: Context,
+    document: Document,
+    element: Element,
+) -> Outcome:
+    for condition in mapping.when:
+        why = condition.fault(document, element)
+        if why is not None:
+            return Outcome(path=element.path, why=why)
+    text_of = partial(_named, document, element)
+    pairs: list[Pair] = [(label, text_of(label, source)) for label, source in mapping.labels.items()]
+    details = [(label, text_of(label, source)) for label, source in mapping.detail.items()]
+    pairs += [(f"detail.{label}", text) for label, text in _cut(details)]
+    if mapping.value is not None:
+        pairs.append(("value", text_of("value", mapping.value) or None))
+    absent = [label for label, text in pairs if text is None]
+    if mapping.metric is not None:
+        pairs.append(("__name__", mapping.metric))
+    parts = None
+    if mapping.key is not None:
+        parts = mapping.key.fill(document, element)
+    if mapping.metric is None and not any(text for _, text in pairs[: len(mapping.labels)]):
+        raise Refused("no label of the hook finds a text", reason="empty")
+    try:
+        made = event(pairs, context.rules)
+    except Refused as refused:
+        raise _sourced(refused, mapping) from None
+    if parts is not None:
+        made = made._replace(key=event_key(name, principal, *parts))
+    return Outcome(
+        path=element.path,
+        event=made,
+        key=None if parts is None else "".join(parts),
+        absent=absent,
+    )
+
+
+def _named(document: Document, element: Element, name: str, source: Source) -> str | None:
+    try:
+        return document.text(source, element)
+    except Refused as refused:
+        raise Refused(f"{name}: {refused.text}", reason=refused.reason, status=refused.status) from None
+
+
+def _sourced(refused: Refused, mapping: EventMapping) -> Refused:
+    """Add the source of the label that a refusal of the grammar is about."""
+    texts = {f"label {quoted(name)}: ": source for name, source in mapping.labels.items()}
+    if mapping.value is not None:
+        texts["value: "] = mapping.value
+    for start, source in texts.items():
+        if refused.text.startswith(start):
+            text = f"{refused.text} (from {source})"
+            return Refused(text, reason=refused.reason, status=refused.status)
+    return refused
+
+
+def _cut(details: Sequence[Pair]) -> Iterator[Pair]:
+    """Shorten the texts that do not fit; the first ones have the room."""
+    room = MAX_DETAIL_BYTES - sum(len(name) + len('"":"",') for name, _ in details)
+    for name, text in details:
+        if text is not None and _size(text) > room:
+            text = text.encode()[: max(0, room)].decode(errors="ignore")
+            while text and _size(text) + len(_CUT.encode()) > room:
+                text = text[: len(text) * 7 // 8]
+            text = text and text + _CUT
+        room -= _size(text or "")
+        yield name, text
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a text within the JSON of an event's details."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - len('""')
