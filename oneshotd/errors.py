@@ -13,6 +13,7 @@ REASONS = (
     "empty",  # the body has no event
     "encoding",  # not UTF-8, or a broken percent escape
     "forbidden",  # the address or an access rule does not allow it, or a page of another site sent it
+    "hook",  # the file of a hook cannot be used, or the process that reads large bodies has failed
     "key",  # a malformed idempotency key
     "label",  # a label's name
     "limit",  # too many labels, series or events, too long a name or value, too large a body

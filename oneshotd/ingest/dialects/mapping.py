@@ -14,6 +14,7 @@ from functools import partial
 from attrs import frozen
 
 from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.parsing.details import MAX_DETAIL_BYTES
 from oneshotd.core.parsing.formats import MAX_EVENTS
 from oneshotd.core.parsing.grammar import Pair, event, quoted
 from oneshotd.core.parsing.json_format import decode
@@ -29,9 +30,6 @@ from oneshotd.ingest.dialects.pointers import (
     parse_place,
 )
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
-
-#: Bytes of the details of an event, with their names; longer texts are cut.
-MAX_DETAIL_BYTES = 4096 - len("{}")
 
 #: Characters of all events of a message: a text of the body can be in each of 10,000 events.
 MAX_CHARACTERS = 8 * 1024 * 1024
@@ -222,10 +220,10 @@ def _sourced(refused: Refused, mapping: EventMapping) -> Refused:
 
 def _cut(details: Sequence[Pair]) -> Iterator[Pair]:
     """Shorten the texts that do not fit; the first ones have the room."""
-    room = MAX_DETAIL_BYTES - sum(len(name) + len('"":"",') for name, _ in details)
+    room = MAX_DETAIL_BYTES - len("{}") - sum(len(name) + len('"":"",') for name, _ in details)
     for name, text in details:
-        if text is not None and _size(text) > room:
-            text = text.encode()[: max(0, room)].decode(errors="ignore")
+        if text is not None and (len(text) > room or _size(text) > room):
+            text = text[: max(0, room)]
             while text and _size(text) + len(_CUT.encode()) > room:
                 text = text[: len(text) * 7 // 8]
             text = text and text + _CUT

@@ -1,4 +1,4 @@
-"""How the messages of a hook become events: by a preset, or by a mapping; made from the tables of its file."""
+"""How the messages of a hook become events: by a preset or a mapping, from the tables of its file."""
 
 from __future__ import annotations
 
