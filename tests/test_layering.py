@@ -55,6 +55,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "metrics": (("metrics",), ("core", "logs", STORE_SHARED)),
     "admission": (("admission",), ("core", "logs", STORE_SHARED)),
+    "ingest.hooks": (
+        ("ingest.hooks",),
+        ("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "access"),
+    ),
     "ingest": (("ingest",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "delivery": (("delivery",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "query": (("query",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
@@ -68,14 +72,14 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("web.routes",),
         (
             *("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "delivery", "query", "backups"),
-            *("access", ANSWERS, "web.transport", "web.status"),
+            *("access", ANSWERS, "web.transport", "web.status", "ingest.hooks"),
         ),
     ),
     "web.app": (
         ("web.app",),
         (
             *("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "delivery", "query", "backups"),
-            *("access", ANSWERS, "web.transport", "web.status", "web.routes"),
+            *("access", ANSWERS, "web.transport", "web.status", "web.routes", "ingest.hooks"),
         ),
     ),
     "web.fastpath": (
@@ -86,7 +90,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ctl": (
         ("ctl",),
         (
-            *("core", STORE_SHARED, "store.factory", "query", "access", "emit"),
+            *("core", STORE_SHARED, "store.factory", "query", "access", "emit", "ingest", "ingest.hooks"),
             *("daemon.config", "daemon.config_sources", "daemon.option_values", "daemon.sockets"),
         ),
     ),
@@ -95,7 +99,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             *("core", "logs", STORE_SHARED, "store.factory", "metrics", "admission", "ingest", "delivery"),
             *("query", "backups", "udp", ANSWERS, "web.transport", "web.routes", "web.app", "web.fastpath"),
-            *("web.status", "access"),
+            *("web.status", "access", "ingest.hooks"),
         ),
     ),
 }

@@ -196,6 +196,12 @@ class Config:
         "FILE",
         "rules of who may send events, scrape, look and administer, in TOML; read again when it changes",
     )
+    hooks: str | None = _option(
+        "",
+        path_or_none,
+        "DIR",
+        "folder of hooks, a TOML file NAME.toml for each POST /hook/NAME; read again when it changes",
+    )
     backup_dir: str | None = _option(
         "", path_or_none, "PATH", "folder for backups of the store; requires backup-socket"
     )

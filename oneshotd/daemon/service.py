@@ -35,6 +35,7 @@ from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.addresses import default_name, host_port, http_addresses
 from oneshotd.daemon.config import Config
+from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
 from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, speaks_tls, udp_sockets
 from oneshotd.daemon.systemd import Notifier, Supervision
@@ -99,6 +100,7 @@ class OneshotService(Service):
         self._tls_ports: list[IListeningPort] = []
         self._telemetry = Telemetry(is_shared=config.store.kind == "postgresql")
         self._locks = Locks(reactor, config, self._telemetry)
+        self._hooks = HookParts(reactor, config, self._telemetry)
         self._site = self._make_site(affordable(config.max_connections))
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
         # The fast path logs no requests.
@@ -130,6 +132,7 @@ class OneshotService(Service):
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._locks.read(self._rules)
+        self._hooks.read(self._rules)
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
         self._ports = [port for where in self._config.http for port in self._listen(where)]
         if self._config.backup_socket is not None:
@@ -199,7 +202,7 @@ class OneshotService(Service):
             now_ms=_now_ms,
             hold=config.hold,
             udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
-            warnings=self._locks.warnings,
+            warnings=self._warnings,
             authenticator=self._locks.authenticator,
             peer_sans=self._locks.peer_sans,
             backups=backups,
@@ -230,6 +233,7 @@ class OneshotService(Service):
         )
         self._locks.log_summary(has_udp=bool(self._udp))
         self._locks.start()
+        self._hooks.start()
         self._background(self._run_upkeep)
 
     def _matcher(self) -> RequestMatcher:
@@ -245,8 +249,12 @@ class OneshotService(Service):
         )
 
     def reload(self) -> None:
-        """Read the web configuration and the access file again."""
+        """Read the web configuration, the access file and the hooks again."""
         self._locks.reload()
+        self._hooks.reload()
+
+    def _warnings(self) -> list[str]:
+        return [*self._locks.warnings(), *self._hooks.warnings()]
 
     def stopService(self) -> Deferred[None]:
         """Close the ports, finish requests and deliveries, then close the store."""
@@ -267,6 +275,7 @@ class OneshotService(Service):
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._site.finish(), "requests")
         self._site.abort()
         self._locks.stop()
+        self._hooks.stop()
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
         self._backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")

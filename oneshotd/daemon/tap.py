@@ -158,9 +158,9 @@ class Daemon(MultiService):
 
     def _hang_up(self) -> None:
         if self._reload is None:
-            _log.info("SIGHUP ignored: there is no file of --web-config or --access to read again")
+            _log.info("SIGHUP ignored: there is no file of --web-config, --access or --hooks to read again")
         elif self.running:
-            _log.info("SIGHUP: the files of --web-config and --access are read again")
+            _log.info("SIGHUP: the files of --web-config, --access and --hooks are read again")
             self._reload()
 
 
@@ -210,7 +210,7 @@ def makeService(options: Options) -> IService:
     config = options.config
     supervision = Supervision.from_environment(os.environ, os.getpid())
     service = OneshotService(reactor, config, supervision)
-    has_files = config.web_config is not None or config.access is not None
+    has_files = any(each is not None for each in (config.web_config, config.access, config.hooks))
     daemon = Daemon(reactor, options, service.reload if has_files else None)
     service.setServiceParent(daemon)
     return daemon

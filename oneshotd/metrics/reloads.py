@@ -11,7 +11,7 @@ from attrs import frozen
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 #: The files, and how the help texts call them.
-FILES = {"web_config": "web configuration", "access": "access file"}
+FILES = {"web_config": "web configuration", "access": "access file", "hooks": "folder of hooks"}
 
 
 @frozen
