@@ -40,7 +40,7 @@ class Condition:
             if (there is self.exists) is not self.negated:
                 return None
             return f"when: {self.place} is {'there' if there else 'not there'}"
-        text = document.text(self.place, element)
+        text = document.text("when", self.place, element)
         fits = text is not None and (text in self.texts or matches_any(self.patterns, text))
         if fits is not self.negated:
             return None
@@ -50,4 +50,4 @@ class Condition:
         if isinstance(self.place, Pointer):
             found = document.value(self.place, element)
             return found is not ABSENT and found is not None
-        return document.text(self.place, element) is not None
+        return document.text("when", self.place, element) is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 
 from attrs import frozen
 
@@ -69,7 +68,7 @@ class KeyTemplate:
         """
         found = []
         for part in self.parts:
-            text = part if isinstance(part, str) else document.text(part, element)
+            text = part if isinstance(part, str) else document.text("key", part, element)
             if not text and not isinstance(part, str):
                 raise Refused(f"key: {part} finds nothing", reason="key")
             found.append(text or "")
@@ -171,12 +170,15 @@ def _outcome(
         why = condition.fault(document, element)
         if why is not None:
             return Outcome(path=element.path, why=why)
-    text_of = partial(_named, document, element)
-    pairs: list[Pair] = [(label, text_of(label, source)) for label, source in mapping.labels.items()]
-    details = [(label, text_of(label, source)) for label, source in mapping.detail.items()]
+    pairs: list[Pair] = [
+        (label, document.text(label, source, element)) for label, source in mapping.labels.items()
+    ]
+    details = [
+        (label, document.text(f"detail.{label}", source, element)) for label, source in mapping.detail.items()
+    ]
     pairs += [(f"detail.{label}", text) for label, text in _cut(details)]
     if mapping.value is not None:
-        pairs.append(("value", text_of("value", mapping.value) or None))
+        pairs.append(("value", document.text("value", mapping.value, element) or None))
     absent = [label for label, text in pairs if text is None]
     if mapping.metric is not None:
         pairs.append(("__name__", mapping.metric))
@@ -197,13 +199,6 @@ def _outcome(
         key=None if parts is None else "".join(parts),
         absent=absent,
     )
-
-
-def _named(document: Document, element: Element, name: str, source: Source) -> str | None:
-    try:
-        return document.text(source, element)
-    except Refused as refused:
-        raise Refused(f"{name}: {refused.text}", reason=refused.reason, status=refused.status) from None
 
 
 def _sourced(refused: Refused, mapping: EventMapping) -> Refused:

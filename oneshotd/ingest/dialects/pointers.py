@@ -187,15 +187,16 @@ class Document:
                 reason="syntax",
             )
 
-    def text(self, source: Source, element: Element) -> str | None:
+    def text(self, role: str, source: Source, element: Element) -> str | None:
         """Return the text of a source; None: there is nothing, or `null`.
 
+        :param role: what the text is for, for the refusal.
         :raises Refused: an object, an array, or half of a surrogate pair.
         """
         if isinstance(source, Constant):
             return source.text
         if isinstance(source, ElementName):
-            return element.name if element.name is None else _whole(source, element.name)
+            return element.name if element.name is None else _whole(role, source, element.name)
         if isinstance(source, Header):
             return self._headers.get(source.name)
         found = self.value(source, element)
@@ -205,9 +206,10 @@ class Document:
             return "true" if found else "false"
         if not isinstance(found, str):
             raise Refused(
-                f"{source}: expected a text, number, true or false, got {_kind(found)}", reason="syntax"
+                f"{role}: {source}: expected a text, number, true or false, got {_kind(found)}",
+                reason="syntax",
             )
-        return _whole(source, found)
+        return _whole(role, source, found)
 
     def value(self, pointer: Pointer, element: Element) -> object:
         """Return what a pointer leads to, or `ABSENT`."""
@@ -268,7 +270,7 @@ def _twice(pointer: Pointer, name: str) -> Refused:
     return Refused(f"{pointer}: {quoted(name)} is given twice in its object", reason="syntax")
 
 
-def _whole(source: Place, text: str) -> str:
+def _whole(role: str, source: Place, text: str) -> str:
     """Return a text that can be written as UTF-8.
 
     :raises Refused: it cannot.
@@ -277,9 +279,8 @@ def _whole(source: Place, text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise Refused(
-                f"{source}: the text has half of a surrogate pair in it", reason="encoding"
-            ) from None
+            why = "the text has half of a surrogate pair in it"
+            raise Refused(f"{role}: {source}: {why}", reason="encoding") from None
     return text
 
 
