@@ -37,6 +37,8 @@ PAGE = SECURITY.read_text(encoding="utf-8")
 DOORS: Mapping[str, str] = {
     "event": "send",
     "events": "send",
+    "hook": "send",
+    "hook_handshake": "send",
     "metrics": "scrape",
     "daemon_metrics": "look",
     "front": "look",

@@ -8,6 +8,7 @@ given), the role that it grants, and bounds of that role. The first rule of a ro
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 
 from attrs import field, frozen
@@ -94,6 +95,17 @@ class Rule:
         if self.network is not None:
             who.append("network " + ", ".join(str(member) for member in self.network.members))
         return ", ".join(who)
+
+    @property
+    def principal(self) -> str:
+        """Name the clients that it is for by a text that stays, whatever place the rule has in its file.
+
+        Rules for the same clients have the same; empty without an access file.
+        """
+        networks = None if self.network is None else [str(member) for member in self.network.members]
+        who = {"user": self.user, "token": self.token_sha256, "san": self.san, "network": networks}
+        given = {name: value for name, value in who.items() if value is not None}
+        return json.dumps(given, sort_keys=True) if given else ""
 
     @property
     def changes_events(self) -> bool:

@@ -20,6 +20,7 @@ from oneshotd.daemon.option_values import (
     LOG_LEVELS,
     StoreAddress,
     UdpAddress,
+    body_size,
     bounded,
     count,
     endpoint,
@@ -211,6 +212,12 @@ class Config:
         "PATH",
         "UNIX socket, for its owner only, at which POST /api/v1/backup makes a backup",
         validator=_with_backup_dir,
+    )
+    max_hook_body: int = _option(
+        "25M",
+        body_size,
+        "size",
+        "largest body of a webhook, at /hook/NAME, as sent and inflated; at most 25M",
     )
     max_connections: int = _option("1000", count, "connections", "most HTTP connections at a time")
     request_timeout: float = _option("30s", duration, "duration", "time limit for a request to arrive")

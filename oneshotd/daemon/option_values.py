@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from attrs import frozen
 
 from oneshotd.core.networks import plain_zone
-from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.core.scraper_features import Timestamps
 
 #: As the host of an address: both loopback addresses, independent of /etc/hosts.
@@ -37,6 +37,17 @@ def size(text: str) -> int:
     number = int(found[1]) * _BYTES[found[2]] if found else 0
     if not number:
         raise ValueError(f"expected a size such as 512K, 64M or 1G, got {text!r}")
+    return number
+
+
+def body_size(text: str) -> int:
+    """Parse a size up to that of the largest webhook to bytes.
+
+    :raises ValueError: "expected …, got …".
+    """
+    number = size(text)
+    if number > MAX_HOOK_BODY_BYTES:
+        raise ValueError(f"expected a size up to {MAX_HOOK_BODY_BYTES // _BYTES['M']}M, got {text!r}")
     return number
 
 

@@ -41,6 +41,7 @@ from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
+from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
@@ -56,6 +57,7 @@ from oneshotd.web.fastpath.channel import FastPathChannel
 from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.routes.backup import BackupDoor
+from oneshotd.web.routes.hooks import body_limit
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
@@ -102,6 +104,7 @@ class OneshotService(Service):
         self._locks = Locks(reactor, config, self._telemetry)
         self._hooks = HookParts(reactor, config, self._telemetry)
         self._site = self._make_site(affordable(config.max_connections))
+        self._site.body_limit = body_limit(config.max_hook_body)
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
         # The fast path logs no requests.
         self._has_fast_path = config.fast_path and not config.access_log
@@ -111,7 +114,7 @@ class OneshotService(Service):
     def _make_site(self, max_connections: int) -> Site:
         return Site(
             notFound(),
-            requestFactory=partial(OneshotRequest, refused=self._telemetry.refused),
+            requestFactory=partial(OneshotRequest, refused=self._telemetry.refused_request),
             reactor=self._reactor,
             max_connections=max_connections,
             request_timeout=self._config.request_timeout,
@@ -186,6 +189,8 @@ class OneshotService(Service):
         backups = None
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
+        hooks = Hooks()
+        telemetry.doors.hooks = lambda: hooks.names
         self._site.resource = HTTPApi(
             ingest=self._ingest,
             delivery=self._delivery,
@@ -207,6 +212,8 @@ class OneshotService(Service):
             peer_sans=self._locks.peer_sans,
             backups=backups,
             daemon=name if telemetry.is_shared else None,
+            hooks=hooks,
+            max_hook_body=config.max_hook_body,
         ).resource()
         if backups is not None:
             self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()

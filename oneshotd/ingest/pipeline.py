@@ -95,7 +95,7 @@ class Ingest:
     def submit(self, group: Group, source: str) -> Deferred[Stored]:
         """Store a group.
 
-        :param source: one of `metrics.registry.SOURCES`.
+        :param source: one of `metrics.doors.SOURCES`, or that of a hook.
         :returns: fires when the group is on disk; fails with `Refused` (422 for a key with other content,
             503 if the store cannot take it now). Cancelling it leaves out the answer only.
         """

@@ -32,8 +32,9 @@ from oneshotd import __version__
 from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.visits import KEPT_VISITS, OVERLAPS
-from oneshotd.errors import REASONS
+from oneshotd.errors import REASONS, Refused
 from oneshotd.metrics import store_families
+from oneshotd.metrics.doors import Doors
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
@@ -41,9 +42,6 @@ from oneshotd.metrics.reloads import ReloadMetrics
 from oneshotd.metrics.tally import Tally
 from oneshotd.store.abilities import ConnectionCounts
 from oneshotd.store.interface import StoreStats
-
-#: The ways by which an event arrives.
-SOURCES = ("http", "http_bulk", "udp")
 
 #: How a request for /metrics was answered: with events; without, because none were pending; without,
 #: because another delivery to this scraper was in flight; as a look; without, because too many scrapers
@@ -69,23 +67,25 @@ class Telemetry:
     :param is_shared: several daemons share the store, and a scrape may reach any of them.
     :ivar writable: whether the store can be written; callers set it.
     :ivar database: returns the counts of the connections to a database; None: there is none.
+    :ivar hooks: returns the names of the hooks that exist; the counter of a hook that has gone stays.
+    :ivar doors: callers report to it which hooks there are, and what a door refuses.
     :ivar looks: callers report looks and scrapes to it directly.
     :ivar reloads: callers report to it which files are read again.
 
     :raises KeyError: from the counting methods, for a source, reason or result that is not in
-        `SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
+        `doors.SOURCES`, `errors.REASONS` or `SCRAPES`: label values are closed sets.
     """
 
     def __init__(self, *, is_shared: bool = False) -> None:
         self.is_shared = is_shared
         self.writable = True
         self.database: Callable[[], ConnectionCounts] | None = None
+        self.doors = Doors()
         self.looks = LookHistory()
         self.reloads = ReloadMetrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(self)  # last, because the last families are left out first
-        self._accepted = dict.fromkeys(SOURCES, 0)
         self._refused = dict.fromkeys(REASONS, 0)
         self._scrapes = dict.fromkeys(SCRAPES, 0)
         self._duplicates = 0
@@ -102,11 +102,19 @@ class Telemetry:
 
     def accepted(self, source: str, n: int = 1) -> None:
         """Count `n` events that are on disk."""
-        self._accepted[source] += n
+        self.doors.accept(source, n)
 
     def refused(self, reason: str, n: int = 1) -> None:
         """Count `n` events, lines, datagrams or requests that were refused."""
         self._refused[reason] += n
+
+    def refused_request(self, refused: Refused, path: bytes) -> None:
+        """Count a request that was refused.
+
+        :param path: without its query.
+        """
+        self.refused(refused.reason)
+        self.doors.refuse_path(path, refused.text)
 
     def duplicate(self, n: int = 1) -> None:
         """Count `n` events whose key was known."""
@@ -256,7 +264,8 @@ class Telemetry:
             "oneshotd_store_writable", "1 if events can be stored, 0 if not.", value=int(self.writable)
         )
         yield from self.reloads.collect()
-        yield _counts("oneshotd_events_accepted", "Events stored, by source.", "source", self._accepted)
+        accepted = self.doors.accepted()
+        yield _counts("oneshotd_events_accepted", "Events stored, by source.", "source", accepted)
         yield _counts(
             "oneshotd_refused",
             "Refused events, lines, datagrams and requests, by reason.",

@@ -226,4 +226,5 @@ class Datagrams:
 
     def _refuse(self, reason: str, n: int, host: str, text: str) -> None:
         self._telemetry.refused(reason, n)
+        self._telemetry.doors.refuse("udp", text)
         self._refusals.note(reason, n, peer=client_address(host), text=text)

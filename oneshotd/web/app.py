@@ -20,15 +20,17 @@ from oneshotd.access.passwords import Authenticator
 from oneshotd.access.policy import AccessPolicy
 from oneshotd.backups import Backups
 from oneshotd.core.networks import Networks
-from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.delivery.scrapes import Delivery
+from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.abilities import IConnected
 from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
-from oneshotd.web.routes import api, backup, daemon_metrics, health, scrape, status
+from oneshotd.web.routes import api, backup, daemon_metrics, dialects, health, scrape, status
+from oneshotd.web.routes import hooks as webhooks
 from oneshotd.web.routes import ingest as event_routes
 from oneshotd.web.routes.clients import Clients
 from oneshotd.web.routes.guard import Guard
@@ -55,6 +57,8 @@ class HTTPApi:
     :param peer_sans: see `routes.guard.Guard`.
     :param backups: for admins; None: there are none.
     :param daemon: the name of this daemon among those that share the store; None: there are no others.
+    :param hooks: all of them.
+    :param max_hook_body: bytes that the body of a webhook may have; the site has to accept them.
     """
 
     ingest: Ingest
@@ -77,6 +81,8 @@ class HTTPApi:
     peer_sans: Callable[[Any], frozenset[str]] = lambda transport: frozenset()
     backups: Backups | None = None
     daemon: str | None = None
+    hooks: Hooks = field(factory=Hooks)
+    max_hook_body: int = MAX_HOOK_BODY_BYTES
     clients: Clients = field(init=False)
     ingest_routes: event_routes.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
@@ -85,9 +91,10 @@ class HTTPApi:
     status_routes: status.StatusRoutes = field(init=False)
     query_routes: api.QueryRoutes = field(init=False)
     backup_routes: backup.BackupRoutes = field(init=False)
+    hook_routes: webhooks.HookRoutes = field(init=False)
 
     app = Klein()
-    error_responses.register(app, attrgetter("telemetry.refused"))
+    error_responses.register(app, attrgetter("telemetry.refused_request"))
     event_routes.register(app, attrgetter("ingest_routes"))
     scrape.register(app, attrgetter("scrape_routes"))
     daemon_metrics.register(app, attrgetter("daemon_metrics_routes"))
@@ -95,6 +102,7 @@ class HTTPApi:
     status.register(app, attrgetter("status_routes"))
     api.register(app, attrgetter("query_routes"))
     backup.register(app, attrgetter("backup_routes"))
+    webhooks.register(app, attrgetter("hook_routes"))
 
     def __attrs_post_init__(self) -> None:
         clients = self.clients = Clients(
@@ -131,6 +139,16 @@ class HTTPApi:
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
+        taker = dialects.DialectRequests(
+            ingest=self.ingest,
+            rules=self.rules,
+            bounds=self.bounds,
+            clients=clients,
+            hold=self.hold,
+            now_ms=self.now_ms,
+            clock=self.clock,
+        )
+        self.hook_routes = webhooks.HookRoutes(hooks=self.hooks, dialects=taker, max_body=self.max_hook_body)
 
     def resource(self) -> IResource:
         """Return the root of the site."""
@@ -143,6 +161,6 @@ class HTTPApi:
             access=self.access,
             authenticator=self.authenticator,
             clients=self.clients,
-            count=self.telemetry.refused,
+            count=self.telemetry.refused_request,
             peer_sans=self.peer_sans,
         )

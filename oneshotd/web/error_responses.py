@@ -38,8 +38,8 @@ _PHRASES = {422: b"Unprocessable Content", 429: b"Too Many Requests"}
 _log = Logger()
 
 
-#: Counts a refusal for one of `errors.REASONS`.
-Count = Callable[[str], object]
+#: Counts a refused request, by its reason and its path.
+Count = Callable[[Refused, bytes], object]
 
 
 def answer(request: server.Request, body: bytes, *, status: int = 200, content_type: bytes = TEXT) -> bytes:
@@ -102,26 +102,27 @@ def abort(request: server.Request) -> None:
 
 def _refused(count: Count, request: server.Request, failure: Failure) -> bytes:
     error = cast(Refused, failure.value)
-    count(error.reason)
+    count(error, request.path)
     _log.debug("refused {path}: {text}", path=request.path, text=error.text)
     return refuse(request, error)
 
 
 def _store_unavailable(count: Count, request: server.Request, failure: Failure) -> bytes:
-    count("store")
-    text = f"the store is not available: {failure.value}"
-    return refuse(request, Refused(text, reason="store", status=503))
+    refused = Refused(f"the store is not available: {failure.value}", reason="store", status=503)
+    count(refused, request.path)
+    return refuse(request, refused)
 
 
 def _cancelled(count: Count, request: server.Request, failure: Failure) -> bytes:
     # The client has not hung up: Klein would not call this handler then (klein#840). The daemon has
     # cancelled the work, as in a shutdown; its outcome is unknown.
-    count("busy")
-    return refuse(request, Refused("cancelled, the outcome is unknown", reason="busy", status=503))
+    refused = Refused("cancelled, the outcome is unknown", reason="busy", status=503)
+    count(refused, request.path)
+    return refuse(request, refused)
 
 
 def _method_not_allowed(count: Count, request: server.Request, failure: Failure) -> bytes:
-    allowed = sorted(cast(MethodNotAllowed, failure.value).valid_methods or ())
+    allowed = sorted({*(cast(MethodNotAllowed, failure.value).valid_methods or ())} - {"OPTIONS"})
     request.setHeader(b"Allow", ", ".join(sorted([*allowed, "OPTIONS"])).encode("ascii"))
     if request.method == b"OPTIONS":
         # HAProxy's `option httpchk` sends OPTIONS by default, and expects 2xx or 3xx.

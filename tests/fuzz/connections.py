@@ -159,7 +159,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     )
 
     def request(*args: Any) -> OneshotRequest:
-        return OneshotRequest(*args, refused=telemetry.refused)
+        return OneshotRequest(*args, refused=telemetry.refused_request)
 
     site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
     site.protocol = FastPathChannel

@@ -16,7 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from support.telemetry import BUSY, Shown, busy_telemetry, scraper, stats
 
 from oneshotd.errors import REASONS
-from oneshotd.metrics.registry import COMMIT_BOUNDS, MAX_TALLIES, SCRAPES, SOURCES, Telemetry
+from oneshotd.metrics.doors import SOURCES
+from oneshotd.metrics.registry import COMMIT_BOUNDS, MAX_TALLIES, SCRAPES, Telemetry
 from oneshotd.metrics.store_families import LOSSES
 from oneshotd.store.interface import StoreStats
 

@@ -14,7 +14,8 @@ from support.telemetry import BUSY, Shown, busy_telemetry
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS
-from oneshotd.metrics.registry import SOURCES, Telemetry
+from oneshotd.metrics.doors import SOURCES
+from oneshotd.metrics.registry import Telemetry
 from oneshotd.metrics.store_families import STORE_NAMES
 from oneshotd.store.abilities import ConnectionCounts
 from oneshotd.store.interface import ScraperCounts, StoreStats

@@ -96,6 +96,8 @@ _READERS = (Role.SCRAPE, Role.LOOK)
 ROUTES: Mapping[str, Route] = {
     "event": Route(path="/event?type=deploy", roles=[Role.EMIT]),
     "events": Route(path="/events", body=b"type=deploy", roles=[Role.EMIT]),
+    "hook": Route(path="/hook/lines", body=b"type=deploy", roles=[Role.EMIT]),
+    "hook_handshake": Route(path="/hook/asks", roles=[Role.EMIT]),
     "metrics": Route(path="/metrics", roles=[Role.SCRAPE]),
     "daemon_metrics": Route(path="/metrics/daemon", roles=_READERS),
     "front": Route(path="/", roles=_READERS),
@@ -136,7 +138,7 @@ def rules(kind: Kind, role: Role | None) -> list[Rule]:
 def requests(url_map: Map) -> Iterator[tuple[str, Route]]:
     """Return each method and route; KeyError: `ROUTES` does not have it."""
     for found in url_map.iter_rules():
-        methods = (found.methods or {"POST"}) - {"OPTIONS"}
+        methods = found.methods or {"POST"}
         yield from ((method, ROUTES[found.endpoint]) for method in sorted(methods))
     yield from (("GET", route) for route in FURTHER.values())
 

@@ -96,7 +96,7 @@ class LockedSite:
         )
 
         def request(*args: Any) -> OneshotRequest:
-            return OneshotRequest(*args, refused=self.telemetry.refused)
+            return OneshotRequest(*args, refused=self.telemetry.refused_request)
 
         self.site = Site(api.resource(), requestFactory=cast(Any, request), reactor=self.clock)
         if quick:

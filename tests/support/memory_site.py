@@ -171,7 +171,7 @@ class MemoryServer:
         self.doors = api.clients
         self.site = Site(
             api.resource(),
-            requestFactory=partial(OneshotRequest, refused=self.telemetry.refused),
+            requestFactory=partial(OneshotRequest, refused=self.telemetry.refused_request),
             reactor=reactor,
             **limits,
         )

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from attrs import Factory, define, field, frozen
+from support.example_hooks import EXAMPLES
 from support.fake_telemetry import FakeTelemetry
 from support.threads import at_once
 from twisted.internet.address import IPv4Address
@@ -35,12 +36,14 @@ from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.networks import Networks
-from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
+from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
 from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
 from oneshotd.web.app import HTTPApi
+from oneshotd.web.routes.hooks import body_limit
 from oneshotd.web.status.assets import CACHE_FOREVER
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Limit, Site
@@ -210,6 +213,7 @@ class FakeServer:
     is_tls: bool = False
     sans: frozenset[str] = frozenset()
     backups: Any = None
+    hooks: Hooks = Factory(lambda: Hooks(EXAMPLES))
     defer_to_thread: DeferToThread = at_once
     requests: list[OneshotRequest] = Factory(list)
 
@@ -255,13 +259,19 @@ class FakeServer:
             authenticator=self.authenticator,
             peer_sans=lambda transport: self.sans,
             backups=self.backups,
+            hooks=self.hooks,
         )
-        site = Site(api.resource(), requestFactory=self.make_request, reactor=clock)
+        site = Site(
+            api.resource(),
+            requestFactory=self.make_request,
+            reactor=clock,
+            body_limit=body_limit(MAX_HOOK_BODY_BYTES),
+        )
         site.headers, site.limit = self.headers, self.limit
         return site
 
     def make_request(self, *args: Any) -> OneshotRequest:
-        made = OneshotRequest(*args, refused=self.telemetry.refused)
+        made = OneshotRequest(*args, refused=self.telemetry.refused_request)
         self.requests.append(made)
         return made
 

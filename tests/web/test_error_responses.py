@@ -27,7 +27,7 @@ class Failing:
     """An application that raises the given error."""
 
     app = Klein()
-    error_responses.register(app, attrgetter("telemetry.refused"))
+    error_responses.register(app, attrgetter("telemetry.refused_request"))
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

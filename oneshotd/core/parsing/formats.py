@@ -41,6 +41,7 @@ __all__ = [
     "MAX_DATAGRAM_BYTES",
     "MAX_DATAGRAM_LINES",
     "MAX_EVENTS",
+    "MAX_HOOK_BODY_BYTES",
     "MAX_KEY_BYTES",
     "MAX_LABELS",
     "MAX_NAMED",
@@ -67,6 +68,8 @@ MAX_DATAGRAM_BYTES = 64 * 1024
 MAX_DATAGRAM_LINES = 2048
 #: Bytes of a body. nginx's `client_max_body_size` is 1 MiB, too.
 MAX_BODY_BYTES = 1024 * 1024
+#: Bytes of the body of a webhook, at most and by default: GitHub sends up to 25 MB.
+MAX_HOOK_BODY_BYTES = 25 * 1024 * 1024
 #: Events of a body. Prometheus' remote write sends 2000 samples at once, the batches of the
 #: OpenTelemetry collector have 8192.
 MAX_EVENTS = 10_000

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects.translation import Translate
+from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
 PRESETS: Mapping[str, Translate] = {}
+
+#: Name -> answers OPTIONS; the others answer it as every path does.
+HANDSHAKES: Mapping[str, Handshake] = {}

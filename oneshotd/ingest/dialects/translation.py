@@ -55,11 +55,15 @@ class Context:
 
 @frozen(kw_only=True)
 class Answer:
-    """The body of a response that a sender expects in its own form."""
+    """A response that a sender expects in its own form.
+
+    :param headers: further ones, by name.
+    """
 
     body: bytes
     content_type: str = "application/json"
     status: int = 200
+    headers: Mapping[str, str] = {}
 
 
 @frozen(kw_only=True)
@@ -84,4 +88,14 @@ class Translate(Protocol):
         """Translate a message.
 
         :raises Refused: says what was expected, and what came instead.
+        """
+
+
+class Handshake(Protocol):
+    """Answers a request with the method OPTIONS, by which a sender asks before it sends."""
+
+    def __call__(self, message: Message) -> Answer:
+        """Return the answer.
+
+        :raises Refused: the sender asks for what cannot be.
         """

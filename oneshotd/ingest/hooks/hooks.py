@@ -14,8 +14,8 @@ from attrs import define, field, frozen
 from oneshotd.access.reload import InThread
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.recipe import Recipe
-from oneshotd.ingest.dialects.registry import PRESETS
-from oneshotd.ingest.dialects.translation import Context, Message, Translate, Translation
+from oneshotd.ingest.dialects.registry import HANDSHAKES, PRESETS
+from oneshotd.ingest.dialects.translation import Answer, Context, Handshake, Message, Translate, Translation
 from oneshotd.ingest.hooks.large_bodies import LARGE, LargeBodies
 from oneshotd.ingest.hooks.trial import Trial, tried
 
@@ -30,17 +30,25 @@ class Hook:
 
     :param verify: raises `Refused` (401) if the message is not signed as this hook expects.
     :param recipe: what `translate` does, in a form that another process can read; None: it has none.
+    :param handshake: answers OPTIONS; None: as every path does.
     """
 
     name: str
     translate: Translate
     verify: Callable[[Message], None] = _accept
     recipe: Recipe | None = None
+    handshake: Handshake | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, verify: Callable[[Message], None] | None = None) -> Hook:
         """Return the hook of a recipe."""
-        return cls(name=recipe.name, translate=recipe.translate, verify=verify or _accept, recipe=recipe)
+        return cls(
+            name=recipe.name,
+            translate=recipe.translate,
+            verify=verify or _accept,
+            recipe=recipe,
+            handshake=HANDSHAKES.get(recipe.preset or ""),
+        )
 
 
 def _presets() -> dict[str, Hook]:
@@ -82,6 +90,14 @@ class Hooks:
         if hook is None:
             raise Refused(f"there is no hook {name!r}", reason="name", status=404)
         return hook
+
+    def handshake(self, name: str, message: Message) -> Answer | None:
+        """Answer OPTIONS as this hook does; None: as every path does.
+
+        :raises Refused: there is no such hook, or the sender asks for what cannot be.
+        """
+        hook = self._hook(name)
+        return None if hook.handshake is None else hook.handshake(message)
 
     async def translate(self, name: str, message: Message, context: Context) -> Translation:
         """Return the events of a message.

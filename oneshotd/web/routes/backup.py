@@ -35,7 +35,7 @@ class BackupDoor:
     telemetry: Telemetry
 
     app = Klein()
-    error_responses.register(app, attrgetter("telemetry.refused"))
+    error_responses.register(app, attrgetter("telemetry.refused_request"))
 
     def resource(self) -> IResource:
         """Return the root of the site."""

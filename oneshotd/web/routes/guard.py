@@ -38,6 +38,8 @@ _READERS = (Role.LOOK, Role.SCRAPE)
 ROLES: Mapping[str, tuple[Role, ...]] = {
     "event": (Role.EMIT,),
     "events": (Role.EMIT,),
+    "hook": (Role.EMIT,),
+    "hook_handshake": (Role.EMIT,),
     "metrics": (Role.SCRAPE, Role.LOOK),
     "daemon_metrics": _READERS,
     "front": _READERS,
@@ -60,7 +62,7 @@ class Guard:
 
     :param routes: answers these requests.
     :param url_map: finds the route of a path, as `routes` does.
-    :param count: counts a refusal by its reason.
+    :param count: counts a refusal.
     :param peer_sans: returns the subject alternative names of the verified certificate at the other end of
         a TLS transport.
     """
@@ -72,7 +74,7 @@ class Guard:
     access: AccessPolicy
     authenticator: Authenticator
     clients: Clients
-    count: Callable[[str], object]
+    count: error_responses.Count
     peer_sans: Callable[[Any], frozenset[str]]
 
     def render(self, request: IRequest) -> Any:
@@ -180,7 +182,7 @@ class Guard:
         raise _forbidden(f"{client}: no access rule gives it the role {wanted}")
 
     def _refuse(self, request: OneshotRequest, refused: Refused) -> None:
-        self.count(refused.reason)
+        self.count(refused, request.path)
         # Not a browser's first request, which asks for the challenge.
         if refused.status != 401 or request.requestHeaders.hasHeader(b"Authorization"):
             line = b"%b %b" % (request.method, request.path)

@@ -50,7 +50,8 @@ class Channel(HeadChannel):
     :ivar began: reactor time (seconds) at which the first byte of the current request arrived.
     :ivar since: reactor time at which its last complete request arrived, or it was opened.
     :ivar handling: a complete request is being answered.
-    :ivar held: bytes of a body that is not complete yet.
+    :ivar held: bytes of a body that is not complete yet, up to 1 MiB.
+    :ivar large: further bytes of the body; they count until the request is answered.
     :ivar received: bytes of all requests so far.
     :ivar tls: the encryption of this connection, if it is `tls.TLSConnection`.
     """
@@ -67,7 +68,7 @@ class Channel(HeadChannel):
         self.handling = False  # a request that is complete
         self._is_used = False
         self._early = False  # bytes have arrived while one was handled
-        self.held = 0
+        self.held = self.large = 0
         self.received = 0
         self.tls: TLSConnection | None = None
         self._answered: http.Request | None = None  # and the next one has to wait
@@ -167,11 +168,24 @@ class Channel(HeadChannel):
         self.site.hold(-self.held)
         self.held = 0
 
+    def hold_large(self, size: int) -> bool:
+        """Count bytes of a large body; return whether there is room for them."""
+        self.large += size
+        has_room: bool = self.site.hold_large(self, size)
+        return has_room
+
+    def let_go_large(self) -> None:
+        """Count the bytes of a large body off: its request is answered, or it is not kept."""
+        self.site.let_go_large(self.large)
+        self.large = 0
+
     def rawDataReceived(self, data: bytes) -> None:
         self._early = True
         super().rawDataReceived(data)
 
     def requestDone(self, request: http.Request) -> None:
+        if self.large:
+            self.let_go_large()
         rest = self.clearLineBuffer()
         if rest:  # it arrived together with a request that was answered at once
             self.rawDataReceived(rest)
@@ -240,6 +254,7 @@ class Channel(HeadChannel):
         self._trackers = []
         self._answered = None
         self.let_go()
+        self.let_go_large()
         super().connectionLost(reason)
         self.site.gone(self)
 

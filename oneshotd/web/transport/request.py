@@ -10,7 +10,7 @@ form is parsed whatever the version, and `request.args` stays empty.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,9 +25,10 @@ from oneshotd.core.parsing import formats
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
 from oneshotd.errors import Refused
 from oneshotd.web import error_responses
+from oneshotd.web.transport.site import NO_ROOM
 
-#: After a 413 the rest of the body is read and dropped for this time (seconds) and up to this size
-#: (bytes), so that a client that sends all before it reads gets the answer, not a reset (RFC 9112 9.6).
+#: After a 413 the rest of the body is read and dropped for this time (seconds) and up to this size beyond the
+#: limit (bytes), so that a client that sends all before it reads gets the answer, not a reset (RFC 9112 9.6).
 LINGER = 5.0
 LINGER_LIMIT = 16 * MAX_BODY_BYTES
 
@@ -37,7 +38,6 @@ _HOST = re.compile(
     rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~-]{1,64})?\])(?::([0-9]{1,5}))?"
 )
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-_TOO_LARGE = Refused(f"body: expected at most {MAX_BODY_BYTES} bytes", reason="limit", status=413)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
@@ -58,6 +58,7 @@ class OneshotRequest(server.Request):
     query: bytes = b""
     rule: Rule | None = None
     _length = 0
+    _most = MAX_BODY_BYTES
     _answered_early = False
     _linger: IDelayedCall | None = None
 
@@ -65,11 +66,11 @@ class OneshotRequest(server.Request):
         self,
         channel: http.HTTPChannel,
         *args: Any,
-        refused: Callable[[str], object] | None = None,
+        refused: error_responses.Count | None = None,
         **kwargs: Any,
     ) -> None:
         """
-        :param refused: called with the reason of each refusal before a route.
+        :param refused: called for each refusal before a route.
         """
         super().__init__(channel, *args, **kwargs)
         self._refused = refused
@@ -83,21 +84,29 @@ class OneshotRequest(server.Request):
     def gotLength(self, length: int | None) -> None:
         """Note the end of the headers; `length` in bytes, None for a chunked body."""
         self.content = BytesIO()
-        if length is not None and length > MAX_BODY_BYTES:
+        if length is None or length > MAX_BODY_BYTES:
+            target = self.channel.request_line.split(b" ")[1]
+            self._most = self.channel.site.body_limit(_origin_form(target).partition(b"?")[0])
+        if length is not None and length > self._most:
             # The channel reads this header after this call, to answer "100 Continue".
             self.requestHeaders.removeHeader(b"Expect")
-            self.refuse_early(_TOO_LARGE)
+            self.refuse_early(too_large(self._most))
 
     def handleContentChunk(self, data: bytes) -> None:
         """Store a part of the body, after its transfer coding is removed."""
         self._length += len(data)
-        if not self._answered_early and self._length <= MAX_BODY_BYTES:
-            self.content.write(data)
-            self.channel.hold(len(data))
-        elif not self._answered_early:
-            self.refuse_early(_TOO_LARGE)
-        elif self._length > LINGER_LIMIT:
-            error_responses.abort(self)
+        if self._answered_early:
+            if self._length - self._most > LINGER_LIMIT:
+                error_responses.abort(self)
+        elif self._length > self._most:
+            self.refuse_early(too_large(self._most))
+        else:
+            large = min(len(data), max(0, self._length - MAX_BODY_BYTES))
+            self.channel.hold(len(data) - large)
+            if large and not self.channel.hold_large(large):
+                self.refuse_early(NO_ROOM)
+            else:
+                self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Process the complete request."""
@@ -107,9 +116,7 @@ class OneshotRequest(server.Request):
             return
         self.content.seek(0)
         self.method, self.clientproto = command, version
-        # A server has to accept the absolute form, too (RFC 9112 section 3.2.2).
-        absolute = _ABSOLUTE.match(path)
-        self.uri = b"/" + path[absolute.end() :].removeprefix(b"/") if absolute else path
+        self.uri = _origin_form(path)
         if command == b"OPTIONS" and self.uri == b"*":  # the server as a whole (RFC 9110 section 9.3.7)
             self.uri = b"/"
         self.path, _, self.query = self.uri.partition(b"?")
@@ -155,16 +162,19 @@ class OneshotRequest(server.Request):
 
     def body(self) -> bytes:
         """Return the body of the request."""
-        self.content.seek(0)
-        data: bytes = self.content.read()
+        data: bytes = self.content.getvalue()
         return data
+
+    def content_coding(self) -> str:
+        """Return the body's content coding in lower case; ``identity`` if not given."""
+        return (self.header(b"Content-Encoding") or "identity").strip().lower()
 
     def media_type(self) -> str:
         """Return the body's media type in lower case, without parameters; empty if not given.
 
         :raises Refused: the body is compressed or otherwise encoded (415).
         """
-        coding = (self.header(b"Content-Encoding") or "identity").strip().lower()
+        coding = self.content_coding()
         if coding != "identity":
             raise Refused(f"Content-Encoding: expected none, got {coding}", reason="type", status=415)
         return (self.header(b"Content-Type") or "").partition(";")[0].strip().lower()
@@ -206,6 +216,14 @@ class OneshotRequest(server.Request):
         host = (self.header(b"Host") or "").lower()
         return not authority or authority.removesuffix(port) != host.removesuffix(port)
 
+    def hold(self, size: int) -> None:
+        """Count bytes that the body has become larger by; they count until the request is answered.
+
+        :raises Refused: there is no room (503).
+        """
+        if not self.channel.hold_large(size):
+            raise NO_ROOM
+
     # Refusals
 
     def _malformed(self) -> Refused | None:
@@ -236,6 +254,7 @@ class OneshotRequest(server.Request):
         self._answered_early = True
         self.content = BytesIO()
         self.channel.let_go()
+        self.channel.let_go_large()
         method, _, rest = self.channel.request_line.partition(b" ")
         self.uri, _, self.clientproto = rest.rpartition(b" ")
         self.method = method
@@ -260,9 +279,14 @@ class OneshotRequest(server.Request):
 
     def _count(self, refused: Refused) -> None:
         if self._refused is not None:
-            self._refused(refused.reason)
+            self._refused(refused, _origin_form(self.uri).partition(b"?")[0])
         peer = getattr(self.getClientAddress(), "host", UNIX)
         self.channel.site.note_refusal(refused, peer, self.channel.request_line)
+
+
+def too_large(most: int) -> Refused:
+    """Return the refusal of a body that is larger than so many bytes."""
+    return Refused(f"body: expected at most {most} bytes", reason="limit", status=413)
 
 
 def parameters(query: bytes, known: Collection[str]) -> dict[str, str]:
@@ -289,6 +313,12 @@ def is_host(value: bytes) -> bool:
     """Return whether this is a valid Host header: a name or an address, and perhaps a port."""
     found = _HOST.fullmatch(value)
     return found is not None and int(found[1] or 0) <= 65535
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Return a target without scheme and host: a server has to accept these (RFC 9112 section 3.2.2)."""
+    absolute = _ABSOLUTE.match(target)
+    return b"/" + target[absolute.end() :].removeprefix(b"/") if absolute else target
 
 
 def _plain(quoted: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
+from oneshotd.core.parsing.formats import MAX_BODY_BYTES
 from oneshotd.errors import Refused
 from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel, Progress
 from oneshotd.web.transport.head_channel import refusal_log
@@ -26,8 +27,14 @@ MAX_CONNECTIONS = 1000
 MAX_UNREAD, UNREAD_GRACE = 16, 5.0
 
 #: Bytes of all bodies that are not complete yet; beyond these, the connection that has been longest
-#: without a complete request is reset. Each body may have 1 MiB.
+#: without a complete request is reset. Of each body the first MiB counts.
 MAX_HELD = 64 << 20
+
+#: Further bytes of all larger bodies, complete or not, and of what they are inflated to; beyond these, the
+#: request that has been arriving for longest is refused.
+MAX_LARGE = 64 << 20
+
+NO_ROOM = Refused("too many large bodies are here: try again in a moment", reason="busy", status=503)
 
 
 class Limit(Protocol):
@@ -48,6 +55,8 @@ class Site(server.Site):
     :param idle_timeout: seconds between two requests.
     :param access_log: whether every request is logged.
     :param wall: returns Unix seconds, for the access log; the reactor's clock is monotonic.
+    :param body_limit: returns how many bytes a body may have at a path, as it is sent and without its query;
+        it is asked for bodies that may have more than 1 MiB.
     :ivar finishing: no further request is accepted; each connection closes after its answer.
     :ivar unread: connections whose answer waits for the client to read it -> since when.
     :ivar matcher: the matcher of `web.fastpath`, or None.
@@ -72,6 +81,7 @@ class Site(server.Site):
         idle_timeout: float = IDLE_TIMEOUT,
         access_log: bool = False,
         wall: Callable[[], float] = time.time,
+        body_limit: Callable[[bytes], int] = lambda path: MAX_BODY_BYTES,
         **kwargs: Any,
     ) -> None:
         def access_line(_: str | None, request: Any) -> str:
@@ -81,12 +91,13 @@ class Site(server.Site):
         super().__init__(*args, logFormatter=access_line, **kwargs)
         self.request_timeout = request_timeout
         self.idle_timeout = idle_timeout
+        self.body_limit = body_limit
         self.finishing = False
         self._max_connections = max_connections
         self._access_log = access_log
         self._channels: set[Channel] = set()
         self.unread: dict[Channel, float] = {}
-        self._held = 0
+        self._held = self._large = 0
         self._without_channel = 0
         self._empty: Deferred[None] | None = None
         self._refusals = refusal_log(self.reactor)
@@ -125,6 +136,24 @@ class Site(server.Site):
             )
             longest.let_go()
             longest.abort()
+
+    def hold_large(self, channel: Channel, size: int) -> bool:
+        """Count bytes of a large body; refuse others that arrive for longer, as there is no room for all.
+
+        :returns: whether there is room; if not, the channel's own request is to be refused.
+        """
+        self._large += size
+        while self._large > MAX_LARGE:
+            arriving = [other for other in self._channels if other.large and not other.handling]
+            oldest = min(arriving, key=lambda other: other.began, default=channel)
+            if oldest is channel:
+                return False
+            oldest.refuse(NO_ROOM)
+        return True
+
+    def let_go_large(self, size: int) -> None:
+        """Count bytes of large bodies off."""
+        self._large -= size
 
     def unread_by(self, channel: Channel) -> None:
         """Note that a client reads its answer more slowly than it is written; reset one beyond the limit."""

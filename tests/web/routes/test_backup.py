@@ -47,7 +47,7 @@ class FakeBackups:
 def connect(outcome: Backup | Exception = MADE) -> Connection:
     telemetry, clock = FakeTelemetry(), cast(Any, Clock())
     api = BackupDoor(backups=cast(Any, FakeBackups(outcome)), telemetry=cast(Any, telemetry))
-    request = partial(OneshotRequest, refused=telemetry.refused)
+    request = partial(OneshotRequest, refused=telemetry.refused_request)
     return Connection(Site(api.resource(), requestFactory=request, reactor=clock), UNIXAddress(None))
 
 

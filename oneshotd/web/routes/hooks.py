@@ -1,0 +1,72 @@
+"""``POST /hook/NAME``: store the events of a webhook; each name has its dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from attrs import define
+from klein import Klein
+from werkzeug.exceptions import MethodNotAllowed
+
+from oneshotd.core.parsing.formats import MAX_BODY_BYTES
+from oneshotd.core.parsing.grammar import quoted
+from oneshotd.errors import Refused
+from oneshotd.ingest.hooks.hooks import Hooks
+from oneshotd.metrics.doors import HOOK
+from oneshotd.web.routes.dialects import DialectRequests, plain_body, respond
+from oneshotd.web.transport.request import OneshotRequest
+
+
+def body_limit(max_hook_body: int) -> Callable[[bytes], int]:
+    """Return how many bytes a site accepts at a path; see `transport.site.Site`."""
+    most = max(MAX_BODY_BYTES, max_hook_body)
+    return lambda path: most if path.startswith(b"/hook/") else MAX_BODY_BYTES
+
+
+@define(kw_only=True, eq=False)
+class HookRoutes:
+    """Passes requests on to the hooks.
+
+    :param max_body: bytes that a body may have, before and after it is inflated.
+    """
+
+    hooks: Hooks
+    dialects: DialectRequests
+    max_body: int
+
+    async def hook(self, request: OneshotRequest, name: str) -> bytes:
+        """Store the events of a webhook, and answer after their commit."""
+        self.dialects.clients.check_emitter(request)
+        if name not in self.hooks.names:
+            raise Refused(f"there is no hook {quoted(name)}{self._those()}", reason="name", status=404)
+        translate = partial(self.hooks.translate, name)
+        return await self.dialects.take(request, f"{HOOK}{name}", translate, most=self.max_body)
+
+    async def handshake(self, request: OneshotRequest, name: str) -> bytes:
+        """Answer OPTIONS, by which some senders ask whether they may send."""
+        self.dialects.clients.check_emitter(request)
+        made = self.hooks.handshake(name, self.dialects.message(request, plain_body(request)))
+        if made is None:
+            raise MethodNotAllowed(valid_methods=["POST"])
+        return respond(request, made)
+
+    def _those(self) -> str:
+        names = ", ".join(self.hooks.names)
+        return f"; the hooks are {names}" if names else ""
+
+
+def register(app: Klein, routes: Callable[[Any], HookRoutes]) -> None:
+    """Add these routes to `app`.
+
+    :param routes: finds them in the object that `app` is bound to.
+    """
+
+    @app.route("/hook/<name>", methods=["POST"])
+    async def hook(api: object, request: OneshotRequest, name: str) -> bytes:
+        return await routes(api).hook(request, name)
+
+    @app.route("/hook/<name>", methods=["OPTIONS"])
+    async def hook_handshake(api: object, request: OneshotRequest, name: str) -> bytes:
+        return await routes(api).handshake(request, name)
