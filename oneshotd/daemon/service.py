@@ -189,8 +189,6 @@ class OneshotService(Service):
         backups = None
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
-        hooks = Hooks()
-        telemetry.doors.hooks = lambda: hooks.names
         self._site.resource = HTTPApi(
             ingest=self._ingest,
             delivery=self._delivery,
@@ -212,7 +210,7 @@ class OneshotService(Service):
             peer_sans=self._locks.peer_sans,
             backups=backups,
             daemon=name if telemetry.is_shared else None,
-            hooks=hooks,
+            hooks=Hooks(),
             max_hook_body=config.max_hook_body,
         ).resource()
         if backups is not None:

@@ -139,6 +139,7 @@ class HTTPApi:
         self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
+        self.telemetry.doors.hooks = lambda: self.hooks.names
         taker = dialects.DialectRequests(
             ingest=self.ingest,
             rules=self.rules,

@@ -28,6 +28,8 @@ from oneshotd.daemon.option_values import StoreAddress, UdpAddress
         (option_values.size, "512K", 512 * 1024),
         (option_values.size, "64M", 64 * 1024**2),
         (option_values.size, "1G", 1024**3),
+        (option_values.body_size, "25M", 25 * 1024**2),
+        (option_values.body_size, "1", 1),
         (option_values.count, "1000000", 1_000_000),
         (option_values.port, "0", 0),
         (option_values.port, "65535", 65535),
@@ -72,6 +74,7 @@ def test_values(parse: Callable[[str], Any], text: str, value: object) -> None:
 WRONG = [
     (duration, ["", "5", "0s", "5 m", "-5m", "5M", "5m30s", "nan", "inf", "1e9s", "٣s", "5m\n"]),
     (option_values.size, ["", "0", "64MB", "64m", "-1", "1.5G", "٣", "1" * 20]),
+    (option_values.body_size, ["", "0", "26M", "26214401", "1G"]),
     (option_values.count, ["", "0", "-1", "1.0", "many", "1" * 20]),
     (option_values.port, ["", "-1", "65536", "http", "80 "]),
     (option_values.endpoint, ["", "http", "65536", "localhost:", "localhost:x"]),
