@@ -41,7 +41,6 @@ from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
-from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
@@ -210,7 +209,7 @@ class OneshotService(Service):
             peer_sans=self._locks.peer_sans,
             backups=backups,
             daemon=name if telemetry.is_shared else None,
-            hooks=Hooks(),
+            hooks=self._hooks.hooks,
             max_hook_body=config.max_hook_body,
         ).resource()
         if backups is not None:

@@ -38,23 +38,25 @@ class HookRoutes:
 
     async def hook(self, request: OneshotRequest, name: str) -> bytes:
         """Store the events of a webhook, and answer after their commit."""
-        self.dialects.clients.check_emitter(request)
-        if name not in self.hooks.names:
-            raise Refused(f"there is no hook {quoted(name)}{self._those()}", reason="name", status=404)
+        self._check(request, name)
         translate = partial(self.hooks.translate, name)
         return await self.dialects.take(request, f"{HOOK}{name}", translate, most=self.max_body)
 
     async def handshake(self, request: OneshotRequest, name: str) -> bytes:
         """Answer OPTIONS, by which some senders ask whether they may send."""
-        self.dialects.clients.check_emitter(request)
+        self._check(request, name)
         made = self.hooks.handshake(name, self.dialects.message(request, plain_body(request)))
         if made is None:
             raise MethodNotAllowed(valid_methods=["POST"])
         return respond(request, made)
 
-    def _those(self) -> str:
-        names = ", ".join(self.hooks.names)
-        return f"; the hooks are {names}" if names else ""
+    def _check(self, request: OneshotRequest, name: str) -> None:
+        """Check that the client may use hooks, and that there is one of this name."""
+        self.dialects.clients.check_emitter(request)
+        names = self.hooks.names
+        if name not in names:
+            those = f"; the hooks are {', '.join(names)}" if names else ""
+            raise Refused(f"there is no hook {quoted(name)}{those}", reason="name", status=404)
 
 
 def register(app: Klein, routes: Callable[[Any], HookRoutes]) -> None:

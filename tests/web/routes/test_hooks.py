@@ -72,6 +72,7 @@ def test_a_dialect_may_answer_in_its_own_form() -> None:
         (["POST /hook/none"], b"a=b", 404, "name", "no hook 'none'; the hooks are asks, echo, failing, "),
         (["POST /hook/lines", "Sec-Fetch-Site: cross-site"], b"a=b", 403, "forbidden", "another site"),
         (["POST /hook/lines", "Origin: null"], b"a=b", 403, "forbidden", "another site"),
+        (["OPTIONS /hook/none"], b"", 404, "name", "no hook 'none'"),
         (["OPTIONS /hook/asks", "X-Origin: nobody"], b"", 400, "syntax", "another one"),
         (["OPTIONS /hook/asks", "Origin: null"], b"", 403, "forbidden", "another site"),
     ],
@@ -109,9 +110,8 @@ def test_options_is_answered_by_the_dialect_that_wants_it() -> None:
     server = FakeServer()
     answer = server.ask("OPTIONS /hook/asks", "X-Origin: me")
     assert (answer.status, answer.headers["X-Allowed"], answer.body) == (200, "me", b"")
-    for path in ("/hook/lines", "/hook/none"):
-        answer = server.ask(f"OPTIONS {path}")
-        assert (answer.status, answer.headers["Allow"], answer.body) == (200, "OPTIONS, POST", b"")
+    answer = server.ask("OPTIONS /hook/lines")
+    assert (answer.status, answer.headers["Allow"], answer.body) == (200, "OPTIONS, POST", b"")
 
 
 def test_a_full_queue_and_a_full_disk_are_answered_with_503() -> None:
