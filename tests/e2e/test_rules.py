@@ -62,7 +62,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Every sample's name that a daemon shows, also one with locks -> its labels' names."""
     curl(daemon, "/metrics?scraper=ann")
-    with Locked(tmp_path_factory.mktemp("locked")).daemon as locked:
+    hooks = f"--hooks={tmp_path_factory.mktemp('hooks')}"
+    with Locked(tmp_path_factory.mktemp("locked"), [hooks]).daemon as locked:
         shown = daemon.look() + locked.look()
     return labels_of(shown)
 
@@ -141,7 +142,11 @@ def test_each_rule_asks_one_job_of_a_cluster(
     known: dict[str, set[str]], of_a_cluster: tuple[dict[str, set[str]], dict[str, set[str]]]
 ) -> None:
     """A rule about figures of both jobs would find no two series that belong together, and be silent."""
-    files = {name for name in known if name.startswith(("oneshotd_web_config_", "oneshotd_access_"))}
+    files = {
+        name
+        for name in known
+        if name.startswith(("oneshotd_web_config_", "oneshotd_access_", "oneshotd_hooks_"))
+    }
     scrape, own = of_a_cluster
     for rule in rules():
         names = set(_OWN_NAME.findall(rule["expr"])) - files

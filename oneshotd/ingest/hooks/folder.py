@@ -150,7 +150,8 @@ class HookFolder:
         if self._reloaded.problem is not None:
             return ["the folder of --hooks cannot be read; the log has the reason"]
         if self._bad:
-            return [f"{len(self._bad)} files of --hooks are not used; the log has the reasons"]
+            many = f"{len(self._bad)} files of --hooks are" if len(self._bad) > 1 else "a file of --hooks is"
+            return [f"{many} not used; the log has the reason"]
         return []
 
     def _load(self) -> tuple[FolderContent, Iterable[Path]]:

@@ -36,8 +36,8 @@ LARGE = 256 * 1024
 #: Bodies that wait for the process, each with its bytes in memory.
 MAX_WAITING = 4
 
-#: Bytes of a result, and of what the process writes to standard error.
-MAX_RESULT, MAX_COMPLAINT = 64 * 1024 * 1024, 4096
+#: Bytes of a result, of a line in it, and of what the process writes to standard error.
+MAX_RESULT, MAX_LINE, MAX_COMPLAINT = 64 * 1024 * 1024, 4 * 1024 * 1024, 4096
 
 #: The process imports what this one would, and nothing from its environment or working directory.
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from oneshotd.ingest.hooks.child import main; main()"
@@ -165,7 +165,7 @@ class _Reader(ProcessProtocol):
     def outReceived(self, data: bytes) -> None:
         """Decode what has arrived; each line is short."""
         self._size += len(data)
-        if self._size > MAX_RESULT:
+        if self._size > MAX_RESULT or len(self._rest) > MAX_LINE:
             self.kill("its result is too long")
             return
         *lines, self._rest = (self._rest + data).split(b"\n")

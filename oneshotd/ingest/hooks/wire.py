@@ -7,7 +7,7 @@ daemon decodes little at a time. Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -163,6 +163,6 @@ class ResultReader:
             raise Refused(text, reason=reason, status=status)
         if not self._events:
             return Translation(ignored=head["ignored"])
-        states: Sequence[StateChange] = [_STATES[kind](**fields) for kind, fields in head["states"]]
+        states = tuple(_STATES[kind](**fields) for kind, fields in head["states"])
         group = Group(events=self._events, key=head["key"], keys_decide=head["keys_decide"], states=states)
         return Translation(group=group, ignored=head["ignored"])

@@ -198,7 +198,7 @@ REFUSED = [
     (X, b'{"x": {"y": 1}}', "x: '/x': expected a text, number, true or false, got an object", "syntax"),
     (X, b'{"x": []}', "x: '/x': expected a text, number, true or false, got an array", "syntax"),
     (X, b'{"x": "\\ud800"}', "x: '/x': the text has half of a surrogate pair", "encoding"),
-    (X, b'{"x": 1, "x": 2}', "x: '/x': 'x' is given twice in its object", "syntax"),
+    (X, b'{"x": 1, "x": 2}', "'/x': 'x' is given twice in its object", "syntax"),
     (X, b'{"x": "%b"}' % (b"y" * 4097), "longer than 4096 bytes (from '/x')", "limit"),
     (X, b"{}", "no label of the hook finds a text", "empty"),
     ('value = "/v"\n' + T, b'{"v": "fast"}', "value: 'fast' is not a number (from '/v')", "value"),
