@@ -11,7 +11,8 @@ In terms of the records:
 * A delivery that was left unread may be missing if it was left too late (f), if its daemon ended after
   the acknowledgement and before the revocation was on disk (e), if its revocation was superseded, which
   the daemons count as `late`, or if the balancer has acknowledged it and ended, had passed on a FIN
-  for a scraper that gave up before the answer (also for one that reset at once), or had passed on the FIN of a daemon that stops (c).
+  for a scraper that gave up before the answer (also for one that reset at once), or that of a daemon that
+  stops (c).
 * No delivery to a scraper begins while another one holds the lease, whichever daemons they are of. A
   lease ends with the delivery, after the timeout and `margin` seconds, or as its daemon starts again.
 * Nothing is superseded within its lease.
