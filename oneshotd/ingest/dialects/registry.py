@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects import alertmanager
+from oneshotd.ingest.dialects import alertmanager, github
 from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
 PRESETS: Mapping[str, Translate] = {
     "alertmanager": alertmanager.translate,
+    "github": github.translate,
 }
 
 #: Name -> answers OPTIONS; the others answer it as every path does.
