@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects import alertmanager, github
+from oneshotd.ingest.dialects import alertmanager, github, gitlab
 from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
 PRESETS: Mapping[str, Translate] = {
     "alertmanager": alertmanager.translate,
     "github": github.translate,
+    "gitlab": gitlab.translate,
 }
 
 #: Name -> answers OPTIONS; the others answer it as every path does.
