@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects import alertmanager, github, gitlab
+from oneshotd.ingest.dialects import alertmanager, flux, github, gitlab
 from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
 PRESETS: Mapping[str, Translate] = {
     "alertmanager": alertmanager.translate,
+    "flux": flux.translate,
     "github": github.translate,
     "gitlab": gitlab.translate,
 }
