@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects import alertmanager, flux, github, gitlab
+from oneshotd.ingest.dialects import alertmanager, flux, github, gitlab, kubernetes
 from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
@@ -17,6 +17,7 @@ PRESETS: Mapping[str, Translate] = {
     "flux": flux.translate,
     "github": github.translate,
     "gitlab": gitlab.translate,
+    "kubernetes": kubernetes.translate,
 }
 
 #: Name -> answers OPTIONS; the others answer it as every path does.
