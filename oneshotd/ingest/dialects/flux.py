@@ -11,9 +11,6 @@ from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 NAME = "flux"
 
-#: The header of `generic-hmac`: ``sha256=`` and the digits of an HMAC over the body.
-SIGNATURE_HEADER = "x-signature"
-
 
 def translate(message: Message, context: Context) -> Translation:
     """Translate an event of Flux."""

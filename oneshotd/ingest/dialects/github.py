@@ -21,9 +21,6 @@ from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 NAME = "github"
 
-#: The header of a signature: ``sha256=`` and the digits of an HMAC over the body as it was sent.
-SIGNATURE_HEADER = "x-hub-signature-256"
-
 _FORM = "application/x-www-form-urlencoded"
 
 #: States of a deployment that are its end.

@@ -19,9 +19,6 @@ from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 NAME = "gitlab"
 
-#: The header of the secret token of a webhook.
-TOKEN_HEADER = "x-gitlab-token"
-
 _PIPELINE_ENDS = ("success", "failed", "canceled", "skipped")
 _DEPLOYMENT_ENDS = ("success", "failed", "canceled")
 
