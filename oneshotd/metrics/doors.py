@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import frozen
 
 #: The doors of every daemon, as values of the label ``source``; and, for each hook, its name behind `HOOK`.
-SOURCES = ("http", "http_bulk", "udp")
+SOURCES = ("http", "http_bulk", "udp", "dogstatsd")
 HOOK = "hook/"
 
 _PATHS: Mapping[bytes, str] = {b"/event": "http", b"/events": "http_bulk"}

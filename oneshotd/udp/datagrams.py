@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +24,7 @@ from oneshotd.core.parsing.formats import (
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
+from oneshotd.ingest.dialects import dogstatsd
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
@@ -65,6 +66,9 @@ class Datagrams:
         self._ordinary = TemplateParser(rules)
         self._unread: list[_Datagram] = []  # of this turn of the reactor
         self._unread_bytes = 0
+        # Of DogStatsD's messages: events in the datagrams that are being parsed, refusals in the last one.
+        self._messages: list[NewEvent] = []
+        self._refused_messages: Sequence[Refused] = ()
         self._access = access
         self._bounds = bounds
         self._senders: dict[str, Rule | None] = {}  # address -> its rule, of the version below
@@ -77,10 +81,11 @@ class Datagrams:
             clock, self.log, "UDP: {count} times the {reason} failed on a datagram", level=LogLevel.critical
         )
 
-    def received(self, data: bytes, host: str, port: int = 0) -> None:
+    def received(self, data: bytes, host: str, port: Hashable = 0) -> None:
         """Keep a datagram for `hand_over`, or refuse it. Does not raise.
 
-        :param host: the sender's address as the socket has it.
+        :param host: the sender's address as the socket has it; "unix" at a UNIX socket.
+        :param port: tells senders of one address apart.
         """
         access = self._access
         if data and (access.emit.admits(host) if access.rules is None else self._rule(host) is not None):
@@ -101,8 +106,10 @@ class Datagrams:
             else:
                 self._refuse("empty", 1, host, "an empty datagram")
 
-    def _whole_lines(self, data: bytes, host: str, port: int) -> bytes:
+    def _whole_lines(self, data: bytes, host: str, port: Hashable) -> bytes:
         """Return the datagram without halves of lines; refuse those."""
+        if dogstatsd.begins(data):  # its clients fill a datagram, and write no line end at its end
+            return data
         data, halves = self._blocks.whole_lines(data, (host, port))
         for half in halves:
             self._telemetry.datagrams(0, 1)
@@ -115,11 +122,25 @@ class Datagrams:
         """Submit the events of the kept datagrams, and count refused lines. Does not raise."""
         unread, self._unread, self._unread_bytes = self._unread, [], 0
         if unread and self._access.rules is None:
-            self._offer(self._events(unread))
+            self._offer(self._events(unread), "udp")
+            if self._messages:
+                self._offer(self._taken_messages(), "dogstatsd")
         elif unread:
             # Between `received` and this no rule has changed: both are in one turn of the reactor.
             for _, several in groupby(unread, self._rule_number):
-                self._offer(self._bounded(list(several)))
+                datagrams = list(several)
+                self._offer(self._bounded(datagrams), "udp")
+                self._offer(self._bounded_messages(datagrams[0][1]), "dogstatsd")
+
+    def _taken_messages(self) -> Sequence[NewEvent]:
+        """Return the events of DogStatsD's messages, and forget them."""
+        messages, self._messages = self._messages, []
+        return messages
+
+    def _bounded_messages(self, host: str) -> Sequence[NewEvent]:
+        """Return those that the rule of this sender allows; refuse the others."""
+        rule, messages = self._rule(host), self._taken_messages()
+        return self._allowed(rule, messages, host) if rule is not None and messages else []
 
     def _rule_number(self, datagram: _Datagram) -> int:
         rule = self._rule(datagram[1])
@@ -169,18 +190,24 @@ class Datagrams:
         return plain
 
     def _parse_one(self, data: bytes, host: str) -> Sequence[NewEvent]:
+        before = len(self._messages)
         events, refusals = self._parse(data)
-        self._telemetry.datagrams(1, len(events) + len(refusals))
+        messages = len(self._messages) - before
+        if self._refused_messages:
+            messages += len(self._refused_messages)
+            self._refuse_all(self._refused_messages, host, "dogstatsd")
+            self._refused_messages = ()
+        self._telemetry.datagrams(1, len(events) + len(refusals) + messages)
         if refusals:
             self._refuse_all(refusals, host)
-        elif not events:
+        elif not events and not messages:
             self._refuse("empty", 1, host, "nothing but blank lines")
         return events
 
-    def _offer(self, events: Sequence[NewEvent]) -> None:
+    def _offer(self, events: Sequence[NewEvent], source: str) -> None:
         if events:
             try:
-                self._ingest.submit_nowait(events, "udp")
+                self._ingest.submit_nowait(events, source)
             except Exception:  # a bug; the reader has to go on with the next datagram
                 self._telemetry.refused("store", len(events))
                 self._faults.note("ingest", log_failure=Failure())
@@ -205,7 +232,9 @@ class Datagrams:
 
     def _parse(self, data: bytes) -> tuple[Sequence[NewEvent], list[Refused]]:
         try:
-            return parse_datagram(data, rules=self._rules, ordinary=self._ordinary)
+            return parse_datagram(
+                data, rules=self._rules, ordinary=self._ordinary, others=self._parse_messages
+            )
         except Exception:  # a bug; parse line by line, and keep the good ones
             self._faults.note("parser", log_failure=Failure())
         events: list[NewEvent] = []
@@ -219,12 +248,24 @@ class Datagrams:
             refusals += bad
         return events, refusals
 
-    def _refuse_all(self, refusals: Sequence[Refused], host: str) -> None:
+    def _parse_messages(self, data: bytes) -> tuple[Sequence[NewEvent], list[Refused]] | None:
+        """Parse a datagram with messages of DogStatsD; keep their events, and return those of other lines."""
+        found = dogstatsd.parse_messages(data, rules=self._rules, parse_lines=self._parse_lines)
+        if found is None:
+            return None
+        self._messages += found.events
+        self._refused_messages = found.refusals
+        return found.lines
+
+    def _parse_lines(self, data: bytes) -> tuple[Sequence[NewEvent], list[Refused]]:
+        return parse_datagram(data, rules=self._rules, ordinary=self._ordinary)
+
+    def _refuse_all(self, refusals: Sequence[Refused], host: str, source: str = "udp") -> None:
         texts = {refused.reason: refused.text for refused in reversed(refusals)}
         for reason, n in Counter(refused.reason for refused in refusals).items():
-            self._refuse(reason, n, host, texts[reason])
+            self._refuse(reason, n, host, texts[reason], source)
 
-    def _refuse(self, reason: str, n: int, host: str, text: str) -> None:
+    def _refuse(self, reason: str, n: int, host: str, text: str, source: str = "udp") -> None:
         self._telemetry.refused(reason, n)
-        self._telemetry.doors.refuse("udp", text)
+        self._telemetry.doors.refuse(source, text)
         self._refusals.note(reason, n, peer=client_address(host), text=text)

@@ -15,7 +15,7 @@ from zope.interface import implementer, provider
 
 from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.policy import AccessPolicy
-from oneshotd.core.events import NewEvent
+from oneshotd.core.events import NewEvent, labels_of
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.metrics.registry import Telemetry
@@ -33,17 +33,18 @@ class Offered:
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
         self.portions: list[int] = []
+        self.sources: list[str] = []
         self.fails = False
 
     def submit_nowait(self, events: Sequence[NewEvent], source: str) -> None:
-        assert source == "udp"
+        self.sources.append(source)
         if self.fails:
             raise RuntimeError("a bug in the ingest")
         self.events += events
         self.portions.append(len(events))
 
     def types(self) -> list[str]:
-        return [event.series.partition('type="')[2].partition('"')[0] for event in self.events]
+        return [labels_of(event.series).get("type", "") for event in self.events]
 
 
 @implementer(IReactorFDSet)

@@ -25,7 +25,8 @@ _FORMATS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (what, re.compile(pattern, re.DOTALL))
     for what, pattern in (
         ("syslog", rb"<[0-9]{1,3}>"),  # RFC 3164, RFC 5424
-        ("DogStatsD", rb"_e\{[0-9]+,[0-9]+\}:|_sc\||[^\s|]+:[^|]*\|[a-z]{1,2}\|(?:[^#]*\|)?#"),
+        ("a DogStatsD event or service check", rb"_e\{[0-9]+,[0-9]+\}:|_sc\|"),
+        ("a DogStatsD metric", rb"[^\s|]+:[^|]*\|[a-z]{1,2}\|(?:[^#]*\|)?#"),
         ("StatsD", rb"[^\s|]+:[-+0-9.:eE]+\|(?:ms|[a-z])(?:\||$|\s)|[^\s|]+:[^|\s]*\|s(?:\||$|\s)"),
         ("a shell command", rb"\s*(?:export|set|setenv|declare|local|readonly|env)\s|\s*\$"),
         ("an HTTP request", rb"[A-Z]{3,7} \S+ HTTP/"),

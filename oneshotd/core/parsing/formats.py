@@ -92,6 +92,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _Item = TypeVar("_Item")
 
+#: Parses a datagram with messages of another format, as `parse_datagram` does; None: it has none.
+ParseOthers = Callable[[bytes], tuple[Sequence[NewEvent], list[Refused]] | None]
+
 
 def parse_line(line: bytes, *, rules: Rules) -> NewEvent:
     """Parse an event in the query-string form, ``type=deploy&version=1.2&value=3``.
@@ -230,11 +233,16 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
 
 
 def parse_datagram(
-    data: bytes, *, rules: Rules, ordinary: TemplateParser | None = None
+    data: bytes,
+    *,
+    rules: Rules,
+    ordinary: TemplateParser | None = None,
+    others: ParseOthers | None = None,
 ) -> tuple[Sequence[NewEvent], list[Refused]]:
     """Parse a datagram; return the events of its valid lines, and the refusals of the others.
 
     :param ordinary: a parser for these rules, with the templates of earlier datagrams.
+    :param others: is asked for a datagram that is not plain.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
         return [], [Refused(f"the datagram is longer than {MAX_DATAGRAM_BYTES} bytes", reason="limit")]
@@ -242,6 +250,8 @@ def parse_datagram(
         found = _plain(_trimmed(data), ordinary)
         if found is not None:
             return found, []
+    if others is not None and (parsed := others(data)) is not None:
+        return parsed
     events, refusals = [], []
     lines = _split(data)
     for _, line in islice(lines, MAX_DATAGRAM_LINES):

@@ -160,6 +160,23 @@ def test_a_datagram_is_its_lines(lines: list[bytes]) -> None:
     assert parse_datagram(b"\n".join(lines), rules=RULES) == (each, [])
 
 
+def test_another_format_is_asked_for_what_is_not_plain() -> None:
+    """Its messages would be refused as lines; and plain lines would cost more."""
+    asked: list[bytes] = []
+
+    def others(data: bytes) -> tuple[Sequence[NewEvent], list[Refused]] | None:
+        asked.append(data)
+        return ([B], []) if data == b"<b>" else None
+
+    quick = TemplateParser(RULES)
+    for ordinary in (quick, None):
+        assert parse_datagram(b"<b>", rules=RULES, ordinary=ordinary, others=others) == ([B], [])
+        (refused,) = parse_datagram(b"<c>", rules=RULES, ordinary=ordinary, others=others)[1]
+        assert refused.reason == "syntax"
+    assert list(parse_datagram(b"a=1", rules=RULES, ordinary=quick, others=others)[0]) == [A]
+    assert asked == [b"<b>", b"<c>"] * 2
+
+
 # ---- any bytes ---------------------------------------------------------------------------------
 
 #: Bytes that come close to the grammar, so that more than the first check is reached.
