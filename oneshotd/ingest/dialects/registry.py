@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oneshotd.ingest.dialects import alertmanager, flux, github, gitlab, kubernetes
+from oneshotd.ingest.dialects import alertmanager, cloudevents, flux, github, gitlab, kubernetes
 from oneshotd.ingest.dialects.translation import Handshake, Translate
 
 #: Name -> dialect.
 PRESETS: Mapping[str, Translate] = {
     "alertmanager": alertmanager.translate,
+    "cloudevents": cloudevents.translate,
     "flux": flux.translate,
     "github": github.translate,
     "gitlab": gitlab.translate,
@@ -21,4 +22,6 @@ PRESETS: Mapping[str, Translate] = {
 }
 
 #: Name -> answers OPTIONS; the others answer it as every path does.
-HANDSHAKES: Mapping[str, Handshake] = {}
+HANDSHAKES: Mapping[str, Handshake] = {
+    "cloudevents": cloudevents.handshake,
+}
