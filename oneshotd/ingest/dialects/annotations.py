@@ -2,7 +2,7 @@
 
 | form | posted to | fields |
 |---|---|---|
-| Grafana | ``/api/annotations`` | time, timeEnd (ms), tags (a list), text, dashboardUID, dashboardId, panelId |
+| Grafana | ``/api/annotations`` | time, timeEnd (ms), tags (a list), text, dashboardUID (or Id), panelId |
 | Flux | ``/api/annotations`` | when (s), tags (a list), text |
 | Graphite | ``/api/annotations/graphite``, ``/events/`` | what, tags (a list or a text), when (s), data |
 

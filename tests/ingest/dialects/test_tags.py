@@ -8,7 +8,7 @@ from oneshotd.ingest.dialects.tags import labels_of_tags, tags_of_labels
 
 
 @pytest.mark.parametrize(
-    "tags, labels",
+    ("tags", "labels"),
     [
         ([], {}),
         (["deploy"], {"tags": "deploy"}),

@@ -28,7 +28,7 @@ def test_days_at_the_edges_of_months_and_years(day: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, unit, ms",
+    ("text", "unit", "ms"),
     [
         ("1507037197339", 1, 1507037197339),
         ("1467844481", 1000, 1467844481000),
@@ -45,5 +45,5 @@ def test_numbers(text: str, unit: int, ms: int) -> None:
     "text", ["", "now", "-1", "nan", "inf", "1e400", "1_000", "١", "9" * 1_000_000, "253402300800000"]
 )
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(Refused, match="^when: expected milliseconds since 1970, got '"):
+    with pytest.raises(Refused, match=r"^when: expected milliseconds since 1970, got '"):
         unix_ms("when", text, 1)
