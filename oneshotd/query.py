@@ -164,9 +164,13 @@ class EventQueries:
         :raises StoreUnavailable: the store has no answer.
         :raises ValueError: `limit` is out of its bounds.
         """
+        selection = Selection(where=dict(filters), since=since, until=until)
+        return await self.select(selection, limit=limit, before=before)
+
+    async def select(self, selection: Selection, *, limit: int, before: int | None) -> EventsPage:
+        """Return a page of the held events that are selected, newest first; see `events`."""
         if not 1 <= limit <= MAX_PAGE:
             raise ValueError(f"limit: expected 1 to {MAX_PAGE}, got {limit}")
-        selection = Selection(where=dict(filters), since=since, until=until)
         async with self._admission.look(self._clock.seconds() + STORE_TIMEOUT):
             return await self._look_back(selection, before, limit)
 

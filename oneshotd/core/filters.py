@@ -6,7 +6,7 @@ also be part of a value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -25,11 +25,15 @@ class Selection:
         as in every event.
     :param since: Unix ms of the earliest `at`, or None.
     :param until: Unix ms before which `at` is, or None.
+    :param members: labels and texts: the label's value is the text, or a list with it, joined by commas.
+    :param any_member: one of the members is enough.
     """
 
     where: Mapping[str, str] = {}
     since: int | None = None
     until: int | None = None
+    members: Sequence[tuple[str, str]] = ()
+    any_member: bool = False
 
     def in_time(self, at: int) -> bool:
         """Return whether the time (Unix ms) is within the bounds."""
@@ -37,6 +41,22 @@ class Selection:
 
     def series_test(self) -> Callable[[str], bool]:
         """Return a function that tests series texts."""
+        by_label = self._label_test()
+        if not self.members:
+            return by_label
+        needed = any if self.any_member else all
+        parts = [escape(text) for _, text in self.members]
+
+        def wanted(series: str) -> bool:
+            # The substrings first: few series have them, and labels are costly to parse.
+            if not needed(part in series for part in parts) or not by_label(series):
+                return False
+            labels = labels_of(series)
+            return needed(_has_member(labels.get(name, ""), text) for name, text in self.members)
+
+        return wanted
+
+    def _label_test(self) -> Callable[[str], bool]:
         metric = self.where.get(METRIC)
         has = [
             (f'{{{name}="{escape(value)}"', f',{name}="{escape(value)}"')
@@ -57,3 +77,7 @@ class Selection:
             return all(found.get(name, "") == value for name, value in labels.items())
 
         return wanted
+
+
+def _has_member(value: str, text: str) -> bool:
+    return value == text or text in value.split(",")

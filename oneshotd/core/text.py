@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 #: Characters of the client's text that a refusal repeats.
 MAX_QUOTED = 60
+
+#: The beginning of a path whose rest names a check of a ping, as it may be escaped, and a credential.
+_SECRET = re.compile(
+    r"((?:/|%2f)(?:p|%70)(?:(?:i|%69)(?:n|%6e)(?:g|%67))?(?:/|%2f))\S*[^\s\"]", re.ASCII | re.IGNORECASE
+)
 
 
 def quoted(text: str) -> str:
@@ -22,3 +29,8 @@ def escape_unprintable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
+
+
+def without_secrets(line: str) -> str:
+    """Return a line of a log with ``…`` in the place of what is behind ``/ping/`` and ``/p/`` in its URLs."""
+    return _SECRET.sub(r"\1…", line)

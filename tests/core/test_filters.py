@@ -65,3 +65,26 @@ def test_spans_of_time_that_follow_each_other_share_nothing(
     """A client that reads hour by hour would get the event at the boundary twice, or never."""
     selection = Selection(since=since, until=until)
     assert [at for at in range(1, 5) if selection.in_time(at)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("members", "every", "some"),
+    [
+        ([("tags", "a")], True, True),
+        ([("tags", "b,c")], False, False),
+        ([("tags", "a"), ("env", "prod")], True, True),
+        ([("tags", "a"), ("env", "dev")], False, True),
+        ([("tags", "x"), ("env", "dev")], False, False),
+        ([("env", "pro")], False, False),
+        ([("tags", 'say "c"')], True, True),
+        ([("text", "a,b")], True, True),
+        ([("absent", "a")], False, False),
+    ],
+)
+def test_members_of_labels(members: list[tuple[str, str]], every: bool, some: bool) -> None:
+    """A chart would show the marks of other services."""
+    series = series_text("m", {"tags": 'a,b,say "c"', "env": "prod", "text": "a,b"}.items())
+    assert Selection(members=members).series_test()(series) is every
+    assert Selection(members=members, any_member=True).series_test()(series) is some
+    assert not Selection(members=members, where={"env": "dev"}).series_test()(series)
+    assert not Selection(members=members, where={METRIC: "x"}, any_member=True).series_test()(series)
