@@ -22,7 +22,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from oneshotd.core.negotiation import names_type
-from oneshotd.core.text import escape_unprintable
+from oneshotd.core.text import escape_unprintable, without_secrets
 from oneshotd.errors import Refused, StoreUnavailable
 
 TEXT = b"text/plain; charset=utf-8"
@@ -90,7 +90,7 @@ def accepts(request: server.Request, media: str) -> bool:
 
 def internal_error(request: server.Request, failure: Failure) -> bytes:
     """Log an unexpected error; return an answer without details."""
-    _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
+    _log.failure("{method} {path} failed", failure=failure, method=request.method, path=_path(request))
     return refusal(request, http.INTERNAL_SERVER_ERROR, "internal error")
 
 
@@ -100,10 +100,15 @@ def abort(request: server.Request) -> None:
     cast(ITCPTransport, request.transport).abortConnection()
 
 
+def _path(request: server.Request) -> str:
+    """Return the path of a request for the log."""
+    return without_secrets(request.path.decode("latin-1"))
+
+
 def _refused(count: Count, request: server.Request, failure: Failure) -> bytes:
     error = cast(Refused, failure.value)
     count(error, request.path)
-    _log.debug("refused {path}: {text}", path=request.path, text=error.text)
+    _log.debug("refused {path}: {text}", path=_path(request), text=error.text)
     return refuse(request, error)
 
 
@@ -172,6 +177,6 @@ def _register(
         if not failed.startedWriting:
             return respond(counter(self), failed, failure)
         # A part of the answer is sent: only a reset can tell the client that it is incomplete.
-        _log.failure("{path} failed in its answer", failure=failure, path=failed.path)
+        _log.failure("{path} failed in its answer", failure=failure, path=_path(failed))
         abort(failed)
         return b""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
+from oneshotd.core.text import without_secrets
 from oneshotd.errors import Refused
 from oneshotd.web.transport.channel import SHUTDOWN_GRACE, Channel, Progress
 from oneshotd.web.transport.head_channel import refusal_log
@@ -86,7 +87,8 @@ class Site(server.Site):
     ) -> None:
         def access_line(_: str | None, request: Any) -> str:
             # twisted.web passes the reactor's time.
-            return str(http.combinedLogFormatter(http.datetimeToLogString(wall()), request))
+            line = http.combinedLogFormatter(http.datetimeToLogString(wall()), request)
+            return without_secrets(str(line))
 
         super().__init__(*args, logFormatter=access_line, **kwargs)
         self.request_timeout = request_timeout
@@ -208,7 +210,9 @@ class Site(server.Site):
 
     def note_refusal(self, refused: Refused, peer: str, line: bytes) -> None:
         """Log that a request was refused before a route; throttled."""
-        self._refusals.note(refused.reason, text=refused.text, peer=peer, line=line.decode("latin-1"))
+        self._refusals.note(
+            refused.reason, text=refused.text, peer=peer, line=without_secrets(line.decode("latin-1"))
+        )
 
     def log(self, request: Any) -> None:
         """Write a line to the access log, if it is enabled."""
