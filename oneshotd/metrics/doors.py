@@ -8,10 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import frozen
 
 #: The doors of every daemon, as values of the label ``source``; and, for each hook, its name behind `HOOK`.
-SOURCES = ("http", "http_bulk", "udp", "dogstatsd")
+SOURCES = ("http", "http_bulk", "udp", "dogstatsd", "annotations", "ping")
 HOOK = "hook/"
 
-_PATHS: Mapping[bytes, str] = {b"/event": "http", b"/events": "http_bulk"}
+_PATHS: Mapping[bytes, str] = {
+    b"/event": "http",
+    b"/events": "http_bulk",
+    b"/events/": "annotations",
+    b"/api/annotations": "annotations",
+    b"/api/annotations/graphite": "annotations",
+}
+
+#: What follows these is a secret.
+_PINGS = (b"/ping/", b"/p/")
 
 #: Characters of a refusal that are kept.
 MAX_TEXT = 500
@@ -76,6 +85,8 @@ class Doors:
         if source is None and path.startswith(b"/hook/"):
             name = path.removeprefix(b"/hook/").decode("latin-1")
             source = f"{HOOK}{name}" if name in self.hooks() else None
+        elif path.startswith(_PINGS):
+            source = "ping"
         if source is not None:
             self.refuse(source, text)
 

@@ -22,6 +22,7 @@ from oneshotd.backups import Backups
 from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.delivery.scrapes import Delivery
+from oneshotd.ingest.dialects.pings import Checks
 from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
@@ -29,7 +30,8 @@ from oneshotd.query import EventQueries
 from oneshotd.store.abilities import IConnected
 from oneshotd.store.interface import IStore
 from oneshotd.web import error_responses
-from oneshotd.web.routes import api, backup, daemon_metrics, dialects, health, scrape, status
+from oneshotd.web.routes import annotations as chart_annotations
+from oneshotd.web.routes import api, backup, daemon_metrics, dialects, health, pings, scrape, status
 from oneshotd.web.routes import hooks as webhooks
 from oneshotd.web.routes import ingest as event_routes
 from oneshotd.web.routes.clients import Clients
@@ -59,6 +61,7 @@ class HTTPApi:
     :param daemon: the name of this daemon among those that share the store; None: there are no others.
     :param hooks: all of them.
     :param max_hook_body: bytes that the body of a webhook may have; the site has to accept them.
+    :param checks: returns the checks whose pings are taken.
     """
 
     ingest: Ingest
@@ -83,6 +86,7 @@ class HTTPApi:
     daemon: str | None = None
     hooks: Hooks = field(factory=Hooks)
     max_hook_body: int = MAX_HOOK_BODY_BYTES
+    checks: Callable[[], Checks] = Checks
     clients: Clients = field(init=False)
     ingest_routes: event_routes.IngestRoutes = field(init=False)
     scrape_routes: scrape.ScrapeRoutes = field(init=False)
@@ -92,6 +96,8 @@ class HTTPApi:
     query_routes: api.QueryRoutes = field(init=False)
     backup_routes: backup.BackupRoutes = field(init=False)
     hook_routes: webhooks.HookRoutes = field(init=False)
+    annotation_routes: chart_annotations.AnnotationRoutes = field(init=False)
+    ping_routes: pings.PingRoutes = field(init=False)
 
     app = Klein()
     error_responses.register(app, attrgetter("telemetry.refused_request"))
@@ -103,6 +109,8 @@ class HTTPApi:
     api.register(app, attrgetter("query_routes"))
     backup.register(app, attrgetter("backup_routes"))
     webhooks.register(app, attrgetter("hook_routes"))
+    chart_annotations.register(app, attrgetter("annotation_routes"))
+    pings.register(app, attrgetter("ping_routes"))
 
     def __attrs_post_init__(self) -> None:
         clients = self.clients = Clients(
@@ -150,6 +158,8 @@ class HTTPApi:
             clock=self.clock,
         )
         self.hook_routes = webhooks.HookRoutes(hooks=self.hooks, dialects=taker, max_body=self.max_hook_body)
+        self.annotation_routes = chart_annotations.AnnotationRoutes(dialects=taker, queries=self.queries)
+        self.ping_routes = pings.PingRoutes(dialects=taker, checks=self.checks)
 
     def resource(self) -> IResource:
         """Return the root of the site."""

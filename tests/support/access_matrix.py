@@ -82,12 +82,14 @@ class Route:
 
     :param roles: what a client needs, one of them; none: everybody may use it.
     :param status: the answer to those who may.
+    :param by_url: the URL is a credential of its own: no client is turned away for the lack of a role.
     """
 
     path: str
     roles: frozenset[Role] = field(converter=_set)
     body: bytes = b""
     status: int = 200
+    by_url: bool = False
 
 
 _READERS = (Role.SCRAPE, Role.LOOK)
@@ -98,6 +100,16 @@ ROUTES: Mapping[str, Route] = {
     "events": Route(path="/events", body=b"type=deploy", roles=[Role.EMIT]),
     "hook": Route(path="/hook/lines", body=b"type=deploy", roles=[Role.EMIT]),
     "hook_handshake": Route(path="/hook/asks", roles=[Role.EMIT]),
+    "annotate": Route(path="/api/annotations", body=b'{"text": "x"}', roles=[Role.EMIT]),
+    "annotate_graphite": Route(path="/api/annotations/graphite", body=b'{"what": "x"}', roles=[Role.EMIT]),
+    "graphite_events": Route(path="/events/", body=b'{"what": "x"}', roles=[Role.EMIT]),
+    "annotations": Route(path="/api/annotations", roles=_READERS),
+    "annotation_by_number": Route(path="/api/annotations/7", roles=[Role.EMIT, *_READERS], status=405),
+    # There is no such check, and no rule names one.
+    "ping": Route(
+        path="/ping/5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278", roles=[Role.EMIT], status=404, by_url=True
+    ),
+    "telemetry": Route(path="/p/0123456789abcdef/job", roles=[Role.EMIT], status=404, by_url=True),
     "metrics": Route(path="/metrics", roles=[Role.SCRAPE]),
     "daemon_metrics": Route(path="/metrics/daemon", roles=_READERS),
     "front": Route(path="/", roles=_READERS),
@@ -154,6 +166,8 @@ def _status(kind: Kind, role: Role | None, method: str, route: Route, is_tls: bo
         return route.status
     if kind.wrong or (role is None and kind is KINDS["token"]):  # a token is valid if a rule has it
         return 401
+    if route.by_url:
+        return route.status
     needed = route.roles
     if route is ROUTES["metrics"] and method == "HEAD":  # a look
         needed = needed | {Role.LOOK}

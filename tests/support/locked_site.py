@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from support.fake_queries import FakeQueries
 from support.fake_telemetry import FakeTelemetry
 from support.fastpath_requests import TakingIngest
-from support.web_fakes import FakeDelivery, FakeQueries, FakeStore
+from support.web_fakes import FakeDelivery, FakeStore
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import ISSLTransport

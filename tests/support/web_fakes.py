@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from attrs import Factory, define, field, frozen
 from support.example_hooks import EXAMPLES
+from support.fake_queries import FakeQueries
 from support.fake_telemetry import FakeTelemetry
 from support.threads import at_once
 from twisted.internet.address import IPv4Address
@@ -39,8 +40,8 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
+from oneshotd.ingest.dialects.pings import Checks
 from oneshotd.ingest.hooks.hooks import Hooks
-from oneshotd.query import EventsPage, ScraperOverview, ScraperSeen
 from oneshotd.store.interface import ScraperStatus, Stored, StoreStats
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.routes.hooks import body_limit
@@ -154,38 +155,6 @@ class FakeStore:
         return succeed(result) if self.fault is None else fail(self.fault)
 
 
-@define
-class FakeQueries:
-    """Records queries; answers with the page and the scrapers that are set, or with a fault."""
-
-    asked: list[tuple[dict[str, str], int | None, int | None, int, int | None]] = field(factory=list)
-    page: EventsPage = field(factory=lambda: EventsPage(events=(), next=None))
-    known: list[ScraperSeen] = field(factory=list)
-    lost: dict[str, dict[str, int]] = field(factory=dict)
-    fault: Exception | None = None
-
-    async def events(
-        self,
-        filters: Mapping[str, str],
-        since: int | None = None,
-        until: int | None = None,
-        limit: int = 100,
-        before: int | None = None,
-    ) -> EventsPage:
-        self.asked.append((dict(filters), since, until, limit, before))
-        if self.fault is not None:
-            raise self.fault
-        return self.page
-
-    async def scrapers(self) -> list[ScraperSeen]:
-        if self.fault is not None:
-            raise self.fault
-        return self.known
-
-    async def survey(self) -> ScraperOverview:
-        return ScraperOverview(scrapers=await self.scrapers(), lost=self.lost)
-
-
 @define(eq=False, slots=False)
 class FakeServer:
     """The routes and the fakes behind them."""
@@ -214,6 +183,7 @@ class FakeServer:
     sans: frozenset[str] = frozenset()
     backups: Any = None
     hooks: Hooks = Factory(lambda: Hooks(EXAMPLES))
+    checks: Checks = Factory(Checks)
     defer_to_thread: DeferToThread = at_once
     requests: list[OneshotRequest] = Factory(list)
 
@@ -260,6 +230,7 @@ class FakeServer:
             peer_sans=lambda transport: self.sans,
             backups=self.backups,
             hooks=self.hooks,
+            checks=lambda: self.checks,
         )
         site = Site(
             api.resource(),

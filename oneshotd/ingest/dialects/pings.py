@@ -109,7 +109,7 @@ def translate_ping(ping: Ping, check: Check, message: Message, context: Context)
     pairs: list[tuple[str, str | None]] = [*labels.items(), *fitted(ping.details, keep_end=["text"])]
     if ping.value:
         pairs.append(("value", ping.value))
-    parts = (check.name, ping.run, *(() if ping.run else ping.series))
+    parts = (check.name, ping.run, *(ping.series if any(ping.series) and not ping.run else ()))
     states: list[StateChange] = []
     if ping.state == START:
         states.append(Start(event=0, key=state_key(TYPE, message.principal, *parts), seconds=check.keep))

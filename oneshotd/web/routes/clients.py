@@ -41,6 +41,18 @@ class Clients:
         if request.is_from_another_page():
             raise _forbidden("a page of another site may not send events")
 
+    def check_pinger(self, request: OneshotRequest) -> None:
+        """Check that this request may be a ping, whose URL is its credential: it needs no rule.
+
+        :raises Refused: the address may not send events, or a browser sends the request for a page of another
+            site.
+        """
+        address = self.address(request)
+        if not self.access.admits(Role.EMIT, address):
+            raise _forbidden(f"{address} may not send events")
+        if request.is_from_another_page():
+            raise _forbidden("a page of another site may not send a ping")
+
     def check_reader(self, request: OneshotRequest) -> str:
         """Check that this request may read; return the client's address.
 

@@ -63,6 +63,14 @@ class DialectRequests:
         self.clients.check_emitter(request)
         body = plain_body(request) if most is None else await self._inflated(request, most)
         found = await translate(self.message(request, body, path=path), self.context())
+        return await self.store(request, source, found)
+
+    async def store(self, request: OneshotRequest, source: str, found: Translation) -> bytes:
+        """Store the events of a request that may send them; return the body of its answer.
+
+        :param source: the door, for the metrics.
+        :raises Refused: the rule of the client does not allow the events, or they cannot be stored now.
+        """
         stored = Stored(stored=0)
         if found.group is not None:
             with self.bounds.admitted(request.rule, found.group.events) as events:

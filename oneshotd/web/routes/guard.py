@@ -29,17 +29,27 @@ from oneshotd.web.routes.clients import Clients
 from oneshotd.web.transport.request import OneshotRequest
 
 #: Routes of these need no role: a probe has no credential.
-OPEN: tuple[Role, ...] = ()
+OPEN: tuple[Role | None, ...] = ()
 
 _READERS = (Role.LOOK, Role.SCRAPE)
 
+#: Routes that have a credential in their URL: a client without the role may use them, too.
+_BY_URL = (Role.EMIT, None)
+
 #: The roles that may use a route, by the name of its function; the first one that the client has decides.
-#: A route that is missing here is refused.
-ROLES: Mapping[str, tuple[Role, ...]] = {
+#: None: no role is needed. A route that is missing here is refused.
+ROLES: Mapping[str, tuple[Role | None, ...]] = {
     "event": (Role.EMIT,),
     "events": (Role.EMIT,),
     "hook": (Role.EMIT,),
     "hook_handshake": (Role.EMIT,),
+    "annotate": (Role.EMIT,),
+    "annotate_graphite": (Role.EMIT,),
+    "graphite_events": (Role.EMIT,),
+    "annotation_by_number": (Role.EMIT, *_READERS),
+    "ping": _BY_URL,
+    "telemetry": _BY_URL,
+    "annotations": _READERS,
     "metrics": (Role.SCRAPE, Role.LOOK),
     "daemon_metrics": _READERS,
     "front": _READERS,
@@ -115,13 +125,13 @@ class Guard:
         address, sans = self._origin(request)
         return self.authenticator.known(sent[0] if sent else None, address, sans)
 
-    def _identify(self, request: OneshotRequest, roles: Sequence[Role] | None) -> None:
+    def _identify(self, request: OneshotRequest, roles: Sequence[Role | None] | None) -> None:
         """Check the credential; then answer the request, unless its client has hung up meanwhile."""
         work = Deferred.fromCoroutine(self._checked(request, roles))
         request.notifyFinish().addErrback(lambda _: work.cancel())
         work.addErrback(self._failed, request)
 
-    async def _checked(self, request: OneshotRequest, roles: Sequence[Role] | None) -> None:
+    async def _checked(self, request: OneshotRequest, roles: Sequence[Role | None] | None) -> None:
         sent = request.requestHeaders.getRawHeaders(b"Authorization", [])
         address, sans = self._origin(request)
         try:
@@ -143,7 +153,7 @@ class Guard:
 
     # What it may do
 
-    def _roles(self, request: OneshotRequest) -> Sequence[Role] | None:
+    def _roles(self, request: OneshotRequest) -> Sequence[Role | None] | None:
         """Return the roles that may use the route of this request.
 
         A client with any role is told that there is no such route. None: the route is missing in the table.
@@ -157,27 +167,34 @@ class Guard:
                 endpoint, _ = routes.match(method=method)
             except MethodNotAllowed as error:
                 # HAProxy probes with OPTIONS: what is open to GET is open to these.
-                endpoint, _ = routes.match(method=next(iter(error.valid_methods or [method])))
+                endpoints = [routes.match(method=other)[0] for other in error.valid_methods or [method]]
+                return _roles_of_all(endpoints)
         except HTTPException:
             return tuple(Role)
         return ROLES.get(endpoint)
 
-    def _rule(self, request: OneshotRequest, roles: Sequence[Role] | None, client: Client) -> Rule:
-        """Return the rule that lets the client use the route.
+    def _rule(
+        self, request: OneshotRequest, roles: Sequence[Role | None] | None, client: Client
+    ) -> Rule | None:
+        """Return the rule that lets the client use the route; None: it needs none.
 
         :raises Refused: there is none; 401 if another one would fit a client with a credential, else 403.
         """
         if roles is None:
             raise _forbidden("no role may use this path")
+        asked = []
         for role in roles:
+            if role is None:
+                return None
             rule = self.access.rule(role, client)
             if rule is not None:
                 return rule
-        wanted = " or ".join(role.value for role in roles)
-        if any(self.access.credential_helps(role, client) for role in roles):
+            asked.append(role)
+        wanted = " or ".join(role.value for role in asked)
+        if any(self.access.credential_helps(role, client) for role in asked):
             raise Refused(f"expected a credential for the role {wanted}", reason="unauthorized", status=401)
-        if not any(self.access.admits(role, client.address) for role in roles):
-            option = "--allow-emit" if roles == (Role.EMIT,) else "--allow-scrape"
+        if not any(self.access.admits(role, client.address) for role in asked):
+            option = "--allow-emit" if asked == [Role.EMIT] else "--allow-scrape"
             raise _forbidden(f"{client.address} is not in {option}")
         raise _forbidden(f"{client}: no access rule gives it the role {wanted}")
 
@@ -201,6 +218,17 @@ class Guard:
         if self.access.has_tokens or not challenges:
             challenges.append(b"Bearer " + _REALM)
         return challenges
+
+
+def _roles_of_all(endpoints: Sequence[str]) -> Sequence[Role | None] | None:
+    """Return the roles of all routes of one path, which a method that none of them has is asked for."""
+    found: list[Role | None] = []
+    for endpoint in endpoints:
+        roles = ROLES.get(endpoint)
+        if roles is None or roles == OPEN:
+            return roles
+        found += roles
+    return tuple(dict.fromkeys(found))
 
 
 def _check_rate(request: OneshotRequest) -> None:

@@ -7,9 +7,10 @@ from urllib.parse import urljoin
 
 import pytest
 from attrs import evolve
+from support.fake_queries import FakeQueries
 from support.page_reader import BROWSER, read
 from support.status_examples import ANN, NOW, seen
-from support.web_fakes import FakeQueries, FakeServer
+from support.web_fakes import FakeServer
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
