@@ -40,6 +40,10 @@ from oneshotd.errors import ConfigError
 
 if TYPE_CHECKING:
     from oneshotd.access.web_config import WebConfig
+    from oneshotd.ingest.dialects.pings import Checks
+
+#: Options that name a file, which is read here.
+_FILES = ("web-config", "access", "pings")
 
 T = TypeVar("T")
 
@@ -47,9 +51,9 @@ HELP = "read every file of the configuration, and say what the daemon would do"
 
 DESCRIPTION = f"""\
 Reads what the daemon reads at its start: its configuration, its environment, the web configuration with
-its certificates, and the access file. Says in plain lines what it would do, and notes what has no effect.
-Each error is one line on standard error: file, line, key, and what is wrong. Opens no port and no store,
-and shows no secret.
+its certificates, the access file, and the file of checks. Says in plain lines what it would do, and notes
+what has no effect. Each error is one line on standard error: file, line, key, and what is wrong. Opens no
+port and no store, and shows no secret.
 
 Without --config it reads {CONFIG} and the environment of the service,
 /etc/default/oneshotd; drop-ins of the unit are not read. Options of the daemon (twistd oneshot --help)
@@ -120,7 +124,7 @@ def check(file: str | None, options: Mapping[str, Any], environ: Mapping[str, st
     if sources is None:
         return found
     # A relative path on this command line starts at the caller's folder, not at the service's.
-    here = {name: os.path.abspath(options[name]) for name in ("web-config", "access") if options.get(name)}
+    here = {name: os.path.abspath(options[name]) for name in _FILES if options.get(name)}
     config, errors = examine({**sources.given, **options, **here}, sources.environ, sources.file)
     found.errors += errors
     if config is None:
@@ -142,14 +146,18 @@ def _check(config: Config, folder: str, found: Findings) -> None:
     if config.web_config is not None:
         web = found.tried(_read_web_config, Path(folder, config.web_config))
     if config.access is not None:
-        limits = Rules(metric=config.metric, max_labels=config.max_labels, max_value=config.max_label_value)
-        rules = found.tried(_read_access_file, Path(folder, config.access), limits)
+        rules = found.tried(_read_access_file, Path(folder, config.access), _limits(config))
+    checks = None
+    if config.pings is not None:
+        checks = found.tried(_read_checks_file, Path(folder, config.pings), _limits(config))
     users = () if web is None else tuple(web.users)
     _listeners(config, rules, web, found)
     found.lines += store_lines(config, folder)
     if web is not None:
         _web(web, found)
     found.lines += access_lines(config, rules, has_users=bool(users))
+    if checks is not None:
+        found.lines.append(f"pings: {', '.join(checks.names) or 'no check'}")
     if rules is not None:
         found.notes += rule_notes(
             rules,
@@ -211,6 +219,17 @@ def _read_web_config(path: Path) -> WebConfig:
     from oneshotd.access.web_config import read_web_config
 
     return read_web_config(path)
+
+
+def _limits(config: Config) -> Rules:
+    return Rules(metric=config.metric, max_labels=config.max_labels, max_value=config.max_label_value)
+
+
+def _read_checks_file(path: Path, limits: Rules) -> Checks:
+    # Few daemons have one.
+    from oneshotd.ingest.hooks.checks_file import read_checks_file
+
+    return read_checks_file(path, limits)
 
 
 def _read_access_file(path: Path, limits: Rules) -> Sequence[Rule]:

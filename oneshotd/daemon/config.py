@@ -203,6 +203,12 @@ class Config:
         "DIR",
         "folder of hooks, a TOML file NAME.toml for each POST /hook/NAME; read again when it changes",
     )
+    pings: str | None = _option(
+        "",
+        path_or_none,
+        "FILE",
+        "checks whose pings are taken at /ping/ and /p/, in TOML; read again when it changes",
+    )
     backup_dir: str | None = _option(
         "", path_or_none, "PATH", "folder for backups of the store; requires backup-socket"
     )

@@ -37,6 +37,7 @@ from oneshotd.daemon.addresses import default_name, host_port, http_addresses
 from oneshotd.daemon.config import Config
 from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
+from oneshotd.daemon.pings import PingParts
 from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, speaks_tls, udp_sockets
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
@@ -102,6 +103,7 @@ class OneshotService(Service):
         self._telemetry = Telemetry(is_shared=config.store.kind == "postgresql")
         self._locks = Locks(reactor, config, self._telemetry)
         self._hooks = HookParts(reactor, config, self._telemetry)
+        self._pings = PingParts(reactor, config, self._telemetry)
         self._site = self._make_site(affordable(config.max_connections))
         self._site.body_limit = body_limit(config.max_hook_body)
         self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
@@ -135,6 +137,7 @@ class OneshotService(Service):
             raise ConfigError(str(error)) from error
         self._locks.read(self._rules)
         self._hooks.read(self._rules)
+        self._pings.read(self._rules)
         self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
         self._ports = [port for where in self._config.http for port in self._listen(where)]
         if self._config.backup_socket is not None:
@@ -210,6 +213,7 @@ class OneshotService(Service):
             backups=backups,
             daemon=name if telemetry.is_shared else None,
             hooks=self._hooks.hooks,
+            checks=lambda: self._pings.checks,
             max_hook_body=config.max_hook_body,
         ).resource()
         if backups is not None:
@@ -238,6 +242,7 @@ class OneshotService(Service):
         self._locks.log_summary(has_udp=bool(self._udp))
         self._locks.start()
         self._hooks.start()
+        self._pings.start()
         self._background(self._run_upkeep)
 
     def _matcher(self) -> RequestMatcher:
@@ -253,12 +258,13 @@ class OneshotService(Service):
         )
 
     def reload(self) -> None:
-        """Read the web configuration, the access file and the hooks again."""
+        """Read the web configuration, the access file, the hooks and the checks again."""
         self._locks.reload()
         self._hooks.reload()
+        self._pings.reload()
 
     def _warnings(self) -> list[str]:
-        return [*self._locks.warnings(), *self._hooks.warnings()]
+        return [*self._locks.warnings(), *self._hooks.warnings(), *self._pings.warnings()]
 
     def stopService(self) -> Deferred[None]:
         """Close the ports, finish requests and deliveries, then close the store."""
@@ -280,6 +286,7 @@ class OneshotService(Service):
         self._site.abort()
         self._locks.stop()
         self._hooks.stop()
+        self._pings.stop()
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
         self._backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")

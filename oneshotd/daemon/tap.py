@@ -158,9 +158,11 @@ class Daemon(MultiService):
 
     def _hang_up(self) -> None:
         if self._reload is None:
-            _log.info("SIGHUP ignored: there is no file of --web-config, --access or --hooks to read again")
+            _log.info(
+                "SIGHUP ignored: there is no file of --web-config, --access, --hooks or --pings to read again"
+            )
         elif self.running:
-            _log.info("SIGHUP: the files of --web-config, --access and --hooks are read again")
+            _log.info("SIGHUP: the files of --web-config, --access, --hooks and --pings are read again")
             self._reload()
 
 
@@ -210,7 +212,8 @@ def makeService(options: Options) -> IService:
     config = options.config
     supervision = Supervision.from_environment(os.environ, os.getpid())
     service = OneshotService(reactor, config, supervision)
-    has_files = any(each is not None for each in (config.web_config, config.access, config.hooks))
+    files = (config.web_config, config.access, config.hooks, config.pings)
+    has_files = any(each is not None for each in files)
     daemon = Daemon(reactor, options, service.reload if has_files else None)
     service.setServiceParent(daemon)
     return daemon

@@ -11,7 +11,12 @@ from attrs import frozen
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 #: The files, and how the help texts call them.
-FILES = {"web_config": "web configuration", "access": "access file", "hooks": "folder of hooks"}
+FILES = {
+    "web_config": "web configuration",
+    "access": "access file",
+    "hooks": "folder of hooks",
+    "pings": "file of checks",
+}
 
 
 @frozen

@@ -269,3 +269,17 @@ def test_the_installed_configuration_is_good_without_the_optional_packages() -> 
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), done
     assert "HTTP: port 8090 of this machine only, without TLS" in done.stdout.splitlines()
+
+
+def test_the_file_of_checks_is_read(check: Check) -> None:
+    """The daemon would not start after a change of it, or the operator would miss a check."""
+    files = {"d.toml": 'pings = "DIR/pings.toml"', "pings.toml": ""}
+    assert "pings: no check" in check(files)[1]
+    uuid = "5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"
+    files["pings.toml"] = f'[[check]]\nname = "backup"\nuuid = "{uuid}"\n'
+    assert "pings: backup" in check(files)[1]
+    files["pings.toml"] += "keep = 5"
+    status, out, err = check(files)
+    assert (status, out) == (1, [])
+    assert err == ["DIR/pings.toml: check 1: keep: expected a time such as 90m, at most 7d, got 5"]
+    assert check({"d.toml": ""}, "--pings", "none.toml")[0] == 1

@@ -63,7 +63,9 @@ def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """Every sample's name that a daemon shows, also one with locks -> its labels' names."""
     curl(daemon, "/metrics?scraper=ann")
     hooks = f"--hooks={tmp_path_factory.mktemp('hooks')}"
-    with Locked(tmp_path_factory.mktemp("locked"), [hooks]).daemon as locked:
+    checks = tmp_path_factory.mktemp("pings") / "pings.toml"
+    checks.touch()
+    with Locked(tmp_path_factory.mktemp("locked"), [hooks, f"--pings={checks}"]).daemon as locked:
         shown = daemon.look() + locked.look()
     return labels_of(shown)
 
@@ -145,7 +147,7 @@ def test_each_rule_asks_one_job_of_a_cluster(
     files = {
         name
         for name in known
-        if name.startswith(("oneshotd_web_config_", "oneshotd_access_", "oneshotd_hooks_"))
+        if name.startswith(("oneshotd_web_config_", "oneshotd_access_", "oneshotd_hooks_", "oneshotd_pings_"))
     }
     scrape, own = of_a_cluster
     for rule in rules():
