@@ -97,7 +97,8 @@ the held events and the cursor of each scraper; \-wal and \-shm are beside it
 finish requests and deliveries, then end
 .TP
 .B SIGHUP
-read the files of \-\-web\-config, \-\-access, \-\-hooks and \-\-pings again; without these options it is ignored, and logged
+read the files of \-\-web\-config, \-\-access, \-\-hooks and \-\-pings again; without these options it is ignored,
+and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),
 .BR oneshotctl (1),

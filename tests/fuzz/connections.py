@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from attrs import frozen
 from fuzz.response import RULES, check
+from support.fake_queries import FakeQueries
 from support.fake_telemetry import FakeTelemetry
 from support.web_fakes import (
     FakeDelivery,
     FakeIngest,
-    FakeQueries,
     FakeShipment,
     FakeStore,
     failures_logged,

@@ -15,7 +15,7 @@ import pytest
 from support.store_backends import SettableClock
 
 from oneshotd.core.batches import SeriesBatch
-from oneshotd.core.events import End, Group, NewEvent, Start
+from oneshotd.core.events import End, Group, NewEvent, Start, StateChange
 from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.limits import Limits
@@ -27,7 +27,7 @@ from oneshotd.store.sqlite.retention import make_room, prune
 SCRAPERS = 10
 SHORT, LONG = 300, 3000
 DETAIL = '{"text":"x"}'
-STATES = [Start(event=0, key="new", seconds=60.0), End(event=0, key="state 7")]
+STATES: list[StateChange] = [Start(event=0, key="new", seconds=60.0), End(event=0, key="state 7")]
 
 
 class Log:
