@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from support.failing_connection import FrailBackend, Trouble
 from support.store_driver import InFlightDelivery, Rig
 
-from oneshotd.core.events import Group, NewEvent
+from oneshotd.core.events import Count, Group, NewEvent
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.core.sampling.plan import Caps
 from oneshotd.store.limits import Limits
@@ -53,12 +53,27 @@ SERIES = st.sampled_from(["a", "a", "b", 'a{x="1"}'])
 VALUES = st.sampled_from([None, "1", "2"])
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4"])
 
-PLAIN = st.builds(NewEvent, SERIES, VALUES, st.none())
-KEYED = st.builds(NewEvent, SERIES, VALUES, st.none() | st.none() | KEYS)
+DETAILS = st.sampled_from(["", "", "", '{"t":"x"}', '{"t":"é"}'])
+COUNTS = st.builds(
+    Count,
+    event=st.just(0),
+    key=st.sampled_from(["c1", "c2"]),
+    count=st.integers(0, 5),
+    unknown=st.integers(0, 2),
+    seconds=st.sampled_from([WINDOW, HOLD]),
+)
+
+PLAIN = st.builds(NewEvent, SERIES, VALUES, st.none(), DETAILS)
+KEYED = st.builds(NewEvent, SERIES, VALUES, st.none() | st.none() | KEYS, DETAILS)
 GROUPS = st.one_of(
     st.builds(Group, events=st.lists(PLAIN, min_size=1, max_size=4), key=st.none()),
     st.builds(Group, events=st.lists(KEYED, min_size=1, max_size=4), key=st.none()),
     st.builds(Group, events=st.lists(PLAIN, min_size=1, max_size=2), key=KEYS),
+    st.builds(
+        Group,
+        events=st.lists(KEYED, min_size=1, max_size=2),
+        states=st.lists(COUNTS, min_size=1, max_size=2),
+    ),
 )
 APPENDS = st.lists(GROUPS, min_size=1, max_size=2)
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from support.store_records import Key, Lease, Record, Scraper, content
+from support.store_records import Kept, Key, Lease, Record, Scraper, content
 
-from oneshotd.core.events import Event, Group, NewEvent
+from oneshotd.core.events import Count, Event, Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.interface import Conflict, Stored, StoreStats
@@ -57,6 +57,7 @@ class Model:
         self.log: dict[int, Record] = {}
         self.scrapers: dict[str, Scraper] = {}
         self.keys: dict[str, Key] = {}
+        self.states: dict[str, Kept] = {}
         self.lost: Counter[tuple[str, str]] = Counter()
         self.unreported: Counter[tuple[str, str]] | None = Counter()
         self.got: dict[str, set[int]] = {}
@@ -95,29 +96,46 @@ class Model:
             )
         new: list[NewEvent] = []
         mine: dict[str, Key] = {}
-        for event in group.events:
+        states = {key: kept for key, kept in self.states.items() if kept.until >= self.up}
+        duplicates = 0
+        for number, event in enumerate(group.events):
             same = mine.get(event.key or "") or self._known(event.key)
             if event.key is None or same is None:
-                new.append(event)
+                times = self._times(group, number, states)
+                duplicates += not times
                 if event.key is not None:
-                    answer = Stored(stored=1, first=self.head + len(new))
+                    answer = Stored(stored=times, first=self.head + len(new) + 1 if times else 0)
                     mine[event.key] = Key(content([event]), answer, self.up)
+                new += [event] * times
             elif same.content != content([event]):
                 return Conflict(key=event.key)
-        answer = Stored(
-            stored=len(new),
-            duplicates=len(group.events) - len(new),
-            first=self.head + 1 if new else 0,
-        )
+            else:
+                duplicates += 1
+        answer = Stored(stored=len(new), duplicates=duplicates, first=self.head + 1 if new else 0)
         if group.key is not None:
             mine[group.key] = Key(content(group.events), answer, self.up)
         self.keys |= mine
+        self.states = states
         for event in new:
             self.head += 1
             self.batch[1] = self.head
-            record = Record(self.head, event.series, event.value, self.up, self.wall, self.batch)
-            self.log[self.head] = record
+            self.log[self.head] = Record(
+                self.head, event.series, event.value, self.up, self.wall, self.batch, event.detail
+            )
         return answer
+
+    def _times(self, group: Group, number: int, states: dict[str, Kept]) -> int:
+        """How often this event of the group is stored; changes the states."""
+        times = 1
+        for change in group.states:
+            if change.event != number:
+                continue
+            assert isinstance(change, Count), "the machine makes no other"
+            before = states.get(change.key)
+            times = change.unknown if before is None else max(0, change.count - before.count)
+            most = max(change.count, 0 if before is None else before.count)
+            states[change.key] = Kept(most, self.up + int(change.seconds * 1000))
+        return times
 
     def _known(self, key: str | None) -> Key | None:
         known = self.keys.get(key) if key is not None else None
@@ -298,7 +316,7 @@ class Model:
     def _fits(self, first: int) -> bool:
         """Whether a log from this seq on is certainly within its bounds."""
         kept = [self.log[seq] for seq in range(first, self.head + 1)]
-        size = sum(len(record.series) + len(record.value or "") + 2 for record in kept)
+        size = sum(len(record.series + (record.value or "") + record.detail) + 2 for record in kept)
         return len(kept) <= self.limits.max_events and size <= self.limits.max_bytes
 
     def _lose(self, name: str, reason: str, missed: set[int]) -> None:

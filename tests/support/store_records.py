@@ -1,4 +1,4 @@
-"""What the model of the store keeps: events, leases, scrapers and keys."""
+"""What the model of the store keeps: events, leases, scrapers, keys and states."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Record:
     up: int
     wall: int
     batch: list[int]
+    detail: str = ""
     at: int | None = None
 
 
@@ -97,6 +98,14 @@ class Key:
     content: tuple[tuple[str, str | None], ...]
     answer: Stored
     up: int
+
+
+@frozen
+class Kept:
+    """The count of a state, and the up-time (ms) at which it expires."""
+
+    count: int
+    until: int
 
 
 def content(events: Iterable[NewEvent]) -> tuple[tuple[str, str | None], ...]:
