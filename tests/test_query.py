@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from oneshotd import query as module
 from oneshotd.admission import MAX_WAITING
-from oneshotd.core.events import labels_of, metric_of
+from oneshotd.core.events import Group, NewEvent, detail_text, labels_of, metric_of
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.query import MAX_PAGE, STORE_TIMEOUT, EventQueries, EventSeen, EventsPage, ScraperSeen
 from oneshotd.store import log_page as recent_module
@@ -61,6 +61,21 @@ def test_an_event_is_shown_with_all_its_fields(driver: DeliveryDriver) -> None:
         value="1.5",
     )
     assert last == EventSeen(seq=2, at=at, series="other", metric="other", labels={}, value=None)
+
+
+def test_an_event_is_shown_with_its_details(driver: DeliveryDriver) -> None:
+    detailed = NewEvent("m", detail=detail_text({"text": "a\nb", "link": "\U0001f600"}))
+    driver.pump.get(driver.store.append([Group(events=[NewEvent("m"), detailed])]))
+    second, first = page_of(driver, queries_of(driver)).events
+    assert (first.detail, second.detail) == ({}, {"link": "\U0001f600", "text": "a\nb"})
+
+
+def test_a_page_of_long_details_is_short(driver: DeliveryDriver) -> None:
+    """The memory of a page, and the answer, would be bounded by the number of events alone."""
+    detailed = NewEvent("m", detail=detail_text({"text": "x" * 4000}))
+    driver.pump.get(driver.store.append([Group(events=[detailed] * 600)]))
+    page = page_of(driver, queries_of(driver), limit=1000)
+    assert 200 < len(page.events) < 300 and page.next is not None
 
 
 def test_a_page_names_the_start_of_the_next_one(driver: DeliveryDriver) -> None:

@@ -11,7 +11,7 @@ from support.ingest_driver import Rig, group, heard
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from oneshotd.core.events import NewEvent
+from oneshotd.core.events import Group, NewEvent
 from oneshotd.errors import Refused
 from oneshotd.ingest import pipeline as module
 from oneshotd.store.interface import Stored
@@ -105,6 +105,8 @@ def test_too_many_waiting_bytes_are_refused(rig: Rig, monkeypatch: pytest.Monkey
     assert refusal(rig.submit("x" * 10_000)) == ("busy", 503)
     fits = rig.submit("x" * 9_000)
     assert refusal(rig.submit("y" * 1_000)) == ("busy", 503)
+    detailed = Group(events=[NewEvent("y", detail="d" * 1_000)])
+    assert refusal(heard(rig.ingest.submit(detailed, "http"))) == ("busy", 503)
     rig.turn()
     assert fits == [Stored(stored=1, first=1)]
     assert rig.ingest.load.size == 0

@@ -100,6 +100,7 @@ NOW = 60_000
 SINCE = State(NOW, 9.0)
 ENDED = Group(events=[A], states=[End(event=0, key="s")])
 MANY = {"c": State(10**9, 9.0)}
+MOST = {"c": State(2**53, 9.0)}
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,14 @@ MANY = {"c": State(10**9, 9.0)}
         (Group(events=[A, B], states=[COUNT_OF_7]), {"c": 9}, [A], {"c": State(9, 9.0)}),
         (Group(events=[A, B], states=[COUNT_OF_7]), {}, [A, B, B], {"c": State(7, 9.0)}),
         (Group(events=[B], states=[evolve(COUNT_OF_7, event=0, count=10**9)]), {"c": 1}, [B] * 1000, MANY),
+        (Group(events=[A, B], states=[evolve(COUNT_OF_7, count=10**30)]), {}, [A, B, B], MOST),
+        (Group(events=[A, B], states=[evolve(COUNT_OF_7, count=10**30)]), {"c": 2**53}, [A], MOST),
+        (
+            Group(events=[A, B], states=[evolve(COUNT_OF_7, count=-(10**30))]),
+            {},
+            [A, B, B],
+            {"c": State(0, 9.0)},
+        ),
     ],
 )
 def test_what_events_need_of_the_state_is_resolved(
@@ -160,6 +169,29 @@ def test_a_known_key_of_a_dialect_is_a_duplicate_whatever_the_content(group: Gro
     assert isinstance(plan_append(group, known, 7).answer, Conflict)
     plan = plan_append(evolve(group, keys_decide=True), known, 7)
     assert isinstance(plan.answer, Stored) and not plan.events and not plan.keys
+
+
+@pytest.mark.parametrize(
+    ("seconds", "until"),
+    [
+        (9.5, 10_500),
+        (0.0, 1000),
+        (-5.0, 1000),
+        (1e300, 1000 + 7 * 86_400_000),
+        (float("inf"), 1000 + 7 * 86_400_000),
+        (float("nan"), 1000),
+    ],
+)
+def test_a_state_expires_after_its_seconds_or_a_week(seconds: float, until: int) -> None:
+    """A dialect's mistake would keep the states of its senders for ever."""
+    assert State(1, seconds).until(1000) == until
+
+
+def test_occurrences_of_an_event_have_its_detail_and_leave_the_digest_alone() -> None:
+    detailed = NewEvent("b", detail='{"text":"x"}')
+    plan = plan_append(Group(events=[A, detailed], states=[COUNT_OF_7]), {}, 7, {"c": 5}, NOW)
+    assert list(plan.events) == [A, detailed, detailed]
+    assert digest_of([detailed]) == digest_of([NewEvent("b")])
 
 
 def test_the_states_of_a_group_are_looked_up_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from store import contract
 from store.contract import (
     TestAppend,
     TestClock,
@@ -47,6 +48,11 @@ __all__ = [
     "TestStates",
     "TestTimes",
 ]
+
+
+def test_no_part_of_the_contract_is_left_out() -> None:
+    """A promise would be held by nothing."""
+    assert {*__all__, "TestBackup"} == set(contract.__all__)  # a database has its own backups
 
 
 def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:

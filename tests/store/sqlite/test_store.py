@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store import contract
 from store.contract import (
     TestAppend,
     TestBackup,
@@ -13,6 +14,7 @@ from store.contract import (
     TestClosed,
     TestCrowd,
     TestDelivery,
+    TestDetails,
     TestHold,
     TestKeys,
     TestLeases,
@@ -22,6 +24,7 @@ from store.contract import (
     TestRecent,
     TestRetirement,
     TestScrapers,
+    TestStates,
     TestTimes,
 )
 from support.sqlite_backend import SQLiteBackend
@@ -39,6 +42,7 @@ __all__ = [
     "TestClosed",
     "TestCrowd",
     "TestDelivery",
+    "TestDetails",
     "TestHold",
     "TestKeys",
     "TestLeases",
@@ -48,6 +52,7 @@ __all__ = [
     "TestRecent",
     "TestRetirement",
     "TestScrapers",
+    "TestStates",
     "TestTimes",
 ]
 
@@ -57,6 +62,11 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
     backend = SQLiteBackend(tmp_path)
     yield backend
     backend.finish()
+
+
+def test_no_part_of_the_contract_is_left_out() -> None:
+    """A promise would be held by nothing."""
+    assert set(__all__) == set(contract.__all__)
 
 
 def test_the_store_and_its_test_reactor_have_all_that_their_interfaces_ask_for(backend: Backend) -> None:
