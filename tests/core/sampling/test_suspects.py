@@ -53,7 +53,7 @@ class Scraper:
     @property
     def pending(self) -> Pending:
         rows = [event for event in self.log if event.seq in self._owed or event.seq > self._cursor]
-        seqs, ats, series, values = zip(*rows, strict=True) if rows else ((), (), (), ())
+        seqs, ats, series, values, _ = zip(*rows, strict=True) if rows else ((), (), (), (), ())
         owed = len(self._owed)
         return Pending(
             seqs=seqs,
