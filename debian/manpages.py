@@ -47,7 +47,7 @@ and serves this machine only, on port 8090; the first lines of the file admit ot
 .BR oneshot\-emit (1)
 reports an event from a shell,
 .BR oneshotctl (1)
-checks the configuration, makes backups and tokens, moves a store.
+checks the configuration, makes backups and tokens, tries hooks, moves a store.
 .SH OPTIONS
 The command line wins over the file, the file over the environment. Durations are written 500ms, 90s,
 5m, 1h, 1d; sizes 512K, 64M, 1G.
@@ -224,7 +224,7 @@ def emit() -> Iterator[str]:
 
 
 def ctl() -> Iterator[str]:
-    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups, move stores"
+    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups, try hooks, move stores"
     yield ".SH SYNOPSIS"
     for name, parser in subparsers().items():
         # "usage: oneshotctl …", on several lines if it is long

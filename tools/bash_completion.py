@@ -34,7 +34,7 @@ complete -F {function} {name}
 """
 
 #: What stands for a file in the usage of a command.
-FILES = ("FILE", "PATH")
+FILES = ("FILE", "PATH", "DIR")
 
 #: Words to choose from, as the daemon's options have them.
 WORDS = re.compile(r"[a-z]+(\|[a-z]+)+")
@@ -50,7 +50,9 @@ def ctl() -> Iterator[str]:
     for name, parser in parsers.items():
         actions = [action for action in parser._actions if action.option_strings]  # no public way leads there
         yield f"    {name})"
-        yield from indented(options({each: _value(a) for a in actions for each in a.option_strings}), 8)
+        takes_files = any(a.metavar in FILES for a in parser._actions if not a.option_strings)
+        values = {each: _value(a) for a in actions for each in a.option_strings}
+        yield from indented(options(values, takes_files=takes_files), 8)
         yield "        ;;"
     yield "    esac"
     yield "fi"
@@ -74,10 +76,11 @@ def _value(action: argparse.Action) -> str | None:
     return "|".join(action.choices) if action.choices else str(action.metavar)
 
 
-def options(values: Mapping[str, str | None]) -> Iterator[str]:
+def options(values: Mapping[str, str | None], *, takes_files: bool = False) -> Iterator[str]:
     """Yield the lines that set `words` for options.
 
     :param values: dashed option -> the form of its value, as of `_value`.
+    :param takes_files: whether words that are no options are names of files.
     """
     yield "case $previous in"
     files = [option for option, value in values.items() if value in FILES]
@@ -88,7 +91,9 @@ def options(values: Mapping[str, str | None]) -> Iterator[str]:
         yield f'{option}) words="{value.replace("|", " ")}" ;;'
     if free := [option for option, value in values.items() if value and option not in (*files, *chosen)]:
         yield f"{' | '.join(free)}) ;;"
-    yield f'*) words="{" ".join(sorted(option for option in values if option.startswith("--")))}" ;;'
+    names = " ".join(sorted(option for option in values if option.startswith("--")))
+    file = "if [[ $current != -* ]]; then compopt -o default; return; fi; " if takes_files else ""
+    yield f'*) {file}words="{names}" ;;'
     yield "esac"
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from oneshotd.ingest.dialects.pings import Checks
 
 #: Options that name a file, which is read here.
-_FILES = ("web-config", "access", "pings")
+_FILES = ("web-config", "access", "hooks", "pings")
 
 T = TypeVar("T")
 
@@ -51,9 +51,9 @@ HELP = "read every file of the configuration, and say what the daemon would do"
 
 DESCRIPTION = f"""\
 Reads what the daemon reads at its start: its configuration, its environment, the web configuration with
-its certificates, the access file, and the file of checks. Says in plain lines what it would do, and notes
-what has no effect. Each error is one line on standard error: file, line, key, and what is wrong. Opens no
-port and no store, and shows no secret.
+its certificates, the access file, the hooks, and the file of checks. Says in plain lines what it would do,
+and notes what has no effect. Each error is one line on standard error: file, line, key, and what is wrong.
+Opens no port and no store, and shows no secret.
 
 Without --config it reads {CONFIG} and the environment of the service,
 /etc/default/oneshotd; drop-ins of the unit are not read. Options of the daemon (twistd oneshot --help)
@@ -147,6 +147,8 @@ def _check(config: Config, folder: str, found: Findings) -> None:
         web = found.tried(_read_web_config, Path(folder, config.web_config))
     if config.access is not None:
         rules = found.tried(_read_access_file, Path(folder, config.access), _limits(config))
+    if config.hooks is not None:
+        _hooks(Path(folder, config.hooks), config, found)
     checks = None
     if config.pings is not None:
         checks = found.tried(_read_checks_file, Path(folder, config.pings), _limits(config))
@@ -166,6 +168,24 @@ def _check(config: Config, folder: str, found: Findings) -> None:
             emit=config.allow_emit,
             scrape=config.allow_scrape,
         )
+
+
+def _hooks(folder: Path, config: Config, found: Findings) -> None:
+    """Read the hooks; with a bad one the daemon starts, but it answers 503 there."""
+    from oneshotd.ingest.hooks.folder import read_folder
+
+    content = found.tried(read_folder, folder, _limits(config))
+    if content is None:
+        return
+    hooks, _ = content
+    for path, error in hooks.bad.items():
+        found.errors.append(with_line(error, path))
+    for name, hook in hooks.good.items():
+        how = hook.file.verification
+        lets = (
+            "the access rules decide who may send" if how is None else f"{how.by} in the header {how.header}"
+        )
+        found.lines.append(f"POST /hook/{name}: {lets}")
 
 
 def _listeners(config: Config, rules: Sequence[Rule] | None, web: WebConfig | None, found: Findings) -> None:

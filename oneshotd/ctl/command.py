@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from oneshotd import __version__
-from oneshotd.ctl import backup, check_config, move, new_token
+from oneshotd.ctl import backup, check_config, move, new_token, try_hook
 from oneshotd.ctl.results import FAILED, INTERRUPTED, USAGE, Failed, Parser, UsageError, complain
 
 SUMMARY = "oneshotctl does the operator's work with oneshotd."
@@ -37,6 +37,7 @@ class Subcommand(Protocol):
 SUBCOMMANDS: dict[str, Subcommand] = {
     "check-config": check_config,
     "new-token": new_token,
+    "try-hook": try_hook,
     "backup": backup,
     "move": move,
 }
