@@ -6,7 +6,6 @@ event without a value. A key has to be complete.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,6 +18,7 @@ from oneshotd.core.parsing.grammar import Pair, event, quoted
 from oneshotd.core.parsing.json_format import decode
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.conditions import Condition
+from oneshotd.ingest.dialects.details import fitted
 from oneshotd.ingest.dialects.keys import event_key
 from oneshotd.ingest.dialects.pointers import (
     Document,
@@ -37,7 +37,6 @@ MAX_CHARACTERS = 8 * 1024 * 1024
 MAX_PLACES = 16
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_CUT = "…"
 
 
 @frozen
@@ -173,13 +172,16 @@ def _outcome(
     pairs: list[Pair] = [
         (label, document.text(label, source, element)) for label, source in mapping.labels.items()
     ]
-    details = [
-        (label, document.text(f"detail.{label}", source, element)) for label, source in mapping.detail.items()
-    ]
-    pairs += [(f"detail.{label}", text) for label, text in _cut(details)]
+    found = {
+        label: document.text(f"detail.{label}", source, element) for label, source in mapping.detail.items()
+    }
+    # No detail is longer; the rest of a long text is not looked at for each element again.
+    details = {label: text[: MAX_DETAIL_BYTES + 1] for label, text in found.items() if text}
     if mapping.value is not None:
         pairs.append(("value", document.text("value", mapping.value, element) or None))
     absent = [label for label, text in pairs if text is None]
+    absent += [f"detail.{label}" for label, text in found.items() if text is None]
+    pairs += fitted(details)
     if mapping.metric is not None:
         pairs.append(("__name__", mapping.metric))
     parts = None
@@ -211,21 +213,3 @@ def _sourced(refused: Refused, mapping: EventMapping) -> Refused:
             text = f"{refused.text} (from {source})"
             return Refused(text, reason=refused.reason, status=refused.status)
     return refused
-
-
-def _cut(details: Sequence[Pair]) -> Iterator[Pair]:
-    """Shorten the texts that do not fit; the first ones have the room."""
-    room = MAX_DETAIL_BYTES - len("{}") - sum(len(name) + len('"":"",') for name, _ in details)
-    for name, text in details:
-        if text is not None and (len(text) > room or _size(text) > room):
-            text = text[: max(0, room)]
-            while text and _size(text) + len(_CUT.encode()) > room:
-                text = text[: len(text) * 7 // 8]
-            text = text and text + _CUT
-        room -= _size(text or "")
-        yield name, text
-
-
-def _size(text: str) -> int:
-    """Return the bytes of a text within the JSON of an event's details."""
-    return len(json.dumps(text, ensure_ascii=False).encode()) - len('""')

@@ -159,6 +159,7 @@ class Document:
         self._body = body
         self._headers = headers
         self._of_body: dict[str, object] = {}  # by the pointer as written
+        self._texts: dict[str, str] = {}  # likewise
         self._body_members: dict[int, Mapping[str, object]] = {}
         self._members: dict[int, Mapping[str, object]] = {}  # of the present element
         self._element: Element | None = None
@@ -199,6 +200,8 @@ class Document:
             return element.name if element.name is None else _whole(role, source, element.name)
         if isinstance(source, Header):
             return self._headers.get(source.name)
+        if source.whole and source.written in self._texts:
+            return self._texts[source.written]
         found = self.value(source, element)
         if found is None or found is ABSENT:
             return None
@@ -209,7 +212,10 @@ class Document:
                 f"{role}: {source}: expected a text, number, true or false, got {_kind(found)}",
                 reason="syntax",
             )
-        return _whole(role, source, found)
+        text = _whole(role, source, found)
+        if source.whole:  # it may be long, and each element asks for it
+            self._texts[source.written] = text
+        return text
 
     def value(self, pointer: Pointer, element: Element) -> object:
         """Return what a pointer leads to, or `ABSENT`."""

@@ -16,7 +16,7 @@ from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.registry import HANDSHAKES, PRESETS
 from oneshotd.ingest.dialects.translation import Answer, Context, Handshake, Message, Translate, Translation
-from oneshotd.ingest.hooks.large_bodies import LARGE, LargeBodies
+from oneshotd.ingest.hooks.large_bodies import LARGE, LargeBodies, is_large
 from oneshotd.ingest.hooks.trial import Trial, tried
 
 
@@ -109,7 +109,7 @@ class Hooks:
             await self._in_thread(hook.verify, message)
         else:
             hook.verify(message)
-        if self._large is not None and hook.recipe is not None and len(message.body) > LARGE:
+        if self._large is not None and hook.recipe is not None and is_large(message.body):
             return await self._large.translate(hook.recipe, message, context)
         return hook.translate(message, context)
 

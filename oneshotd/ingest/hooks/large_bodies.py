@@ -33,6 +33,9 @@ from oneshotd.ingest.hooks.wire import Job, ResultReader
 #: Bytes of a body that is translated in this process: it takes 10 ms.
 LARGE = 256 * 1024
 
+#: Commas of such a body. It has no more elements, each of which can become an event.
+MANY = 5000
+
 #: Bodies that wait for the process, each with its bytes in memory.
 MAX_WAITING = 4
 
@@ -41,6 +44,11 @@ MAX_RESULT, MAX_LINE, MAX_COMPLAINT = 64 * 1024 * 1024, 4 * 1024 * 1024, 4096
 
 #: The process imports what this one would, and nothing from its environment or working directory.
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from oneshotd.ingest.hooks.child import main; main()"
+
+
+def is_large(body: bytes) -> bool:
+    """Return whether a body would hold this process for too long."""
+    return len(body) > LARGE or body.count(b",") > MANY
 
 
 @define(eq=False)
