@@ -39,6 +39,7 @@ DOORS: Mapping[str, str] = {
     "events": "send",
     "hook": "send",
     "hook_handshake": "send",
+    "try_hook": "try",
     "metrics": "scrape",
     "daemon_metrics": "look",
     "front": "look",

@@ -25,6 +25,7 @@ from oneshotd.delivery.scrapes import Delivery
 from oneshotd.ingest.dialects.pings import Checks
 from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
+from oneshotd.metrics.doors import DoorUse
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
 from oneshotd.store.abilities import IConnected
@@ -143,11 +144,14 @@ class HTTPApi:
             notes=self.warnings,
             daemon=self.daemon,
             durability=IConnected(self.store).durability if IConnected.providedBy(self.store) else str,
+            doors=self._doors,
         )
-        self.status_routes = status.StatusRoutes(cache=cache, clients=clients, udp_port=self.udp_port)
+        self.status_routes = status.StatusRoutes(
+            cache=cache, clients=clients, udp_port=self.udp_port, hooks=self._hook_names
+        )
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
-        self.telemetry.doors.hooks = lambda: self.hooks.names
+        self.telemetry.doors.hooks = self._hook_names
         taker = dialects.DialectRequests(
             ingest=self.ingest,
             rules=self.rules,
@@ -160,6 +164,13 @@ class HTTPApi:
         self.hook_routes = webhooks.HookRoutes(hooks=self.hooks, dialects=taker, max_body=self.max_hook_body)
         self.annotation_routes = chart_annotations.AnnotationRoutes(dialects=taker, queries=self.queries)
         self.ping_routes = pings.PingRoutes(dialects=taker, checks=self.checks)
+
+    def _hook_names(self) -> Sequence[str]:
+        return self.hooks.names
+
+    def _doors(self) -> Sequence[DoorUse]:
+        report = self.telemetry.doors.report()
+        return report if self.udp_port is not None else [use for use in report if use.source != "udp"]
 
     def resource(self) -> IResource:
         """Return the root of the site."""

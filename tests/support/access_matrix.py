@@ -110,6 +110,7 @@ ROUTES: Mapping[str, Route] = {
         path="/ping/5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278", roles=[Role.EMIT], status=404, by_url=True
     ),
     "telemetry": Route(path="/p/0123456789abcdef/job", roles=[Role.EMIT], status=404, by_url=True),
+    "try_hook": Route(path="/api/v1/try-hook/build", body=b"{}", roles=[Role.ADMIN]),
     "metrics": Route(path="/metrics", roles=[Role.SCRAPE]),
     "daemon_metrics": Route(path="/metrics/daemon", roles=_READERS),
     "front": Route(path="/", roles=_READERS),

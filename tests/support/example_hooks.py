@@ -9,6 +9,7 @@ from oneshotd.core.parsing.formats import parse_lines
 from oneshotd.core.parsing.grammar import event
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.keys import event_key
+from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.translation import Answer, Context, Message, Translation
 from oneshotd.ingest.hooks.hooks import Hook
 from oneshotd.store.interface import Stored
@@ -73,6 +74,11 @@ def failing(message: Message, context: Context) -> Translation:
     raise ZeroDivisionError
 
 
+BUILD = Recipe.parse(
+    "build",
+    {"each": "/builds", "key": "{/id}", "value": "/seconds", "labels": {"type": "=build", "ref": "^/ref"}},
+)
+
 EXAMPLES: Mapping[str, Hook] = {
     hook.name: hook
     for hook in (
@@ -82,5 +88,6 @@ EXAMPLES: Mapping[str, Hook] = {
         Hook(name="asks", translate=lines, handshake=asks),
         Hook(name="signed", translate=lines, verify=signed),
         Hook(name="failing", translate=failing),
+        Hook.of(BUILD, signed),
     )
 }

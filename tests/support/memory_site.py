@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support.bare_scraper import PATIENCE, Scraper
+from support.example_hooks import EXAMPLES
 from support.fake_connections import ENDS
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -31,6 +32,7 @@ from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.sockets import adopt, http_ports
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import Delivery
+from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.query import EventQueries
@@ -167,6 +169,7 @@ class MemoryServer:
             authenticator=authenticator,
             peer_sans=peer_sans,
             backups=backups,
+            hooks=Hooks(EXAMPLES),
         )
         self.doors = api.clients
         self.site = Site(

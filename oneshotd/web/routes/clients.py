@@ -95,6 +95,10 @@ class Clients:
         if request.is_from_another_page():
             raise _forbidden("a page of another site may not do this")
 
+    def is_admin(self, request: OneshotRequest) -> bool:
+        """Return whether a rule lets the client of this request change the daemon's state."""
+        return request.identity is not None and self.access.rule(Role.ADMIN, request.identity) is not None
+
     def _may(self, request: OneshotRequest, roles: Sequence[Role], by_address: Callable[[], bool]) -> bool:
         """Return whether the request's rule is of one of these roles; without a rule, its address decides."""
         return by_address() if request.rule is None else request.rule.role in roles

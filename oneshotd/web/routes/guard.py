@@ -50,6 +50,7 @@ ROLES: Mapping[str, tuple[Role | None, ...]] = {
     "ping": _BY_URL,
     "telemetry": _BY_URL,
     "annotations": _READERS,
+    "try_hook": (Role.ADMIN,),
     "metrics": (Role.SCRAPE, Role.LOOK),
     "daemon_metrics": _READERS,
     "front": _READERS,
@@ -101,7 +102,7 @@ class Guard:
             if client is None:
                 self._identify(asked, roles)
                 return NOT_DONE_YET
-            asked.rule = self._rule(asked, roles, client)
+            asked.rule, asked.identity = self._rule(asked, roles, client), client
         except Refused as refused:
             self._refuse(asked, refused)
             return NOT_DONE_YET
@@ -136,7 +137,7 @@ class Guard:
         address, sans = self._origin(request)
         try:
             client = await self.authenticator.identify(sent, address, sans)
-            request.rule = self._rule(request, roles, client)
+            request.rule, request.identity = self._rule(request, roles, client), client
         except Refused as refused:
             self._refuse(request, refused)
             return

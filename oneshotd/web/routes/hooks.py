@@ -1,7 +1,8 @@
-"""``POST /hook/NAME``: store the events of a webhook; each name has its dialect."""
+"""``POST /hook/NAME``: store the events of a webhook; and a trial of a hook, which stores nothing."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,9 +15,15 @@ from oneshotd.core.parsing.formats import MAX_BODY_BYTES
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.hooks.hooks import Hooks
+from oneshotd.ingest.hooks.large_bodies import LARGE
 from oneshotd.metrics.doors import HOOK
+from oneshotd.web import error_responses
+from oneshotd.web.error_responses import JSON, answer
 from oneshotd.web.routes.dialects import DialectRequests, plain_body, respond
 from oneshotd.web.transport.request import OneshotRequest
+
+#: Events, and elements that are left out, in the text of a trial.
+MAX_TRIED = 100
 
 
 def body_limit(max_hook_body: int) -> Callable[[bytes], int]:
@@ -50,9 +57,26 @@ class HookRoutes:
             raise MethodNotAllowed(valid_methods=["POST"])
         return respond(request, made)
 
+    def trial(self, request: OneshotRequest, name: str) -> bytes:
+        """Return what a message would become; nothing is stored, and its sender is not verified."""
+        self.dialects.clients.check_admin(request)
+        self._check_name(name)
+        body = plain_body(request)
+        if len(body) > LARGE:  # it would hold up the daemon
+            text = f"body: expected at most {LARGE} bytes; try larger ones by oneshotctl try-hook"
+            raise Refused(text, reason="limit", status=413)
+        found = self.hooks.trial(name, self.dialects.message(request, body), self.dialects.context())
+        if error_responses.accepts(request, "application/json"):
+            made = json.dumps(found.as_json(), ensure_ascii=False).encode()
+            return answer(request, made + b"\n", content_type=JSON)
+        return answer(request, "".join(f"{line}\n" for line in found.lines(MAX_TRIED)).encode())
+
     def _check(self, request: OneshotRequest, name: str) -> None:
         """Check that the client may use hooks, and that there is one of this name."""
         self.dialects.clients.check_emitter(request)
+        self._check_name(name)
+
+    def _check_name(self, name: str) -> None:
         names = self.hooks.names
         if name not in names:
             those = f"; the hooks are {', '.join(names)}" if names else ""
@@ -68,6 +92,10 @@ def register(app: Klein, routes: Callable[[Any], HookRoutes]) -> None:
     @app.route("/hook/<name>", methods=["POST"])
     async def hook(api: object, request: OneshotRequest, name: str) -> bytes:
         return await routes(api).hook(request, name)
+
+    @app.route("/api/v1/try-hook/<name>", methods=["POST"])
+    def try_hook(api: object, request: OneshotRequest, name: str) -> bytes:
+        return routes(api).trial(request, name)
 
     @app.route("/hook/<name>", methods=["OPTIONS"])
     async def hook_handshake(api: object, request: OneshotRequest, name: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
@@ -26,11 +26,13 @@ class StatusRoutes:
     """Serves the status page and its files.
 
     :param udp_port: where the daemon takes datagrams, or None.
+    :param hooks: returns the names of all hooks.
     """
 
     cache: StatusCache
     clients: Clients
     udp_port: int | None
+    hooks: Callable[[], Sequence[str]] = tuple
 
     async def front(self, request: OneshotRequest) -> bytes:
         """Serve the status page to browsers, a few lines of text to other clients."""
@@ -42,7 +44,8 @@ class StatusRoutes:
         status = await self.cache.status()
         _restrict(request)
         live = await self.cache.html(status)
-        return answer(request, await page.render(live, examples), content_type=page.HTML)
+        hooks = self.hooks() if self.clients.is_admin(request) else ()
+        return answer(request, await page.render(live, examples, hooks), content_type=page.HTML)
 
     def _examples(self, request: OneshotRequest) -> Examples:
         access = self.clients.access
@@ -53,6 +56,7 @@ class StatusRoutes:
             udp=self.udp_port if access.takes_datagrams else None,
             emitter=access.credentials(Role.EMIT),
             scraper=access.credentials(Role.SCRAPE),
+            admin=access.credentials(Role.ADMIN),
         )
 
     async def live(self, request: OneshotRequest) -> bytes:

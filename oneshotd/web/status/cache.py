@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from oneshotd.access.usage import RuleUse
 from oneshotd.errors import OneshotError, Refused
+from oneshotd.metrics.doors import DoorUse
 from oneshotd.metrics.looks import OnlyLooks
 from oneshotd.query import EventQueries, EventSeen, ScraperSeen
 from oneshotd.web.status.hour import MINUTE, Hour, LastHour
@@ -24,10 +25,11 @@ from oneshotd.web.status.wording import StatusWarning, warnings
 #: Seconds for which a status is used.
 MAX_AGE = 1.0
 
-#: Events, scrapers and rules in the tables.
+#: Events, scrapers, rules and doors in the tables.
 MAX_EVENTS = 20
 MAX_SCRAPERS_SHOWN = 50
 MAX_RULES_SHOWN = 50
+MAX_DOORS_SHOWN = 100
 
 
 @frozen(kw_only=True)
@@ -43,6 +45,7 @@ class Status:
     :param unlisted_rules: number of the rules that are not in `rules`.
     :param daemon: the name of this daemon among those that share the store; None: there are no others.
     :param durability: where an event is that was answered with 200; empty if that is plain.
+    :param doors: by which events arrive.
     """
 
     now: int
@@ -56,6 +59,7 @@ class Status:
     unlisted_rules: int = 0
     daemon: str | None = None
     durability: str = ""
+    doors: tuple[DoorUse, ...] = ()
 
     @property
     def live(self) -> tuple[ScraperSeen, ...]:
@@ -75,6 +79,7 @@ class Status:
             self.rules,
             self.daemon,
             self.durability,
+            self.doors,
         )
         digest = blake2b(repr((self.now // MINUTE, shown)).encode("utf-8", "replace"), digest_size=12)
         return b'W/"' + digest.hexdigest().encode("ascii") + b'"'
@@ -92,6 +97,7 @@ class StatusCache:
     :param notes: returns the warnings of /readyz.
     :param daemon: see `Status`.
     :param durability: returns where an event is that was answered with 200; empty if that is plain.
+    :param doors: returns the doors by which events arrive.
     """
 
     queries: EventQueries
@@ -104,6 +110,7 @@ class StatusCache:
     notes: Callable[[], Sequence[str]] = tuple
     daemon: str | None = None
     durability: Callable[[], str] = str
+    doors: Callable[[], Sequence[DoorUse]] = tuple
     _hour: LastHour = field(init=False)
     _read_at: float = field(default=0.0, init=False)
     _status: Status | None = field(default=None, init=False)
@@ -174,6 +181,7 @@ class StatusCache:
             unlisted_rules=max(0, len(rules) - MAX_RULES_SHOWN),
             daemon=self.daemon,
             durability=self.durability(),
+            doors=tuple(self.doors()[:MAX_DOORS_SHOWN]),
         )
 
 

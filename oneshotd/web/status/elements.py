@@ -6,9 +6,11 @@ browsers then drop the roles of the table's elements, so the roles are written o
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from twisted.web.template import Tag, tags
 
-from oneshotd.web.status.wording import shown
+from oneshotd.web.status.wording import short, shown
 
 
 def whole_table(tag: Tag, caption: str, head: Tag, body: list[Tag], kind: str) -> Tag:
@@ -36,3 +38,13 @@ def table_row(key: str, *cells: Tag) -> Tag:
 def table_cell(name: str, content: Tag | str | list[Tag | str], kind: str = "") -> Tag:
     """Render a cell in the column of this name."""
     return tags.td(content, role="cell", class_=kind, **{"data-label": name})
+
+
+def moment(at: int) -> str:
+    """Return a time for the script, from Unix ms."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(at: int, now: int) -> Tag:
+    """Render an age; the page's script updates it."""
+    return tags.time(f"{short((now - at) / 1000)} ago", datetime=moment(at), class_="ago")

@@ -17,7 +17,8 @@ class Examples:
     :param host: ``host[:port]`` of its request, checked.
     :param path: prefix of all paths, as ``/oneshotd`` behind a proxy.
     :param udp: port for datagrams; None: the daemon takes none.
-    :param emitter, scraper: one of these a client sends that emits, or scrapes; empty: nothing.
+    :param emitter, scraper, admin: one of these a client sends that emits, scrapes, or changes the daemon's
+        state; empty: nothing.
     """
 
     scheme: str
@@ -26,6 +27,7 @@ class Examples:
     udp: int | None = None
     emitter: frozenset[Credential] = frozenset()
     scraper: frozenset[Credential] = frozenset()
+    admin: frozenset[Credential] = frozenset()
 
     @property
     def _url(self) -> str:
@@ -41,6 +43,11 @@ class Examples:
     @property
     def _post(self) -> str:
         return f'-X POST "{self._url}/event?type=deploy&version=1.2"'
+
+    @property
+    def trial(self) -> str:
+        """Return a command that tries the payload of a webhook."""
+        return f"{_curl(self.admin)} --data-binary @payload.json \\\n  {self._url}/api/v1/try-hook/NAME"
 
     @property
     def datagram(self) -> str:

@@ -7,7 +7,7 @@ the rest depends on the address in the browser.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
@@ -16,6 +16,7 @@ from twisted.web.template import Comment, Element, Tag, flattenString, renderer,
 from oneshotd import __version__
 from oneshotd.web.status.assets import ASSETS, template
 from oneshotd.web.status.cache import Status
+from oneshotd.web.status.doors_table import doors_table, unused_hooks
 from oneshotd.web.status.examples import Examples
 from oneshotd.web.status.rules_table import rules_table
 from oneshotd.web.status.tables import event_table, hour_table, scraper_table
@@ -140,6 +141,18 @@ class _Live(Element):
         return scraper_table(tag, self._status) if self._status.scrapers else ""
 
     @renderer
+    def doors_note(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render the names of the hooks that are not in the table."""
+        unused = unused_hooks(self._status.doors)
+        return tag(unused) if unused else ""
+
+    @renderer
+    def doors(self, request: IRequest | None, tag: Tag) -> Tag:
+        """Render the table of the doors by which events arrive."""
+        status = self._status
+        return doors_table(tag, status.doors, status.now, of_one_daemon=status.daemon is not None)
+
+    @renderer
     def access(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """Render the part on the access file, if there is one."""
         return tag if self._status.rules else ""
@@ -173,9 +186,10 @@ class _Shell(Element):
 
     loader = template("shell.xml")
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: Examples, hooks: Sequence[str]) -> None:
         super().__init__()
         self._examples = examples
+        self._hooks = hooks
 
     @renderer
     def page(self, request: IRequest | None, tag: Tag) -> Tag:
@@ -191,12 +205,19 @@ class _Shell(Element):
             line=self._examples.datagram,
             command=self._examples.command,
             config=self._examples.scrape_config,
+            hooks=" ".join(self._hooks),
+            trial=self._examples.trial,
         )
 
     @renderer
     def datagram(self, request: IRequest | None, tag: Tag) -> Tag | str:
         """Render the instructions for UDP, if the daemon takes datagrams."""
         return "" if self._examples.udp is None else tag
+
+    @renderer
+    def trial(self, request: IRequest | None, tag: Tag) -> Tag | str:
+        """Render the part in which admins try a hook; the script makes its fields."""
+        return tag if self._hooks else ""
 
 
 async def render_live(status: Status) -> bytes:
@@ -205,8 +226,11 @@ async def render_live(status: Status) -> bytes:
     return await flat
 
 
-async def render(live: bytes, examples: Examples) -> bytes:
-    """Render the whole page around its changing part."""
-    flat: Deferred[bytes] = flattenString(None, _Shell(examples))
+async def render(live: bytes, examples: Examples, hooks: Sequence[str] = ()) -> bytes:
+    """Render the whole page around its changing part.
+
+    :param hooks: the names of those that the client may try.
+    """
+    flat: Deferred[bytes] = flattenString(None, _Shell(examples, hooks))
     before, _, after = (await flat).partition(_PLACE)
     return b"<!DOCTYPE html>\n" + before + live + after

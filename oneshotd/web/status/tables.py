@@ -11,7 +11,7 @@ from oneshotd.query import EventSeen, ScraperSeen
 from oneshotd.web.status.cache import Status, has
 from oneshotd.web.status.chart import Row, rows, strip, words
 from oneshotd.web.status.details import details_list
-from oneshotd.web.status.elements import header, table_cell, table_row, whole_table
+from oneshotd.web.status.elements import ago, header, moment, table_cell, table_row, whole_table
 from oneshotd.web.status.hour import MINUTE, MINUTES, Hour, type_of
 from oneshotd.web.status.wording import count, late_after, short, shown
 
@@ -70,10 +70,10 @@ def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
         tags.bdi(shown(scraper.name, 120)), " ", kind, scope="row", role="rowheader", class_="identity"
     )
     late = scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
-    yield table_cell("Last seen", _ago(scraper.last_seen, now), "warn" if late else "")
+    yield table_cell("Last seen", ago(scraper.last_seen, now), "warn" if late else "")
     yield table_cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
     yield table_cell("Pending", f"{scraper.pending:,}", "number")
-    yield table_cell("Oldest", "–" if scraper.oldest_pending is None else _ago(scraper.oldest_pending, now))
+    yield table_cell("Oldest", "–" if scraper.oldest_pending is None else ago(scraper.oldest_pending, now))
     yield table_cell("Delivered", f"{scraper.delivered:,}", "number")
     returned = f"{scraper.returned + scraper.revoked:,}"
     if scraper.uncertain:
@@ -89,7 +89,7 @@ def event_table(tag: Tag, status: Status) -> Tag:
     body = [
         table_row(
             f"event-{event.seq}",
-            table_cell("Time", [_time(event.at), " ", _ago(event.at, status.now)], "when"),
+            table_cell("Time", [_time(event.at), " ", ago(event.at, status.now)], "when"),
             table_cell("Event", _what(event), "what"),
             table_cell(
                 "Value",
@@ -161,17 +161,6 @@ def _every(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 9.95 else short(seconds)
 
 
-def _moment(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _time(at: int) -> Tag:
-    moment = datetime.fromtimestamp(at / 1000, UTC)
-    return tags.time(
-        moment.strftime("%H:%M:%S"), datetime=_moment(at), title=f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-    )
-
-
-def _ago(at: int, now: int) -> Tag:
-    """Render an age; the page's script updates it."""
-    return tags.time(f"{short((now - at) / 1000)} ago", datetime=_moment(at), class_="ago")
+    when = datetime.fromtimestamp(at / 1000, UTC)
+    return tags.time(when.strftime("%H:%M:%S"), datetime=moment(at), title=f"{when:%Y-%m-%d %H:%M:%S} UTC")

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTranspor
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
-from oneshotd.access.rules import Rule
+from oneshotd.access.rules import Client, Rule
 from oneshotd.core.networks import UNIX, plain_zone
 from oneshotd.core.parsing import formats
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
@@ -47,6 +47,7 @@ class OneshotRequest(server.Request):
     :ivar arrived: reactor seconds at which the channel got its first byte; until the channel sets it,
         at which the request line was complete.
     :ivar query: the part of the target after the ``?``, as sent.
+    :ivar identity: who sends it, as the access rules see it; None: nobody had to find out.
     :ivar rule: the access rule that lets the client use the route, set before the route is called; None:
         no rule bounds the request.
     """
@@ -56,6 +57,7 @@ class OneshotRequest(server.Request):
     channel: Any  # its `site` is not in Twisted's types
     content: Any  # as an instance of BytesIO
     query: bytes = b""
+    identity: Client | None = None
     rule: Rule | None = None
     _length = 0
     _most = MAX_BODY_BYTES

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.credentials import basic, hashed
-from support.web_fakes import FakeServer, failures_logged
+from support.web_fakes import Answer, FakeServer, failures_logged
 from twisted.internet.address import IPv4Address
 
 from oneshotd.access.rules import Role, Rule
@@ -69,7 +69,7 @@ def test_a_dialect_may_answer_in_its_own_form() -> None:
     [
         (["POST /hook/lines"], b"a b", 400, "syntax", "not of the form name=value"),
         (["POST /hook/signed"], b"a=b", 401, "unauthorized", "X-Signature"),
-        (["POST /hook/none"], b"a=b", 404, "name", "no hook 'none'; the hooks are asks, echo, failing, "),
+        (["POST /hook/none"], b"a=b", 404, "name", "no hook 'none'; the hooks are asks, build, echo, "),
         (["POST /hook/lines", "Sec-Fetch-Site: cross-site"], b"a=b", 403, "forbidden", "another site"),
         (["POST /hook/lines", "Origin: null"], b"a=b", 403, "forbidden", "another site"),
         (["OPTIONS /hook/none"], b"", 404, "name", "no hook 'none'"),
@@ -167,3 +167,65 @@ def test_the_bounds_of_the_access_rule_hold() -> None:
     assert group.keys_decide
     assert server.connect(site).ask("POST /hook/lines", body=b"type=deploy").status == 429
     assert len(server.ingest.groups) == 1
+
+
+# Trials
+
+ADMIN = Rule(number=1, role=Role.ADMIN, network=HERE)
+BUILDS = b'{"ref": "main", "builds": [{"id": 7, "seconds": 2.5}, {"id": "\\u202e"}]}'
+
+
+def try_hook(*lines: str, name: str = "build", body: bytes = BUILDS) -> tuple[FakeServer, Answer]:
+    server = FakeServer(rules=[ADMIN])
+    return server, server.ask(f"POST /api/v1/try-hook/{name}", *lines, body=body)
+
+
+def test_a_trial_shows_what_a_payload_would_become_and_stores_nothing() -> None:
+    """A mapping could be tried by its real sender only, and what is wrong would be stored."""
+    server, answer = try_hook()
+    assert answer.status == 200 and answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert 'event 1, from /builds/0: events_to_metrics{ref="main",type="build"} 2.5\n' in answer.text
+    assert "found nothing for: value" in answer.text and answer.text.endswith("2 events, 0 left out\n")
+    assert server.ingest.groups == [] and "\u202e" not in answer.text
+
+
+def test_a_trial_has_a_form_for_programs() -> None:
+    _, answer = try_hook("Accept: application/json")
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    found = json.loads(answer.text)
+    assert [event["path"] for event in found["events"]] == ["/builds/0", "/builds/1"]
+
+
+def test_a_trial_says_what_the_sender_would_be_told() -> None:
+    """It is no refusal of the trial, which nobody should count or repeat."""
+    server, answer = try_hook(body=b"[")
+    assert answer.status == 200 and answer.text.startswith("refused with 400: ")
+    assert server.telemetry.refusals == {}
+
+
+def test_a_trial_shows_so_many_events_at_most() -> None:
+    """A page of ten thousand events would stop the browser."""
+    body = json.dumps({"builds": [{"id": number} for number in range(5000)]}).encode()
+    _, answer = try_hook(body=body)
+    assert len(answer.text) < 50_000 and answer.text.endswith("5000 events, 0 left out\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "body", "status", "says"),
+    [
+        ("none", [], b"{}", 404, "there is no hook 'none'; the hooks are "),
+        ("lines", [], b"a=b", 404, "cannot be tried"),
+        ("build", ["Sec-Fetch-Site: cross-site"], b"{}", 403, "another site"),
+        ("build", ["Content-Encoding: gzip"], b"{}", 415, "Content-Encoding"),
+        ("build", [], b"[" + b" " * 262_144, 413, "oneshotctl try-hook"),
+    ],
+)
+def test_a_trial_may_be_refused(name: str, lines: list[str], body: bytes, status: int, says: str) -> None:
+    _, answer = try_hook(*lines, name=name, body=body)
+    assert answer.status == status and says in answer.text
+
+
+@pytest.mark.parametrize("rules", [None, [Rule(number=1, role=Role.EMIT, network=HERE)]])
+def test_only_an_admin_may_try(rules: list[Rule] | None) -> None:
+    """A hook's file can have what others must not find out, such as the names of labels."""
+    assert FakeServer(rules=rules).ask("POST /api/v1/try-hook/build", body=BUILDS).status == 403

@@ -290,7 +290,11 @@ def test_a_proxy_may_serve_the_page_below_a_path() -> None:
         assert path.startswith("/below/"), link
         assert FakeServer().ask(f"GET {path.removeprefix('/below')}").status == 200
     script = FakeServer().ask("GET /" + ASSETS["page.js"].address).text
-    assert re.findall(r"fetch\(([^,]*),", script) == ['new URL("live"']
+    assert re.findall(r"fetch\(([^,]*),", script) == ['new URL("live"', "where"]
+    assert re.findall(r"new URL\(([^,]*),", script) == [
+        '"live"',
+        "`api/v1/try-hook/${encodeURIComponent(hook)}`",
+    ]
     assert "url(" not in FakeServer().ask("GET /" + ASSETS["page.css"].address).text.replace("url(#", "")
 
 

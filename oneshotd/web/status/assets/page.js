@@ -204,6 +204,49 @@
     block.before(made);
   }
 
+  // The box in which an admin tries what a hook makes of a payload.
+  function trial(box) {
+    const field = (label, made, rows) => {
+      const around = document.createElement("label");
+      around.textContent = label;
+      if (rows) made.rows = rows;
+      made.spellcheck = false;
+      around.append(made);
+      box.append(around);
+      return made;
+    };
+    const hook = field("Hook", document.createElement("select"));
+    hook.append(...box.dataset.hooks.split(" ").map((name) => new Option(name)));
+    const headers = field("Headers, one in a line (X-GitHub-Event: push)", document.createElement("textarea"), 2);
+    const payload = field("Payload", document.createElement("textarea"), 8);
+    const result = document.createElement("pre");
+    const run = button("Try", async () => {
+      run.disabled = true;
+      result.textContent = await tried(hook.value, headers.value, payload.value);
+      run.disabled = false;
+    });
+    result.setAttribute("role", "status");
+    box.append(run, result);
+  }
+
+  async function tried(hook, lines, payload) {
+    try {
+      const headers = new Headers({ Accept: "text/plain", "Content-Type": "application/json" });
+      for (const line of lines.split("\n").filter((text) => text.trim())) {
+        const [name, ...value] = line.split(":");
+        headers.set(name.trim(), value.join(":").trim());
+      }
+      const where = new URL(`api/v1/try-hook/${encodeURIComponent(hook)}`, location.origin + location.pathname);
+      const answer = await fetch(where, { method: "POST", headers, body: payload });
+      return await answer.text();
+    } catch (error) {
+      return String(error);
+    }
+  }
+
+  const box = document.getElementById("try");
+  if (box) trial(box);
+
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : paused || update()));
   setInterval(() => document.hidden || age(), 1000);
   say("Updates itself");
