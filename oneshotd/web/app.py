@@ -118,8 +118,23 @@ class HTTPApi:
             trusted_proxies=self.trusted_proxies,
             access=self.access,
         )
+        self.telemetry.doors.hooks = self._hook_names
+        taker = dialects.DialectRequests(
+            ingest=self.ingest,
+            rules=self.rules,
+            bounds=self.bounds,
+            clients=clients,
+            hold=self.hold,
+            now_ms=self.now_ms,
+            clock=self.clock,
+        )
+        self.hook_routes = webhooks.HookRoutes(hooks=self.hooks, dialects=taker, max_body=self.max_hook_body)
         self.ingest_routes = event_routes.IngestRoutes(
-            ingest=self.ingest, rules=self.rules, clients=clients, bounds=self.bounds
+            ingest=self.ingest,
+            rules=self.rules,
+            clients=clients,
+            bounds=self.bounds,
+            by_hook=self.hook_routes.at_plain_path,
         )
         self.scrape_routes = scrape.ScrapeRoutes(
             delivery=self.delivery, send=self.send, clock=self.clock, clients=clients
@@ -151,17 +166,6 @@ class HTTPApi:
         )
         self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
-        self.telemetry.doors.hooks = self._hook_names
-        taker = dialects.DialectRequests(
-            ingest=self.ingest,
-            rules=self.rules,
-            bounds=self.bounds,
-            clients=clients,
-            hold=self.hold,
-            now_ms=self.now_ms,
-            clock=self.clock,
-        )
-        self.hook_routes = webhooks.HookRoutes(hooks=self.hooks, dialects=taker, max_body=self.max_hook_body)
         self.annotation_routes = chart_annotations.AnnotationRoutes(dialects=taker, queries=self.queries)
         self.ping_routes = pings.PingRoutes(dialects=taker, checks=self.checks)
 

@@ -27,6 +27,12 @@ FOREIGN = [
     (b"# HELP deploys a=b", "the Prometheus text format"),
     (b"deploys.count 1 1465839830", "Graphite"),
     (b"deploys;env=prod 1 1465839830", "Graphite"),
+    (b'{"what": "deploy", "tags": "a b"}', "an event of Graphite, for POST /events/"),
+    (
+        b' {"when": 1465839830, "data": "a=b", "what" : "deploy"}',
+        "an event of Graphite, for POST /events/",
+    ),
+    (b'{"what": "deploy"}', "JSON"),
     (b'{"type": "x"}', "JSON"),
     (b'{"text": "a=b"}', "JSON"),
     (b'[{"type":"a=b"}]', "JSON"),

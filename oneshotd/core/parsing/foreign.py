@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 
 from oneshotd.errors import Refused
 
@@ -16,9 +17,14 @@ MAX_LOOKED_AT = 512
 #: Where the formats and their remedies are described.
 SEE = "see docs/emitting.md"
 
+#: The members of an event of Graphite.
+_GRAPHITE = frozenset(("what", "tags", "when", "data"))
+
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 _UTF16_ASCII = re.compile(rb"\0?(?:[^\0]\0){3}|\0[^\0]\0[^\0]", re.DOTALL)
+
+_GRAPHITE_EVENT = rb'\s*\{(?=.*"what"\s*:)(?=.*"(?:tags|when|data)"\s*:)'
 
 # The first pattern that matches names the format, so the special ones come before the general ones.
 _FORMATS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
@@ -31,6 +37,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("a shell command", rb"\s*(?:export|set|setenv|declare|local|readonly|env)\s|\s*\$"),
         ("an HTTP request", rb"[A-Z]{3,7} \S+ HTTP/"),
         ("a URL", rb"(?:https?://|/)[^\s?=]*\?"),
+        ("an event of Graphite, for POST /events/", _GRAPHITE_EVENT),
         ("JSON", rb"\s*[\[{]\s*(?:[\"{\[\]}]|$)"),
         ("the Prometheus text format", rb"# (?:HELP|TYPE|UNIT|EOF)|[a-zA-Z_:][\w:]*\{[^}]*\} *[-+.0-9NI]"),
         ("Graphite", rb"[^\s=]+(?:;[^\s=;]+=[^\s;]+)* [-+.0-9e]+ -?[0-9]{1,10}(?:\s|$)"),
@@ -54,6 +61,16 @@ def likeness(line: bytes) -> str | None:
         if pattern.match(start):
             return what
     return None
+
+
+def check_graphite(members: Mapping[str, object]) -> None:
+    """Check that a JSON object is not an event of Graphite, which would become labels here.
+
+    :raises Refused: it has `what`, and nothing that Graphite's events do not have.
+    """
+    if "what" in members and (members.keys() <= _GRAPHITE or isinstance(members.get("tags"), list)):
+        text = "this is an event of Graphite: send it to /events/ with the slash at its end"
+        raise Refused(f"{text} ({SEE})", reason="syntax")
 
 
 def explained(refused: Refused, *texts: bytes) -> Refused:

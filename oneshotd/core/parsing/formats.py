@@ -136,7 +136,7 @@ def parse_json_event(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
     item = wire_json.decode(_trimmed(body))
     if isinstance(item, list) and not wire_json.is_object(item):
         raise Refused("the body is a JSON array: this takes one object, /events many", reason="syntax")
-    return event(chain(query_pairs(query), wire_json.pairs(item)), rules)
+    return event(chain(query_pairs(query), wire_json.only_pairs(item)), rules)
 
 
 def idempotency_key(header: bytes) -> str:
@@ -226,7 +226,7 @@ def parse_json(body: bytes, *, rules: Rules) -> list[NewEvent]:
     body = _trimmed(body)
     items = wire_json.decode(body) if body and not body.isspace() else []
     if wire_json.is_object(items):
-        return [event(wire_json.pairs(items), rules)]
+        return [event(wire_json.only_pairs(items), rules)]
     if type(items) is not list:
         raise Refused("the body is neither a JSON array nor an object", reason="syntax")
     return _all_or_none("item", list(enumerate(items, 1)), lambda item: event(wire_json.pairs(item), rules))

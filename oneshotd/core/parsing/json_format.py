@@ -63,6 +63,16 @@ def _hint(text: bytes, joined: bool = False) -> str:
     return " (objects without a line end between them: curl -d @FILE deletes it, --data-binary keeps it)"
 
 
+def only_pairs(item: object) -> Iterator[Pair]:
+    """Return the members of a flat JSON object that is the whole body, as `pairs` does.
+
+    :raises Refused: also for an event of Graphite.
+    """
+    if isinstance(item, _Object):
+        foreign.check_graphite(dict(item))
+    return pairs(item)
+
+
 def is_object(item: object) -> bool:
     """Return whether a decoded value is a JSON object."""
     return isinstance(item, _Object)

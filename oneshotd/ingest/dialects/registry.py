@@ -25,3 +25,12 @@ PRESETS: Mapping[str, Translate] = {
 HANDSHAKES: Mapping[str, Handshake] = {
     "cloudevents": cloudevents.handshake,
 }
+
+#: Media type of a request to ``/event`` or ``/events`` -> the hook that takes it.
+MEDIA_TYPES: Mapping[str, str] = {
+    "application/cloudevents+json": "cloudevents",
+    "application/cloudevents-batch+json": "cloudevents",
+}
+
+#: Header that tells such a request whatever its media type -> the hook.
+TELLING_HEADERS: Mapping[str, str] = {"ce-specversion": "cloudevents"}

@@ -46,8 +46,16 @@ class HookRoutes:
     async def hook(self, request: OneshotRequest, name: str) -> bytes:
         """Store the events of a webhook, and answer after their commit."""
         self._check(request, name)
+        return await self._take(request, name, most=self.max_body)
+
+    async def at_plain_path(self, request: OneshotRequest, name: str) -> bytes:
+        """Store the events of a request to ``/event`` or ``/events`` that is of a hook's format."""
+        self._check_name(name)
+        return await self._take(request, name)
+
+    async def _take(self, request: OneshotRequest, name: str, *, most: int | None = None) -> bytes:
         translate = partial(self.hooks.translate, name)
-        return await self.dialects.take(request, f"{HOOK}{name}", translate, most=self.max_body)
+        return await self.dialects.take(request, f"{HOOK}{name}", translate, most=most)
 
     async def handshake(self, request: OneshotRequest, name: str) -> bytes:
         """Answer OPTIONS, by which some senders ask whether they may send."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -20,6 +20,7 @@ from oneshotd.core.parsing.formats import (
     parse_query,
 )
 from oneshotd.errors import Refused
+from oneshotd.ingest.dialects.registry import MEDIA_TYPES, TELLING_HEADERS
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.web.error_responses import JSON, answer
 from oneshotd.web.routes.clients import Clients
@@ -46,18 +47,25 @@ class IngestRoutes:
     """Parses the events of a request and answers after their commit.
 
     :param bounds: of the access rule that lets the client send events.
+    :param by_hook: stores the events of a request as the hook of this name does; for formats that are told by
+        a media type or a header, not by the path.
     """
 
     ingest: Ingest
     rules: Rules
     bounds: EventBounds
     clients: Clients
+    by_hook: Callable[[OneshotRequest, str], Awaitable[bytes]]
 
     async def event(self, request: OneshotRequest) -> bytes:
         """Store one event; its labels are in the query and in the body (a form or a JSON object)."""
         self.clients.check_emitter(request)
+        if hook := _told_by_header(request):
+            return await self.by_hook(request, hook)
         body = request.body()
         media = request.media_type()
+        if media in MEDIA_TYPES:
+            return await self.by_hook(request, MEDIA_TYPES[media])
         if body and media not in ("", FORM, JSON_BODY):
             text = f"Content-Type: expected {FORM} or {JSON_BODY}, got {media}"
             raise Refused(text, reason="type", status=415)
@@ -71,8 +79,12 @@ class IngestRoutes:
     async def events(self, request: OneshotRequest) -> bytes:
         """Store all events of a body, or none of them."""
         self.clients.check_emitter(request)
+        if hook := _told_by_header(request):
+            return await self.by_hook(request, hook)
         media = request.media_type()
         parse = PARSERS.get(media)
+        if parse is None and media in MEDIA_TYPES:
+            return await self.by_hook(request, MEDIA_TYPES[media])
         if parse is None:
             text = f"Content-Type: expected text/plain, application/x-ndjson or application/json, got {media}"
             raise Refused(text, reason="type", status=415)
@@ -97,6 +109,14 @@ def register(app: Klein, routes: Callable[[Any], IngestRoutes]) -> None:
     @app.route("/events", methods=["POST"])
     async def events(api: object, request: OneshotRequest) -> bytes:
         return await routes(api).events(request)
+
+
+def _told_by_header(request: OneshotRequest) -> str | None:
+    """Return the hook for a request, if a header tells it."""
+    for header, hook in TELLING_HEADERS.items():
+        if request.requestHeaders.hasHeader(header):
+            return hook
+    return None
 
 
 def _key(events: Sequence[NewEvent], request: OneshotRequest) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from twisted.web.template import Tag, tags
 
-from oneshotd.metrics.doors import HOOK, SOURCES, DoorUse
+from oneshotd.metrics.doors import HOOK, DoorUse
 from oneshotd.web.status.elements import ago, header, table_cell, table_row, whole_table
 from oneshotd.web.status.wording import shown
 
@@ -16,12 +16,14 @@ MAX_NAME, MAX_REFUSAL = 80, 300
 #: Names of unused hooks that are listed.
 MAX_UNUSED = 30
 
-_NAMES: Mapping[str, str] = {"http": "POST /event", "http_bulk": "POST /events", "udp": "UDP"}
+#: Doors that always have a row, and others that have one as soon as they are used.
+_PLAIN: Mapping[str, str] = {"http": "POST /event", "http_bulk": "POST /events", "udp": "UDP"}
+_NAMES: Mapping[str, str] = {**_PLAIN, "annotations": "Annotations", "ping": "Pings"}
 
 
 def is_shown(use: DoorUse) -> bool:
-    """Return whether a door has a row: each but a hook that nobody has used."""
-    return use.source in SOURCES or bool(use.accepted) or use.refusal is not None
+    """Return whether a door has a row: it is one of the plain ones, or in use."""
+    return use.source in _PLAIN or bool(use.accepted) or use.refusal is not None
 
 
 def doors_table(tag: Tag, uses: Sequence[DoorUse], now: int, *, of_one_daemon: bool = False) -> Tag:
@@ -38,7 +40,8 @@ def doors_table(tag: Tag, uses: Sequence[DoorUse], now: int, *, of_one_daemon: b
 
 def unused_hooks(uses: Sequence[DoorUse]) -> str:
     """Return a sentence with the hooks that have no row; empty if there are none."""
-    names = [use.source.removeprefix(HOOK) for use in uses if not is_shown(use)]
+    unused = [use.source for use in uses if not is_shown(use)]
+    names = [source.removeprefix(HOOK) for source in unused if source.startswith(HOOK)]
     if not names:
         return ""
     more = f" and {len(names) - MAX_UNUSED} more" if len(names) > MAX_UNUSED else ""

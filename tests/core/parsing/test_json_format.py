@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 from support.strategies import RULES, kept, raw_labels, written
 
 from oneshotd.core.events import NewEvent, labels_of
-from oneshotd.core.parsing.formats import MAX_BODY_BYTES, MAX_EVENTS, parse_json, parse_ndjson
+from oneshotd.core.parsing.formats import (
+    MAX_BODY_BYTES,
+    MAX_EVENTS,
+    parse_json,
+    parse_json_event,
+    parse_ndjson,
+)
 from oneshotd.errors import Refused
 
 E = "events_to_metrics"
@@ -164,3 +171,29 @@ def test_any_labels_arrive_as_they_were_sent(events: list[dict[str, str]], ascii
 def test_a_number_is_the_number_that_was_sent(number: float) -> None:
     [event] = parse_json(json.dumps([{"value": number}]).encode(), rules=RULES)
     assert float(event.value or "") == number
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"what": "deploy"}',
+        '{"what": "deploy", "tags": ["a", "b"], "data": "text", "when": 1465839830}',
+        '{"what": "deploy", "tags": "a b", "data": ""}',
+        '{"what": "deploy", "tags": [], "by": "ann"}',
+        ' {"when": null, "what": null}\n',
+    ],
+)
+def test_an_event_of_graphite_is_told_its_url(body: str) -> None:
+    """Its sender has left out the slash, and its texts would become labels."""
+    for parse in (parse_json, partial(parse_json_event, b"")):
+        with pytest.raises(Refused, match="send it to /events/ with the slash at its end") as refused:
+            parse(body.encode(), rules=RULES)
+        assert refused.value.reason == "syntax" and refused.value.status == 400
+
+
+@pytest.mark.parametrize("body", ['{"what": "deploy", "by": "ann"}', '{"tags": "a", "data": "b"}'])
+def test_other_objects_may_have_such_labels(body: str) -> None:
+    """Who has sent such events would be refused by the next version."""
+    assert len(parse_json(body.encode(), rules=RULES)) == 1
+    assert parse_json_event(b"", body.encode(), rules=RULES).series.startswith(E)
+    assert len(parse_json(b'[{"what": "deploy"}]', rules=RULES)) == 1
