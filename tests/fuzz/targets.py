@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
+from fuzz import presets
 from fuzz import vocabulary as words
 from fuzz.connections import serve
 from fuzz.response import RULES, check
@@ -156,6 +157,7 @@ TARGETS = {
         (b"\n".join(words.OBJECTS),),
         words.JSON_WORDS,
     ),
+    "preset": Target(refusing(presets.preset), presets.SEEDS, (*presets.WORDS, *words.JSON_WORDS)),
     "key": Target(key, words.KEYS, words.KEY_WORDS),
     "number": Target(number, words.NUMBERS, (*words.NUMBERS, *words.NO_NUMBERS)),
     "request": Target(serve, words.REQUESTS, (*words.HTTP_WORDS, *_query, *words.JSON_WORDS)),

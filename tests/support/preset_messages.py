@@ -28,7 +28,8 @@ from support.hook_payloads import (
 #: Name of the preset, headers, payload.
 GOOD: Sequence[tuple[str, Mapping[str, str], object]] = (
     ("alertmanager", {}, notification(alert(), alert("resolved"))),
-    ("alertmanager", {}, [recorded(kind, data) for kind, data in RECORDED.items()]),
+    *(("alertmanager", {}, recorded(kind, data)) for kind, data in RECORDED.items()),
+    ("alertmanager", {}, [recorded(kind, RECORDED[kind]) for kind in ("alertResolved", "alertCreated")]),
     ("github", github_headers("workflow_run"), workflow_run()),
     ("github", github_headers("deployment_status"), deployment_status()),
     ("github", github_headers("release"), github_release()),

@@ -101,7 +101,7 @@ def test_senders_of_two_access_rules_have_keys_of_their_own() -> None:
 
 
 def test_an_alert_without_a_fingerprint_is_told_by_its_labels() -> None:
-    """Versions before 0.20 send none, and all of their alerts would be one."""
+    """Versions before 0.19 send none, and all of their alerts would be one."""
     first, second = alert(fingerprint=None), alert(fingerprint=None, labels={"alertname": "Down"})
     log = Log()
     log.append(translate("alertmanager", notification(first, second)).group)
