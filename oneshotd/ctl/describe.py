@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from oneshotd.access.rules import Rule
 from oneshotd.core.networks import Networks
 from oneshotd.daemon.config import Config
-from oneshotd.daemon.option_values import LOCALHOST, UdpAddress
+from oneshotd.daemon.option_values import LOCALHOST, DatagramAddress, SystemdSocket, UnixAddress
 
 #: What an address of HTTP speaks.
 PLAIN = "without TLS"
@@ -54,8 +54,12 @@ def is_local(where: str) -> bool:
     return interface == "localhost" or interface in _LOOPBACK
 
 
-def udp_line(address: UdpAddress) -> str:
+def udp_line(address: DatagramAddress) -> str:
     """Return the line of one address of UDP."""
+    if isinstance(address, UnixAddress):
+        return f"UDP: {address}, with the permissions {address.mode:03o}"
+    if isinstance(address, SystemdSocket):
+        return f"UDP: the socket {address.name} of systemd"
     if address.host is None:
         where = f"port {address.port} of every address"
     elif address.host == LOCALHOST:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
@@ -30,6 +31,18 @@ def http_addresses(ports: Sequence[IListeningPort], with_tls: Container[IListeni
 def format_address(address: Any) -> str:
     """Return an address for the log: TCP as ``host:port``, others as their own text."""
     return host_port(address.host, address.port) if hasattr(address, "port") else str(address)
+
+
+def datagram_socket(sock: socket.socket) -> str:
+    """Return the address of a datagram socket for the log: ``host:port`` or ``unix:PATH``."""
+    name = sock.getsockname()
+    return host_port(*name) if isinstance(name, tuple) else f"unix:{os.fsdecode(name)}"
+
+
+def udp_port(sockets: Iterable[socket.socket]) -> int | None:
+    """Return the port of the first UDP socket; None: there is none."""
+    names = (sock.getsockname() for sock in sockets)
+    return next((name[1] for name in names if isinstance(name, tuple)), None)
 
 
 def host_port(host: str, port: int, *_: object) -> str:

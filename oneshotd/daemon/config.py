@@ -18,11 +18,12 @@ from oneshotd.core.parsing.numbers import duration
 from oneshotd.core.scraper_features import Timestamps
 from oneshotd.daemon.option_values import (
     LOG_LEVELS,
+    DatagramAddress,
     StoreAddress,
-    UdpAddress,
     body_size,
     bounded,
     count,
+    datagram_address,
     endpoint,
     level_name,
     metric_name,
@@ -120,8 +121,12 @@ class Config:
         tuple,
         validator=_at_least_one,
     )
-    udp: tuple[UdpAddress, ...] = _option(
-        ("8090",), UdpAddress.parse, "[HOST:]PORT", "address of UDP; a port alone: IPv4 and IPv6", tuple
+    udp: tuple[DatagramAddress, ...] = _option(
+        ("8090",),
+        datagram_address,
+        "[HOST:]PORT, unix:PATH[:mode=MODE] or systemd:NAME",
+        "address of UDP, a port alone: IPv4 and IPv6; or a UNIX datagram socket, or one that systemd passes",
+        tuple,
     )
     store: StoreAddress = _option(
         "sqlite:oneshotd.sqlite",

@@ -5,6 +5,7 @@ Each raises `ValueError` "expected …, got …".
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -18,12 +19,17 @@ from oneshotd.core.scraper_features import Timestamps
 #: As the host of an address: both loopback addresses, independent of /etc/hosts.
 LOCALHOST = "localhost"
 
+#: Bytes of the path of a UNIX socket; the kernel keeps a zero behind it (unix(7)).
+MAX_SOCKET_PATH = 107
+
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+_MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
+_SOCKET_NAME = re.compile(r"[!-9;-~]{1,255}")
 _PASSWORD = re.compile(r"password\s*=", re.IGNORECASE)
 _URI_PASSWORD = re.compile(r"^//[^/?#@]*:[^/?#]*@|[?&][^&=]*(?:password|%)[^&=]*=", re.IGNORECASE)
 
@@ -112,8 +118,80 @@ class UdpAddress:
         except ValueError:
             address = None
         if address is None or bracketed != (address.version == 6):
-            raise ValueError(f"expected PORT, ADDRESS:PORT or [IPV6]:PORT, got {text!r}")
+            raise ValueError(f"expected PORT, ADDRESS:PORT, [IPV6]:PORT or unix:PATH, got {text!r}")
         return cls(host=str(address), port=port(number))
+
+
+@frozen(kw_only=True)
+class UnixAddress:
+    """A UNIX socket at which the daemon receives datagrams.
+
+    :param path: a relative one is in the daemon's working directory.
+    :param mode: permissions of its file; who may write to it may send.
+    """
+
+    path: str
+    mode: int = 0o666
+
+    @classmethod
+    def parse(cls, text: str) -> UnixAddress:
+        """Parse ``PATH`` or ``PATH:mode=660``, as in Twisted's endpoint strings.
+
+        :raises ValueError: "expected …, got …".
+        """
+        path, colon, mode = text.rpartition(":mode=")
+        if colon and not _MODE.fullmatch(mode):
+            raise ValueError(f"expected permissions such as mode=660, got {f'mode={mode}'!r}")
+        path = path if colon else text
+        size = len(os.fsencode(path))
+        if not path or "\0" in path or size > MAX_SOCKET_PATH:
+            raise ValueError(
+                f"expected the path of a socket, of 1 to {MAX_SOCKET_PATH} bytes, got {size} bytes"
+            )
+        return cls(path=path, mode=int(mode, 8)) if colon else cls(path=path)
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@frozen(kw_only=True)
+class SystemdSocket:
+    """A datagram socket that systemd has opened: one ``ListenDatagram=`` of a socket unit.
+
+    :param name: ``FileDescriptorName=`` of the unit, by default the name of the unit.
+    """
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> SystemdSocket:
+        """Parse the name.
+
+        :raises ValueError: "expected …, got …".
+        """
+        if not _SOCKET_NAME.fullmatch(text):
+            raise ValueError(f"expected the name of a socket, such as systemd:oneshotd.socket, got {text!r}")
+        return cls(name=text)
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
+
+
+#: Where the daemon receives datagrams.
+DatagramAddress = UdpAddress | UnixAddress | SystemdSocket
+
+
+def datagram_address(text: str) -> DatagramAddress:
+    """Parse an address of UDP, ``unix:PATH`` or ``systemd:NAME``.
+
+    :raises ValueError: "expected …, got …".
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "unix":
+        return UnixAddress.parse(rest)
+    if kind == "systemd":
+        return SystemdSocket.parse(rest)
+    return UdpAddress.parse(text)
 
 
 @frozen(kw_only=True)

@@ -20,6 +20,7 @@ import enum
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from socket import socket
 from typing import Any
 
 from twisted.application.service import Service
@@ -33,7 +34,7 @@ from oneshotd.access.event_bounds import EventBounds
 from oneshotd.access.rule_metrics import RuleMetrics
 from oneshotd.backups import Backups
 from oneshotd.core.parsing.formats import Rules
-from oneshotd.daemon.addresses import default_name, host_port, http_addresses
+from oneshotd.daemon.addresses import datagram_socket, default_name, http_addresses, udp_port
 from oneshotd.daemon.config import Config
 from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
@@ -138,7 +139,17 @@ class OneshotService(Service):
         self._locks.read(self._rules)
         self._hooks.read(self._rules)
         self._pings.read(self._rules)
-        self._udp_sockets = [sock for address in self._config.udp for sock in udp_sockets(address)]
+        self._udp_sockets: list[socket] = []
+        try:
+            self._bind()
+        except BaseException:
+            for sock in self._udp_sockets:
+                sock.close()  # removes the file of a UNIX socket
+            raise
+
+    def _bind(self) -> None:
+        for address in self._config.udp:
+            self._udp_sockets += udp_sockets(address)
         self._ports = [port for where in self._config.http for port in self._listen(where)]
         if self._config.backup_socket is not None:
             self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
@@ -206,7 +217,7 @@ class OneshotService(Service):
             bounds=bounds,
             now_ms=_now_ms,
             hold=config.hold,
-            udp_port=next((sock.getsockname()[1] for sock in self._udp_sockets), None),
+            udp_port=udp_port(self._udp_sockets),
             warnings=self._warnings,
             authenticator=self._locks.authenticator,
             peer_sans=self._locks.peer_sans,
@@ -236,7 +247,7 @@ class OneshotService(Service):
             "oneshotd {version} serves {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
             http=http_addresses(self._ports, self._tls_ports),
-            udp=", ".join(host_port(*sock.getsockname()) for sock in self._udp_sockets),
+            udp=", ".join(map(datagram_socket, self._udp_sockets)),
             store=config.store.path,
         )
         self._locks.log_summary(has_udp=bool(self._udp))

@@ -21,7 +21,14 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oneshotd.daemon.option_values import LOCALHOST, UdpAddress
+from oneshotd.daemon.datagram_sockets import systemd_socket, unix_socket
+from oneshotd.daemon.option_values import (
+    LOCALHOST,
+    DatagramAddress,
+    SystemdSocket,
+    UdpAddress,
+    UnixAddress,
+)
 from oneshotd.errors import ConfigError, OneshotError
 
 _log = Logger()
@@ -135,11 +142,15 @@ def listen_backup(reactor: Any, path: str, factory: Factory[Any]) -> IListeningP
     return _at_once(f"unix:{path}", endpoint.listen(factory))
 
 
-def udp_sockets(address: UdpAddress) -> list[socket.socket]:
+def udp_sockets(address: DatagramAddress) -> list[socket.socket]:
     """Bind as `udp_socket` does; localhost gives two sockets if there is IPv6.
 
     :raises OneshotError: the address and the reason.
     """
+    if isinstance(address, UnixAddress):
+        return [unix_socket(address)]
+    if isinstance(address, SystemdSocket):
+        return [systemd_socket(address)]
     if address.host != LOCALHOST:
         return [udp_socket(address)]
     sockets = _loopback("UDP", socket.SOCK_DGRAM, address.port)

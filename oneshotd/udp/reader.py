@@ -1,4 +1,4 @@
-"""The UDP socket: bounded reading, draining at shutdown, and the kernel's drops.
+"""A datagram socket, of UDP or UNIX: bounded reading, draining at shutdown, and the kernel's drops.
 
 Twisted's `udp.Port` ends its turn of the reactor after a number of *bytes*: a flood of tiny datagrams holds
 the reactor for thousands of them, and one of empty datagrams for ever. `UDPReader` bounds the turn, and reads
@@ -10,12 +10,14 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oneshotd.core.networks import UNIX
 from oneshotd.core.parsing.formats import MAX_DATAGRAM_BYTES
 from oneshotd.logs.throttle import ThrottledLog
 from oneshotd.metrics.registry import Telemetry
@@ -34,6 +36,10 @@ LINE_COST = 32
 #: Seconds for which `UDPReader.drain` parses what it reads; later datagrams are counted only. Enough for ten
 #: receive buffers full of ordinary datagrams.
 DRAIN_SECONDS = 2.0
+
+#: Budget of `UDPReader.drain` for a UNIX socket, of which the kernel bounds the number of waiting datagrams
+#: (net.unix.max_dgram_qlen): 1024 of the longest, and some seconds of a flood at most.
+UNIX_DRAIN_BYTES = 64 * 1024 * 1024
 
 #: linux/asm-generic/socket.h and linux/sock_diag.h (4.12 and later): an array of u32, in which the number of
 #: dropped datagrams has this index.
@@ -56,6 +62,8 @@ class UDPReader:
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._is_unix = sock.family == socket.AF_UNIX
+        self._receive = self._receive_unix if self._is_unix else sock.recvfrom
         self._clock = clock
         self._datagrams = datagrams
         self._reactor: IReactorFDSet | None = None
@@ -82,14 +90,17 @@ class UDPReader:
     def drain(self) -> int:
         """Read all datagrams that are in the socket now, although others may still be arriving.
 
-        The budget is the size of the receive buffer, which bounds what can be in it. Parsing a large buffer
-        may take long, hence `DRAIN_SECONDS`.
+        The budget is the size of the receive buffer, which bounds what can be in it; a UNIX socket has a
+        queue of datagrams instead. Parsing a large buffer may take long, hence `DRAIN_SECONDS`.
 
         :returns: the number of datagrams.
         """
         if not self.is_open:
             return 0
-        budget = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) + TURN_BYTES
+        if self._is_unix:
+            budget = UNIX_DRAIN_BYTES
+        else:
+            budget = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) + TURN_BYTES
         return self._read(budget, 0, until=self._clock.seconds() + DRAIN_SECONDS)
 
     def stop(self) -> None:
@@ -137,13 +148,21 @@ class UDPReader:
         self.log.error("UDP: the socket was lost: {reason}", reason=reason.getErrorMessage())
         self.stop()
 
+    def _receive_unix(self, size: int) -> tuple[bytes, Any]:
+        """Receive as `recvfrom` does; the sender's address is that of all clients of UNIX sockets.
+
+        In the place of the port is the sender's own path, which few of them have.
+        """
+        data, path = self._sock.recvfrom(size)
+        return data, (UNIX, path)
+
     def _read(self, budget: int, line_cost: int, until: float | None = None) -> int:
-        receive, received = self._sock.recvfrom, self._datagrams.received
+        receive, received = self._receive, self._datagrams.received
         count = 0
         while budget > 0:
             budget -= DATAGRAM_COST
             try:
-                data, address = receive(MAX_DATAGRAM_BYTES)
+                data, address = receive(MAX_DATAGRAM_BYTES + 1)  # a longer one is told by the last byte
             except BlockingIOError:
                 break
             except OSError as error:  # such as an ICMP message about something else

@@ -118,7 +118,7 @@ def test_networks_store_and_backups_are_told(check: Check) -> None:
     """The operator could not see which file, which ports and which clients there are."""
     text = """
         http = ["localhost:1", "unix:/run/http", "systemd:domain=INET:index=0", "tcp:2:interface=127.0.0.1"]
-        udp = ["192.0.2.7:3", "localhost:4", "[2001:db8::7]:5"]
+        udp = ["192.0.2.7:3", "localhost:4", "[2001:db8::7]:5", "unix:/run/d:mode=660", "systemd:d.socket"]
         hold = "90m"
         allow-emit = ["192.0.2.0/24", "198.51.100.1", "unix"]
         trusted-proxy = ["unix", "10.0.0.0/8"]
@@ -136,6 +136,8 @@ def test_networks_store_and_backups_are_told(check: Check) -> None:
             "UDP: port 3 of 192.0.2.7",
             "UDP: port 4 of this machine only",
             "UDP: port 5 of 2001:db8::7",
+            "UDP: unix:/run/d, with the permissions 660",
+            "UDP: the socket d.socket of systemd",
             "store: /var/lib/x/oneshotd.sqlite, events are held for 90m",
             "backups: in /copies, asked for at /run/backup",
             "access: only 192.0.2.0/24, 198.51.100.1, unix may send events (--allow-emit)",

@@ -12,7 +12,7 @@ from oneshotd.core.networks import Networks
 from oneshotd.core.parsing.numbers import duration
 from oneshotd.daemon import option_values
 from oneshotd.daemon.config import OPTIONS
-from oneshotd.daemon.option_values import StoreAddress, UdpAddress
+from oneshotd.daemon.option_values import StoreAddress, SystemdSocket, UdpAddress, UnixAddress
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,12 @@ from oneshotd.daemon.option_values import StoreAddress, UdpAddress
         (OPTIONS["allow-scrape"].value, ["unix"], Networks.parse(["unix"])),
         (OPTIONS["trusted-proxy"].value, ["unix"], Networks.parse(["unix"])),
         (UdpAddress.parse, "[2001:DB8::7]:53", UdpAddress(host="2001:db8::7", port=53)),
+        (option_values.datagram_address, "localhost:53", UdpAddress(host="localhost", port=53)),
+        (option_values.datagram_address, "unix:/run/a.sock", UnixAddress(path="/run/a.sock", mode=0o666)),
+        (option_values.datagram_address, "unix:a:b:mode=660", UnixAddress(path="a:b", mode=0o660)),
+        (option_values.datagram_address, "unix:a:mode=0600", UnixAddress(path="a", mode=0o600)),
+        (option_values.datagram_address, "unix:" + "a" * 107, UnixAddress(path="a" * 107)),
+        (option_values.datagram_address, "systemd:o-d.socket", SystemdSocket(name="o-d.socket")),
         (StoreAddress.parse, "sqlite:/var/lib/a:b", StoreAddress(kind="sqlite", path="/var/lib/a:b")),
         (
             StoreAddress.parse,
@@ -83,6 +89,13 @@ WRONG = [
         [
             *("", "localhost:x", "example.net:53", "192.0.2.7", "192.0.2.7:", "[192.0.2.7]:53"),
             *("::1:53", "2001:db8::7", "[::1]53"),
+        ],
+    ),
+    (
+        option_values.datagram_address,
+        [
+            *("", "unix", "unix:", "unix::mode=660", "unix:a:mode=", "unix:a:mode=rw", "unix:a:mode=1777"),
+            *("unix:" + "a" * 108, "unix:" + "é" * 54, "unix:a\0b", "systemd", "systemd:", "systemd:a:b"),
         ],
     ),
     (

@@ -62,8 +62,7 @@ class DaemonInMemory:
         monkeypatch.setattr(module, "open_store", self._open)
         self.config = Config(
             store=StoreAddress(kind="sqlite", path=str(folder / "store")),
-            udp=(UdpAddress(host="127.0.0.1", port=0),),
-            **options,
+            **{"udp": (UdpAddress(host="127.0.0.1", port=0),), **options},
         )
         self.service = OneshotService(self.reactor, self.config)
 
@@ -97,7 +96,7 @@ class DaemonInMemory:
     def send_datagrams(self, *lines: bytes) -> None:
         """Send datagrams to the socket; the daemon has not read them yet."""
         address = self.service._udp_sockets[0].getsockname()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        with socket.socket(self.service._udp_sockets[0].family, socket.SOCK_DGRAM) as sender:
             for line in lines:
                 sender.sendto(line, address)
 
