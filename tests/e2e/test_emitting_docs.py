@@ -24,6 +24,9 @@ pytestmark = pytest.mark.e2e
 #: Seconds for one example; netcat waits one for an answer that UDP does not have.
 PATIENCE = 30.0
 
+#: The UNIX datagram socket of the page.
+UNIX_SOCKET = "/run/oneshotd/events.sock"
+
 #: What systemd tells the commands of a unit whose process ended with status 3 (systemd.exec(5)).
 FAILED = {
     "SERVICE_RESULT": "exit-code",
@@ -57,6 +60,7 @@ class Setup:
 
     def on_port(self, text: str) -> str:
         """The text for the daemon as it is."""
+        text = text.replace(UNIX_SOCKET, str(self.daemon.process.folder / Path(UNIX_SOCKET).name))
         return (
             text if self.prefix else re.sub(r"localhost(\W+)8090", rf"127.0.0.1\g<1>{self.daemon.port}", text)
         )
@@ -98,7 +102,12 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
 @contextmanager
 def _daemon(folder: Path, inside: tuple[str, ...] | None) -> Iterator[Daemon]:
-    with Daemon(folder, options=(), port=8090, prefix=inside) if inside else Daemon(folder) as daemon:
+    unix = f"--udp=unix:{Path(UNIX_SOCKET).name}"
+    if inside:
+        made = Daemon(folder, options=("--udp=8090", unix), port=8090, prefix=inside)
+    else:
+        made = Daemon(folder, more=(unix,))
+    with made as daemon:
         yield daemon
 
 

@@ -42,6 +42,7 @@ PROGRAMS: Mapping[str, Program] = {
     "nc.openbsd": Program(package="netcat-openbsd", path="bin/nc.openbsd"),
     "nc.traditional": Program(package="netcat-traditional", path="bin/nc.traditional"),
     "ncat": Program(package="ncat", path="usr/bin/ncat"),
+    "socat": Program(package="socat", path="usr/bin/socat"),
     "perl": Program(package="perl", path="usr/bin/perl"),
     "php": Program(package=f"php{PHP}-cli", path=f"usr/bin/php{PHP}"),
     "awk": Program(package="mawk", path="usr/bin/mawk"),

@@ -57,11 +57,6 @@ _Made = TypeVar("_Made")
 _Attributes = Mapping[str, object]
 
 
-def is_cloudevent(headers: Mapping[str, str]) -> bool:
-    """Return whether a request with these headers (by lower-case name) has CloudEvents."""
-    return BINARY in headers or _media(headers.get("content-type", "")).startswith(MEDIA)
-
-
 def translate(message: Message, context: Context) -> Translation:
     """Translate a message with one event or a batch of them.
 

@@ -14,7 +14,7 @@ from oneshotd.core.events import NewEvent, labels_of
 from oneshotd.core.parsing.formats import MAX_EVENTS, Rules
 from oneshotd.core.parsing.json_format import is_object
 from oneshotd.errors import Refused
-from oneshotd.ingest.dialects.cloudevents import REQUIRED, decoded, handshake, is_cloudevent, translate
+from oneshotd.ingest.dialects.cloudevents import REQUIRED, decoded, handshake, translate
 from oneshotd.ingest.dialects.registry import HANDSHAKES, PRESETS
 from oneshotd.ingest.dialects.translation import Context, Message
 
@@ -329,24 +329,7 @@ def test_data_of_the_wrong_type_is_refused_for_a_mapping(message: Message, why: 
     assert labels_of(one(message).series) == LABELS
 
 
-# ---- how a request is told, and the handshake
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, False),
-        ({"content-type": "application/json"}, False),
-        ({"content-type": STRUCTURED}, True),
-        ({"content-type": f"{BATCH}; charset=utf-8"}, True),
-        ({"content-type": "application/cloudevents+avro"}, True),
-        ({"content-type": "APPLICATION/CLOUDEVENTS+JSON"}, True),
-        ({"content-type": "text/plain", "ce-specversion": "1.0"}, True),
-        ({"ce-id": "1"}, False),
-    ],
-)
-def test_how_cloudevents_are_told(headers: dict[str, str], expected: bool) -> None:
-    assert is_cloudevent(headers) is expected
+# ---- the handshake
 
 
 def test_the_handshake_allows_the_origin() -> None:
