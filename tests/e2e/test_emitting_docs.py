@@ -21,6 +21,9 @@ from support.processes import until
 
 pytestmark = pytest.mark.e2e
 
+#: The page with the file of checks that the examples use.
+DIALECTS = PAGE.parent / "dialects.md"
+
 #: Seconds for one example; netcat waits one for an answer that UDP does not have.
 PATIENCE = 30.0
 
@@ -102,11 +105,15 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
 @contextmanager
 def _daemon(folder: Path, inside: tuple[str, ...] | None) -> Iterator[Daemon]:
-    unix = f"--udp=unix:{Path(UNIX_SOCKET).name}"
+    (checks,) = re.findall(
+        r"^```toml\n(\[\[check\]\]\n.*?)^```$", DIALECTS.read_text(), re.MULTILINE | re.DOTALL
+    )
+    (folder / "pings.toml").write_text(checks)
+    more = [f"--udp=unix:{Path(UNIX_SOCKET).name}", f"--pings={folder / 'pings.toml'}"]
     if inside:
-        made = Daemon(folder, options=("--udp=8090", unix), port=8090, prefix=inside)
+        made = Daemon(folder, options=("--udp=8090",), port=8090, prefix=inside, more=more)
     else:
-        made = Daemon(folder, more=(unix,))
+        made = Daemon(folder, more=more)
     with made as daemon:
         yield daemon
 
