@@ -119,8 +119,11 @@ def plan_append(
     keys: dict[str, Known] = {}
     events: list[NewEvent] = []
     duplicates = 0
-    changes = _Changes(group.states, states, now)
+    changes = _Changes(group.states, states, now) if group.states else None
     for number, event in enumerate(group.events):
+        if event.key is None and changes is None:
+            events.append(event)
+            continue
         if event.key is not None:
             own = digest_of((event,))
             before = keys.get(event.key) or known.get(event.key)
@@ -129,7 +132,7 @@ def plan_append(
                     return AppendPlan(answer=Conflict(key=event.key))
                 duplicates += 1
                 continue
-        occurrences = changes.apply(number, event) if group.states else (event,)
+        occurrences = (event,) if changes is None else changes.apply(number, event)
         duplicates += not occurrences
         if event.key is not None:
             keys[event.key] = Known(own, len(occurrences), 0, first + len(events) if occurrences else 0)
@@ -137,7 +140,7 @@ def plan_append(
     answer = Stored(stored=len(events), duplicates=duplicates, first=first if events else 0)
     if group.key is not None:
         keys[group.key] = Known(digest, answer.stored, answer.duplicates, answer.first)
-    return AppendPlan(answer=answer, events=events, keys=keys, states=changes.made)
+    return AppendPlan(answer=answer, events=events, keys=keys, states={} if changes is None else changes.made)
 
 
 class _Changes:
