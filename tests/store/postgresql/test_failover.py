@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from store.contract_details import TEXT, shown, with_detail
+from store.contract_states import count, end, start, values
 from support.postgresql_backend import PostgreSQLBackend
 from support.postgresql_server import running_server
 from support.processes import until
 from support.store_backends import LEASE, group, series_of
 
+from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.errors import StoreUnavailable
 from oneshotd.store.interface import Settled, Stored
@@ -40,11 +43,12 @@ def test_a_promoted_standby_has_all_that_was_answered(monkeypatch: pytest.Monkey
         backend.address = f"{hosts} target_session_attrs=read-write"
         try:
             backend.append("before")
-            first = backend.reserve("p")
+            backend.append_groups(start(), count(3), Group(events=[with_detail("detailed")]))
+            first = backend.reserve("p", limit=1)
             in_flight = [backend.store.append([group(f"s{number}")]) for number in range(3)]
             primary.stop("immediate")
             standby.promote()
-            sent = ["before"]
+            sent = ["before", "begun", "counted", "counted", "detailed"]
             for number, deferred in enumerate(in_flight):
                 try:
                     backend.get(deferred)
@@ -52,10 +56,14 @@ def test_a_promoted_standby_has_all_that_was_answered(monkeypatch: pytest.Monkey
                     again(backend, f"s{number}")
                 sent.append(f"s{number}")
             again(backend, "after")
+            backend.again(lambda: backend.store.append([end(key="k"), count(4, key="l")]))
+            sent += ["ended", "counted"]
             assert settled(backend, first.token or 0) is Settled.SETTLED
             backend.get(backend.store.release(first.token or 0))
+            assert shown(backend) == {5: TEXT}
+            assert len(values(backend)) == 1 and values(backend) != [-1]
             assert sorted(backend.logged()) == sorted([*sent, "after"])
-            rest = backend.get(backend.store.reserve(VISIT, LEASE, 10))
+            rest = backend.get(backend.store.reserve(VISIT, LEASE, 20))
             assert sorted(series_of(rest)) == sorted([*sent[1:], "after"])
         finally:
             backend.finish()

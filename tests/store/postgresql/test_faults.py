@@ -108,6 +108,21 @@ def test_states_are_resolved_once_wherever_the_connection_is_lost(
     assert len(backend.logged()) == burst + 10
 
 
+def test_a_state_that_a_lost_session_holds_is_paired_once(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
+) -> None:
+    """Two ends would have the duration, or neither, where a daemon is cut off in the middle of an append."""
+    backend.append_groups(start())
+    backend.time.advance(5)
+    proxy.arm(Cut.LINGERS, b"keyed_state", after=1)  # behind the claim, while its last message is prepared
+    with pytest.raises(StoreUnavailable):
+        backend.get(store.append([end(), group("plain")]))
+    again(backend, lambda: backend.store.append([end()]))
+    again(backend, lambda: store.append([end()]))
+    assert proxy.cuts == 1
+    assert [value for value in values(backend) if value != -1] == [about(5)]
+
+
 @pytest.mark.parametrize("key", [None, "k"])
 @pytest.mark.parametrize("cut", [Cut.DROPPED, Cut.SWALLOWED, Cut.LINGERS, Cut.DELAYED])
 def test_details_are_stored_once_and_with_their_events(
