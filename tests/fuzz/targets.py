@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
-from fuzz import presets
+from fuzz import mappings, presets
 from fuzz import vocabulary as words
 from fuzz.connections import serve
 from fuzz.response import RULES, check
+from support.hook_messages import CI
 
 from oneshotd.core.events import NewEvent
 from oneshotd.core.parsing.formats import (
@@ -158,6 +159,10 @@ TARGETS = {
         words.JSON_WORDS,
     ),
     "preset": Target(refusing(presets.preset), presets.SEEDS, (*presets.WORDS, *words.JSON_WORDS)),
+    "mapping": Target(mappings.body(check_refusal), mappings.BODIES, mappings.WORDS),
+    "mapping-file": Target(
+        mappings.file(check_refusal), (CI.encode(), mappings.WIDE), (*mappings.FILE_WORDS, *words.NAMES)
+    ),
     "key": Target(key, words.KEYS, words.KEY_WORDS),
     "number": Target(number, words.NUMBERS, (*words.NUMBERS, *words.NO_NUMBERS)),
     "request": Target(serve, words.REQUESTS, (*words.HTTP_WORDS, *_query, *words.JSON_WORDS)),
