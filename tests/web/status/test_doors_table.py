@@ -133,7 +133,11 @@ def test_the_table_is_bounded() -> None:
     server.telemetry.doors.hooks = lambda: names
     for name in names:
         server.telemetry.doors.accept(f"hook/{name}", 1)
-    assert len(rows(server.connect(site).ask("GET /live", BROWSER).text)) == MAX_DOORS_SHOWN
+    assert (
+        MAX_DOORS_SHOWN - 5
+        < len(rows(server.connect(site).ask("GET /live", BROWSER).text))
+        <= MAX_DOORS_SHOWN
+    )
 
 
 # The box
