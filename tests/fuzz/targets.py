@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
-from fuzz import mappings, presets
+from fuzz import dialects, mappings, presets
 from fuzz import vocabulary as words
 from fuzz.connections import serve
 from fuzz.response import RULES, check
@@ -165,5 +165,7 @@ TARGETS = {
     ),
     "key": Target(key, words.KEYS, words.KEY_WORDS),
     "number": Target(number, words.NUMBERS, (*words.NUMBERS, *words.NO_NUMBERS)),
+    "annotation": Target(dialects.annotation, dialects.ANNOTATIONS, dialects.ANNOTATION_WORDS),
+    "ping": Target(dialects.ping, dialects.PINGS, dialects.PING_WORDS),
     "request": Target(serve, words.REQUESTS, (*words.HTTP_WORDS, *_query, *words.JSON_WORDS)),
 }
