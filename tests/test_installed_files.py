@@ -67,7 +67,7 @@ def test_the_installed_configuration_shows_the_other_options_with_their_defaults
     choice, rest = text.split("# ---- Everything else")
     assert configured(tmp_path, _SETTING.sub("", "#" + rest)) == Config()
     known = {*tomllib.loads(choice), *tomllib.loads(_SETTING.sub("", "#" + rest))}
-    assert known | {"allow-emit", "allow-scrape", "web-config", "access", "store"} == set(OPTIONS)
+    assert known | {"allow-emit", "allow-scrape", "web-config", "access", "hooks", "store"} == set(OPTIONS)
 
 
 def test_the_choice_in_the_installed_configuration_works(tmp_path: Path) -> None:
@@ -80,6 +80,8 @@ def test_the_choice_in_the_installed_configuration_works(tmp_path: Path) -> None
     assert "192.0.2.7" in config.allow_scrape and "192.0.2.77" not in config.allow_scrape
     assert "::1" in config.allow_emit and "::1" in config.allow_scrape
     assert (config.web_config, config.access) == ("/etc/oneshotd/web.yml", "/etc/oneshotd/access.toml")
+    assert config.hooks == "/etc/oneshotd/hooks"
+    assert (ROOT / "debian" / "oneshotd.dirs").read_text(encoding="utf-8") == "etc/oneshotd/hooks\n"
 
 
 @pytest.mark.parametrize("text", blocks("toml"))

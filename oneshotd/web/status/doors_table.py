@@ -18,7 +18,17 @@ MAX_UNUSED = 30
 
 #: Doors that always have a row, and others that have one as soon as they are used.
 _PLAIN: Mapping[str, str] = {"http": "POST /event", "http_bulk": "POST /events", "udp": "UDP"}
-_NAMES: Mapping[str, str] = {**_PLAIN, "dogstatsd": "DogStatsD", "annotations": "Annotations", "ping": "Pings"}
+_NAMES: Mapping[str, str] = {
+    **_PLAIN,
+    "dogstatsd": "DogStatsD",
+    "annotations": "Annotations",
+    "ping": "Pings",
+}
+    **_PLAIN,
+    "dogstatsd": "DogStatsD",
+    "annotations": "Annotations",
+    "ping": "Pings",
+}
 
 
 def is_shown(use: DoorUse) -> bool:
