@@ -24,11 +24,6 @@ _NAMES: Mapping[str, str] = {
     "annotations": "Annotations",
     "ping": "Pings",
 }
-    **_PLAIN,
-    "dogstatsd": "DogStatsD",
-    "annotations": "Annotations",
-    "ping": "Pings",
-}
 
 
 def is_shown(use: DoorUse) -> bool:
