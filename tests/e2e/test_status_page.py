@@ -176,6 +176,31 @@ def test_what_strangers_report_is_shown_and_never_obeyed(fresh: Daemon, browser:
     assert len(fresh.get("/", accept="text/html").encode()) < 200_000
 
 
+def test_details_are_opened_and_stay_open(fresh: Daemon, browser: Chromium) -> None:
+    """The text would close under the eyes of its reader, or lead into a page that takes this one over."""
+    for number, value in enumerate(HOSTILE):
+        details = {f"detail.{number}": value[:2000], "detail.link": f"javascript:alert({number})"}
+        post(fresh, type="hostile", **details)
+    post(fresh, type="deploy", **{"detail.text": "a\nb", "detail.link": "https://ci.example/1"})
+    page = browser.page(width=360)
+    page.goto(fresh.url)
+    row = "document.querySelector('.events tbody tr')"
+    assert page.evaluate(f"{row}.querySelector('summary').innerText") == "2 details"
+    assert page.evaluate(f"{row}.querySelector('dl').checkVisibility()") is False
+    page.evaluate(f"window.row = {row}; window.row.querySelector('summary').click(); true")
+    post(fresh, type="and then")
+    shows(page, "and then", "#events")
+    assert page.evaluate("window.row.isConnected && window.row.querySelector('dl').checkVisibility()")
+    assert page.evaluate("window.row.querySelector('dl').innerText.includes('a\\nb')")
+    links = page.evaluate("[...document.querySelectorAll('#events a')].map((a) => [a.href, a.rel, a.target])")
+    assert links == [["https://ci.example/1", "noopener noreferrer", "_blank"]]
+    page.evaluate("document.querySelectorAll('#events details').forEach((d) => { d.open = true; }); true")
+    assert page.evaluate("document.querySelectorAll('#live script, #live style, #live img').length") == 0
+    assert page.evaluate("document.title") == "oneshotd"
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.complaints() == []
+
+
 def test_what_is_shown_to_be_copied_works_as_it_stands(
     fresh: Daemon, browser: Chromium, door: Door, tmp_path: Path
 ) -> None:
