@@ -135,6 +135,9 @@ class Count:
     seconds: float
 
 
+#: Seconds for which a state is kept at most, whatever a `StateChange` says.
+MAX_STATE_SECONDS = 7 * 86400.0
+
 #: What an event needs of the keyed state that the store keeps beside the log.
 StateChange = Start | End | Count
 

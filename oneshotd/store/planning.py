@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from attrs import frozen
 
-from oneshotd.core.events import Count, Group, NewEvent, Start, StateChange
+from oneshotd.core.events import MAX_STATE_SECONDS, Count, Group, NewEvent, Start, StateChange
 from oneshotd.core.parsing.numbers import canonical
 from oneshotd.store.interface import Conflict, Stored
 
@@ -42,9 +42,6 @@ MAX_OCCURRENCES = 1000
 
 #: Greatest count that is kept: a database takes 64 bits, and JSON of some senders 53.
 MAX_COUNT = 2**53
-
-#: Seconds for which a state is kept at most, whatever a `StateChange` says.
-MAX_STATE_SECONDS = 7 * 86400.0
 
 
 @frozen

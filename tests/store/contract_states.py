@@ -6,10 +6,9 @@ import pytest
 from attrs import evolve
 from support.store_backends import Backend
 
-from oneshotd.core.events import Count, End, Group, NewEvent, Start
+from oneshotd.core.events import MAX_STATE_SECONDS, Count, End, Group, NewEvent, Start
 from oneshotd.store.abilities import IBackup
 from oneshotd.store.interface import Conflict, Stored
-from oneshotd.store.planning import MAX_STATE_SECONDS
 
 HOUR = 3600.0
 

@@ -27,11 +27,12 @@ def translate(
     rules: Rules = RULES,
     principal: str = "",
     now: float = NOW,
+    hold: float = HOLD,
 ) -> Translation:
     """Translate a payload, encoded as JSON unless it is bytes."""
     body = payload if isinstance(payload, bytes) else encoded(payload)
     message = Message(body=body, raw=body, headers=headers, principal=principal)
-    return PRESETS[name](message, Context(rules=rules, hold=HOLD, now=now))
+    return PRESETS[name](message, Context(rules=rules, hold=hold, now=now))
 
 
 def events_of(translation: Translation) -> list[NewEvent]:

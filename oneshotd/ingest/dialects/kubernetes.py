@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oneshotd.core.events import Count, Group, NewEvent
+from oneshotd.core.events import MAX_STATE_SECONDS, Count, Group, NewEvent
 from oneshotd.core.parsing.formats import MAX_EVENTS
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
@@ -129,6 +129,6 @@ def _first(*texts: str) -> str:
 
 
 def _is_young(begun: str, context: Context) -> bool:
-    """Whether all occurrences are within the hold; earlier ones may have been counted."""
+    """Whether a count of its first occurrence would be kept still; later ones may have been counted."""
     began = nanoseconds(begun)
-    return began is not None and context.now - began / 1e9 <= context.hold
+    return began is not None and context.now - began / 1e9 <= min(context.hold, MAX_STATE_SECONDS)

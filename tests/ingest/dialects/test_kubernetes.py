@@ -9,11 +9,15 @@ from support.preset_driver import HOLD, NOW, Log, details, events_of, labels, tr
 from oneshotd.core.parsing.formats import MAX_EVENTS
 from oneshotd.errors import Refused
 
+#: When the events of the payloads began: 2026-11-28T09:00:00Z.
+BEGUN = NOW - 3600
 
-def stored(*payloads: object, now: float = NOW) -> list[int]:
+
+def stored(*payloads: object, now: float = NOW, hold: float = HOLD) -> list[int]:
     """Return how many events each payload stores, one after the other."""
     log = Log()
-    return [log.append(translate("kubernetes", payload, now=now).group).stored for payload in payloads]
+    groups = [translate("kubernetes", payload, now=now, hold=hold).group for payload in payloads]
+    return [log.append(group).stored for group in groups]
 
 
 def test_an_event_of_core_v1() -> None:
@@ -95,6 +99,12 @@ def test_two_exporters_count_once() -> None:
 def test_the_first_count_is_taken_if_all_of_it_is_young(payload: Payload, count: int) -> None:
     """An exporter that starts would count again what was counted a week ago; or a burst would count once."""
     assert stored(payload) == [count]
+
+
+@pytest.mark.parametrize(("days", "count"), [(7, 5), (8, 1)])
+def test_a_count_is_young_only_as_long_as_states_are_kept(days: int, count: int) -> None:
+    """With a hold of a month, an event would count again whose count has been forgotten."""
+    assert stored(kubernetes_event(5), now=BEGUN + days * 86_400, hold=30 * 86_400.0) == [count]
 
 
 def test_the_hold_is_what_the_daemon_keeps() -> None:

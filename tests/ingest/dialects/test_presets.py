@@ -98,8 +98,9 @@ def test_a_body_that_is_cut_is_refused(number: int) -> None:
             preset(bytes([number]) + body[:end])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in GOOD}))
 def test_each_preset_has_its_chapter(name: str) -> None:
     """An operator could not see what becomes of a field."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "dialects.md").read_text(encoding="utf-8")
     assert f"/hook/{name}" in page
+    assert name in PRESETS
