@@ -97,8 +97,8 @@ the held events and the cursor of each scraper; \-wal and \-shm are beside it
 finish requests and deliveries, then end
 .TP
 .B SIGHUP
-read the files of \-\-web\-config, \-\-access, \-\-hooks and \-\-pings again; without these options it is ignored,
-and logged
+read the files of \-\-web\-config, \-\-access, \-\-hooks and \-\-pings again;
+without these options it is ignored, and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),
 .BR oneshotctl (1),
@@ -224,7 +224,8 @@ def emit() -> Iterator[str]:
 
 
 def ctl() -> Iterator[str]:
-    yield ".SH NAME\noneshotctl \\- check the configuration of oneshotd, make tokens and backups, try hooks, move stores"
+    yield ".SH NAME"
+    yield "oneshotctl \\- check a configuration, make tokens and backups, try hooks, move stores of oneshotd"
     yield ".SH SYNOPSIS"
     for name, parser in subparsers().items():
         # "usage: oneshotctl …", on several lines if it is long
