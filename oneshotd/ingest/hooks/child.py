@@ -55,7 +55,8 @@ def main() -> None:
 
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    # At the second limit the kernel would send SIGKILL, which the daemon could not tell from another one.
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(MAX_SECONDS)
     with suppress(OSError):  # a sandbox may forbid it

@@ -129,6 +129,17 @@ async def test_the_stop_ends_the_process(large: LargeBodies) -> None:
     assert isinstance(refused, Refused) and refused.text == "the daemon stops"
 
 
+#: The process with something else that it does.
+CHANGED = """
+import sys, time; sys.path[:] = sys.argv[1:]
+from oneshotd.ingest.hooks import child
+def spin(line):
+    while True: pass
+%s
+child.main()
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -137,8 +148,9 @@ async def test_the_stop_ends_the_process(large: LargeBodies) -> None:
         ("print('no JSON')", "hook"),
         ("print('{}', flush=True)", "hook"),
         ("import os, sys\nwhile True: sys.stdout.buffer.write(b'[]' * 100000)", "hook"),
-        ("import os; os.kill(os.getpid(), 24)", "limit"),
-        ("import os; os.kill(os.getpid(), 14)", "limit"),
+        (CHANGED % "child.MAX_CPU_SECONDS = 1; child.Head.parse = spin", "limit"),
+        (CHANGED % "child.MAX_SECONDS = 1; child.Head.parse = lambda line: time.sleep(60)", "limit"),
+        (CHANGED % "child.Head.parse = lambda line: 1 / 0", "hook"),
     ],
 )
 @pytest_twisted.ensureDeferred
