@@ -22,6 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from oneshotd.core.events import Count, End, Group, NewEvent, Start
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.recipe import Recipe
+from oneshotd.ingest.dialects.registry import PRESETS
 from oneshotd.ingest.dialects.translation import Translation
 from oneshotd.ingest.hooks import large_bodies
 from oneshotd.ingest.hooks.hooks import Hook, Hooks
@@ -58,6 +59,46 @@ async def test_a_large_body_becomes_the_same_events(large: LargeBodies) -> None:
     there = await Hooks(hooks={"ci": Hook.of(RECIPE)}, large=large).translate("ci", sent, CONTEXT)
     assert there == RECIPE.translate(sent, CONTEXT)
     assert there.group is not None and len(there.group.events) == 3000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_body_of_a_preset(large: LargeBodies) -> None:
+    """The alerts of a large installation would be other events, or none."""
+    alerts = [
+        {
+            "status": "firing",
+            "labels": {"alertname": "DiskFull", "instance": f"host-{number}:9100", "severity": "page"},
+            "annotations": {"summary": "ä" * 40},
+            "startsAt": "2026-01-02T03:04:05.678Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "http://prometheus.example.org/",
+            "fingerprint": f"{number:016x}",
+        }
+        for number in range(1500)
+    ]
+    whole = {
+        "version": "4",
+        "status": "firing",
+        "receiver": "oneshotd",
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "",
+        "groupKey": "{}:{}",
+        "alerts": alerts,
+    }
+    sent = message(whole)
+    assert len(sent.body) > LARGE
+    there = await Hooks(large=large).translate("alertmanager", sent, CONTEXT)
+    assert there.group is not None and len(there.group.events) == 1500
+    assert there == Recipe.parse("alertmanager", {"preset": "alertmanager"}).translate(sent, CONTEXT)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_the_job_of_each_preset_goes_over_the_wire(preset: str) -> None:
+    recipe = Recipe.parse("x", {"preset": preset, "labels": {"team": "=shop"}})
+    job = Job(recipe=recipe, message=message(b"{}"), context=CONTEXT)
+    assert Head.parse(job.head()).job(b"{}") == job
 
 
 @pytest_twisted.ensureDeferred
