@@ -19,10 +19,11 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPullProducer
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.recipe import Recipe
@@ -41,6 +42,9 @@ MAX_WAITING = 4
 
 #: Bytes of a result, of a line in it, and of what the process writes to standard error.
 MAX_RESULT, MAX_LINE, MAX_COMPLAINT = 64 * 1024 * 1024, 4 * 1024 * 1024, 4096
+
+#: Bytes that are written to it at once; a pipe takes no more.
+PIECE = 64 * 1024
 
 #: The process imports what this one would, and nothing from its environment or working directory.
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from oneshotd.ingest.hooks.child import main; main()"
@@ -124,6 +128,27 @@ class LargeBodies:
         self._next()
 
 
+@implementer(IPullProducer)
+class _Body:
+    """Writes a body to the process in pieces: the transport would copy a large one as a whole, and twice."""
+
+    def __init__(self, transport: Any, body: bytes) -> None:
+        self._transport = transport
+        self._rest = memoryview(body)
+
+    def resumeProducing(self) -> None:
+        """Write the next piece; behind the last one comes the end of the file."""
+        piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+        self._transport.write(bytes(piece))
+        if not self._rest:
+            self._transport.unregisterProducer()
+            self._transport.closeStdin()
+
+    def stopProducing(self) -> None:
+        """Write no more: the process has ended."""
+        self._rest = self._rest[:0]
+
+
 class _Failed(Exception):
     """The process has ended without a result."""
 
@@ -159,10 +184,9 @@ class _Reader(ProcessProtocol):
             return
         # The process ends itself after MAX_SECONDS, unless it does not even get that far.
         self._timeout = self._reactor.callLater(MAX_SECONDS + 5, self.kill, "it took too long")
-        assert self.transport is not None
-        self.transport.writeToChild(0, job.head())
-        self.transport.writeToChild(0, job.message.body)
-        self.transport.closeChildFD(0)
+        transport: Any = self.transport  # IProcessTransport lacks registerProducer, which all of them have
+        transport.write(job.head())
+        transport.registerProducer(_Body(transport, job.message.body), False)
 
     def kill(self, why: str) -> None:
         """End the process."""
