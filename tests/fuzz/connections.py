@@ -27,11 +27,13 @@ from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
+from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.ingest.waiting import SubmitCallback
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.channel import FastPathChannel
 from oneshotd.web.fastpath.requests import RequestMatcher
+from oneshotd.web.routes.hooks import body_limit
 from oneshotd.web.transport.channel import send
 from oneshotd.web.transport.request import OneshotRequest
 from oneshotd.web.transport.site import Site
@@ -161,7 +163,12 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
     def request(*args: Any) -> OneshotRequest:
         return OneshotRequest(*args, refused=telemetry.refused_request)
 
-    site = Site(api.resource(), requestFactory=cast(Any, request), reactor=clock)
+    site = Site(
+        api.resource(),
+        requestFactory=cast(Any, request),
+        reactor=clock,
+        body_limit=body_limit(MAX_HOOK_BODY_BYTES),
+    )
     site.protocol = FastPathChannel
     if short_way:
         site.matcher = RequestMatcher(cast(Any, ingest), RULES, AccessPolicy())
@@ -181,6 +188,7 @@ def _serve(data: bytes, short_way: bool) -> Outcome:
         clock.advance(LONG)
     assert not failures, [event["log_failure"].getTraceback() for event in failures]
     assert not clock.getDelayedCalls()
+    assert (site._held, site._large) == (0, 0)
     lines: list[bytes] = transport.value().split(b"\r\n")
     assert lines[0] == b"" or lines[0].startswith(b"HTTP/1."), lines
     # Also what no parser takes, or what is not complete in time, gets an answer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
@@ -30,6 +31,10 @@ from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.emit.encoding import fault
 from oneshotd.emit.encoding import line as emit_line
 from oneshotd.errors import REASONS, Refused
+from oneshotd.web.transport.gzip_body import inflated
+
+#: Bytes that a body may have when it is inflated.
+MOST_INFLATED = 100_000
 
 
 @frozen
@@ -137,6 +142,27 @@ def number(data: bytes) -> int:
     return 1
 
 
+def gzip_body(data: bytes) -> int:
+    """What is inflated is what everybody else makes of it, and within the limit."""
+    held: list[int] = []
+
+    async def pause() -> None:
+        """Go on at once."""
+
+    try:
+        inflated(data, most=MOST_INFLATED, hold=held.append, pause=pause).send(None)
+    except StopIteration as done:
+        body: bytes = done.value
+        assert len(body) == sum(held) <= MOST_INFLATED
+        assert body == gzip.decompress(data)
+        return 1
+    except Refused as refused:
+        check_refusal(refused)
+        assert sum(held) <= MOST_INFLATED
+        return 0
+    raise AssertionError("it waits")
+
+
 _query, _lines = words.QUERY_WORDS, (b"\r\n".join(words.LINES),)
 
 TARGETS = {
@@ -163,6 +189,7 @@ TARGETS = {
     "mapping-file": Target(
         mappings.file(check_refusal), (CI.encode(), mappings.WIDE), (*mappings.FILE_WORDS, *words.NAMES)
     ),
+    "gzip": Target(gzip_body, words.GZIPPED, (*words.GZIPPED, b"\0", b"\x1f\x8b\x08")),
     "key": Target(key, words.KEYS, words.KEY_WORDS),
     "number": Target(number, words.NUMBERS, (*words.NUMBERS, *words.NO_NUMBERS)),
     "annotation": Target(dialects.annotation, dialects.ANNOTATIONS, dialects.ANNOTATION_WORDS),

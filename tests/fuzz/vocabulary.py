@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from urllib.parse import quote
 
 from support.foreign_lines import FOREIGN
@@ -50,6 +51,7 @@ HTTP_WORDS = (
         b"PROXY TCP4 ",
         b"Content-Length: x\r\n",
     ),
+    *b"/hook/ cloudevents github /api/v1/try-hook/ application/cloudevents+json".split(b" "),
     *b"/ /event /events /metrics /healthz /readyz /api/v1/events /api/v1/scrapers".split(b" "),
     *b"? scraper=ann limit=5 timestamps=event 9 0".split(b" "),
     *(
@@ -66,6 +68,9 @@ HTTP_WORDS = (
             b"Content-Type: application/x-www-form-urlencoded",
             b"Content-Type: multipart/form-data; boundary=x",
             b"Content-Encoding: gzip",
+            b"Content-Type: application/cloudevents-batch+json",
+            b"ce-specversion: 1.0",
+            b"ce-id: 1",
             b'Idempotency-Key: "k"',
             b"Accept: application/openmetrics-text;q=0.5",
             b"Accept: text/html",
@@ -106,6 +111,10 @@ def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
     return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, *length, b"", body])
 
 
+CLOUDEVENT = b'{"specversion": "1.0", "id": "1", "source": "/x", "type": "t", "time": "2026-11-22T22:15:00Z"}'
+STRUCTURED = b"Content-Type: application/cloudevents+json"
+GZIPPED = (gzip.compress(CLOUDEVENT), gzip.compress(b"a") + gzip.compress(bytes(1000)) + bytes(9))
+
 #: What `connections.serve` takes: a byte that says how to cut the rest, then requests.
 REQUESTS = (
     *(b"\0" + request(b"POST /event?" + quote(line, "=&%+").encode()) for line in LINES),
@@ -115,6 +124,17 @@ REQUESTS = (
     b"\0" + request(b"POST /event?x=1", b"Content-Type: application/json", body=OBJECTS[0]),
     b"\0" + request(b"POST /event?a=1", b'Idempotency-Key: "k"', b"Content-Type:", body=b"b=2"),
     b"\0" + request(b"POST /events", b"Transfer-Encoding: chunked") + b"6\r\ntype=a\r\n0\r\n\r\n",
+    b"\0"
+    + request(b"POST /hook/cloudevents", b"Content-Type: application/cloudevents+json", body=CLOUDEVENT),
+    b"\0" + request(b"POST /event", b"ce-specversion: 1.0", b"ce-id: 1", b"ce-source: x", b"ce-type: t"),
+    b"\0"
+    + request(
+        b"POST /hook/cloudevents",
+        STRUCTURED,
+        b"Content-Encoding: gzip",
+        body=GZIPPED[0],
+    ),
+    b"\0" + request(b"OPTIONS /hook/cloudevents", b"WebHook-Request-Origin: x"),
     b"\0" + request(b"GET /metrics?scraper=ann&limit=7", b"X-Prometheus-Scrape-Timeout-Seconds: 5"),
     b"\0" + request(b"GET /metrics", b"Accept: application/openmetrics-text", b"Accept-Encoding: gzip") * 3,
     b"\0"

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oneshotd.access.event_bounds import EventBounds
-from oneshotd.core.parsing.formats import Rules
+from oneshotd.core.parsing.formats import MAX_BODY_BYTES, Rules
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.translation import Answer, Context, Message, Translation
@@ -21,6 +21,10 @@ from oneshotd.web.error_responses import answer
 from oneshotd.web.routes.clients import Clients
 from oneshotd.web.transport.gzip_body import inflated
 from oneshotd.web.transport.request import OneshotRequest, too_large
+
+#: Bytes of a body that may wait for its translation, or be inflated, without counting as a large one: as many
+#: for each connection.
+MAX_UNCOUNTED = 64 * 1024
 
 #: Translates one message; `ingest.hooks.hooks.Hooks.translate` does for the name of a hook.
 Translator = Callable[[Message, Context], Awaitable[Translation]]
@@ -82,6 +86,8 @@ class DialectRequests:
         body = request.body()
         if len(body) > most:
             raise too_large(most)
+        if len(body) > MAX_UNCOUNTED:
+            request.hold(min(len(body), MAX_BODY_BYTES))  # what is beyond counts since it arrived
         coding = request.content_coding()
         if coding in ("gzip", "x-gzip"):  # RFC 9110 section 8.4.1.3
             return await inflated(

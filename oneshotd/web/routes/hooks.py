@@ -15,7 +15,7 @@ from oneshotd.core.parsing.formats import MAX_BODY_BYTES
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.hooks.hooks import Hooks
-from oneshotd.ingest.hooks.large_bodies import LARGE
+from oneshotd.ingest.hooks.large_bodies import LARGE, MANY, is_large
 from oneshotd.metrics.doors import HOOK
 from oneshotd.web import error_responses
 from oneshotd.web.error_responses import JSON, answer
@@ -70,8 +70,8 @@ class HookRoutes:
         self.dialects.clients.check_admin(request)
         self._check_name(name)
         body = plain_body(request)
-        if len(body) > LARGE:  # it would hold up the daemon
-            text = f"body: expected at most {LARGE} bytes; try larger ones by oneshotctl try-hook"
+        if is_large(body):  # it would hold up the daemon
+            text = f"body: expected at most {LARGE} bytes, and {MANY} commas; see oneshotctl try-hook"
             raise Refused(text, reason="limit", status=413)
         found = self.hooks.trial(name, self.dialects.message(request, body), self.dialects.context())
         if error_responses.accepts(request, "application/json"):
