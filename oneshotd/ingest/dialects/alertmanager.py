@@ -61,6 +61,7 @@ def _alert(alert: JSONObject, body: JSONObject, message: Message, context: Conte
             ("url", alert.text("generatorURL")),
             ("alertmanager", body.text("externalURL")),
             ("receiver", body.text("receiver")),
+            ("truncated", body.text("truncatedAlerts") if body.whole("truncatedAlerts") else ""),
             *annotation_details(alert.object("annotations").texts()),
         ],
         rules=context.rules,

@@ -39,7 +39,7 @@ def annotation_details(texts: Mapping[str, str]) -> _Pairs:
     usual = ("summary", "description", "message")
     first = {name: texts[name] for name in usual if name in texts}
     rest = {name: text for name, text in texts.items() if name not in usual}
-    taken = ("time", "end", "url", "alertmanager", "receiver", "instance")
+    taken = ("time", "end", "url", "alertmanager", "receiver", "truncated", "instance")
     return [*first.items(), *named(rest, prefix="annotation_", taken=taken)]
 
 

@@ -20,7 +20,18 @@ def translate(message: Message, context: Context) -> Translation:
     # The names of metadata may begin with the group of an API: kustomize.toolkit.fluxcd.io/revision.
     metadata = {key.rpartition("/")[2]: text for key, text in body.object("metadata").texts().items()}
     time, text, revision = body.needed("timestamp"), body.text("message"), metadata.pop("revision", "")
-    identity = (time, body.text("severity"), body.text("reason"), text, revision, metadata.get("token", ""))
+    cluster = metadata.pop("cluster", "")
+    # Clusters that follow the same sources have objects of the same names, but not of the same uid.
+    identity = (
+        regards.text("uid"),
+        cluster,
+        time,
+        body.text("severity"),
+        body.text("reason"),
+        text,
+        revision,
+        metadata.get("token", ""),
+    )
     event = make_event(
         [
             ("type", "flux"),
@@ -30,6 +41,7 @@ def translate(message: Message, context: Context) -> Translation:
             ("namespace", namespace),
             ("name", name),
             ("component", body.text("reportingController")),
+            ("cluster", cluster),
         ],
         [
             ("time", rfc3339(time)),

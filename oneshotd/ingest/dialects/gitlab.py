@@ -49,8 +49,8 @@ def translate(message: Message, context: Context) -> Translation:
         return Translation(ignored=1)
     project = body.object("project")
     path = project.text("path_with_namespace")
-    sent = message.headers.get("idempotency-key", "")
-    identity = ("key", sent) if sent else (kind, path, project.text("id"), *told.identity)
+    sent, instance = (message.headers.get(name, "") for name in ("idempotency-key", "x-gitlab-instance"))
+    identity = ("key", sent) if sent else (instance, kind, path, project.text("id"), *told.identity)
     event = make_event(
         [*told.labels[:1], ("project", path), *told.labels[1:]],
         told.details,

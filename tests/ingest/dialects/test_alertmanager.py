@@ -152,6 +152,7 @@ def test_what_max_alerts_has_cut_off_counts_as_ignored() -> None:
     """Alerts that are missing would be missing without a trace."""
     translation = translate("alertmanager", notification(alert(), truncatedAlerts=17))
     assert (len(events_of(translation)), translation.ignored) == (1, 17)
+    assert details(events_of(translation)[0])["truncated"] == "17"
 
 
 def test_a_notification_without_alerts_is_nothing() -> None:

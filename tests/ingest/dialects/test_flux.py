@@ -37,6 +37,12 @@ def test_the_revision_may_have_a_group_before_it(metadata: Payload) -> None:
     assert details(event)["revision"] == "v1"
 
 
+def test_the_cluster_of_an_alert_is_a_label() -> None:
+    """The events of several clusters would be one series."""
+    (event,) = events_of(translate("flux", flux_event(metadata={"cluster": "blue"})))
+    assert (labels(event)["cluster"], details(event).get("cluster")) == ("blue", None)
+
+
 def test_metadata_do_not_hide_what_the_event_says() -> None:
     """The message of an event would be replaced by a text of an alert."""
     metadata = {"text": "other", "time": "soon", "größe": "9"}
@@ -55,6 +61,18 @@ def test_metadata_do_not_hide_what_the_event_says() -> None:
         ({"message": "another"}, 2),
         ({"reason": "Progressing"}, 2),
         ({"severity": "info"}, 2),
+        (
+            {
+                "involvedObject": {
+                    "kind": "Kustomization",
+                    "namespace": "apps",
+                    "name": "shop",
+                    "uid": "other",
+                }
+            },
+            2,
+        ),
+        ({"metadata": {"revision": "main@sha1:731f7ea", "cluster": "other"}}, 2),
         ({"metadata": {"revision": "other"}}, 2),
         ({"involvedObject": {"kind": "Kustomization", "namespace": "apps", "name": "other"}}, 2),
     ],

@@ -160,6 +160,15 @@ def test_before_17_4_the_content_is_the_key(payload: Payload, other: Payload, st
     assert len(log.events) == stored
 
 
+def test_two_instances_have_keys_of_their_own() -> None:
+    """A pipeline would be a duplicate of one of another server."""
+    log = Log()
+    for instance in ("https://gitlab.test", "https://other.test"):
+        headers = {**gitlab_headers(key=None), "x-gitlab-instance": instance}
+        log.append(translate("gitlab", pipeline(), headers).group)
+    assert len(log.events) == 2
+
+
 @pytest.mark.parametrize(
     ("payload", "text"),
     [
