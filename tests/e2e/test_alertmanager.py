@@ -127,12 +127,15 @@ def test_an_alert_counts_once_and_ends_once(stage: Stage, suite: str | None) -> 
         fired["labels"].items()
         >= {"alertname": "PressureHigh", "severity": "page", "boiler": "north"}.items()
     )
+    assert fired["detail"]["summary"] == "north is at 9 bar"
+    assert fired["detail"]["url"].startswith("http")
     until(lambda: all(peer.sent() >= 3 for peer in stage.peers), PATIENCE, "three webhooks of each peer")
     stage.report(1)
     ended = stage.await_event(type="alert", status="resolved")
     until(lambda: all(not peer.alerts() for peer in stage.peers), PATIENCE, "no alert that fires")
     elapsed = time.monotonic() - begun
     assert 1 <= float(ended["value"]) <= elapsed
+    assert fired["detail"]["time"] == ended["detail"]["time"] < ended["detail"]["end"]
     assert [event["labels"]["status"] for event in stage.events(type="alert")] == ["resolved", "firing"]
     assert stage.duplicates() >= 5
     assert [peer.failed() for peer in stage.peers] == [0, 0]
