@@ -10,6 +10,8 @@ from oneshotd.core.parsing.grammar import Pair, one_line_end
 
 #: Stands where a text was cut.
 CUT = "…"
+#: Most bytes of a character as it is stored: a control character is written as an escape.
+MAX_ESCAPE = 6
 
 
 def fitted(details: Mapping[str, str], *, keep_end: Iterable[str] = ()) -> list[Pair]:
@@ -22,6 +24,8 @@ def fitted(details: Mapping[str, str], *, keep_end: Iterable[str] = ()) -> list[
     ends = frozenset(keep_end)
     texts = {name: one_line_end(text) for name, text in details.items() if text}
     room = MAX_DETAIL_BYTES - len(detail_text(dict.fromkeys(texts, "")).encode())
+    if MAX_ESCAPE * sum(map(len, texts.values())) <= room:  # nearly always, and quickly seen
+        return [(f"{PREFIX}{name}", text) for name, text in texts.items()]
     left = len(texts)
     for name in sorted(
         texts, key=lambda name: _written(texts[name])

@@ -52,3 +52,10 @@ def test_what_takes_more_room_as_json_is_cut_more(text: str, keep_end: list[str]
 @given(st.dictionaries(st.sampled_from(["text", "time", "link", "env"]), LONG))
 def test_any_texts_fit(details: dict[str, str]) -> None:
     assert stored(details).keys() <= details.keys()
+
+
+@pytest.mark.parametrize("char", ["x", '"', "\x01", "\x7f", "é", "\u2029", "\U0001f600"])
+def test_around_the_limit_the_grammar_takes_what_was_fitted(char: str) -> None:
+    """A text that just seems to fit would be refused."""
+    for length in [*range(660, 690), *range(1010, 1030), *range(4060, 4100)]:
+        assert stored({"a": char * length, "time": "now"})["time"] == "now"
