@@ -40,6 +40,10 @@ class Known:
 #: Greatest number of events that one `Count` stores.
 MAX_OCCURRENCES = 1000
 
+#: Number of events that all `Count`s of a group store, beyond which each stores one at most: a body of ten
+#: thousand counts would hold the store for minutes.
+MAX_COUNTED = 100_000
+
 #: Greatest count that is kept: a database takes 64 bits, and JSON of some senders 53.
 MAX_COUNT = 2**53
 
@@ -153,6 +157,7 @@ class _Changes:
         for change in changes:
             self._of_event.setdefault(change.event, []).append(change)
         self.made: dict[str, State | None] = {}
+        self._left = MAX_COUNTED
 
     def apply(self, number: int, event: NewEvent) -> Sequence[NewEvent]:
         """Return what is stored for the event with this index."""
@@ -164,7 +169,8 @@ class _Changes:
             elif isinstance(change, Count):
                 count = min(change.count, MAX_COUNT)
                 grown = change.unknown if before is None else count - before
-                times = min(max(0, grown), MAX_OCCURRENCES)
+                times = min(max(0, grown), MAX_OCCURRENCES, max(1, self._left))
+                self._left -= times
                 self._keep(change.key, max(count, before or 0), change.seconds)
             elif before is not None:
                 event = event._replace(value=_seconds(max(0, self._now - before)))

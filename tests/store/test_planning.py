@@ -7,7 +7,17 @@ from attrs import evolve
 
 from oneshotd.core.events import Count, End, Group, NewEvent, Start, StateChange
 from oneshotd.store.interface import Conflict, Stored
-from oneshotd.store.planning import AppendPlan, Known, State, digest_of, keys_of, plan_append, states_of
+from oneshotd.store.planning import (
+    MAX_COUNTED,
+    MAX_OCCURRENCES,
+    AppendPlan,
+    Known,
+    State,
+    digest_of,
+    keys_of,
+    plan_append,
+    states_of,
+)
 
 A, B = NewEvent("a"), NewEvent("b", "1")
 KEYED_A, KEYED_B = NewEvent("a", None, "ka"), NewEvent("b", "1", "kb")
@@ -192,6 +202,18 @@ def test_occurrences_of_an_event_have_its_detail_and_leave_the_digest_alone() ->
     plan = plan_append(Group(events=[A, detailed], states=[COUNT_OF_7]), {}, 7, {"c": 5}, NOW)
     assert list(plan.events) == [A, detailed, detailed]
     assert digest_of([detailed]) == digest_of([NewEvent("b")])
+
+
+def test_the_counts_of_a_group_are_bounded_together() -> None:
+    """A request of ten thousand counts would hold the store for minutes."""
+    most = MAX_COUNTED // MAX_OCCURRENCES
+    states = [
+        Count(event=number, key=f"{number}", count=9_000, unknown=9_000, seconds=9.0)
+        for number in range(most + 3)
+    ]
+    plan = plan_append(Group(events=[A] * (most + 3), states=states), {}, 1)
+    assert plan.answer == Stored(stored=MAX_COUNTED + 3, duplicates=0, first=1)
+    assert {state.value for state in plan.states.values() if state is not None} == {9_000}
 
 
 def test_the_states_of_a_group_are_looked_up_once() -> None:
