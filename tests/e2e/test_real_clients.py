@@ -15,7 +15,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, to_binary_event, to_structured_event
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from datadog.dogstatsd import DogStatsd
+from datadog.dogstatsd.base import DogStatsd
 from support.clients import figures
 from support.daemon import Daemon
 from support.emitting_tools import provide
@@ -75,10 +75,18 @@ class Scraper:
         return self.found.total()
 
 
+def held(daemon: Daemon) -> list[dict[str, Any]]:
+    return list(json.loads(daemon.get("/api/v1/events?limit=100"))["events"])
+
+
 def details(daemon: Daemon, label: str) -> list[dict[str, str]]:
     """Return the details of the held events with this label."""
-    held = json.loads(daemon.get("/api/v1/events?limit=100"))["events"]
-    return [event["detail"] for event in held if label in json.dumps(event["labels"])]
+    return [event["detail"] for event in held(daemon) if label in json.dumps(event["labels"])]
+
+
+def titles(daemon: Daemon) -> set[str]:
+    """Return the titles of the held events."""
+    return {event["labels"]["title"] for event in held(daemon)}
 
 
 # ---- Datadog's library
@@ -161,23 +169,23 @@ def test_a_client_outlives_the_daemon_and_its_socket(tmp_path: Path) -> None:
     with Daemon(tmp_path, more=("--udp=unix:events.sock",)) as daemon:
         path = unix(daemon)
         statsd = DogStatsd(socket_path=f"unixgram://{path}", disable_telemetry=True, disable_buffering=True)
-        scraper = Scraper(daemon, 'type="event"')
-        statsd.event("first", "")
-        scraper.wait(1)
-        daemon.stop()
-        assert not path.exists()
-        statsd.event("lost", "")
-        daemon.start()
-        statsd.event("second", "")
-        scraper.wait(2)
-        daemon.kill()
-        assert path.exists()
-        statsd.event("lost", "")
-        daemon.start()
-        statsd.event("third", "")
-        titles = {labels["title"] for labels in scraper.wait(3)}
-        statsd.close_socket()
-        assert titles == {"first", "second", "third"}
+        try:
+            statsd.event("first", "")
+            until(lambda: titles(daemon) == {"first"}, PATIENCE, "the first event")
+            daemon.stop()
+            assert not path.exists()
+            statsd.event("lost", "")
+            daemon.start()
+            statsd.event("second", "")
+            until(lambda: titles(daemon) == {"first", "second"}, PATIENCE, "the second event")
+            daemon.kill()
+            assert path.exists()
+            statsd.event("lost", "")
+            daemon.start()
+            statsd.event("third", "")
+            until(lambda: titles(daemon) == {"first", "second", "third"}, PATIENCE, "the third event")
+        finally:
+            statsd.close_socket()
         assert daemon.errors() == []
 
 
