@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
-from fuzz import dialects, mappings, presets
+from fuzz import dialects, mappings, presets, senders
 from fuzz import vocabulary as words
 from fuzz.connections import serve
 from fuzz.response import RULES, check
@@ -194,5 +194,11 @@ TARGETS = {
     "number": Target(number, words.NUMBERS, (*words.NUMBERS, *words.NO_NUMBERS)),
     "annotation": Target(dialects.annotation, dialects.ANNOTATIONS, dialects.ANNOTATION_WORDS),
     "ping": Target(dialects.ping, dialects.PINGS, dialects.PING_WORDS),
+    "cloudevents": Target(
+        senders.cloud_event(check_refusal),
+        senders.CLOUD_EVENTS,
+        (*senders.CLOUD_EVENT_WORDS, *words.JSON_WORDS),
+    ),
+    "dogstatsd": Target(senders.messages(check_refusal), senders.MESSAGES, senders.MESSAGE_WORDS),
     "request": Target(serve, words.REQUESTS, (*words.HTTP_WORDS, *_query, *words.JSON_WORDS)),
 }
