@@ -7,9 +7,9 @@ event without a value. A key has to be complete.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.parsing.details import MAX_DETAIL_BYTES
@@ -17,6 +17,7 @@ from oneshotd.core.parsing.formats import MAX_EVENTS
 from oneshotd.core.parsing.grammar import Pair, event, quoted
 from oneshotd.core.parsing.json_format import decode
 from oneshotd.errors import Refused
+from oneshotd.ingest.dialects import cloudevents
 from oneshotd.ingest.dialects.conditions import Condition
 from oneshotd.ingest.dialects.details import fitted
 from oneshotd.ingest.dialects.keys import event_key
@@ -35,6 +36,15 @@ MAX_CHARACTERS = 8 * 1024 * 1024
 
 #: Places of a key.
 MAX_PLACES = 16
+
+#: The form of a body, unless its hook has another one.
+JSON = "json"
+
+#: Form of a body -> its decoded bodies; pointers are relative to each of them.
+FORMS: Mapping[str, Callable[[Message], Sequence[object]]] = {
+    JSON: lambda message: [decode(message.body.removeprefix(b"\xef\xbb\xbf"))],
+    "cloudevents": cloudevents.decoded,
+}
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
@@ -78,6 +88,7 @@ class KeyTemplate:
 class EventMapping:
     """A mapping.
 
+    :param form: how a body is read, of `FORMS`.
     :param each: leads to the array or object whose elements become events; None: the body becomes one.
     :param when: all have to hold.
     :param key: None: an event has no key, and each repetition counts.
@@ -85,6 +96,7 @@ class EventMapping:
     :param labels, detail: name -> source.
     """
 
+    form: str = JSON
     each: Pointer | None = None
     when: Sequence[Condition] = ()
     key: KeyTemplate | None = None
@@ -118,9 +130,8 @@ def outcomes(mapping: EventMapping, name: str, message: Message, context: Contex
     :param name: of the hook.
     :raises Refused: the body is not JSON, or an element cannot be an event; names its pointer.
     """
-    document = Document(decode(message.body.removeprefix(b"\xef\xbb\xbf")), message.headers)
     made = characters = 0
-    for element in document.elements(mapping.each):
+    for document, element in _elements(mapping, message):
         try:
             outcome = _outcome(mapping, name, message.principal, context, document, element)
         except Refused as refused:
@@ -134,6 +145,16 @@ def outcomes(mapping: EventMapping, name: str, message: Message, context: Contex
                 text = f"the events have more than {MAX_CHARACTERS} characters"
                 raise Refused(text, reason="limit", status=413)
         yield outcome
+
+
+def _elements(mapping: EventMapping, message: Message) -> Iterator[tuple[Document, Element]]:
+    bodies = FORMS[mapping.form](message)
+    for number, body in enumerate(bodies):
+        document = Document(body, message.headers)
+        for element in document.elements(mapping.each):
+            if len(bodies) > 1:
+                element = evolve(element, path=f"/{number}{element.path}")
+            yield document, element
 
 
 def translate(mapping: EventMapping, name: str, message: Message, context: Context) -> Translation:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.core.toml_values import exposed_label, shown, unknown_key
 from oneshotd.ingest.dialects.conditions import Condition
-from oneshotd.ingest.dialects.mapping import EventMapping, KeyTemplate
+from oneshotd.ingest.dialects.mapping import FORMS, JSON, EventMapping, KeyTemplate
 from oneshotd.ingest.dialects.pointers import (
     SOURCES,
     Constant,
@@ -37,10 +37,13 @@ def parse_mapping(tables: Mapping[str, Any], limits: Rules | None = None) -> Eve
     for name in tables:
         if name not in KEYS:
             raise ValueError(unknown_key(name, KEYS))
+    form = _parsed("format", _form, tables) or JSON
+    each = _parsed("each", _each, tables)
     mapping = EventMapping(
-        each=_parsed("each", _each, tables),
+        form=form,
+        each=each,
         when=_parsed("when", _conditions, tables) or (),
-        key=_parsed("key", _key, tables),
+        key=_parsed("key", _key, tables) or (None if form == JSON else _usual_key(each)),
         value=_parsed("value", _source, tables),
         metric=_parsed("metric", lambda value: _metric(value, rules), tables),
         labels=_parsed("labels", lambda value: parse_labels(value, rules), tables) or {},
@@ -80,6 +83,17 @@ def _each(value: object) -> Pointer:
     if not isinstance(value, str):
         raise ValueError(f'expected a pointer such as "/builds", got {shown(value)}')
     return Pointer.parse(value)
+
+
+def _form(value: object) -> str:
+    if not isinstance(value, str) or value not in FORMS:
+        raise ValueError(f"expected one of {', '.join(FORMS)}, got {shown(value)}")
+    return value
+
+
+def _usual_key(each: Pointer | None) -> KeyTemplate:
+    """Return the key of CloudEvents, where a file has none."""
+    return KeyTemplate.parse("{/source} {/id}" if each is None else "{^/source} {^/id} {#}")
 
 
 def _key(value: object) -> KeyTemplate:
@@ -205,4 +219,4 @@ def _compared(value: object) -> str:
 
 
 #: The keys of a mapping.
-KEYS = ("each", "when", "key", "value", "metric", "labels", "detail")
+KEYS = ("format", "each", "when", "key", "value", "metric", "labels", "detail")

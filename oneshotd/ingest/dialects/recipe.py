@@ -34,6 +34,11 @@ class Recipe:
     mapping: EventMapping | None = None
     labels: Mapping[str, str] = {}
 
+    @property
+    def form(self) -> str:
+        """The form of its messages: a preset, or of a mapping."""
+        return self.preset or ("" if self.mapping is None else self.mapping.form)
+
     @classmethod
     def parse(cls, name: str, tables: Mapping[str, Any], limits: Rules | None = None) -> Recipe:
         """Make a recipe from the tables of a file.

@@ -47,7 +47,7 @@ class Hook:
             translate=recipe.translate,
             verify=verify or _accept,
             recipe=recipe,
-            handshake=HANDSHAKES.get(recipe.preset or ""),
+            handshake=HANDSHAKES.get(recipe.form),
         )
 
 

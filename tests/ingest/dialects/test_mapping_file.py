@@ -25,6 +25,8 @@ WRONG = [
     ("[labels]\n" + "\n".join(f'l{n} = "=x"' for n in range(65)), "labels: expected at most 64 (max-labels)"),
     ("[detail]\n" + "\n".join(f'l{n} = "=x"' for n in range(17)), "detail: expected at most 16 of them"),
     ('lables.x = "/x"', "there is no key 'lables'; the nearest is 'labels'"),
+    ('format = "yaml"', "format: expected one of json, cloudevents, got 'yaml'"),
+    ("format = []", "format: expected one of json, cloudevents, got"),
     ("each = 1", 'each: expected a pointer such as "/builds", got 1'),
     ('each = "builds"', "each: expected a pointer such as"),
     ('key = "x"', "key: expected pointers in braces, such as \"{/id}-{/state}\", got 'x'"),
