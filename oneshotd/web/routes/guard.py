@@ -46,7 +46,7 @@ ROLES: Mapping[str, tuple[Role | None, ...]] = {
     "annotate": (Role.EMIT,),
     "annotate_graphite": (Role.EMIT,),
     "graphite_events": (Role.EMIT,),
-    "annotation_by_number": (Role.EMIT, *_READERS),
+    "annotation_by_number": (Role.EMIT,),
     "ping": _BY_URL,
     "telemetry": _BY_URL,
     "annotations": _READERS,
