@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "store.limits",
             "store.soundness",
             "store.transfer",
+            "store.transfer_records",
         ),
         ("core",),
     ),

@@ -14,8 +14,9 @@ from typing import TypeVar
 from oneshotd.ctl.results import FAILED, OK, UNAVAILABLE, USAGE, Failed, complain, parsed_by
 from oneshotd.daemon.option_values import StoreAddress
 from oneshotd.errors import OneshotError, OutcomeUnknown, StoreInUse, StoreUnavailable
-from oneshotd.store.transfer import NAMES, IExport, Record, StateRecord, copy
+from oneshotd.store.transfer import IExport, copy
 from oneshotd.store.transfer_factory import open_export, open_import
+from oneshotd.store.transfer_records import NAMES, Record, StateRecord
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from oneshotd.ctl import move
 from oneshotd.ctl.command import run
 from oneshotd.errors import OutcomeUnknown, StoreUnavailable
 from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
-from oneshotd.store.transfer import Record, SegmentRecord
+from oneshotd.store.transfer_records import Record, SegmentRecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -13,12 +13,11 @@ from zope.interface.verify import verifyClass, verifyObject
 from oneshotd.errors import StoreRefused
 from oneshotd.store.segment_columns import pack
 from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
-from oneshotd.store.transfer import (
+from oneshotd.store.transfer import IExport, IImport, copy
+from oneshotd.store.transfer_records import (
     NAMES,
     TABLES,
     DetailRecord,
-    IExport,
-    IImport,
     KeyedStateRecord,
     KeyRecord,
     LossRecord,
@@ -28,7 +27,6 @@ from oneshotd.store.transfer import (
     SegmentRecord,
     ShownRecord,
     StateRecord,
-    copy,
 )
 
 SEGMENT = SegmentRecord(4, 2, 20, 100, 1000, "a\nb", "1\n", pack([1000, 1001]))

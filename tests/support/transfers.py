@@ -17,7 +17,8 @@ from oneshotd.core.sampling.mode import TimestampHistory
 from oneshotd.store.interface import IStore, Settled
 from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
 from oneshotd.store.sqlite.transfer import SQLiteExport, SQLiteImport
-from oneshotd.store.transfer import TABLES, IExport, IImport, Record, copy
+from oneshotd.store.transfer import IExport, IImport, copy
+from oneshotd.store.transfer_records import TABLES, Record
 
 #: What a dialect reports: details, and states of which one has an odd key.
 REPORTED = Group(

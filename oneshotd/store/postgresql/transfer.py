@@ -22,9 +22,8 @@ from oneshotd.store.postgresql.connecting import library, reason_of
 from oneshotd.store.postgresql.link import DELETING, END_OF_LOG, NOW, CommitUnknown, Link
 from oneshotd.store.postgresql.schema import prepare, shipped
 from oneshotd.store.postgresql.transfer_tables import COLUMNS, LACKS, Table, from_row, to_row
-from oneshotd.store.transfer import (
-    IExport,
-    IImport,
+from oneshotd.store.transfer import IExport, IImport
+from oneshotd.store.transfer_records import (
     LossRecord,
     OwedRecord,
     Record,

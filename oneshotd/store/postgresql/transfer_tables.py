@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from oneshotd.errors import StoreRefused
 from oneshotd.store.segment_columns import pack, unpack
-from oneshotd.store.transfer import (
+from oneshotd.store.transfer_records import (
     DetailRecord,
     KeyedStateRecord,
     KeyRecord,

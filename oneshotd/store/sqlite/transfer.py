@@ -16,10 +16,9 @@ from zope.interface import implementer
 from oneshotd.errors import StoreRefused, StoreUnavailable
 from oneshotd.store.segment_columns import unpack
 from oneshotd.store.sqlite.connection import Connect, open_database, open_existing, plain_connect, reason_of
-from oneshotd.store.transfer import (
+from oneshotd.store.transfer import IExport, IImport
+from oneshotd.store.transfer_records import (
     DetailRecord,
-    IExport,
-    IImport,
     KeyedStateRecord,
     KeyRecord,
     LossRecord,

@@ -23,7 +23,7 @@ from oneshotd.store.postgresql.link import Link
 from oneshotd.store.postgresql.schema import Schema, shipped
 from oneshotd.store.postgresql.store import PostgreSQLStore
 from oneshotd.store.postgresql.transfer import PostgreSQLExport
-from oneshotd.store.transfer import DetailRecord
+from oneshotd.store.transfer_records import DetailRecord
 
 #: What daemons of layout 1 know.
 FIRST = Schema(shipped().scripts[:1])

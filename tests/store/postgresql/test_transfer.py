@@ -19,10 +19,9 @@ from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImpor
 from oneshotd.store.sqlite import transfer as sqlite_transfer
 from oneshotd.store.sqlite.connection import open_database
 from oneshotd.store.sqlite.transfer import LACKS, SQLiteExport, SQLiteImport
-from oneshotd.store.transfer import (
+from oneshotd.store.transfer import IExport, IImport
+from oneshotd.store.transfer_records import (
     TABLES,
-    IExport,
-    IImport,
     KeyRecord,
     LossRecord,
     OwedRecord,

@@ -16,12 +16,8 @@ from support.transfers import contents, fill, moved, path_of
 from oneshotd.errors import StoreInUse, StoreRefused, StoreUnavailable
 from oneshotd.store.postgresql.transfer import PostgreSQLExport, PostgreSQLImport
 from oneshotd.store.sqlite.transfer import SQLiteExport
-from oneshotd.store.transfer import (
-    KeyRecord,
-    Record,
-    SegmentRecord,
-    copy,
-)
+from oneshotd.store.transfer import copy
+from oneshotd.store.transfer_records import KeyRecord, Record, SegmentRecord
 
 
 def test_a_source_that_a_daemon_works_on(backend: PostgreSQLBackend, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from oneshotd.core.events import Group, NewEvent
 from oneshotd.store.sqlite import details, retention
 from oneshotd.store.sqlite.connection import open_database
 from oneshotd.store.sqlite.transfer import SQLiteExport
-from oneshotd.store.transfer import DetailRecord
+from oneshotd.store.transfer_records import DetailRecord
 
 DETAIL = '{"text":"x"}'
 #: Thirty events, each with a detail.
