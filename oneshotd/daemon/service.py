@@ -8,7 +8,7 @@ States:
 | SERVING  | after the first answer of the store       | 200            | prunes the store  |
 | STOPPING | at stopService, after the manager is told | 503 "stopping" | cancelled         |
 
-Order of the start: the files of --web-config and --access are read, ports are bound (both privileged), the
+Order of the start: the files of the options are read, ports are bound (both privileged), the
 store is opened, HTTP and UDP are served.
 Order of the stop: ports close, requests end, queued events are committed, deliveries are settled,
 the store is closed. Each step has a time limit, so that the stop ends before systemd kills.
@@ -19,15 +19,12 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
-from socket import socket
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.web.pages import notFound
 
 from oneshotd import __version__
 from oneshotd.access.event_bounds import EventBounds
@@ -39,7 +36,7 @@ from oneshotd.daemon.config import Config
 from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
 from oneshotd.daemon.pings import PingParts
-from oneshotd.daemon.sockets import adopt, affordable, http_ports, listen_backup, speaks_tls, udp_sockets
+from oneshotd.daemon.ports import Ports
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
@@ -54,20 +51,12 @@ from oneshotd.udp.datagrams import Datagrams
 from oneshotd.udp.reader import UDPReader
 from oneshotd.web.app import HTTPApi
 from oneshotd.web.fastpath.blocks import without_users
-from oneshotd.web.fastpath.channel import FastPathChannel
-from oneshotd.web.fastpath.listener import Listener
 from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.routes.backup import BackupDoor
-from oneshotd.web.routes.hooks import body_limit
 from oneshotd.web.transport.channel import send
-from oneshotd.web.transport.request import OneshotRequest
-from oneshotd.web.transport.site import Site
 
 #: Seconds between two rounds of upkeep (pruning the log, removing scrapers); less if the hold is short.
 UPKEEP_INTERVAL = 10.0
-
-#: Most connections to the backup socket at a time.
-MAX_BACKUP_CONNECTIONS = 10
 
 #: Seconds that each step of the stop may take: those that wait for clients, and those that wait for
 #: the disk. Their sum is below the 90 s after which systemd kills.
@@ -99,30 +88,11 @@ class OneshotService(Service):
         self._notifier = Notifier(reactor, supervision or Supervision())
         self._state = State.STARTING
         self._upkeep: IDelayedCall | None = None
-        self._ports: list[IListeningPort] = []
-        self._tls_ports: list[IListeningPort] = []
         self._telemetry = Telemetry(is_shared=config.store.kind == "postgresql")
         self._locks = Locks(reactor, config, self._telemetry)
         self._hooks = HookParts(reactor, config, self._telemetry)
         self._pings = PingParts(reactor, config, self._telemetry)
-        self._site = self._make_site(affordable(config.max_connections))
-        self._site.body_limit = body_limit(config.max_hook_body)
-        self._backup_site = self._make_site(MAX_BACKUP_CONNECTIONS)
-        # The fast path logs no requests.
-        self._has_fast_path = config.fast_path and not config.access_log
-        if self._has_fast_path:
-            self._site.protocol = FastPathChannel
-
-    def _make_site(self, max_connections: int) -> Site:
-        return Site(
-            notFound(),
-            requestFactory=partial(OneshotRequest, refused=self._telemetry.refused_request),
-            reactor=self._reactor,
-            max_connections=max_connections,
-            request_timeout=self._config.request_timeout,
-            idle_timeout=self._config.idle_timeout,
-            access_log=self._config.access_log,
-        )
+        self._ports = Ports(reactor, config, self._telemetry)
 
     def privilegedStartService(self) -> None:
         """Read all files, and bind all sockets; the reactor does not run yet: no connection is accepted."""
@@ -139,32 +109,7 @@ class OneshotService(Service):
         self._locks.read(self._rules)
         self._hooks.read(self._rules)
         self._pings.read(self._rules)
-        self._udp_sockets: list[socket] = []
-        try:
-            self._bind()
-        except BaseException:
-            for sock in self._udp_sockets:
-                sock.close()  # removes the file of a UNIX socket
-            raise
-
-    def _bind(self) -> None:
-        for address in self._config.udp:
-            self._udp_sockets += udp_sockets(address)
-        self._ports = [port for where in self._config.http for port in self._listen(where)]
-        if self._config.backup_socket is not None:
-            self._ports.append(listen_backup(self._reactor, self._config.backup_socket, self._backup_site))
-
-    def _listen(self, where: str) -> list[IListeningPort]:
-        """Open an HTTP address, with TLS where the web configuration has it and the address can."""
-        tls = self._locks.tls
-        if tls is None or not speaks_tls(where):
-            # The listener of the fast path accepts by itself, and reads what has no TLS.
-            return http_ports(self._reactor, where, self._site, Listener if self._has_fast_path else adopt)
-        from oneshotd.web.transport.tls_handshake import handshake_factory  # needs pyOpenSSL
-
-        ports = http_ports(self._reactor, where, handshake_factory(self._site, tls, self._reactor))
-        self._tls_ports.extend(ports)
-        return ports
+        self._ports.bind(self._locks.tls)
 
     def startService(self) -> None:
         """Open the store, and serve HTTP and UDP."""
@@ -174,7 +119,7 @@ class OneshotService(Service):
         access = self._locks.policy
         bounds = self._bounds = EventBounds(access=access, limits=self._rules, seconds=reactor.seconds)
         telemetry.registry.register(RuleMetrics(bounds.report))
-        name = config.daemon_name or default_name(self._ports)
+        name = config.daemon_name or default_name(self._ports.all)
         self._store = open_store(
             config.store.kind,
             config.store.path,
@@ -202,7 +147,7 @@ class OneshotService(Service):
         backups = None
         if config.backup_dir is not None:
             backups = Backups(IBackup(self._store), config.backup_dir, time.time, time.monotonic)
-        self._site.resource = HTTPApi(
+        self._ports.site.resource = HTTPApi(
             ingest=self._ingest,
             delivery=self._delivery,
             store=self._store,
@@ -217,7 +162,7 @@ class OneshotService(Service):
             bounds=bounds,
             now_ms=_now_ms,
             hold=config.hold,
-            udp_port=udp_port(self._udp_sockets),
+            udp_port=udp_port(self._ports.udp),
             warnings=self._warnings,
             authenticator=self._locks.authenticator,
             peer_sans=self._locks.peer_sans,
@@ -228,8 +173,8 @@ class OneshotService(Service):
             max_hook_body=config.max_hook_body,
         ).resource()
         if backups is not None:
-            self._backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
-        self._locks.serve(self._site, self._matcher() if self._has_fast_path else None)
+            self._ports.backup_site.resource = BackupDoor(backups=backups, telemetry=telemetry).resource()
+        self._locks.serve(self._ports.site, self._matcher() if self._ports.has_fast_path else None)
         self._datagrams = Datagrams(
             ingest=self._ingest,
             telemetry=telemetry,
@@ -239,15 +184,15 @@ class OneshotService(Service):
             clock=reactor,
         )
         self._udp = [
-            UDPReader(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._udp_sockets
+            UDPReader(sock, self._datagrams, telemetry=telemetry, clock=reactor) for sock in self._ports.udp
         ]
         for listener in self._udp:
             listener.start(reactor)
         self._log.info(
             "oneshotd {version} serves {http}, receives UDP on {udp}, stores events in {store}",
             version=__version__,
-            http=http_addresses(self._ports, self._tls_ports),
-            udp=", ".join(map(datagram_socket, self._udp_sockets)),
+            http=http_addresses(self._ports.all, self._ports.tls),
+            udp=", ".join(map(datagram_socket, self._ports.udp)),
             store=config.store.path,
         )
         self._locks.log_summary(has_udp=bool(self._udp))
@@ -287,19 +232,19 @@ class OneshotService(Service):
         self._state = State.STOPPING
         if self._upkeep is not None and self._upkeep.active():
             self._upkeep.cancel()
-        for port in self._ports:
+        for port in self._ports.all:
             await maybeDeferred(port.stopListening)
         for listener in self._udp:
             listener.drain()
             listener.stop()
         self._datagrams.flush()
-        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._site.finish(), "requests")
-        self._site.abort()
+        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._ports.site.finish(), "requests")
+        self._ports.site.abort()
         self._locks.stop()
         self._hooks.stop()
         self._pings.stop()
-        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._backup_site.finish(), "backup")
-        self._backup_site.abort()
+        await self._at_most(REQUEST_DRAIN_TIMEOUT, self._ports.backup_site.finish(), "backup")
+        self._ports.backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._delivery.drain(), "deliveries")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._store.close(), "closing the store")
@@ -352,7 +297,7 @@ class OneshotService(Service):
         if self._state is State.STARTING:
             self._state = State.SERVING
             self._log.info("oneshotd is ready")
-            self._notifier.ready(f"serves {http_addresses(self._ports, self._tls_ports)}")
+            self._notifier.ready(f"serves {http_addresses(self._ports.all, self._ports.tls)}")
 
     def _not_ready_reason(self) -> str | None:
         """Return why /readyz is 503 whatever the store says; None while the service runs."""

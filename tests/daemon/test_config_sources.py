@@ -15,6 +15,8 @@ from oneshotd.errors import ConfigError
 
 COMMENTED = Path(__file__).resolve().parents[2] / "etc" / "oneshotd.toml"
 
+UDP = "[HOST:]PORT, unix:PATH[:mode=MODE] or systemd:NAME"
+
 
 def from_file(folder: Path, text: str, **given: Any) -> Config:
     file = folder / "oneshotd.toml"
@@ -107,12 +109,12 @@ def test_the_error_names_where_the_value_came_from(
     [
         ("hodl = '1h'", "FILE:1: there is no option 'hodl'; the nearest is 'hold'"),
         ("max_events = 5", "FILE:1: there is no option 'max_events'; the nearest is 'max-events'"),
-        ("[udp]\nport = 1", "FILE:1: udp: expected [HOST:]PORT, or a list of such, got {'port': 1}"),
+        ("[udp]\nport = 1", f"FILE:1: udp: expected {UDP}, or a list of such, got {{'port': 1}}"),
         ("hold = ['1h']", "FILE:1: hold: expected duration, got ['1h']"),
         ("hold = 90", "FILE:1: hold: expected a duration such as 500ms, 90s, 5m, 1h or 1d, got '90'"),
         ("max-events = 1.5", "FILE:1: max-events: expected events, got 1.5"),
         ("max-events = true", "FILE:1: max-events: expected events, got True"),
-        ("udp = [8090, false]", "FILE:1: udp: expected [HOST:]PORT, or a list of such, got [8090, False]"),
+        ("udp = [8090, false]", f"FILE:1: udp: expected {UDP}, or a list of such, got [8090, False]"),
         ("access-log = 'yes'", "FILE:1: access-log: expected true or false, got 'yes'"),
         ("hold = '1h'\nx = = 1", "FILE:2: Invalid value (at line 2, column 5)"),
         ("hold = ", "FILE: Invalid value (at end of document)"),

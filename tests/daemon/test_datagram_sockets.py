@@ -232,7 +232,7 @@ def make(
 
     yield make_one
     for daemon in daemons:
-        for sock in getattr(daemon.service, "_udp_sockets", []):
+        for sock in daemon.service._ports.udp:
             sock.close()
 
 
@@ -262,7 +262,7 @@ def test_the_status_page_names_the_port_of_udp(make: Callable[..., DaemonInMemor
     """A part of the path would be shown as a port."""
     daemon = make()
     daemon.service.privilegedStartService()
-    sockets = daemon.service._udp_sockets
+    sockets = daemon.service._ports.udp
     assert udp_port(sockets) == sockets[1].getsockname()[1]
     assert udp_port(sockets[:1]) is None
     assert udp_port([]) is None

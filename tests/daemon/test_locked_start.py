@@ -46,7 +46,7 @@ def test_a_bad_file_ends_the_start_before_a_port_is_opened(
     daemon = DaemonInMemory(tmp_path, monkeypatch, web_config=str(tmp_path / "web.yml"))
     with pytest.raises(ConfigError, match=r"web\.yml:1: .*tls_server_confg"):
         daemon.service.privilegedStartService()
-    assert daemon.service._ports == [] and not hasattr(daemon.service, "_udp_sockets")
+    assert daemon.service._ports.all == [] and daemon.service._ports.udp == []
     assert [path.name for path in tmp_path.iterdir()] == ["web.yml"]
 
 
@@ -89,7 +89,7 @@ async def test_tcp_speaks_tls_and_a_unix_socket_does_not(tmp_path: Path, web: Pa
         local.sock.settimeout(10)
         local.sock.connect(path)
         assert await in_thread(answer, local) == (200, "ok\n")
-        addresses = http_addresses(service._ports, service._tls_ports)
+        addresses = http_addresses(service._ports.all, service._ports.tls)
         assert addresses.startswith(f"HTTPS on 127.0.0.1:{ports[0]}") and ", HTTP on " in addresses
     finally:
         await service.stopService()

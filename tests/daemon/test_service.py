@@ -38,7 +38,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     for daemon in daemons:
         if hasattr(daemon, "real"):
             daemon.reactor.get(daemon.real.close())
-        for sock in getattr(daemon.service, "_udp_sockets", []):
+        for sock in daemon.service._ports.udp:
             sock.close()
 
 
@@ -143,7 +143,9 @@ def test_a_busy_port_ends_the_start_before_the_store_is_touched(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         daemon = make()
-        daemon.service._config = Config(udp=(UdpAddress(host="127.0.0.1", port=taken.getsockname()[1]),))
+        daemon.service._ports._config = Config(
+            udp=(UdpAddress(host="127.0.0.1", port=taken.getsockname()[1]),)
+        )
         with pytest.raises(OneshotError, match="in use"):
             daemon.service.privilegedStartService()
     assert list(tmp_path.iterdir()) == []

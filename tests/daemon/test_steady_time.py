@@ -91,7 +91,7 @@ def test_the_emitters_user_keeps_the_reactors_time() -> None:
 def ask(daemon: DaemonInMemory, *lines: str) -> str:
     """Send a request on a connection in memory, and return the bytes of the answer."""
     transport = StringTransport(peerAddress=PEER)
-    channel = cast(Any, daemon.service._site.buildProtocol(PEER))
+    channel = cast(Any, daemon.service._ports.site.buildProtocol(PEER))
     channel.makeConnection(transport)
     channel.dataReceived("\r\n".join([*lines, "Host: x", "Connection: close", "", ""]).encode())
     for _ in range(1000):
@@ -115,12 +115,12 @@ def daemon(
     made.reactor.rightNow = 5.0
     made.start()
     made.quiet()
-    made.service._site.doStart()
+    made.service._ports.site.doStart()
     made.pass_time(1.0)
     yield made
-    made.service._site.doStop()
+    made.service._ports.site.doStop()
     made.reactor.get(made.real.close())
-    for sock in made.service._udp_sockets:
+    for sock in made.service._ports.udp:
         sock.close()
 
 
@@ -140,7 +140,7 @@ def test_no_answer_is_of_1970(daemon: DaemonInMemory) -> None:
     for answer in answers:
         [date] = dates(answer)
         assert abs(date - time.time()) < NEAR, answer
-    matcher = daemon.service._site.matcher
+    matcher = daemon.service._ports.site.matcher
     assert (matcher is None) == daemon.config.access_log
     if matcher is not None:
         [date] = dates(matcher.answers(1, True).decode())

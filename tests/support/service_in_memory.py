@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 
 from oneshotd.core.events import Group, NewEvent
+from oneshotd.daemon import ports
 from oneshotd.daemon import service as module
 from oneshotd.daemon.config import Config
 from oneshotd.daemon.option_values import StoreAddress, UdpAddress
@@ -58,7 +59,7 @@ class DaemonInMemory:
         self.store: TroubledStore
         self.real: SQLiteStore
         self.name = ""
-        monkeypatch.setattr(module, "http_ports", lambda *_: [Port(self.closed)])
+        monkeypatch.setattr(ports, "http_ports", lambda *_: [Port(self.closed)])
         monkeypatch.setattr(module, "open_store", self._open)
         self.config = Config(
             store=StoreAddress(kind="sqlite", path=str(folder / "store")),
@@ -95,8 +96,8 @@ class DaemonInMemory:
 
     def send_datagrams(self, *lines: bytes) -> None:
         """Send datagrams to the socket; the daemon has not read them yet."""
-        address = self.service._udp_sockets[0].getsockname()
-        with socket.socket(self.service._udp_sockets[0].family, socket.SOCK_DGRAM) as sender:
+        address = self.service._ports.udp[0].getsockname()
+        with socket.socket(self.service._ports.udp[0].family, socket.SOCK_DGRAM) as sender:
             for line in lines:
                 sender.sendto(line, address)
 

@@ -29,7 +29,7 @@ def test_without_the_fast_path_an_event_is_stored_and_answered(
     server = DaemonInMemory(tmp_path, monkeypatch, **options)
     server.start()
     server.quiet()
-    site = server.service._site
+    site = server.service._ports.site
     site.doStart()
     try:
         assert (site.matcher is not None) is has_fast_path
@@ -44,7 +44,7 @@ def test_without_the_fast_path_an_event_is_stored_and_answered(
     finally:
         site.doStop()
         server.reactor.get(server.real.close())
-        for sock in server.service._udp_sockets:
+        for sock in server.service._ports.udp:
             sock.close()
     assert server.stored() == ['events_to_metrics{type="deploy"}']
 
