@@ -13,6 +13,10 @@ Label = str | int | float | bool | None
 #: An event's value: a number, or a number's text.
 Value = str | int | float | None
 
+#: Names of texts that are kept beside the event begin so, and go on.
+_DETAIL = "detail."
+_NO_DETAIL = "detail. has no name after it, expected one such as detail.text"
+
 #: Unreserved in RFC 3986 section 2.3; everything else is escaped.
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _ESCAPED = tuple(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in range(256))
@@ -48,6 +52,8 @@ def _take(given: dict[str, str], name: str, label: Label) -> None:
         return
     if not name:
         raise ValueError("a label's name is empty")
+    if name == _DETAIL:
+        raise ValueError(_NO_DETAIL)
     if (char := foreign_character(name)) is not None:
         raise ValueError(_foreign(name, char))
     if name in given:
@@ -77,6 +83,8 @@ def fault(line: bytes) -> str | None:
             return f"{_shown(raw)} is not UTF-8"
         if not name:
             return "a label's name is empty"
+        if name == _DETAIL:
+            return _NO_DETAIL
         if (char := foreign_character(name)) is not None:
             return _foreign(name, char)
     return None

@@ -195,7 +195,7 @@ class ScraperStatus:
 class StoreStats:
     """The figures of the store, for the metrics and the status page.
 
-    :param size: bytes of text of the held events.
+    :param size: bytes of text of the held events, details included.
     :param head: seq of the newest event that was ever stored.
     :param lost: (scraper, reason) -> events missed; for a day after a scraper was removed, too.
     :param clock: the last correction of a clock that was ahead, if it was within the hold.

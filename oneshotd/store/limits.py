@@ -14,7 +14,7 @@ class Limits:
     :param hold: seconds for which an event is kept, and for which a scraper may be unseen.
     :param newcomers: age in seconds of the oldest event that a new scraper gets, at most the hold.
     :param max_events: events in the log.
-    :param max_bytes: bytes of event text in the log.
+    :param max_bytes: bytes of event text in the log, details included.
     :param max_keys: idempotency keys; beyond it the oldest are deleted before the hold is over.
     :param max_states: keyed states; beyond it those that expire first are deleted.
     :param read_bytes: bytes of text read for one response; the next response has the rest. It bounds the

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.foreign_lines import FOREIGN, UNNAMED
 
-from oneshotd.core.events import series_text
+from oneshotd.core.events import details_of, series_text
 from oneshotd.core.parsing.formats import Rules, parse_line
 from oneshotd.core.parsing.grammar import MAX_LABELS, one_line_end
 from oneshotd.emit.encoding import Label, fault, has_id, line
@@ -29,6 +29,14 @@ def test_the_daemon_reads_what_was_meant(labels: dict[str, str], value: int | No
     assert event.series == series_text("events_to_metrics", meant.items())
     assert event.key == id
     assert event.value is None if value is None else float(event.value or "") == float(value)
+
+
+def test_the_daemon_reads_details_as_they_were_meant() -> None:
+    """A text of several lines would be cut, or be a label."""
+    text = 'two\nlines, "quoted" & é \U0001f600'
+    event = parse_line(line([("type", "x"), ("detail.text", text), ("detail.n", 3)]), rules=Rules())
+    assert event.series == 'events_to_metrics{type="x"}'
+    assert details_of(event.detail) == {"text": text, "n": "3"}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,7 @@ def test_every_number_of_the_daemon_can_be_sent(value: float | str) -> None:
         ([], None, None, "there is no event in it"),
         ([("a", None)], None, "k", "there is no event in it"),
         ([("", "x")], None, None, "a label's name is empty"),
+        ([("detail.", "x")], None, None, "detail. has no name after it"),
         ([("export type", "x")], None, None, "label 'export type': ' ' is none of letters, digits and"),
         ([("a\0", "x")], None, None, r"label 'a\\x00': '\\x00' is none of letters"),
         ([("caf\udce9", "x")], None, None, r"label 'caf\\udce9'"),
@@ -105,7 +114,15 @@ def test_a_key_in_a_line_is_seen(text: bytes, has: bool) -> None:
     assert has_id(text) is has
 
 
-_REFUSED = [*(text for text, _ in FOREIGN), *UNNAMED, b"hello", b"=1", b"\xff=1", b"a&b=1"]
+_REFUSED = [
+    *(text for text, _ in FOREIGN),
+    *UNNAMED,
+    b"hello",
+    b"=1",
+    b"\xff=1",
+    b"a&b=1",
+    b"a=1&detail%2E=x",
+]
 
 
 @pytest.mark.parametrize("text", _REFUSED)

@@ -16,7 +16,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from oneshotd.core.events import NewEvent, Pending, Sample, metric_of, series_text
+from oneshotd.core.events import (
+    NewEvent,
+    Pending,
+    Sample,
+    detail_text,
+    details_of,
+    metric_of,
+    series_text,
+)
 from oneshotd.core.exposition import openmetrics, text
 from oneshotd.core.negotiation import Format
 from oneshotd.core.parsing.formats import Rules
@@ -60,6 +68,8 @@ def check(events: Sequence[NewEvent]) -> None:
     :raises AssertionError: it does not.
     :raises ValueError: from the strict parsers.
     """
+    for event in events:
+        assert detail_text(details_of(event.detail)) == event.detail
     around = [*NEIGHBOURS, *events, *NEIGHBOURS]
     pending = Pending(
         seqs=range(1, len(around) + 1),

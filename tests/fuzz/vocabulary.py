@@ -12,7 +12,8 @@ ESCAPES = (
     b" %ED%A0%80 \xef\xbb\xbf \xe2\x80\xa8"
 ).split(b" ")
 NAMES = (
-    b"type value __name__ __id__ __x le quantile job instance 1st a-b events_to_metrics up a:b neighbour"
+    b"type value __name__ __id__ __x detail. detail.text detail_text le quantile job"
+    b" instance 1st a-b events_to_metrics up a:b neighbour"
     b" neighbour_total neighbour_created neighbour_info neighbour_bucket oneshotd_refused_total"
     b" process_cpu_seconds_total"
 ).split(b" ")
@@ -95,6 +96,7 @@ LINES = (
     b"__name__=backup&result=failed&value=37.5&__id__=7f3",
     b"m=%0A%22%5C%00+x&1st=\xc3\xa9&a-b=",
     b"value= 1e+3&le=0.5&quantile=0.9",
+    b"type=deploy&detail.text=a%0D%0Ab%22%00&detail.link=https://a.b/",
 )
 OBJECTS = (
     b'{"type": "deploy", "ok": true, "n": 1.50, "none": null}',

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from support.strategies import RULES, raw_labels
 
-from oneshotd.core.events import NewEvent
+from oneshotd.core.events import NewEvent, detail_text, details_of
+from oneshotd.core.parsing.details import MAX_DETAIL_BYTES
 from oneshotd.core.parsing.formats import (
     MAX_BODY_BYTES,
     MAX_DATAGRAM_BYTES,
@@ -183,7 +184,7 @@ def test_another_format_is_asked_for_what_is_not_plain() -> None:
 near_misses = st.lists(
     st.sampled_from(
         [b"a", b"=", b"&", b"%", b"%4", b"%C3", b"+", b"1", b"__", b"value", b"__id__", b"__name__", b"\n",
-         b"\r", b'"', b"\\", b"\\ud800", b"{", b"}", b"[", b"]", b":", b",", b"null", b"NaN", b"-", b"\xff"]
+         b"detail.", b"\r", b'"', b"\\", b"\\ud800", b"{", b"}", b"[", b"]", b":", b",", b"null", b"NaN", b"-", b"\xff"]
     ),
     max_size=24,
 ).map(b"".join)  # fmt: skip
@@ -217,6 +218,8 @@ def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
         for event in events:
             [family] = text_string_to_metric_families(f"{event.series} {event.value or 1}\n")
             assert len(family.samples) == 1
+            assert detail_text(details_of(event.detail)) == event.detail
+            assert len(event.detail.encode()) <= MAX_DETAIL_BYTES and event.detail.count("\n") == 0
 
 
 @given(st.binary(max_size=140) | st.text(st.sampled_from('"\\a \0')).map(str.encode))
