@@ -184,7 +184,8 @@ def test_another_format_is_asked_for_what_is_not_plain() -> None:
 near_misses = st.lists(
     st.sampled_from(
         [b"a", b"=", b"&", b"%", b"%4", b"%C3", b"+", b"1", b"__", b"value", b"__id__", b"__name__", b"\n",
-         b"detail.", b"\r", b'"', b"\\", b"\\ud800", b"{", b"}", b"[", b"]", b":", b",", b"null", b"NaN", b"-", b"\xff"]
+         b"detail.", b"\r",
+         b'"', b"\\", b"\\ud800", b"{", b"}", b"[", b"]", b":", b",", b"null", b"NaN", b"-", b"\xff"]
     ),
     max_size=24,
 ).map(b"".join)  # fmt: skip
