@@ -376,8 +376,7 @@ class Rig:
         cut_before = model.cut
         upkeep = model.upkeep
         for event in events:
-            model.see(event)
-            assert event.detail == model.log[event.seq].detail, event
+            model.see(event, event.detail)
         model.follow(census)
         shown = [event.seq for event in events]
         assert shown == list(range(shown[0], model.head + 1)) if shown else model.cut == model.head

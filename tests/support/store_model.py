@@ -245,10 +245,11 @@ class Model:
 
     # -- comparing
 
-    def see(self, event: Event) -> None:
-        """The store shows an event."""
+    def see(self, event: Event, detail: str | None = None) -> None:
+        """The store shows an event, or a look at the log with its detail."""
         record = self.log[event.seq]
         assert (event.series, event.value) == (record.series, record.value), event
+        assert detail in (None, record.detail), event
         if record.at is None:
             same = [other for other in self.log.values() if other.series == event.series]
             ats = {other.seq: other.at for other in same if other.at is not None}
