@@ -30,6 +30,7 @@ SOURCES = 'a pointer such as "/a/b" or "^/a/b", "#", "header:NAME", or a constan
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 _BAD_TILDE = re.compile(r"~(?![01])")
 
 
@@ -118,6 +119,8 @@ def parse_place(text: str) -> Place:
         name = text.removeprefix("header:")
         if not _HEADER.fullmatch(name):
             raise ValueError(f"expected the name of a header after header:, got {name[:80]!a}")
+        if name.lower() in _CREDENTIALS:
+            raise ValueError(f"expected a header that is no credential, got {name!a}")
         return Header(name.lower())
     return Pointer.parse(text)
 

@@ -97,6 +97,8 @@ def test_sources_are_told_by_their_first_characters(text: str, expected: object)
         ("/a~2", "expected ~0 (for ~) or ~1 (for /) after each ~"),
         ("header:", "expected the name of a header"),
         ("header:a b", "expected the name of a header"),
+        ("header:Authorization", "expected a header that is no credential, got 'Authorization'"),
+        ("header:cookie", "expected a header that is no credential"),
         ("/" * 65, "expected a pointer of at most 64 steps, got 65"),
         ("/" + "x" * 1024, "expected a pointer of at most 1024 characters, got 1025"),
     ],
