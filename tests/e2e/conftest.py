@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
 
 import pytest
 from support.chromium import Chromium
-from support.daemon import Daemon
+from support.daemon import REPOSITORY, Daemon
 from support.status_page import Door, busy_daemon
 
 
@@ -14,6 +18,8 @@ from support.status_page import Door, busy_daemon
 def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Door:
     return Door(None) if request.param == "open" else Door.locked(tmp_path_factory.mktemp("door"))
 
+
+AXE = "axe-core@4.14.1"
 
 #: Files that take long, the longest first.
 LONG = (
@@ -41,3 +47,23 @@ def browser(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ch
 def busy(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with busy_daemon(tmp_path_factory.mktemp("busy"), door) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of the accessibility checker, from npm."""
+    cache = REPOSITORY / ".cache" / "npm"
+    cache.mkdir(parents=True, exist_ok=True)
+    packed = cache / f"{AXE.replace('@', '-')}.tgz"
+    if not packed.exists():
+        npm = shutil.which("npm")
+        if npm is None and not os.environ.get("CI"):
+            pytest.skip("axe-core comes from npm, and there is none here")
+        assert npm is not None, "axe-core comes from npm, and there is none here"
+        subprocess.run(
+            [npm, "pack", "--silent", AXE], cwd=cache, check=True, timeout=120, capture_output=True
+        )
+    with tarfile.open(packed) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode("utf-8")

@@ -82,7 +82,7 @@ def test_the_picture_says_in_words_what_it_shows(busy: Daemon, browser: Chromium
     )
     assert sum(words.startswith("1 event, at ") for words in pictures) == 2
     tables = [node["name"]["value"] for node in found if node.get("role", {}).get("value") == "table"]
-    assert len(tables) == (4 if door.is_locked else 3)
+    assert len(tables) == (5 if door.is_locked else 4)
 
 
 def test_it_keeps_itself_up_to_date_and_disturbs_nobody(fresh: Daemon, browser: Chromium) -> None:

@@ -5,23 +5,18 @@ and its table of access rules.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chromium import Chromium
-from support.daemon import REPOSITORY, Daemon
+from support.daemon import Daemon
 from support.status_page import Door, shows
 
 pytestmark = pytest.mark.e2e
 
 #: Set to a folder, the screenshots go there: ``make screenshots``.
 SCREENSHOTS = "ONESHOTD_SCREENSHOTS"
-
-AXE = "axe-core@4.14.1"
 
 
 def test_it_works_without_javascript(busy: Daemon, browser: Chromium) -> None:
@@ -75,26 +70,6 @@ def test_a_block_can_be_copied(busy: Daemon, browser: Chromium) -> None:
     shows(page, "Copy", "#how")
     page.evaluate("document.querySelectorAll('#how .copy')[0].click()")
     shows(page, "Copied", "#how")
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The source of the accessibility checker, from npm."""
-    cache = REPOSITORY / ".cache" / "npm"
-    cache.mkdir(parents=True, exist_ok=True)
-    packed = cache / f"{AXE.replace('@', '-')}.tgz"
-    if not packed.exists():
-        npm = shutil.which("npm")
-        if npm is None and not os.environ.get("CI"):
-            pytest.skip("axe-core comes from npm, and there is none here")
-        assert npm is not None, "axe-core comes from npm, and there is none here"
-        subprocess.run(
-            [npm, "pack", "--silent", AXE], cwd=cache, check=True, timeout=120, capture_output=True
-        )
-    with tarfile.open(packed) as archive:
-        script = archive.extractfile("package/axe.min.js")
-        assert script is not None
-        return script.read().decode("utf-8")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -206,7 +206,8 @@
 
   // The box in which an admin tries what a hook makes of a payload.
   function trial(box) {
-    const field = (label, made, rows) => {
+    const field = (name, label, made, rows) => {
+      made.name = name;
       const around = document.createElement("label");
       around.textContent = label;
       if (rows) made.rows = rows;
@@ -215,10 +216,11 @@
       box.append(around);
       return made;
     };
-    const hook = field("Hook", document.createElement("select"));
+    const hook = field("hook", "Hook", document.createElement("select"));
     hook.append(...box.dataset.hooks.split(" ").map((name) => new Option(name)));
-    const headers = field("Headers, one in a line (X-GitHub-Event: push)", document.createElement("textarea"), 2);
-    const payload = field("Payload", document.createElement("textarea"), 8);
+    const lines = "Headers, one in a line (X-GitHub-Event: push)";
+    const headers = field("headers", lines, document.createElement("textarea"), 2);
+    const payload = field("payload", "Payload", document.createElement("textarea"), 8);
     const result = document.createElement("pre");
     const run = button("Try", async () => {
       run.disabled = true;
