@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.strategies import RULES
 
 from oneshotd.core.events import NewEvent
-from oneshotd.core.parsing.json_format import decode
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.cloudevents import handshake
 from oneshotd.ingest.dialects.mapping import outcomes, translate
@@ -20,6 +21,7 @@ from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.translation import Context, Message
 from oneshotd.ingest.hooks.hooks import Hook
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "dialects.md"
 CONTEXT = Context(rules=RULES, hold=3600.0, now=1.7e9)
 
 HOOK = """
@@ -30,6 +32,14 @@ value = "/data/seconds"
 type = "/type"
 version = "/data/version"
 level = "/severity"
+"""
+
+PARTS = """
+format = "cloudevents"
+each = "/data/parts"
+[labels]
+type = "^/type"
+part = ""
 """
 
 DATA = {"version": "1.2", "seconds": 2.5, "parts": ["a", "b"]}
@@ -85,13 +95,10 @@ def test_source_and_id_are_the_key_where_a_file_has_none() -> None:
     """A retry would count twice as soon as a hook has a file."""
     keys = [event.key for event in made(STRUCTURED) + made(batch({**EVENT, "source": "/ci/sho", "id": "p7"}))]
     assert len({*keys, *(event.key for event in made(STRUCTURED, name="other"))}) == 3
-    each = (
-        HOOK.replace("value", 'each = "/data/parts"\nvalue')
-        .replace("/data", "^/data")
-        .replace('"/type"', '"^/type"')
-        .replace('each = "^', 'each = "')
-    )
-    parts = made(STRUCTURED, each)
+    parts = made(STRUCTURED, PARTS)
+    assert [part.series for part in parts] == [
+        f'events_to_metrics{{part="{part}",type="org.example.deploy"}}' for part in "ab"
+    ]
     assert len({part.key for part in parts}) == len(parts) == 2
     own = made(STRUCTURED, f'key = "{{/data/version}}"\n{HOOK}')
     assert own[0].key not in keys
@@ -121,4 +128,12 @@ def test_json_stays_the_form_of_a_hook() -> None:
     usual = HOOK.replace('format = "cloudevents"\n', "")
     assert made(Message(body=STRUCTURED.body), usual)[0].key is None
     assert parse_mapping(tomllib.loads(usual)) == parse_mapping(tomllib.loads(f'format = "json"\n{usual}'))
-    assert decode(STRUCTURED.body)
+
+
+def test_the_file_of_the_documentation_is_read() -> None:
+    """The first such hook that a user copies would not work."""
+    chapter = PAGE.read_text(encoding="utf-8").partition("\n## CloudEvents\n")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"(?ms)^```toml\n(.*?)^```$", chapter)
+    (event,) = made(STRUCTURED, text)
+    assert event.series == 'events_to_metrics{severity="high",type="org.example.deploy",version="1.2"}'
+    assert event.value == "2.5"
