@@ -6,9 +6,10 @@ import errno
 import os
 import socket
 import stat
+from typing import cast
 
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, quoteStringArgument, serverFromString
 from twisted.logger import Logger
-from twisted.python.systemd import ListenFDs
 
 from oneshotd.daemon.option_values import SystemdSocket, UnixAddress
 from oneshotd.errors import OneshotError
@@ -102,11 +103,13 @@ def systemd_socket(address: SystemdSocket) -> socket.socket:
 
     :raises OneshotError: there is none of this name, or it is not for datagrams.
     """
-    descriptor = ListenFDs.fromEnvironment().inheritedNamedDescriptors().get(address.name)
-    if descriptor is None:
-        raise OneshotError(f"UDP: {address}: systemd has passed no such socket ($LISTEN_FDS)")
     try:
-        sock = socket.socket(fileno=os.dup(descriptor))
+        # Twisted reads the variables of systemd once, and deletes them: its endpoints alone know the names.
+        endpoint = serverFromString(None, f"systemd:domain=UNIX:name={quoteStringArgument(address.name)}")
+    except LookupError as error:
+        raise OneshotError(f"UDP: {address}: systemd has passed no such socket ($LISTEN_FDS)") from error
+    try:
+        sock = socket.socket(fileno=os.dup(cast(AdoptedStreamServerEndpoint, endpoint).fileno))
     except OSError as error:
         raise OneshotError(f"UDP: {address}: {error.strerror}") from error
     if sock.type != socket.SOCK_DGRAM:

@@ -172,14 +172,10 @@ def passed(monkeypatch: pytest.MonkeyPatch, path: Path) -> Iterator[dict[str, in
     found: dict[str, int] = {}
 
     class Passed:
-        @classmethod
-        def fromEnvironment(cls) -> Passed:
-            return cls()
-
         def inheritedNamedDescriptors(self) -> dict[str, int]:
             return found
 
-    monkeypatch.setattr("oneshotd.daemon.datagram_sockets.ListenFDs", Passed)
+    monkeypatch.setattr("twisted.internet.endpoints._SystemdParser._sddaemon", Passed())
     yield found
     for descriptor in found.values():
         os.close(descriptor)

@@ -6,6 +6,7 @@ The tests take systemd's place: its notification socket, and its way to pass des
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ class Manager:
     """Systemd's part for one service.
 
     :ivar listening: the service's HTTP socket; it stays open when the daemon goes.
+    :ivar datagrams: its UNIX datagram socket, likewise.
     """
 
     def __init__(self, folder: Path, *, watchdog: float | None = None, options: Sequence[str] = ()) -> None:
@@ -46,6 +48,8 @@ class Manager:
         self._ear.settimeout(SECONDS)
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port = self.listening.getsockname()[1]
+        self.datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.datagrams.bind(str(folder / "datagrams"))
         self.child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -53,19 +57,20 @@ class Manager:
         env = {
             **environment(),
             "NOTIFY_SOCKET": str(self._folder / "notify"),
-            "LISTEN_FDS": "1",
-            "LISTEN_FDNAMES": "oneshotd.socket",
+            "LISTEN_FDS": "2",
+            "LISTEN_FDNAMES": "oneshotd.socket:oneshotd-datagrams.socket",
         }
         if self._watchdog is not None:
             env["WATCHDOG_USEC"] = str(int(self._watchdog * 1e6))
+        passed = [self.listening.fileno(), self.datagrams.fileno()]
         with (self._folder / "log").open("ab") as log:
             self.child = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", _PASS, str(self.listening.fileno())),
+                    *(sys.executable, "-c", _PASS, ",".join(map(str, passed))),
                     *(*AS_SYSTEMD, *TWISTD, "oneshot", "--http=systemd:domain=INET:name=oneshotd.socket"),
                     *("--udp=127.0.0.1:0", f"--store=sqlite:{self._folder / 'store'}", *self._options),
                 ],
-                pass_fds=[self.listening.fileno()],
+                pass_fds=passed,
                 env=env,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
@@ -109,13 +114,16 @@ class Manager:
             self.child.kill()
             self.child.wait(GRACE)
         self.listening.close()
+        self.datagrams.close()
         self._ear.close()
 
 
 # Systemd passes descriptors from 3 on.
 _PASS = (
-    "import os, sys; fd = int(sys.argv[1]);"
-    "os.set_inheritable(3, True) if fd == 3 else os.dup2(fd, 3);"
+    "import fcntl, os, sys;"
+    "fds = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1].split(',')];"
+    "[os.dup2(fd, 3 + place) for place, fd in enumerate(fds)];"
+    "[os.close(fd) for fd in fds];"
     "os.execvp(sys.argv[2], sys.argv[2:])"
 )
 
@@ -203,6 +211,27 @@ def test_no_request_is_refused_while_the_daemon_restarts(tmp_path: Path) -> None
         got = [line for line in text.splitlines() if line.startswith("events_to_metrics{")]
         assert len(got) == len(stored)
         assert all(line.endswith(" 1") for line in got)
+
+
+def test_no_datagram_is_lost_while_the_daemon_restarts(tmp_path: Path) -> None:
+    """A local program would lose its events with each upgrade, though systemd keeps the socket."""
+    with managed(tmp_path, options=["--udp=systemd:oneshotd-datagrams.socket"]) as manager:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(tmp_path / "datagrams"))
+            sender.send(b"n=0")
+            manager.start()
+            for number in range(1, 4):
+                sender.send(b"n=%d" % (2 * number - 1))
+                manager.stop()
+                assert (tmp_path / "datagrams").is_socket()
+                sender.send(b"n=%d" % (2 * number))
+                manager.start()
+        manager.stop()
+        manager.start()
+        held = json.loads(ask(manager.port, "GET", "/api/v1/events")[1])["events"]
+        assert sorted(event["labels"]["n"] for event in held) == list("0123456")
+        assert "receives UDP on 127.0.0.1:" in manager.log()
+        assert f"unix:{tmp_path / 'datagrams'}" in manager.log()
 
 
 def test_a_socket_that_was_not_passed_is_named(tmp_path: Path) -> None:
