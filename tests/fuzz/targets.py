@@ -15,7 +15,6 @@ from support.hook_messages import CI
 from oneshotd.core.events import NewEvent
 from oneshotd.core.parsing.formats import (
     MAX_KEY_BYTES,
-    idempotency_key,
     line_count,
     parse_datagram,
     parse_json,
@@ -26,6 +25,7 @@ from oneshotd.core.parsing.formats import (
     parse_plain_datagrams,
     parse_query,
 )
+from oneshotd.core.parsing.idempotency import idempotency_key
 from oneshotd.core.parsing.numbers import canonical
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.emit.encoding import fault

@@ -29,7 +29,6 @@ from oneshotd.core.parsing.grammar import (
     MAX_VALUE_BYTES,
     Pair,
     Rules,
-    checked_key,
     event,
     quoted,
 )
@@ -48,7 +47,6 @@ __all__ = [
     "MAX_NAME_BYTES",
     "MAX_VALUE_BYTES",
     "Rules",
-    "idempotency_key",
     "line_count",
     "parse_datagram",
     "parse_json",
@@ -87,8 +85,6 @@ _BEFORE_A_NAME = b"&=?;,/_-.: +'\"([{|"
 MIN_TELLING_NAME = 3
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2}).{0,2}", re.DOTALL)
-_QUOTED_KEY = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _Item = TypeVar("_Item")
 
@@ -137,28 +133,6 @@ def parse_json_event(query: bytes, body: bytes, *, rules: Rules) -> NewEvent:
     if isinstance(item, list) and not wire_json.is_object(item):
         raise Refused("the body is a JSON array: this takes one object, /events many", reason="syntax")
     return event(chain(query_pairs(query), wire_json.only_pairs(item)), rules)
-
-
-def idempotency_key(header: bytes) -> str:
-    r"""Parse an ``Idempotency-Key`` header.
-
-    A string of RFC 8941, ``"…"`` with ``\"`` and ``\\``, as draft-ietf-httpapi-idempotency-key
-    asks; or bare, as many clients send it.
-
-    :raises Refused: empty, too long, badly quoted, not UTF-8, or with a control character.
-    """
-    try:
-        text = header.decode().strip(" \t")
-    except UnicodeDecodeError:
-        raise Refused("Idempotency-Key is not UTF-8", reason="encoding") from None
-    if text.startswith('"'):
-        found = _QUOTED_KEY.fullmatch(text)
-        if found is None:
-            raise Refused(f"Idempotency-Key: {quoted(text)} is not a quoted string", reason="key")
-        text = re.sub(r"\\(.)", r"\1", found[1])
-    if _CONTROL.search(text):
-        raise Refused(f"Idempotency-Key: {quoted(text)} has a control character", reason="key")
-    return checked_key("Idempotency-Key", text)
 
 
 def query_pairs(line: bytes) -> Iterator[Pair]:

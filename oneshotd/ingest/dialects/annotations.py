@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 
 from oneshotd.core.events import Group
 from oneshotd.core.parsing import json_format
-from oneshotd.core.parsing.formats import idempotency_key
 from oneshotd.core.parsing.grammar import event
+from oneshotd.core.parsing.idempotency import idempotency_key
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.details import fitted
 from oneshotd.ingest.dialects.keys import event_key

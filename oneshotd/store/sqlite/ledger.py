@@ -22,11 +22,9 @@ from oneshotd.store.interface import (
     NOTHING_SENT,
     Conflict,
     Reservation,
-    ScraperStatus,
     Sent,
     Settled,
     Stored,
-    StoreStats,
 )
 from oneshotd.store.leases import Leases
 from oneshotd.store.limits import Limits
@@ -36,7 +34,7 @@ from oneshotd.store.sqlite.clock_corrections import ClockCorrections
 from oneshotd.store.sqlite.idempotency import KeyTable
 from oneshotd.store.sqlite.keyed_states import KeyedStateTable
 from oneshotd.store.sqlite.scrapers import Scraper, ScraperTable
-from oneshotd.store.sqlite.segments import LogWriter, accepted_at, read, seq_before
+from oneshotd.store.sqlite.segments import LogWriter, read, seq_before
 
 __all__ = ["Ledger", "Limits"]
 
@@ -172,7 +170,7 @@ class Ledger:
         now = self.monotonic()
         if self.leases.of(visit.name, now) is not None:
             return Reservation(token=None, pending=Pending(), busy="in flight")
-        scraper.cursor = self._start(scraper)
+        scraper.cursor = self.start(scraper)
         pending = self._pending(scraper, limit)
         granted = self.leases.grant(
             visit.name, now + lease, pending, visit.timed, scraper.past, scraper.answered
@@ -208,12 +206,12 @@ class Ledger:
             seen_at=self.times.at(),
         )
 
-    def _start(self, scraper: Scraper) -> int:
+    def start(self, scraper: Scraper) -> int:
         """Return the seq behind which it reads the log; events are not kept for a visitor."""
         return scraper.cursor if scraper.live else max(scraper.cursor, self.pruned)
 
     def _pending(self, scraper: Scraper, limit: int) -> Pending:
-        cursor = self._start(scraper)
+        cursor = self.start(scraper)
         return collect_pending(
             self.scrapers.owed(scraper) if scraper.owed else (),
             lambda events, size: read(self.connection, cursor, events, size) if cursor < self.head else (),
@@ -300,55 +298,6 @@ class Ledger:
 
     # -- figures
 
-    def census(self) -> StoreStats:
-        """Return all figures; see `IStore.census`."""
-        self.flush()
-        rows = self.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
-        lost = {(scraper, reason): events for scraper, reason, events in rows}
-        by_scraper: dict[str, dict[str, int]] = {}
-        for scraper, reason, events in rows:
-            by_scraper.setdefault(scraper, {})[reason] = events
-        return StoreStats(
-            events=self.held_events,
-            size=self.held_bytes,
-            head=self.head,
-            lost=lost,
-            scrapers=tuple(
-                self._status(each, by_scraper.get(each.name, {})) for each in self.scrapers.by_name.values()
-            ),
-            clock=self.corrections.recent(self.uptime_cutoff(self.limits.hold)),
-        )
-
     def pending_count(self, scraper: Scraper) -> int:
         """Return the number of the scraper's pending events."""
-        return self.head - self._start(scraper) + scraper.owed
-
-    def _status(self, scraper: Scraper, lost: Mapping[str, int]) -> ScraperStatus:
-        pending = self.pending_count(scraper)
-        return ScraperStatus(
-            name=scraper.name,
-            live=scraper.live,
-            cursor=scraper.cursor,
-            pending=pending,
-            owed=scraper.owed,
-            seen_at=self._seen_at(scraper),
-            answered=scraper.answered,
-            timed=scraper.timed,
-            named=scraper.named,
-            in_flight=self.leases.holds(scraper.name, self.monotonic()),
-            oldest_at=self._oldest_at(scraper) if pending else None,
-            lost=lost,
-        )
-
-    def _seen_at(self, scraper: Scraper) -> int:
-        # From the up-time if it was seen by this daemon, as the wall clock may have been set since.
-        if scraper.name in self.scrapers.here:
-            return self.times.ago(scraper.seen_up)
-        return self.times.past(scraper.seen_at)
-
-    def _oldest_at(self, scraper: Scraper) -> int | None:
-        owed = self.scrapers.owed(scraper) if scraper.owed else iter(())
-        first = next(owed, None)
-        if first is not None:
-            return first.at
-        return accepted_at(self.connection, self._start(scraper) + 1)
+        return self.head - self.start(scraper) + scraper.owed

@@ -21,8 +21,8 @@ from twisted.web import http, server
 
 from oneshotd.access.rules import Client, Rule
 from oneshotd.core.networks import UNIX, plain_zone
-from oneshotd.core.parsing import formats
 from oneshotd.core.parsing.formats import MAX_BODY_BYTES
+from oneshotd.core.parsing.idempotency import idempotency_key
 from oneshotd.errors import Refused
 from oneshotd.web import error_responses
 from oneshotd.web.transport.site import NO_ROOM
@@ -189,7 +189,7 @@ class OneshotRequest(server.Request):
         values = self.requestHeaders.getRawHeaders(b"Idempotency-Key", [])
         if len(values) > 1:
             raise Refused("Idempotency-Key is given more than once", reason="key")
-        return formats.idempotency_key(values[0]) if values else None
+        return idempotency_key(values[0]) if values else None
 
     def host_text(self) -> str:
         """Return the ``host[:port]`` of the request, checked; a zone is written ``%eth0``."""

@@ -19,7 +19,6 @@ from oneshotd.core.parsing.formats import (
     MAX_DATAGRAM_BYTES,
     MAX_EVENTS,
     MAX_KEY_BYTES,
-    idempotency_key,
     parse_datagram,
     parse_json,
     parse_line,
@@ -27,6 +26,7 @@ from oneshotd.core.parsing.formats import (
     parse_ndjson,
     parse_query,
 )
+from oneshotd.core.parsing.idempotency import idempotency_key
 from oneshotd.core.parsing.templates import TemplateParser
 from oneshotd.errors import Refused
 

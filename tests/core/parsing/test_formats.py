@@ -19,10 +19,10 @@ from oneshotd.core.parsing.formats import (
     MAX_NAME_BYTES,
     MAX_VALUE_BYTES,
     Rules,
-    idempotency_key,
     parse_line,
     parse_query,
 )
+from oneshotd.core.parsing.idempotency import idempotency_key
 from oneshotd.errors import Refused
 
 E = "events_to_metrics"

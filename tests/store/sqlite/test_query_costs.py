@@ -20,6 +20,7 @@ from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.connection import open_database
+from oneshotd.store.sqlite.figures import census
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import make_room, prune
@@ -71,7 +72,7 @@ class Log:
         pending = reservation.pending
         self.ledger.settle(reservation.token, True, pending.seqs[-1], pending.seqs[:5], ())
         self.ledger.revoke(reservation.token)
-        self.ledger.census()
+        census(self.ledger)
 
     def first_scrape(self) -> None:
         """A scrape of a scraper that was never seen before."""
@@ -85,7 +86,7 @@ def visit(number: int) -> Visit:
 
 #: Everything that is asked while the daemon works.
 WORK: dict[str, Callable[[Log], object]] = {
-    "census": lambda log: log.ledger.census(),
+    "census": lambda log: census(log.ledger),
     "scrape": Log.scrape,
     "first scrape": Log.first_scrape,
     "look": lambda log: log.ledger.look(visit(0), 20),
@@ -181,6 +182,6 @@ def test_the_work_does_not_grow_with_the_log(logs: tuple[Log, Log], name: str) -
 def test_a_census_costs_a_scraper_with_pending_events_a_look_up(logs: tuple[Log, Log]) -> None:
     """With 200 scrapers each scrape would take the store's thread for milliseconds."""
     log = logs[1]
-    pending = [status for status in log.ledger.census().scrapers if status.pending]
+    pending = [status for status in census(log.ledger).scrapers if status.pending]
     assert len(pending) >= SCRAPERS
-    assert instructions(log, lambda log: log.ledger.census()) <= 60 * len(pending) + 60
+    assert instructions(log, lambda log: census(log.ledger)) <= 60 * len(pending) + 60
