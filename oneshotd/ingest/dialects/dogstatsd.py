@@ -40,11 +40,17 @@ STATUSES = ("ok", "warning", "critical", "unknown")
 #: Tags that the client adds for the agent, to find out the container that it runs in.
 INTERNAL_TAGS = "dd.internal."
 
+#: Tags of a message; a label may have the values of several.
+MAX_TAGS = 256
+
 #: Characters of a tag's name that become a label's name; Datadog cuts a tag at 200.
 MAX_TAG = 120
 
 #: Characters of a text, and of a time, that are looked at; more of a text has no room in the details.
 MAX_TEXT, MAX_TIME = 4096, 40
+
+#: Characters of all details that fit whatever they are: each takes 6 bytes at most.
+SHORT = 600
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\0"
@@ -161,7 +167,7 @@ def _title_and_text(message: bytes) -> list[Pair]:
         ("priority", "" if priority == "normal" else priority),
         ("source_type", fields.get("s:", "")),
         *_tags(fields, EVENT_LABELS),
-        *fitted(
+        *_details(
             {
                 "text": _lines_of(_text(text)[:MAX_TEXT]),
                 "time": _time(fields),
@@ -188,7 +194,7 @@ def _service_check(message: bytes) -> list[Pair]:
         ("check", _text(name)),
         ("status", STATUSES[int(number)]),
         *_tags(fields, CHECK_LABELS),
-        *fitted({"text": text[:MAX_TEXT], "time": _time(fields)}),
+        *_details({"text": text[:MAX_TEXT], "time": _time(fields)}),
     ]
 
 
@@ -210,7 +216,10 @@ def _tags(fields: Mapping[str, str], own: Iterable[str]) -> Iterator[Pair]:
     :param own: names of labels that the message has without tags.
     """
     values: dict[str, set[str]] = {}
-    for tag in fields.get("#", "").split(","):
+    tags = fields.get("#", "").split(",")
+    if len(tags) > MAX_TAGS:
+        raise Refused(f"there are {len(tags)} tags, more than {MAX_TAGS}", reason="limit")
+    for tag in tags:
         name, colon, text = tag.strip().partition(":")
         if name and not name.startswith(INTERNAL_TAGS):
             values.setdefault(_label(name, own), set()).add(text if colon else "true")
@@ -233,6 +242,13 @@ def _time(fields: Mapping[str, str]) -> str:
     """Return the sender's time in RFC 3339; one that is no Unix time as it was sent."""
     sent = fields.get("d:", "")[:MAX_TIME]
     return rfc3339(int(sent) * 1000) if _UNIX_SECONDS.fullmatch(sent) else sent
+
+
+def _details(texts: Mapping[str, str]) -> list[Pair]:
+    """Return texts as details, cut where they are too long."""
+    if sum(map(len, texts.values())) > SHORT:
+        return fitted(texts)
+    return [(f"detail.{name}", text) for name, text in texts.items()]
 
 
 def _text(data: bytes) -> str:

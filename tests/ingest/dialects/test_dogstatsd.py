@@ -270,6 +270,7 @@ def test_a_datagram_is_told_by_its_first_bytes() -> None:
         (b"_sc|a|0 |m:x", "syntax", "expected 0, 1, 2 or 3, got '0 '"),
         (b"_sc|\xff|0", "encoding", "is not UTF-8"),
         (EVENT + b"|#" + b",".join(b"t%d:x" % n for n in range(65)), "limit", "more than"),
+        (EVENT + b"|#" + b",".join(b"a:%d" % n for n in range(257)), "limit", "257 tags, more than 256"),
         (b"_e{5000,1}:" + b"t" * 5000 + b"|x", "limit", "label 'title': the value is longer"),
     ],
 )
