@@ -41,6 +41,8 @@ PARSERS: Mapping[str, Callable[..., Sequence[NewEvent]]] = {
     JSON_BODY: parse_json,
 }
 
+_TELLING = tuple((header.encode("ascii"), hook) for header, hook in TELLING_HEADERS.items())
+
 
 @define(kw_only=True, eq=False)
 class IngestRoutes:
@@ -113,7 +115,7 @@ def register(app: Klein, routes: Callable[[Any], IngestRoutes]) -> None:
 
 def _told_by_header(request: OneshotRequest) -> str | None:
     """Return the hook for a request, if a header tells it."""
-    for header, hook in TELLING_HEADERS.items():
+    for header, hook in _TELLING:
         if request.requestHeaders.hasHeader(header):
             return hook
     return None

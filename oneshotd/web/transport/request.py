@@ -100,15 +100,18 @@ class OneshotRequest(server.Request):
         if self._answered_early:
             if self._length - self._most > LINGER_LIMIT:
                 error_responses.abort(self)
+        elif self._length <= MAX_BODY_BYTES:
+            self.content.write(data)
+            self.channel.hold(len(data))
         elif self._length > self._most:
             self.refuse_early(too_large(self._most))
         else:
-            large = min(len(data), max(0, self._length - MAX_BODY_BYTES))
+            large = min(len(data), self._length - MAX_BODY_BYTES)
             self.channel.hold(len(data) - large)
-            if large and not self.channel.hold_large(large):
-                self.refuse_early(NO_ROOM)
-            else:
+            if self.channel.hold_large(large):
                 self.content.write(data)
+            else:
+                self.refuse_early(NO_ROOM)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Process the complete request."""
