@@ -116,6 +116,7 @@ PURE_ROOMS = (
     "core",
     "ingest.batching",
     "ingest.dialects",
+    "ingest.parts",
     "store.planning",
     "store.segment_columns",
     "store.reading_plan",

@@ -15,6 +15,7 @@ from oneshotd.core.parsing.formats import MAX_BODY_BYTES, Rules
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.translation import Answer, Context, Message, Translation
+from oneshotd.ingest.parts import parts_of, sum_of
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.store.interface import Stored
 from oneshotd.web.error_responses import answer
@@ -78,7 +79,8 @@ class DialectRequests:
         stored = Stored(stored=0)
         if found.group is not None:
             with self.bounds.admitted(request.rule, found.group.events) as events:
-                stored = await self.ingest.submit(evolve(found.group, events=events), source)
+                parts = parts_of(evolve(found.group, events=events))
+                stored = sum_of([await self.ingest.submit(part, source) for part in parts])
         made = _usual(stored, found.ignored) if found.answer is None else found.answer(stored)
         return respond(request, made)
 
