@@ -88,6 +88,7 @@ setup(
         "test": [
             *AUTH,
             *POSTGRESQL,
+            "ansible-core>=2.17",
             "build",
             "cloudevents>=2",
             "coverage>=7.2",

@@ -79,8 +79,13 @@ def test_messages_wait_for_the_daemon_also_over_a_restart_of_rsyslog(here: Machi
     assert any(path.name.startswith("oneshotd") for path in spool.iterdir())
     rsyslog.start()
     here.daemon.start()
-    texts = [event["detail"]["text"] for event in here.await_events(21, type="log")]
-    assert sorted(texts) == sorted([" before", *(f" meanwhile {number}" for number in range(20))])
+    last = " meanwhile 19"
+    until(lambda: here.events(type="log")[-1]["detail"]["text"] == last, PATIENCE, "the last message")
+    texts = [event["detail"]["text"] for event in here.events(type="log")]
+    # Rsyslog loses the one that it is trying to send when it stops (its issue 5364), in older versions.
+    assert texts in (
+        [" before", *(f" meanwhile {number}" for number in range(first, 20))] for first in (0, 1)
+    )
 
 
 def test_an_answer_that_is_lost_counts_once(here: Machine, rsyslog: Rsyslog) -> None:
@@ -107,7 +112,7 @@ class Journal:
         self._folder = folder
         folder.mkdir()
         root = fetch_with_libraries("systemd-journal-remote")
-        self._writer = next(path for path in root.rglob("systemd-journal-remote") if path.is_file())
+        self._writer = next(root.rglob("systemd/systemd-journal-remote"))
         libraries = {str(found.parent) for found in root.rglob("lib*.so*")}
         self._env = {**environment(), "LD_LIBRARY_PATH": os.pathsep.join(sorted(libraries))}
         self._written = 0
