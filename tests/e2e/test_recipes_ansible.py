@@ -33,9 +33,10 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 def play(here: Machine, playbook: str, inventory: str) -> str:
     """Run a playbook without anybody's settings; return what Ansible prints."""
     folder = here.folder / "play"
+    (folder / "ansible.cfg").touch()
     own = {
         "HOME": str(here.folder),
-        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         "ANSIBLE_HOME": str(here.folder / "ansible"),
         "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         "LC_ALL": "C.UTF-8",

@@ -146,7 +146,11 @@ def test_terraform(here: Machine) -> None:
 
 def git(here: Machine, folder: Path, *words: str) -> str:
     """Run git without anybody's settings."""
-    names = {f"GIT_{who}_{what}": f"{what}@shop.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    names = {
+        f"GIT_{who}_{what}": f"{what}@shop.test"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     return here.run(
         "git", *words, folder=folder, GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null", **names
     ).strip()
@@ -171,7 +175,9 @@ def test_git_hooks(here: Machine) -> None:
     assert sorted(here.samples()) == sorted([made, push.replace("} 1", "} 2")])
     # The hook once more with the same line.
     line = f"{'0' * 40} {sha} refs/heads/main\n"
-    subprocess.run([str(hook)], cwd=server, env=here.variables, input=line.encode(), check=True, timeout=PATIENCE)
+    subprocess.run(
+        [str(hook)], cwd=server, env=here.variables, input=line.encode(), check=True, timeout=PATIENCE
+    )
     until(lambda: here.duplicates() == 1, PATIENCE, "a duplicate")
     here.daemon.stop()
     git(here, clone, "commit", "-q", "--allow-empty", "-m", "while the daemon is away")

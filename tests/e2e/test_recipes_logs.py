@@ -142,7 +142,9 @@ class Journal:
             data = text if isinstance(text, bytes) else text.encode()
             records += b"MESSAGE\n" + len(data).to_bytes(8, "little") + data + b"\n\n"
         command = (str(self._writer), f"--output={self._folder / 'system.journal'}", "--split-mode=none", "-")
-        subprocess.run(command, input=records, env=self._env, check=True, capture_output=True, timeout=PATIENCE)
+        subprocess.run(
+            command, input=records, env=self._env, check=True, capture_output=True, timeout=PATIENCE
+        )
 
 
 def follower(here: Machine) -> Process:
@@ -204,6 +206,18 @@ def test_a_cursor_that_was_not_written_counts_once(here: Machine) -> None:
         process.kill()
         assert [event["detail"]["text"] for event in here.events(type="log")] == ["second", "third"]
         assert here.duplicates() == expected
+
+
+def test_systemd_takes_the_unit(here: Machine) -> None:
+    """A unit that systemd refuses would follow nothing."""
+    if shutil.which("systemd-analyze") is None:
+        skip_or_fail("systemd-analyze is not installed, and needs more of systemd than its package")
+    here.install(here.programs / "journal-events", block("The journal of systemd", "python"))
+    unit = here.install(here.folder / "journal-events.service", block("The journal of systemd", "systemd"))
+    unit.chmod(0o644)
+    variables = {"SYSTEMD_UNIT_PATH": f"{here.folder}:"}
+    said = here.run("sh", "-c", f"systemd-analyze verify --man=no {unit} 2>&1", **variables)
+    assert [line for line in said.splitlines() if unit.name in line] == []
 
 
 def test_telegraf(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_icinga_2(here: Machine) -> None:
     text = here.adapted(block(CHAPTER, "icinga"))
     (words,) = re.findall(r"command = \[(.*?)\]", text, re.DOTALL)
     command = [
-        re.sub(r"\$([\w.]+)\$", lambda found: ICINGA[found[1]], word) for word in re.findall(r'"([^"]*)"', words)
+        re.sub(r"\$([\w.]+)\$", lambda found: ICINGA[found[1]], word)
+        for word in re.findall(r'"([^"]*)"', words)
     ]
     for _ in range(2):
         here.run(*command)

@@ -1,4 +1,4 @@
-"""A machine on which recipes of docs/recipes.md are run: a daemon, programs, and what has become of events."""
+"""A machine on which recipes of docs/recipes.md are run: a daemon, programs, and the events that arrive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ class Machine:
     def variables(self) -> dict[str, str]:
         """The environment of a command: the programs are found, and `oneshot-emit` finds the daemon."""
         path = os.pathsep.join([str(self.programs), os.environ["PATH"]])
-        return {**environment(), "PATH": path, "ONESHOTD_URL": self.daemon.url, "NO_PROXY": "*", "no_proxy": "*"}
+        return {
+            **environment(),
+            "PATH": path,
+            "ONESHOTD_URL": self.daemon.url,
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
 
     def adapted(self, text: str) -> str:
         """Return the text of a recipe for this daemon and these programs."""
@@ -51,7 +57,7 @@ class Machine:
         path.chmod(0o755)
         return path
 
-    def run(self, *command: str, folder: Path | None = None, **variables: str) -> str:
+    def run(self, *command: str, folder: Path | str | None = None, **variables: str) -> str:
         """Run a command, which has to succeed; return what it prints."""
         done = subprocess.run(
             command,
@@ -73,7 +79,9 @@ class Machine:
 
     def await_events(self, number: int, **labels: str) -> list[dict[str, Any]]:
         """Wait for so many events with these labels, and return them."""
-        until(lambda: len(self.events(**labels)) >= number, PATIENCE, lambda: f"events {self.events(**labels)}")
+        until(
+            lambda: len(self.events(**labels)) >= number, PATIENCE, lambda: f"events {self.events(**labels)}"
+        )
         found = self.events(**labels)
         assert len(found) == number, found
         return found

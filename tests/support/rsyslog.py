@@ -32,7 +32,16 @@ class Rsyslog:
         modules = next(root.rglob("omprog.so")).parent
         libraries = sorted({str(found.parent) for found in root.rglob("lib*.so*")})
         self._config = HEAD.format(folder=folder, socket=self.socket) + config
-        command = (str(root / "usr/sbin/rsyslogd"), "-n", "-f", "rsyslog.conf", "-i", "pid", "-M", str(modules))
+        command = (
+            str(root / "usr/sbin/rsyslogd"),
+            "-n",
+            "-f",
+            "rsyslog.conf",
+            "-i",
+            "pid",
+            "-M",
+            str(modules),
+        )
         env = {**environment(), "PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
         self.process = Process("rsyslogd", command, folder, env)
 
