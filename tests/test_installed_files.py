@@ -91,7 +91,7 @@ def test_the_page_s_configurations_are_taken(tmp_path: Path, text: str) -> None:
 
 def test_the_page_s_unit_is_the_package_s_but_for_the_place() -> None:
     """The unit of the page would differ from that of the package."""
-    (unit,) = [text for text in blocks("systemd") if "[Install]" in text]
+    (unit,) = [text for text in blocks("systemd") if "[Install]" in text and "[Service]" in text]
     theirs, ours = settings(unit), settings(UNIT.read_text(encoding="utf-8"))
     (start,) = set(theirs) - set(ours)
     twistd = "ExecStart=/opt/oneshotd/bin/twistd --nodaemon --pidfile="
