@@ -16,6 +16,7 @@ class CalmPostgreSQL(PostgreSQLBackend, FrailBackend):
 
     in_order = False
     keeps_time = True
+    keeps_leases = False
 
     def __init__(self, server: PostgreSQLServer, database: str) -> None:
         super().__init__(server, database)

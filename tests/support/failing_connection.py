@@ -36,10 +36,13 @@ class FrailBackend(Backend):
 
     :cvar in_order: requests are answered in the order of asking.
     :cvar keeps_time: up-time and visits are written at once, so that a kill sets nothing back.
+    :cvar keeps_leases: a lease whose end the store refused to write does not lapse before it is asked again.
+        In a database, which may not be within reach, it lapses.
     """
 
     in_order = True
     keeps_time = False
+    keeps_leases = True
 
     @abstractmethod
     def fail(self, trouble: Trouble, after: int, lasting: bool) -> None:

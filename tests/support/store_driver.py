@@ -321,7 +321,10 @@ class Rig:
                     model.end(name)
             self.shipments.remove(shipment)
 
-        return Step(ask, done)
+        def refused() -> None:
+            lease.asked = self.backend.keeps_leases
+
+        return Step(ask, done, refused)
 
     def release(self, shipment: InFlightDelivery) -> Step:
         """A delivery is final."""

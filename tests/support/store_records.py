@@ -37,7 +37,8 @@ class Lease:
 
     :ivar until: monotonic seconds at which it lapses.
     :ivar floor: no event from this seq on may go.
-    :ivar asked: the end of it was asked for; it does not lapse any more until that is answered.
+    :ivar asked: the end of it was asked for; it does not lapse any more until that is answered, or done
+        (`FrailBackend.keeps_leases`).
     :ivar lost: reason -> what it loses for good once it is delivered.
     """
 
