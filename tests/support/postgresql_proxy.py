@@ -22,6 +22,7 @@ class Cut(Enum):
     SWALLOWED = "the server answers, and the answer is lost"
     LINGERS = "the answer is lost, and the server's session stays open"
     DELAYED = "the server gets it when the client has been cut"
+    HELD = "the server gets it after `go_on`, long after the client has been cut"
     HALTED = "the server gets half of it, and the rest after `go_on`; the client is not cut"
 
 
@@ -29,6 +30,7 @@ class CuttingProxy:
     """Forwards connections, each with two threads, from a socket in `folder` to the server's.
 
     :ivar cuts: number of connections cut so far.
+    :ivar done: set when the server has answered a request that was held.
     """
 
     def __init__(self, folder: Path, server: Path) -> None:
@@ -43,6 +45,7 @@ class CuttingProxy:
         self.cuts = 0
         self.halted = threading.Event()
         self.go_on = threading.Event()
+        self.done = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def arm(self, cut: Cut, needle: bytes = b"", after: int = 0) -> None:
@@ -117,10 +120,15 @@ class CuttingProxy:
                     server.sendall(data)
                     answers.wait(5)
                 client.shutdown(socket.SHUT_RDWR)
-                if cut is Cut.DELAYED:
-                    time.sleep(DELAY)
+                if cut in (Cut.DELAYED, Cut.HELD):
+                    if cut is Cut.DELAYED:
+                        time.sleep(DELAY)
+                    else:
+                        self.go_on.wait(20)
                     server.sendall(data)
                     answers.wait(5)
+                    if cut is Cut.HELD:
+                        self.done.set()
                 if cut is Cut.LINGERS:
                     return  # `close` ends the server's session
                 break

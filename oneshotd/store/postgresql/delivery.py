@@ -44,6 +44,7 @@ from oneshotd.store.postgresql.scrapers import (
     register,
 )
 from oneshotd.store.postgresql.segments import events_at
+from oneshotd.store.postgresql.sessions import Session
 from oneshotd.store.postgresql.statements import Values
 from oneshotd.store.postgresql.tokens import (
     DELIVERED,
@@ -108,11 +109,12 @@ class Deliveries:
     """The deliveries of one daemon.
 
     :param holder: the daemon's id in leases.
+    :ivar session: begin it on each new connection.
     """
 
     def __init__(self, limits: Limits, holder: str) -> None:
         self.limits = limits
-        self._holder = holder
+        self.session = Session(holder)
         self._reserved: dict[int, _Reserved] = {}  # by token
 
     # -- reserve
@@ -124,7 +126,7 @@ class Deliveries:
         """
         is_sure = False
         for _ in range(_ATTEMPTS):
-            granted, row, at, corrected, ahead = grant(link, visit, lease, token, self._holder, is_sure)
+            granted, row, at, corrected, ahead = grant(link, visit, lease, token, self.session, is_sure)
             if row is None:
                 with link.transaction((LOCK, ())):
                     if register(link, visit, self.limits, present(link)) is None:
@@ -137,7 +139,7 @@ class Deliveries:
             elif not visit.timed and row.expects_header(at.up):
                 return Reservation(token=None, pending=Pending(), busy="look")
             elif row.in_flight(at.up):
-                return refuse(link, visit, row, at, self._holder)
+                return refuse(link, visit, row, at, self.session.holder)
             is_sure = True
         raise StoreUnavailable("the scraper's row changed several times meanwhile")
 

@@ -20,12 +20,15 @@ from oneshotd.store.postgresql.scrapers import (
     Row,
     present_query,
 )
+from oneshotd.store.postgresql.sessions import IS_OPEN, Session
 
 #: Excludes deleting.
 LOCK = f"SELECT pg_advisory_xact_lock_shared{DELETING}"
+# The server may get it much later, over a connection that was lost, when later visits were noted.
 _SEEN = f"""
-UPDATE scraper SET seen_up = %(up)s, seen_at = %(now)s, timed_up = %(timed_up)s, {VISITED},
-  {OVERLAPPED}
+UPDATE scraper SET seen_up = greatest(seen_up, %(up)s),
+  seen_at = CASE WHEN seen_up <= %(up)s THEN %(now)s ELSE seen_at END,
+  timed_up = CASE WHEN seen_up <= %(up)s THEN %(timed_up)s ELSE timed_up END, {VISITED}, {OVERLAPPED}
 WHERE id = %(id)s"""
 # Only if no delivery is in flight; what `grant` reads in the same message says whether, and why not.
 _GRANT = f"""
@@ -40,7 +43,7 @@ UPDATE scraper SET token = %(token)s, ended = CASE WHEN state = 0 THEN token ELS
 FROM ({{present}}) p, LATERAL (SELECT CASE WHEN {LIVE} THEN r.cursor ELSE greatest(r.cursor, p.pruned) END
   AS cursor FROM scraper r WHERE r.name = %(name)s) c
 WHERE name = %(name)s AND token IS DISTINCT FROM %(token)s AND (state = 0 OR until_up <= p.up)
-  AND (%(is_sure)s OR %(timed)s OR NOT timed)
+  AND (%(is_sure)s OR %(timed)s OR NOT timed) AND {IS_OPEN}
   AND greatest(coalesce(p.clock_at, 0), p.floor_at) <= p.now + {MAX_AHEAD} RETURNING id"""
 _FINAL = """
 DELETE FROM owed USING scraper
@@ -48,11 +51,10 @@ WHERE name = %(name)s AND token = %(token)s AND scraper.id = owed.scraper AND go
 
 
 def grant(
-    link: Link, visit: Visit, lease: float, token: int, holder: str, is_sure: bool
+    link: Link, visit: Visit, lease: float, token: int, session: Session, is_sure: bool
 ) -> tuple[bool, Row | None, Present, int, list[Any]]:
     """Grant a lease, if that is possible.
 
-    :param holder: the daemon's id.
     :param is_sure: a visit without the timeout header is known to be this scraper's.
     :returns: whether it was granted, the row as it was before, the present, when the clock was last
         corrected (Unix ms), and the rows of `AHEAD`.
@@ -62,12 +64,13 @@ def grant(
         "name": visit.name,
         "token": token,
         "lease": int(lease * 1000),
-        "holder": holder,
+        "holder": session.holder,
+        "session": session.number,
         "timed": visit.timed,
         "is_sure": is_sure,
     }
     with link.committing():
-        _, found, [now], [[corrected]], ahead, granted, _ = link.script(
+        _, found, [now], [[corrected]], ahead, granted, _, [[is_open]] = link.script(
             [
                 (LOCK, ()),
                 (f"{FIND} FOR UPDATE", (visit.name,)),
@@ -76,8 +79,10 @@ def grant(
                 (AHEAD, (visit.name,)),
                 (_GRANT.format(present=link.present), values),
                 (_FINAL, values),
+                (f"SELECT {IS_OPEN}", values),
             ]
         )
+    session.check(link, is_open)
     row = Row(*found[0]) if found else None
     return bool(granted), row, Present(*now), corrected, ahead
 

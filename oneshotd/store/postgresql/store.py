@@ -111,6 +111,7 @@ class PostgreSQLStore:
             links.append(self._connect())
             self._schema.prepare(links[0])
             self._presence.begin(links[0])
+            self._deliveries.session.begin(links[0])
             links.append(self._connect_appender())
             self._read_durability(links[0])
         except (error_class, CommitUnknown, StoreRefused) as error:
@@ -130,8 +131,13 @@ class PostgreSQLStore:
 
     def _connect_others(self) -> Link:
         link = self._connect()
-        self._schema.check(link)
-        self._read_durability(link)  # another host may have other settings
+        try:
+            self._schema.check(link)
+            self._deliveries.session.begin(link)
+            self._read_durability(link)  # another host may have other settings
+        except BaseException:
+            link.close()
+            raise
         return link
 
     def _connect_appender(self) -> Link:

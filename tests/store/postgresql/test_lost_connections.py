@@ -123,6 +123,52 @@ def test_a_server_process_that_is_stopped_and_goes_on_later(
     assert backend.logged() == ["before", "needle"]
 
 
+def test_a_request_for_events_that_arrives_much_later_is_void(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
+) -> None:
+    """The scraper would find a lease that nobody holds, and be busy until it lapses."""
+    backend.take("p")
+    proxy.arm(Cut.HELD, b",60000,")
+    for number in range(4):
+        backend.append(f"s{number}")
+        got, refused = until_answered(backend, lambda: store.reserve(VISIT, LEASE, 10))
+        assert (series_of(got), refused) == ([f"s{number}"], 0)
+        assert backend.get(store.settle(got.token, True, got.pending.end, (), ())) is Settled.SETTLED
+        backend.get(store.release(got.token))
+    proxy.go_on.set()
+    assert proxy.done.wait(20) and proxy.cuts == 1
+    assert not backend.status("p").in_flight
+    assert backend.reserve("p").busy is None
+
+
+def test_a_visit_that_is_noted_much_later_does_not_set_its_time_back(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
+) -> None:
+    """A scraper that comes regularly would be forgotten."""
+    backend.take("p")
+    held = backend.reserve("p", lease=10 * LEASE)
+    proxy.arm(Cut.HELD, b";\nCOMMIT")
+    for _ in range(2):
+        assert until_answered(backend, lambda: store.reserve(VISIT, LEASE, 10))[0].busy == "in flight"
+        backend.time.advance(LEASE)
+    seen_at = backend.status("p").seen_at
+    proxy.go_on.set()
+    assert proxy.done.wait(20) and proxy.cuts == 1
+    assert backend.status("p").seen_at == seen_at
+    backend.settle(held)
+
+
+def test_a_daemon_whose_row_was_removed_registers_again(
+    backend: PostgreSQLBackend, store: PostgreSQLStore
+) -> None:
+    """A daemon that was paused for longer than upkeep keeps its row would grant no lease any more."""
+    backend.append("a")
+    with psycopg.connect(backend.address) as beside:
+        beside.execute("DELETE FROM daemon")
+    got, refused = until_answered(backend, lambda: store.reserve(VISIT, LEASE, 10))
+    assert (series_of(got), refused) == (["a"], 0)
+
+
 def test_a_restart_of_the_server_loses_and_doubles_nothing() -> None:
     """Every restart of the database would cost events."""
     with running_server(durable=True) as server:

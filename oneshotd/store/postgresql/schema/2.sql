@@ -1,4 +1,4 @@
--- Layout 2: what dialects need beside the log. Daemons of layout 1 go on: they read and write neither table.
+-- Layout 2: what dialects need beside the log, and sessions. Daemons of layout 1 go on: they use none of it.
 
 -- Text beside an event that is no label. A row may outlive its event until the next turn of retention.
 CREATE TABLE detail (
@@ -13,3 +13,6 @@ CREATE TABLE keyed_state (
   until_up bigint NOT NULL              -- it ends at this up-time; -1: claimed by a transaction under way
 ) WITH (fillfactor = 50);
 CREATE INDEX keyed_state_until ON keyed_state (until_up);
+
+-- It grows with each connection that grants leases; the ones before grant none any more.
+ALTER TABLE daemon ADD COLUMN session bigint NOT NULL DEFAULT 0;
