@@ -1,5 +1,7 @@
 """What holds for every test."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -21,3 +23,23 @@ pytest.register_assert_rewrite(
     "store.contract_recent",
     "store.contract_upkeep",
 )
+
+
+#: How a file names the marker; in two parts, since the file here has no such test.
+E2E = "mark." + "e2e"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests of real processes in a file that does not name their marker.
+
+    `make test` finds these files by their text, and would leave out the tests of others.
+    """
+    for path in sorted({item.path for item in items if item.get_closest_marker("e2e")}):
+        if not any(E2E in file.read_text(encoding="utf-8") for file in _files(path)):
+            raise pytest.UsageError(f"{path}: a test has the marker e2e, and its file does not name it")
+
+
+def _files(path: Path) -> list[Path]:
+    conftest = path.with_name("conftest.py")
+    return [path, conftest] if conftest.exists() else [path]
