@@ -6,11 +6,13 @@ object with ``data``, or with ``batch: true`` (since 0.34) an array of these. Se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.alertmanager_events import NAME, alert_labels, annotation_details, recorded
-from oneshotd.ingest.dialects.fitting import make_event
+from oneshotd.ingest.dialects.fitting import cut, make_event
 from oneshotd.ingest.dialects.json_objects import JSONObject, read_objects
 from oneshotd.ingest.dialects.keys import event_key
 from oneshotd.ingest.dialects.moments import rfc3339, seconds_between
@@ -18,6 +20,9 @@ from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 #: The version of the webhook's format.
 VERSION = "4"
+
+#: Bytes of a text that all alerts of a notification have.
+MAX_COMMON = 256
 
 
 def translate(message: Message, context: Context) -> Translation:
@@ -39,15 +44,23 @@ def _notification(body: JSONObject, message: Message, context: Context) -> Trans
     version = body.text("version")
     if version != VERSION:
         raise Refused(f"expected version {VERSION!r} at /version, got {quoted(version)}", reason="syntax")
-    events = [_alert(alert, body, message, context) for alert in body.objects("alerts")]
-    return _translation(events, body.whole("truncatedAlerts"))
+    truncated = body.whole("truncatedAlerts")
+    common = [
+        ("alertmanager", cut(body.text("externalURL"), MAX_COMMON)),
+        ("receiver", cut(body.text("receiver"), MAX_COMMON)),
+        ("truncated", str(truncated) if truncated else ""),
+    ]
+    events = [_alert(alert, common, message, context) for alert in body.objects("alerts")]
+    return _translation(events, truncated)
 
 
 def _translation(events: list[NewEvent], ignored: int) -> Translation:
     return Translation(group=Group(events=events, keys_decide=True) if events else None, ignored=ignored)
 
 
-def _alert(alert: JSONObject, body: JSONObject, message: Message, context: Context) -> NewEvent:
+def _alert(
+    alert: JSONObject, common: Sequence[tuple[str, str]], message: Message, context: Context
+) -> NewEvent:
     status = alert.needed("status")
     labels = alert.object("labels").texts()
     start, end = alert.text("startsAt"), alert.text("endsAt")
@@ -59,9 +72,7 @@ def _alert(alert: JSONObject, body: JSONObject, message: Message, context: Conte
             ("time", rfc3339(start)),
             ("end", rfc3339(end) if resolved else ""),
             ("url", alert.text("generatorURL")),
-            ("alertmanager", body.text("externalURL")),
-            ("receiver", body.text("receiver")),
-            ("truncated", body.text("truncatedAlerts") if body.whole("truncatedAlerts") else ""),
+            *common,
             *annotation_details(alert.object("annotations").texts()),
         ],
         rules=context.rules,
