@@ -24,10 +24,13 @@ from oneshotd.query import MAX_PAGE, EventQueries, EventSeen
 from oneshotd.web.error_responses import JSON, answer
 from oneshotd.web.routes.dialects import DialectRequests, plain_body
 from oneshotd.web.timestamps import moment
-from oneshotd.web.transport.request import OneshotRequest
+from oneshotd.web.transport.request import OneshotRequest, too_large
 
 #: The source of these events in the metrics.
 SOURCE = "annotations"
+
+#: Bytes of a body. It is decoded in a turn of the reactor, and 4 KiB of its text are kept.
+MAX_BODY = 64 * 1024
 
 #: Annotations of a page if no limit is given, as in Grafana.
 DEFAULT_PAGE = 100
@@ -70,7 +73,10 @@ class AnnotationRoutes:
     async def add(self, request: OneshotRequest, translate: Translate) -> bytes:
         """Store an annotation, and answer after its commit."""
         self.dialects.clients.check_emitter(request)
-        message = self.dialects.message(request, plain_body(request))
+        body = plain_body(request)
+        if len(body) > MAX_BODY:
+            raise too_large(MAX_BODY)
+        message = self.dialects.message(request, body)
         translation = translate(message, self.dialects.context())
         return await self.dialects.store(request, SOURCE, translation)
 

@@ -90,6 +90,8 @@ def test_the_slash_behind_events_makes_the_difference() -> None:
         (["POST /api/annotations", "Content-Encoding: br"], b'{"text": "x"}', 415),
         (["POST /api/annotations", "Sec-Fetch-Site: cross-site"], b'{"text": "x"}', 403),
         (["POST /api/annotations/graphite", "Origin: https://evil.example"], b'{"what": "x"}', 403),
+        (["POST /api/annotations"], b'{"text": "%b"}' % (b"x" * 65536), 413),
+        (["POST /events/"], b'{"what": "x", "tags": [%b0]}' % (b"0," * 40_000), 413),
         (["PUT /api/annotations"], b'{"text": "x"}', 405),
         (["DELETE /api/annotations"], b"", 405),
         (["PATCH /api/annotations/7"], b'{"text": "x"}', 405),
