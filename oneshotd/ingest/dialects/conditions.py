@@ -8,7 +8,7 @@ from attrs import frozen
 
 from oneshotd.core.parsing.grammar import quoted
 from oneshotd.core.patterns import matches_any
-from oneshotd.ingest.dialects.pointers import ABSENT, Document, Element, Place, Pointer
+from oneshotd.ingest.dialects.pointers import ABSENT, Document, Element, ElementName, Place, Pointer
 
 
 @frozen(kw_only=True)
@@ -35,6 +35,12 @@ class Condition:
 
         :raises Refused: an object or an array stands where a text is compared.
         """
+        if isinstance(self.place, ElementName) or (isinstance(self.place, Pointer) and not self.place.whole):
+            return self._fault(document, element)
+        # The text may be long, and there may be 10,000 elements.
+        return document.remembered(self, lambda: self._fault(document, element))
+
+    def _fault(self, document: Document, element: Element) -> str | None:
         if self.exists is not None:
             there = self._exists(document, element)
             if (there is self.exists) is not self.negated:

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -166,6 +166,7 @@ class Document:
         self._body_members: dict[int, Mapping[str, object]] = {}
         self._members: dict[int, Mapping[str, object]] = {}  # of the present element
         self._element: Element | None = None
+        self._remembered: dict[int, str | None] = {}  # by the identity of what asks
 
     def elements(self, each: Pointer | None) -> Iterator[Element]:
         """Yield the elements of an array or object; without a pointer, the body as a whole.
@@ -219,6 +220,15 @@ class Document:
         if source.whole:  # it may be long, and each element asks for it
             self._texts[source.written] = text
         return text
+
+    def remembered(self, asker: object, make: Callable[[], str | None]) -> str | None:
+        """Return what `make` returns, which is the same for all elements; it is called once.
+
+        :param asker: outlives this document.
+        """
+        if id(asker) not in self._remembered:
+            self._remembered[id(asker)] = make()
+        return self._remembered[id(asker)]
 
     def value(self, pointer: Pointer, element: Element) -> object:
         """Return what a pointer leads to, or `ABSENT`."""

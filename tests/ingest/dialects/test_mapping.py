@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 
 import pytest
 from support.hook_messages import CI, CONTEXT, build, message
@@ -12,6 +13,7 @@ from oneshotd.core.events import NewEvent, details_of
 from oneshotd.core.parsing.details import MAX_DETAIL_BYTES
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.errors import REASONS, Refused
+from oneshotd.ingest.dialects import conditions
 from oneshotd.ingest.dialects.keys import event_key
 from oneshotd.ingest.dialects.mapping import outcomes, translate
 from oneshotd.ingest.dialects.mapping_file import parse_mapping
@@ -254,3 +256,18 @@ def test_the_limits_of_the_daemon_hold() -> None:
 
 def test_a_byte_order_mark_is_cut_off() -> None:
     assert series('labels.x = "/x"', b"\xef\xbb\xbf" + json.dumps({"x": 1}).encode())
+
+
+def test_a_condition_about_the_whole_body_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 elements, and a text of 200 KB with a pattern, would take seconds."""
+    asked: list[str] = []
+
+    def matches_any(patterns: Sequence[str], text: str) -> bool:
+        asked.append(text)
+        return True
+
+    monkeypatch.setattr(conditions, "matches_any", matches_any)
+    when = '[{ pointer = "^/t", matches = "*x*" }, { pointer = "#", matches = "*" }]'
+    text = f'each = "/b"\nwhen = {when}\nlabels.a = "=b"'
+    translated(text, message({"t": "x", "b": [1, 2, 3]}))
+    assert asked == ["x", "0", "1", "2"]
