@@ -6,6 +6,7 @@ event without a value. A key has to be complete.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -45,6 +46,9 @@ FORMS: Mapping[str, Callable[[Message], Sequence[object]]] = {
     JSON: lambda message: [decode(message.body.removeprefix(b"\xef\xbb\xbf"))],
     "cloudevents": cloudevents.decoded,
 }
+
+#: What an element costs for each of its sources, as so many characters of its event do.
+_SOURCE_COST = 10
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
@@ -105,6 +109,15 @@ class EventMapping:
     labels: Mapping[str, Source] = {}
     detail: Mapping[str, Source] = {}
 
+    @property
+    def weight(self) -> int:
+        """What an element costs, in the cost of a source."""
+        return 4 + len(self.labels) + len(self.detail) + len(self.when)
+
+
+class Outgrown(Exception):
+    """A small body has become more work than its caller allows."""
+
 
 @frozen(kw_only=True)
 class Outcome:
@@ -124,18 +137,24 @@ class Outcome:
     absent: Sequence[str] = ()
 
 
-def outcomes(mapping: EventMapping, name: str, message: Message, context: Context) -> Iterator[Outcome]:
+def outcomes(
+    mapping: EventMapping, name: str, message: Message, context: Context, *, work: float = math.inf
+) -> Iterator[Outcome]:
     """Yield what becomes of each element of a message.
 
     :param name: of the hook.
+    :param work: how much it may be, in characters of events.
     :raises Refused: the body is not JSON, or an element cannot be an event; names its pointer.
+    :raises Outgrown: it is more: elements can repeat a common text, and Base64 hides how many there are.
     """
     made = characters = 0
+    cost = _SOURCE_COST * mapping.weight
     for document, element in _elements(mapping, message):
         try:
             outcome = _outcome(mapping, name, message.principal, context, document, element)
         except Refused as refused:
             raise _placed(refused, element) from None
+        work -= cost
         if outcome.event is not None:
             made += 1
             characters += len(outcome.event.series) + len(outcome.event.detail)
@@ -144,6 +163,8 @@ def outcomes(mapping: EventMapping, name: str, message: Message, context: Contex
             if characters > MAX_CHARACTERS:
                 text = f"the events have more than {MAX_CHARACTERS} characters"
                 raise Refused(text, reason="limit", status=413)
+        if work < characters:
+            raise Outgrown
         yield outcome
 
 
@@ -157,13 +178,15 @@ def _elements(mapping: EventMapping, message: Message) -> Iterator[tuple[Documen
             yield document, element
 
 
-def translate(mapping: EventMapping, name: str, message: Message, context: Context) -> Translation:
+def translate(
+    mapping: EventMapping, name: str, message: Message, context: Context, *, work: float = math.inf
+) -> Translation:
     """Translate a message by a mapping.
 
-    :raises Refused: as from `outcomes`.
+    :raises Refused, Outgrown: as from `outcomes`.
     """
     events, ignored = [], 0
-    for outcome in outcomes(mapping, name, message, context):
+    for outcome in outcomes(mapping, name, message, context, work=work):
         if outcome.event is None:
             ignored += 1
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,14 @@ from oneshotd.core.events import NewEvent, labels_of, metric_of, series_text
 from oneshotd.core.parsing.formats import MAX_EVENTS, Rules
 from oneshotd.core.toml_values import shown
 from oneshotd.errors import Refused
-from oneshotd.ingest.dialects.mapping import MAX_CHARACTERS, EventMapping, translate
+from oneshotd.ingest.dialects.mapping import JSON, MAX_CHARACTERS, EventMapping, translate
 from oneshotd.ingest.dialects.mapping_file import parse_labels, parse_mapping
 from oneshotd.ingest.dialects.pointers import Constant
 from oneshotd.ingest.dialects.registry import PRESETS
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
+
+#: `Recipe.weight` of the presets of which a body can have many events.
+_BATCHES = {"alertmanager": 20, "cloudevents": 20, "kubernetes": 20}
 
 
 @frozen(kw_only=True)
@@ -38,6 +42,13 @@ class Recipe:
     def form(self) -> str:
         """The form of its messages: a preset, or of a mapping."""
         return self.preset or ("" if self.mapping is None else self.mapping.form)
+
+    @property
+    def weight(self) -> int:
+        """What each element of a body costs; 1: it is only decoded."""
+        if self.mapping is None:
+            return _BATCHES.get(self.preset or "", 1)
+        return 1 if self.mapping.each is None and self.mapping.form == JSON else self.mapping.weight
 
     @classmethod
     def parse(cls, name: str, tables: Mapping[str, Any], limits: Rules | None = None) -> Recipe:
@@ -66,13 +77,15 @@ class Recipe:
                 raise ValueError(f"labels: {error}") from None
         return cls(name=name, tables=tables, preset=preset, labels=labels)
 
-    def translate(self, message: Message, context: Context) -> Translation:
+    def translate(self, message: Message, context: Context, *, work: float = math.inf) -> Translation:
         """Translate a message.
 
+        :param work: see `mapping.outcomes`; a preset repeats no text of its sender.
         :raises Refused: says what was expected, and what came instead.
+        :raises Outgrown: it is more work.
         """
         if self.mapping is not None:
-            return translate(self.mapping, self.name, message, context)
+            return translate(self.mapping, self.name, message, context, work=work)
         assert self.preset is not None
         found = PRESETS[self.preset](message, context)
         if found.group is None:

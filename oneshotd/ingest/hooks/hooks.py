@@ -13,10 +13,11 @@ from attrs import define, field, frozen
 
 from oneshotd.access.reload import InThread
 from oneshotd.errors import Refused
+from oneshotd.ingest.dialects.mapping import Outgrown
 from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.registry import HANDSHAKES, PRESETS
 from oneshotd.ingest.dialects.translation import Answer, Context, Handshake, Message, Translate, Translation
-from oneshotd.ingest.hooks.large_bodies import LARGE, LargeBodies, is_large
+from oneshotd.ingest.hooks.large_bodies import LARGE, SMALL_WORK, LargeBodies, is_large
 from oneshotd.ingest.hooks.trial import Trial, tried
 
 
@@ -109,16 +110,27 @@ class Hooks:
             await self._in_thread(hook.verify, message)
         else:
             hook.verify(message)
-        if self._large is not None and hook.recipe is not None and is_large(message.body):
-            return await self._large.translate(hook.recipe, message, context)
-        return hook.translate(message, context)
+        if self._large is None or hook.recipe is None:
+            return hook.translate(message, context)
+        if not is_large(message.body, hook.recipe):
+            try:
+                return hook.recipe.translate(message, context, work=SMALL_WORK)
+            except Outgrown:
+                pass  # as if it were large
+        return await self._large.translate(hook.recipe, message, context)
 
     def trial(self, name: str, message: Message, context: Context) -> Trial:
         """Return what a message would become; nothing is stored, and its sender is not verified.
 
-        :raises Refused: there is no such hook.
+        :raises Refused: there is no such hook, or the message would hold up the daemon (413).
         """
         hook = self._hook(name)
         if hook.recipe is None:
             raise Refused(f"the hook {name!r} cannot be tried", reason="name", status=404)
-        return tried(hook.recipe, message, context)
+        if not is_large(message.body, hook.recipe):
+            try:
+                return tried(hook.recipe, message, context, work=SMALL_WORK)
+            except Outgrown:
+                pass
+        text = f"body: expected at most {LARGE} bytes, and fewer elements; oneshotctl try-hook takes more"
+        raise Refused(text, reason="limit", status=413)

@@ -34,8 +34,11 @@ from oneshotd.ingest.hooks.wire import Job, ResultReader
 #: Bytes of a body that is translated in this process: it takes 10 ms.
 LARGE = 256 * 1024
 
-#: Commas of such a body. It has no more elements, each of which can become an event.
-MANY = 5000
+#: Commas of such a body, each times `Recipe.weight`: it has no more elements. That takes some 40 ms.
+MANY = 25_000
+
+#: `work` of such a body, see `dialects.mapping.outcomes`. That takes some 40 ms, too.
+SMALL_WORK = 256 * 1024
 
 #: Bodies that wait for the process, each with its bytes in memory.
 MAX_WAITING = 4
@@ -50,9 +53,9 @@ PIECE = 64 * 1024
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from oneshotd.ingest.hooks.child import main; main()"
 
 
-def is_large(body: bytes) -> bool:
+def is_large(body: bytes, recipe: Recipe) -> bool:
     """Return whether a body would hold this process for too long."""
-    return len(body) > LARGE or body.count(b",") > MANY
+    return len(body) > LARGE or body.count(b",") * recipe.weight > MANY
 
 
 @define(eq=False)

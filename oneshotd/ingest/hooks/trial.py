@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -110,13 +111,16 @@ def try_text(text: bytes, message: Message, context: Context, name: str = "hook"
     return tried(parse_hook_file(text, name, context.rules).recipe, message, context)
 
 
-def tried(recipe: Recipe, message: Message, context: Context) -> Trial:
-    """Return what a message would become by a recipe."""
+def tried(recipe: Recipe, message: Message, context: Context, *, work: float = math.inf) -> Trial:
+    """Return what a message would become by a recipe.
+
+    :param work: see `mapping.outcomes`, which raises `Outgrown`.
+    """
     try:
         if recipe.mapping is None:
             return _of_preset(recipe.translate(message, context))
         events, ignored = [], []
-        for outcome in outcomes(recipe.mapping, recipe.name, message, context):
+        for outcome in outcomes(recipe.mapping, recipe.name, message, context, work=work):
             if outcome.event is None:
                 ignored.append((outcome.path, outcome.why))
                 continue

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from oneshotd.core.events import Count, End, Group, NewEvent, Start
 from oneshotd.errors import Refused
+from oneshotd.ingest.dialects.mapping import Outgrown
 from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.registry import PRESETS
 from oneshotd.ingest.dialects.translation import Translation
@@ -293,3 +295,53 @@ def test_a_refusal_goes_over_the_wire() -> None:
     with pytest.raises(Refused, match="why") as refused:
         reader.translation()
     assert (refused.value.reason, refused.value.status) == ("limit", 413)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ('each = "/b"\nlabels.a = "=b"\ndetail = {x = "^/t"}', {"t": "\1" * 40_000, "b": [{}] * 1000}),
+        ('each = "/b"\nlabels.a = "^/t"', {"t": "x" * 4000, "b": [0] * 1000}),
+        (
+            'format = "cloudevents"\neach = "/data"\nlabels.a = "=b"\nkey = "{#}"',
+            {
+                **{"specversion": "1.0", "id": "1", "source": "a", "type": "b"},
+                "datacontenttype": "application/json",
+                "data_base64": b64encode(b"[%b1]" % (b"1," * 9999)).decode(),
+            },
+        ),
+    ],
+    ids=["details", "labels", "base64"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_small_body_that_becomes_much_is_read_there(
+    large: LargeBodies, text: str, sent: dict[str, Any]
+) -> None:
+    """A body of 40 KB would hold up scrapes for seconds."""
+    recipe = Recipe.parse("ci", tomllib.loads(text))
+    asked = message(sent, {"content-type": "application/cloudevents+json"})
+    assert not large_bodies.is_large(asked.body, recipe)
+    with pytest.raises(Outgrown):
+        recipe.translate(asked, CONTEXT, work=large_bodies.SMALL_WORK)
+    hooks = Hooks(hooks={"ci": Hook.of(recipe)}, large=large)
+    there = await hooks.translate("ci", asked, CONTEXT)
+    assert there == recipe.translate(asked, CONTEXT)
+    with pytest.raises(Refused, match="fewer elements") as refused:
+        hooks.trial("ci", asked, CONTEXT)
+    assert refused.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("tables", "elements"),
+    [
+        ({"each": "/b", "labels": {"a": "/x"}}, 5000),
+        ({"each": "/b", "labels": {f"a{number}": "/x" for number in range(20)}}, 1041),
+        ({"labels": {"a": "/x"}}, 25_000),
+        ({"preset": "kubernetes"}, 1250),
+        ({"preset": "github"}, 25_000),
+    ],
+)
+def test_a_body_is_large_by_what_its_elements_cost(tables: dict[str, Any], elements: int) -> None:
+    recipe = Recipe.parse("x", tables)
+    assert not large_bodies.is_large(b"," * elements, recipe)
+    assert large_bodies.is_large(b"," * (elements + 1), recipe)

@@ -205,9 +205,9 @@ def test_a_trial_says_what_the_sender_would_be_told() -> None:
 
 def test_a_trial_shows_so_many_events_at_most() -> None:
     """A page of ten thousand events would stop the browser."""
-    body = json.dumps({"builds": [{"id": number} for number in range(4000)]}).encode()
+    body = json.dumps({"builds": [{"id": number} for number in range(900)]}).encode()
     _, answer = try_hook(body=body)
-    assert len(answer.text) < 50_000 and answer.text.endswith("4000 events, 0 left out\n")
+    assert len(answer.text) < 50_000 and answer.text.endswith("900 events, 0 left out\n")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_trial_shows_so_many_events_at_most() -> None:
         ("build", ["Sec-Fetch-Site: cross-site"], b"{}", 403, "another site"),
         ("build", ["Content-Encoding: gzip"], b"{}", 415, "Content-Encoding"),
         ("build", [], b"[" + b" " * 262_144, 413, "oneshotctl try-hook"),
-        ("build", [], b"," * 5001, 413, "oneshotctl try-hook"),
+        ("build", [], b"," * 25_001, 413, "oneshotctl try-hook"),
     ],
 )
 def test_a_trial_may_be_refused(name: str, lines: list[str], body: bytes, status: int, says: str) -> None:
