@@ -94,6 +94,9 @@ class ScraperSeen:
     :param shared: several scrapers seem to use this identity.
     :param own_beyond: its limits that the daemon's own metrics alone exceed.
     :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
+    :param longest_lag: the longest seconds from `at` of an event to its delivery; None before the first, or
+        where several daemons share the store.
+    :param lag_since: Unix ms of the first delivery that it covers.
     """
 
     name: str
@@ -115,6 +118,8 @@ class ScraperSeen:
     lost: Mapping[str, int]
     shared: bool = False
     own_beyond: tuple[str, ...] = ()
+    longest_lag: float | None = None
+    lag_since: int | None = None
 
 
 @frozen(kw_only=True)
@@ -252,4 +257,6 @@ def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
         lost=dict(status.lost),
         shared=counts.shared,
         own_beyond=tally.own_beyond,
+        longest_lag=counts.longest_lag,
+        lag_since=counts.lag_since,
     )

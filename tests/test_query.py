@@ -270,6 +270,24 @@ def test_the_interval_of_a_scraper_is_known_from_its_scrapes(driver: DeliveryDri
     assert scrapers_of(driver)["ann"].interval == 15
 
 
+def test_the_longest_lag_of_a_scraper_is_that_of_its_slowest_event(driver: DeliveryDriver) -> None:
+    """`oneshotctl audit` would take late samples for repeated ones."""
+    driver.append("a")
+    driver.pass_time(12)
+    driver.append("b")
+    assert [scraper.longest_lag for scraper in scrapers_of(driver).values()] == []
+    driver.take()
+    since = int(driver.time.wall * 1000)
+    driver.pass_time(15)
+    driver.append("c")
+    driver.pass_time(3)
+    driver.take()
+    (ann,) = scrapers_of(driver).values()
+    assert (ann.longest_lag, ann.lag_since) == (12.0, since)
+    driver.take("bob")
+    assert scrapers_of(driver)["bob"].longest_lag == 30.0
+
+
 def test_scrapers_are_sorted_by_name(driver: DeliveryDriver) -> None:
     for name in ("carl", "ann", "bob"):
         driver.take(name)

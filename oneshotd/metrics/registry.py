@@ -149,8 +149,9 @@ class Telemetry:
         :param ats: the acceptance time of each event, Unix ms, in any order.
         :param now_ms: now, on the same clock.
         """
-        self._tally(scraper).delivered += events
-        self._delivery.observe_all((now_ms - at) / 1000 for at in ats)
+        known = list(ats)
+        self._tally(scraper).delivered_to(events, known, now_ms)
+        self._delivery.observe_all((now_ms - at) / 1000 for at in known)
 
     def returned(self, scraper: str, events: int) -> None:
         """Count the events of a delivery that did not arrive."""

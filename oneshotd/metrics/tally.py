@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define
 
 from oneshotd.core.visits import interval, is_shared
@@ -17,6 +19,8 @@ class Tally:
     :ivar overlaps: times of its last scrapes during another delivery, reactor seconds.
     :ivar limits: the limits that its last scrape named.
     :ivar own_beyond: the limits among them that the own metrics exceed, even without events.
+    :ivar longest_lag: the longest seconds from `at` of an event to its delivery.
+    :ivar lag_since: Unix ms of the first delivery of events, by the store's clock; None before it.
     """
 
     delivered: int = 0
@@ -29,6 +33,19 @@ class Tally:
     overlaps: tuple[float, ...] = ()
     limits: tuple[str, ...] = ()
     own_beyond: tuple[str, ...] = ()
+    longest_lag: float = 0.0
+    lag_since: int | None = None
+
+    def delivered_to(self, events: int, ats: Sequence[int], now_ms: int) -> None:
+        """Count a delivery that arrived, and how long its oldest event took.
+
+        :param ats: the acceptance time of each event, Unix ms, in any order.
+        :param now_ms: now, on the same clock.
+        """
+        self.delivered += events
+        if ats:
+            self.longest_lag = max(self.longest_lag, (now_ms - min(ats)) / 1000)
+            self.lag_since = now_ms if self.lag_since is None else self.lag_since
 
     @property
     def interval(self) -> float | None:
@@ -49,4 +66,6 @@ class Tally:
             queueing=self.queueing,
             interval=self.interval,
             shared=is_shared(self.overlaps, now),
+            longest_lag=None if self.lag_since is None else self.longest_lag,
+            lag_since=self.lag_since,
         )

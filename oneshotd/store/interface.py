@@ -148,6 +148,8 @@ class ScraperCounts:
     :param queueing: series whose events wait behind each other.
     :param interval: the median of the seconds between its scrapes; None before the third.
     :param shared: several scrapers seem to use this identity.
+    :param longest_lag: the longest seconds from `at` of an event to its delivery; None if it is not known.
+    :param lag_since: Unix ms of the first delivery that it covers.
     """
 
     delivered: int = 0
@@ -158,6 +160,8 @@ class ScraperCounts:
     queueing: int = 0
     interval: float | None = None
     shared: bool = False
+    longest_lag: float | None = None
+    lag_since: int | None = None
 
 
 @frozen(kw_only=True)

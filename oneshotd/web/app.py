@@ -164,7 +164,7 @@ class HTTPApi:
         self.status_routes = status.StatusRoutes(
             cache=cache, clients=clients, udp_port=self.udp_port, hooks=self._hook_names
         )
-        self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients)
+        self.query_routes = api.QueryRoutes(queries=self.queries, clients=clients, hold=self.hold)
         self.backup_routes = backup.BackupRoutes(backups=self.backups, clients=clients)
         self.annotation_routes = chart_annotations.AnnotationRoutes(dialects=taker, queries=self.queries)
         self.ping_routes = pings.PingRoutes(dialects=taker, checks=self.checks)

@@ -47,10 +47,14 @@ class EventsRequest:
 
 @define(kw_only=True, eq=False)
 class QueryRoutes:
-    """Answers queries."""
+    """Answers queries.
+
+    :param hold: seconds for which events are kept.
+    """
 
     queries: EventQueries
     clients: Clients
+    hold: float
 
     async def events(self, request: OneshotRequest) -> bytes:
         """Return a page of the held events, newest first."""
@@ -67,7 +71,8 @@ class QueryRoutes:
         for name, _ in query_pairs(request.query):
             raise Refused(f"{quoted(name)}: /api/v1/scrapers takes no parameters", reason="query")
         known = await self.queries.scrapers()
-        return _json(request, {"scrapers": [_scraper(scraper) for scraper in known]})
+        found = {"hold_seconds": self.hold, "scrapers": [_scraper(scraper) for scraper in known]}
+        return _json(request, found)
 
 
 def register(app: Klein, routes: Callable[[Any], QueryRoutes]) -> None:
@@ -160,7 +165,7 @@ def _event(event: EventSeen) -> dict[str, Any]:
 
 
 def _scraper(scraper: ScraperSeen) -> dict[str, Any]:
-    oldest = scraper.oldest_pending
+    oldest, since = scraper.oldest_pending, scraper.lag_since
     return {
         "name": scraper.name,
         "named": scraper.named,
@@ -181,4 +186,7 @@ def _scraper(scraper: ScraperSeen) -> dict[str, Any]:
         "revoked": scraper.revoked,
         "uncertain": scraper.uncertain,
         "lost": dict(scraper.lost),
+        "longest_lag_seconds": scraper.longest_lag,
+        "lag_since_at": since,
+        "lag_since": None if since is None else rfc3339(since),
     }

@@ -43,6 +43,8 @@ ANN = ScraperSeen(
     revoked=3,
     uncertain=2,
     lost={"away": 5},
+    longest_lag=20.5,
+    lag_since=AT - 250,
 )
 
 
@@ -91,7 +93,9 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
     server.queries.known = [ANN]
     answer = server.ask("GET /api/v1/scrapers")
     assert answer.headers["Cache-Control"] == "no-store"
-    (shown,) = json.loads(answer.body)["scrapers"]
+    found = json.loads(answer.body)
+    assert found["hold_seconds"] == 3600.0
+    (shown,) = found["scrapers"]
     assert shown == {
         "name": "ann",
         "named": True,
@@ -112,6 +116,9 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
         "revoked": 3,
         "uncertain": 2,
         "lost": {"away": 5},
+        "longest_lag_seconds": 20.5,
+        "lag_since_at": AT - 250,
+        "lag_since": "2023-11-14T22:13:20.000Z",
     }
 
 
