@@ -14,6 +14,8 @@ FAILED = 1
 USAGE = 2
 #: EX_TEMPFAIL of sysexits.h: a later attempt may succeed.
 UNAVAILABLE = 75
+#: EX_PROTOCOL of sysexits.h: the other side does not speak as expected.
+PROTOCOL = 76
 #: EX_NOPERM of sysexits.h: another user may do it.
 NOT_ALLOWED = 77
 #: As a shell: Ctrl-C.
