@@ -93,6 +93,7 @@ class Server:
                     raise Failed(f"{self.name}: the answer is longer than {MAX_ANSWER_BYTES} bytes", PROTOCOL)
             if answer.length:
                 raise http.client.IncompleteRead(b"", answer.length)
+            answer.close()  # or the connection takes no further request
             self.date = _date(answer.headers.get("Date"))
             if answer.will_close:
                 self.close()

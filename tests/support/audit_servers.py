@@ -1,0 +1,107 @@
+"""A daemon and a store for `oneshotctl audit` that answer what a test has set, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import define, field
+
+#: Returns status and body for a path and its parameters.
+Answers = Callable[[str, Mapping[str, str]], tuple[int, Any]]
+
+
+@define
+class FakeServer:
+    """A server on a port of its own.
+
+    :ivar asked: path, parameters and Authorization of each request.
+    """
+
+    url: str
+    asked: list[tuple[str, Mapping[str, str], str | None]] = field(factory=list)
+
+
+@contextmanager
+def serving(answers: Answers) -> Iterator[FakeServer]:
+    """Serve on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            parameters = {name: texts[0] for name, texts in parse_qs(parts.query).items()}
+            fake.asked.append((parts.path, parameters, self.headers["Authorization"]))
+            status, found = answers(parts.path, parameters)
+            body = found if isinstance(found, bytes) else json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Write nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    fake = FakeServer(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+@define(kw_only=True)
+class AuditedDaemon:
+    """The daemon's side: events, newest last, and the state of one scraper.
+
+    :ivar events: (at, metric, labels, value); seq is the place, from 1.
+    :ivar page: most events of an answer.
+    """
+
+    events: list[tuple[int, str, dict[str, str], str | None]] = field(factory=list)
+    scraper: dict[str, Any] = field(factory=dict)
+    hold: float = 3600.0
+    page: int = 1000
+
+    def answer(self, path: str, parameters: Mapping[str, str]) -> tuple[int, Any]:
+        if path == "/api/v1/scrapers":
+            row = {
+                "name": "ann",
+                "cursor": len(self.events),
+                "pending": 0,
+                "owed": 0,
+                "oldest_pending_at": None,
+                "lost": {},
+                "longest_lag_seconds": 1.0,
+                "lag_since_at": 1,
+                **self.scraper,
+            }
+            return 200, {"hold_seconds": self.hold, "scrapers": [row]}
+        if path != "/api/v1/events":
+            return 404, b"not found"
+        since, until = int(parameters.get("since", 0)), int(parameters["until"])
+        before = int(parameters.get("before", len(self.events) + 1))
+        found = [
+            {"seq": seq, "at": at, "metric": metric, "labels": labels, "value": value}
+            for seq, (at, metric, labels, value) in enumerate(self.events, 1)
+            if since <= at < until and seq < before
+        ]
+        page = found[::-1][: min(self.page, int(parameters["limit"]))]
+        return 200, {"events": page, "next": page[-1]["seq"] if len(page) < len(found) else None}
+
+
+def vector(*rows: tuple[Mapping[str, str], float]) -> dict[str, Any]:
+    """An answer to an instant query."""
+    result = [{"metric": dict(labels), "value": [1.0, str(number)]} for labels, number in rows]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
