@@ -123,6 +123,24 @@ def test_a_server_process_that_is_stopped_and_goes_on_later(
     assert backend.logged() == ["before", "needle"]
 
 
+def test_a_lease_whose_settlement_was_refused_lapses(
+    backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
+) -> None:
+    """A scraper of a daemon that has lost the database would get nothing from the others."""
+    backend.append("a")
+    token = backend.get(store.reserve(VISIT, LEASE, 10)).token
+    assert token is not None
+    proxy.arm(Cut.DROPPED)
+    with pytest.raises(StoreUnavailable):
+        backend.get(store.settle(token, True, 1, (), (), lost={"clock": [1]}))
+    assert backend.reserve("p").busy == "in flight"
+    backend.time.advance(LEASE)
+    assert backend.take("p") == ["a"]
+    late, _ = until_answered(backend, lambda: store.settle(token, True, 1, (), (), lost={"clock": [1]}))
+    assert late is Settled.SUPERSEDED
+    assert backend.status("p").lost == {}
+
+
 def test_a_request_for_events_that_arrives_much_later_is_void(
     backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
 ) -> None:
