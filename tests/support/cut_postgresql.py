@@ -10,6 +10,7 @@ from support.calm_postgresql import CalmPostgreSQL
 from support.failing_connection import Trouble
 from support.postgresql_proxy import Cut, CuttingProxy
 from support.postgresql_server import PostgreSQLServer
+from support.processes import until
 
 from oneshotd.store.interface import IStore
 
@@ -35,6 +36,12 @@ class CutPostgreSQL(CalmPostgreSQL):
     def _open(self) -> IStore:
         self.mend()  # a daemon that cannot connect at the start does not start
         return super()._open()
+
+    def _die(self) -> None:
+        """End the old store, whose last heartbeat comes to the server before it counts as silent."""
+        self.kill(self._opened[-1])
+        until(lambda: self._proxy.is_calm, 20, "no request is under way")
+        super()._die()
 
     def fail(self, trouble: Trouble, after: int, lasting: bool) -> None:
         """Cut the connection of one of the next requests."""

@@ -42,6 +42,7 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._armed: tuple[Cut, bytes, int] | None = None
         self._sockets: list[socket.socket] = []
+        self._late = 0  # one cut is armed at a time
         self.cuts = 0
         self.halted = threading.Event()
         self.go_on = threading.Event()
@@ -57,6 +58,11 @@ class CuttingProxy:
         """Cut nothing."""
         with self._lock:
             self._armed = None
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether each delayed request has come to the server."""
+        return not self._late
 
     def close(self) -> None:
         """Close all connections."""
@@ -116,6 +122,7 @@ class CuttingProxy:
                     server.sendall(data[half:])
                     continue
                 swallow.set()
+                self._late += cut in (Cut.DELAYED, Cut.HELD)
                 if cut in (Cut.SWALLOWED, Cut.LINGERS):
                     server.sendall(data)
                     answers.wait(5)
@@ -125,8 +132,11 @@ class CuttingProxy:
                         time.sleep(DELAY)
                     else:
                         self.go_on.wait(20)
-                    server.sendall(data)
-                    answers.wait(5)
+                    try:
+                        server.sendall(data)
+                        answers.wait(5)
+                    finally:
+                        self._late -= 1
                     if cut is Cut.HELD:
                         self.done.set()
                 if cut is Cut.LINGERS:

@@ -27,6 +27,8 @@ ON CONFLICT (id) DO NOTHING"""
 _NAMESAKES = "SELECT id, up FROM daemon WHERE name = %s AND id <> %s"
 _HEARD_OF = "SELECT up FROM daemon WHERE id = %s"
 
+# What their last connections still do grants no lease; see `sessions.py`.
+_END_SESSIONS = "UPDATE daemon SET session = session + 1 WHERE id = ANY(%s)"
 _LEFT = "SELECT id FROM scraper WHERE holder = ANY(%s) AND state <> 0 ORDER BY id FOR UPDATE"
 # Without its token, a late settlement or revocation finds that it is too late.
 _END = """
@@ -103,6 +105,7 @@ class Presence:
     @staticmethod
     def _end_leases(link: Link, daemons: list[str]) -> int:
         with link.transaction():
+            link.execute(_END_SESSIONS, (daemons,))
             left = link.execute(_LEFT, (daemons,)).fetchall()
             for (number,) in left:
                 link.execute(_FINAL, (number,))

@@ -43,4 +43,4 @@ class Session:
         """
         if not is_open:
             link.close()
-            raise CommitUnknown("the daemon was away for so long that its row was removed")
+            raise CommitUnknown("the daemon was away for so long that its session was ended")

@@ -159,6 +159,19 @@ def test_a_request_for_events_that_arrives_much_later_is_void(
     assert backend.reserve("p").busy is None
 
 
+def test_a_run_that_was_taken_for_dead_grants_nothing_over_its_old_connection(
+    backend: PostgreSQLBackend,
+) -> None:
+    """The last request of a run that was killed may arrive after the next run has ended its leases."""
+    backend.opened_besides(old := backend.another("bob"))
+    backend.get(old.reserve(VISIT, LEASE, 10))
+    backend.server.execute("UPDATE daemon SET up = up - 10000 WHERE name = 'bob'", backend.database)
+    backend.opened_besides(backend.another("bob"))
+    assert old.connection_counts().reconnects == 0
+    assert until_answered(backend, lambda: old.reserve(VISIT, LEASE, 10))[0].busy is None
+    assert old.connection_counts().reconnects == 1, "an answer over the connection before"
+
+
 def test_a_visit_that_is_noted_much_later_does_not_set_its_time_back(
     backend: PostgreSQLBackend, store: PostgreSQLStore, proxy: CuttingProxy
 ) -> None:
