@@ -25,7 +25,7 @@ PATIENCE = 60.0
 #: it. None of these lines is an event, and the lines beside them in a datagram are.
 FOREIGN = {
     "<13>Nov 27 12:00:00 host app[7]: type=x": "label",
-    "_e{5,3}:title|a=b|#env:prod": "label",
+    "_sc|disk|9|#env=prod": "syntax",  # a service check, and of no status
     "deploys:1|c|#env=prod": "label",
     "deploys:1|c": "syntax",
     "cpu,host=a load=1 2": "label",
