@@ -132,10 +132,30 @@ class _Archive:
         self._updated = room / "updated"
 
     def get(self, package: str) -> Path:
-        return self._newest_or_kept(f"{package}_*", package, self._unpacked)
+        known = self._known(package, self._updated)
+        return known or self._newest_or_kept(f"{package}_*", package, self._unpacked)
 
     def get_with_libraries(self, package: str) -> Path:
-        return self._newest_or_kept(f"with-{package}_*", package, self._unpacked_with_libraries)
+        known = self._known(f"with-{package}", self._updated, SYSTEM_STATUS)
+        return known or self._newest_or_kept(f"with-{package}_*", package, self._unpacked_with_libraries)
+
+    def _known(self, name: str, *sources: Path) -> Path | None:
+        """Return what apt has named for this before, unless what it reads has changed.
+
+        apt takes a second of a processor for an answer, and a run of all tests asks it some hundred times.
+        """
+        note = self.room / f"answer-{name}"
+        if not (self._lists_are_recent() and note.exists()):
+            return None
+        told = note.stat().st_mtime_ns
+        if any(path.exists() and path.stat().st_mtime_ns >= told for path in sources):
+            return None
+        target = self.room / note.read_text(encoding="utf-8")
+        return target if target.is_dir() else None
+
+    def _told(self, name: str, target: Path) -> Path:
+        (self.room / f"answer-{name}").write_text(target.name, encoding="utf-8")
+        return target
 
     def _newest_or_kept(self, pattern: str, package: str, unpack: Callable[[str], Path]) -> Path:
         complaints = []
@@ -188,7 +208,7 @@ class _Archive:
                 files = Path(work) / "files"
                 _run(["dpkg-deb", "-x", str(archive), str(files)])
                 files.rename(target)
-        return target
+        return self._told(package, target)
 
     def _unpacked_with_libraries(self, package: str) -> Path:
         # What is missing is reckoned from what the system has; asking changes nothing there.
@@ -212,7 +232,7 @@ class _Archive:
                 for archive in sorted(Path(work).glob("*.deb")):
                     _run(["dpkg-deb", "-x", str(archive), str(files)])
                 files.rename(target)
-        return target
+        return self._told(f"with-{package}", target)
 
     def _apt(
         self, *words: str, cwd: str | None = None, check: bool = True
