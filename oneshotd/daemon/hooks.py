@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
-from oneshotd.ingest.hooks.folder import HookFolder
 from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.hooks.large_bodies import LargeBodies
 from oneshotd.metrics.registry import Telemetry
+
+if TYPE_CHECKING:
+    # Only a daemon with --hooks imports it.
+    from oneshotd.ingest.hooks.folder import HookFolder
 
 
 class HookParts:
@@ -37,6 +40,8 @@ class HookParts:
         """
         if self._config.hooks is None:
             return
+        from oneshotd.ingest.hooks.folder import HookFolder
+
         self._folder = HookFolder(
             Path(self._config.hooks),
             self.hooks,

@@ -14,7 +14,6 @@ from oneshotd.access.reload import ReloadedFile
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
 from oneshotd.ingest.dialects.pings import Checks
-from oneshotd.ingest.hooks.checks_file import read_checks_file
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.metrics.reloads import ReloadState
 
@@ -85,6 +84,8 @@ class PingParts:
             self._file.stop()
 
     def _load(self) -> tuple[Checks, Iterable[Path]]:
+        from oneshotd.ingest.hooks.checks_file import read_checks_file  # only with --pings
+
         assert self._path is not None
         return read_checks_file(self._path, self._limits), [self._path]
 

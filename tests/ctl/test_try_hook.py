@@ -10,12 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.hook_messages import CI, CONTEXT, build, message
+from support.hook_messages import CI, build
 
 from oneshotd.ctl import daemon_sources
 from oneshotd.ctl.command import run
 from oneshotd.ingest.dialects.keys import event_key
-from oneshotd.ingest.hooks.trial import try_text
 
 BODY = json.dumps(
     {"ref": "main", "builds": [build(1), build(2, "running"), build(3, "failed", None)]}
@@ -162,12 +161,3 @@ def test_the_limits_of_the_daemon_hold(attempt: Try, tmp_path: Path) -> None:
     status, lines, _ = attempt(CI, BODY, "--config", str(tmp_path / "d.toml"))
     assert status == 1
     assert "longer than 7 bytes" in lines[0]
-
-
-def test_the_text_of_a_file_can_be_tried() -> None:
-    """The box of the status page would need a file."""
-    found = try_text(CI.encode(), message(BODY), CONTEXT)
-    assert len(found.events) == 2
-    assert list(found.lines(most=1))[-1] == "2 events, 1 left out"
-    with pytest.raises(ValueError, match="labels: expected a table"):
-        try_text(b"", message(BODY), CONTEXT)

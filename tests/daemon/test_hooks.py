@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,14 @@ def test_a_missing_folder_ends_the_start(tmp_path: Path) -> None:
     """The daemon would answer 404 to all senders."""
     with pytest.raises(ConfigError, match="nowhere: No such file or directory"):
         parts(Telemetry(), hooks=str(tmp_path / "nowhere"))
+
+
+def test_a_daemon_without_the_options_imports_no_reader_of_files() -> None:
+    """Each daemon would start later for what few use."""
+    code = "import sys, oneshotd.daemon.tap, oneshotd.daemon.service; print(*sys.modules, sep='\\n')"
+    found = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, check=True, timeout=60
+    )
+    hooks = "oneshotd.ingest.hooks"
+    readers = {f"{hooks}.{name}" for name in ("folder", "hook_file", "checks_file", "verification")}
+    assert readers.isdisjoint(found.stdout.split())

@@ -14,7 +14,6 @@ from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.mapping import outcomes
 from oneshotd.ingest.dialects.recipe import Recipe
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
-from oneshotd.ingest.hooks.hook_file import parse_hook_file
 
 #: Characters of a text that is shown on one line.
 MAX_SHOWN = 200
@@ -101,14 +100,6 @@ class Trial:
         for path, why in self.ignored[:most]:
             yield f"left out{f' {_short(path)}' if path else ''}: {why}"
         yield f"{len(self.events)} events, {len(self.ignored)} left out"
-
-
-def try_text(text: bytes, message: Message, context: Context, name: str = "hook") -> Trial:
-    """Return what a message would become by the text of a hook's file.
-
-    :raises ValueError: what is wrong in the text, "KEY: expected …, got …".
-    """
-    return tried(parse_hook_file(text, name, context.rules).recipe, message, context)
 
 
 def tried(recipe: Recipe, message: Message, context: Context, *, work: float = math.inf) -> Trial:
