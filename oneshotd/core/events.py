@@ -123,6 +123,8 @@ class End:
 class Count:
     """Store the event as many times as a count that its sender keeps has grown.
 
+    The last of them has its details. Limits are in `store.planning`.
+
     :param count: the present count; it is kept, unless a greater one was.
     :param unknown: how many times the event is stored where no count is kept.
     :param seconds: for how long the count is kept.

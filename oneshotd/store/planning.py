@@ -44,6 +44,9 @@ MAX_OCCURRENCES = 1000
 #: thousand counts would hold the store for minutes.
 MAX_COUNTED = 100_000
 
+#: Likewise, characters of their series: a body of 256 KiB would become hundreds of megabytes.
+MAX_COUNTED_CHARACTERS = 16 * 1024 * 1024
+
 #: Greatest count that is kept: a database takes 64 bits, and JSON of some senders 53.
 MAX_COUNT = 2**53
 
@@ -158,6 +161,7 @@ class _Changes:
             self._of_event.setdefault(change.event, []).append(change)
         self.made: dict[str, State | None] = {}
         self._left = MAX_COUNTED
+        self._room = MAX_COUNTED_CHARACTERS
 
     def apply(self, number: int, event: NewEvent) -> Sequence[NewEvent]:
         """Return what is stored for the event with this index."""
@@ -169,14 +173,19 @@ class _Changes:
             elif isinstance(change, Count):
                 count = min(change.count, MAX_COUNT)
                 grown = change.unknown if before is None else count - before
-                times = min(max(0, grown), MAX_OCCURRENCES, max(1, self._left))
+                left = max(1, min(self._left, self._room // len(event.series)))
+                times = min(max(0, grown), MAX_OCCURRENCES, left)
                 self._left -= times
+                self._room -= times * len(event.series)
                 self._keep(change.key, max(count, before or 0), change.seconds)
             elif before is not None:
                 event = event._replace(value=_seconds(max(0, self._now - before)))
                 del self._states[change.key]
                 self.made[change.key] = None
-        return (event,) * times
+        # The details are those of the last occurrence; copies of them could be gigabytes.
+        if times < 2:
+            return (event,) * times
+        return [event._replace(detail="")] * (times - 1) + [event]
 
     def _keep(self, key: str, value: int, seconds: float) -> None:
         self._states[key] = value

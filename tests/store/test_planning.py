@@ -9,6 +9,7 @@ from oneshotd.core.events import Count, End, Group, NewEvent, Start, StateChange
 from oneshotd.store.interface import Conflict, Stored
 from oneshotd.store.planning import (
     MAX_COUNTED,
+    MAX_COUNTED_CHARACTERS,
     MAX_OCCURRENCES,
     AppendPlan,
     Known,
@@ -197,10 +198,11 @@ def test_a_state_expires_after_its_seconds_or_a_week(seconds: float, until: int)
     assert State(1, seconds).until(1000) == until
 
 
-def test_occurrences_of_an_event_have_its_detail_and_leave_the_digest_alone() -> None:
+def test_the_last_of_several_occurrences_has_the_details() -> None:
+    """A thousand copies of 4 KiB would be in the log."""
     detailed = NewEvent("b", detail='{"text":"x"}')
     plan = plan_append(Group(events=[A, detailed], states=[COUNT_OF_7]), {}, 7, {"c": 5}, NOW)
-    assert list(plan.events) == [A, detailed, detailed]
+    assert list(plan.events) == [A, NewEvent("b"), detailed]
     assert digest_of([detailed]) == digest_of([NewEvent("b")])
 
 
@@ -220,3 +222,16 @@ def test_the_states_of_a_group_are_looked_up_once() -> None:
     """A back end would read a row several times."""
     group = Group(events=[A], states=[End(event=0, key="s"), Start(event=0, key="s", seconds=1.0)])
     assert states_of(group) == ["s"]
+
+
+def test_occurrences_of_long_events_do_not_fill_the_store() -> None:
+    """A request of 256 KiB would become hundreds of megabytes, for which other events are deleted."""
+    long = NewEvent("x" * 30_000, None, None, '{"text":"y"}')
+    states = [
+        Count(event=number, key=f"{number}", count=1000, unknown=1000, seconds=9.0) for number in range(3)
+    ]
+    plan = plan_append(Group(events=[long] * 3, states=states), {}, 1)
+    assert sum(len(event.series) for event in plan.events) <= MAX_COUNTED_CHARACTERS + 3 * 30_000
+    assert {state.value for state in plan.states.values() if state is not None} == {1000}
+    assert [event.detail for event in plan.events if event.detail] == ['{"text":"y"}'] * 3
+    assert plan.events[-1] == long

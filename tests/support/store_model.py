@@ -106,7 +106,7 @@ class Model:
                 if event.key is not None:
                     answer = Stored(stored=times, first=self.head + len(new) + 1 if times else 0)
                     mine[event.key] = Key(content([event]), answer, self.up)
-                new += [event] * times
+                new += [event._replace(detail="")] * (times - 1) + [event] * (times > 0)
             elif same.content != content([event]):
                 return Conflict(key=event.key)
             else:
