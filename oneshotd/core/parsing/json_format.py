@@ -6,6 +6,7 @@ given twice is noticed, and numbers keep their digits (no rounding, no costly lo
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from typing import NoReturn
@@ -47,6 +48,14 @@ def decode(text: bytes) -> object:
         raise Refused(f"not JSON: {error.msg} ({where}){hint}", reason="syntax") from None
     except RecursionError:
         raise Refused("the JSON is nested too deep", reason="syntax") from None
+
+
+def decode_body(body: bytes) -> object:
+    """Decode a body that another tool has sent; a byte order mark at its beginning is left out.
+
+    :raises Refused: as from `decode`.
+    """
+    return decode(body.removeprefix(codecs.BOM_UTF8))
 
 
 def _hint(text: bytes, joined: bool = False) -> str:

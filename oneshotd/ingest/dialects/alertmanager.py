@@ -15,7 +15,7 @@ from oneshotd.ingest.dialects.alertmanager_events import NAME, alert_labels, ann
 from oneshotd.ingest.dialects.fitting import cut, make_event
 from oneshotd.ingest.dialects.json_objects import JSONObject, read_objects
 from oneshotd.ingest.dialects.keys import event_key
-from oneshotd.ingest.dialects.moments import rfc3339, seconds_between
+from oneshotd.ingest.dialects.times import rfc3339, seconds_between
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 #: The version of the webhook's format.

@@ -15,7 +15,7 @@ from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.fitting import make_event, named
 from oneshotd.ingest.dialects.json_objects import JSONObject
 from oneshotd.ingest.dialects.keys import event_key
-from oneshotd.ingest.dialects.moments import rfc3339, seconds_between
+from oneshotd.ingest.dialects.times import rfc3339, seconds_between
 from oneshotd.ingest.dialects.translation import Context, Message
 
 #: Name of the dialect.

@@ -24,7 +24,7 @@ from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.details import fitted
 from oneshotd.ingest.dialects.keys import event_key
 from oneshotd.ingest.dialects.tags import labels_of_tags
-from oneshotd.ingest.dialects.times import rfc3339, unix_ms
+from oneshotd.ingest.dialects.times import rfc3339_of_ms, unix_ms
 from oneshotd.ingest.dialects.translation import Answer, Context, Message, Translation
 from oneshotd.store.interface import Stored
 
@@ -95,8 +95,8 @@ def _translated(
         labels.append(("type", TYPE))
     details = {
         "text": text,
-        "time": "" if begin is None else rfc3339(begin),
-        "end": "" if end is None or end == begin else rfc3339(end),
+        "time": "" if begin is None else rfc3339_of_ms(begin),
+        "end": "" if end is None or end == begin else rfc3339_of_ms(end),
         **place,
     }
     parts = [
@@ -134,7 +134,7 @@ def _object(body: bytes) -> _Fields:
     """Return the members of the body; of two with one name the last, as Go and Python have it."""
     if not body:
         raise Refused("expected a JSON object, got no body", reason="empty")
-    found = json_format.decode(body.removeprefix(b"\xef\xbb\xbf"))
+    found = json_format.decode_body(body)
     if not json_format.is_object(found):
         raise Refused("expected a JSON object, got another value", reason="syntax")
     return dict(found)  # type: ignore[call-overload, no-any-return]  # is_object

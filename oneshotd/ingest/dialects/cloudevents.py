@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.parsing.formats import MAX_EVENTS, MAX_NAMED, Rules
 from oneshotd.core.parsing.grammar import event, quoted
-from oneshotd.core.parsing.json_format import decode, is_object
+from oneshotd.core.parsing.json_format import decode, decode_body, is_object
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.details import fitted
 from oneshotd.ingest.dialects.keys import event_key
@@ -50,7 +50,6 @@ REQUIRED = ("specversion", "id", "source", "type")
 _TEXTS = (*REQUIRED, "subject", "time", "datacontenttype")
 _PREFIX = "ce-"
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
-_BOM = b"\xef\xbb\xbf"
 _ORIGIN = re.compile(r"[!-~]{1,255}")
 
 _Made = TypeVar("_Made")
@@ -144,7 +143,7 @@ def _media(content_type: str) -> str:
 
 def _items(message: Message, mode: str) -> Sequence[object]:
     """Return the decoded events of a body, not checked."""
-    body = decode(message.body.removeprefix(_BOM))
+    body = decode_body(message.body)
     if mode == STRUCTURED:
         return [body]
     if not isinstance(body, list) or is_object(body):
@@ -292,7 +291,7 @@ def _data(data: bytes, attributes: _Attributes) -> tuple[str, object]:
     """
     kind = _media(str(attributes.get("datacontenttype") or ""))
     if kind.endswith(("/json", "+json")):
-        return "data", decode(data.removeprefix(_BOM))
+        return "data", decode_body(data)
     try:
         return "data", data.decode()
     except UnicodeDecodeError:

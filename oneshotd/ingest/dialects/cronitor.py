@@ -24,7 +24,7 @@ from oneshotd.core.parsing.grammar import quoted
 from oneshotd.core.parsing.numbers import canonical
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.pings import FAIL, RESET, START, SUCCESS, TICK, Ping, body_text
-from oneshotd.ingest.dialects.times import rfc3339, unix_ms
+from oneshotd.ingest.dialects.times import rfc3339_of_ms, unix_ms
 from oneshotd.ingest.dialects.translation import Message
 
 #: Cronitor's states; ``tick`` is that of its command.
@@ -76,7 +76,7 @@ def read_telemetry(message: Message) -> Ping:
             "host": _first(given, "host"),
             "metrics": " ".join(metrics),
             "exit_code": "" if few else exit_code,
-            "time": rfc3339(unix_ms("stamp", stamp, 1000)) if stamp else "",
+            "time": rfc3339_of_ms(unix_ms("stamp", stamp, 1000)) if stamp else "",
         },
     )
 

@@ -24,7 +24,7 @@ from oneshotd.core.parsing.formats import MAX_DATAGRAM_LINES, line_count
 from oneshotd.core.parsing.grammar import Pair, Rules, event, quoted
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.details import fitted
-from oneshotd.ingest.dialects.times import rfc3339
+from oneshotd.ingest.dialects.times import rfc3339_of_ms
 
 #: Parses the lines of our own: their events, and the refusals of the others.
 ParseLines = Callable[[bytes], tuple[Sequence[NewEvent], list[Refused]]]
@@ -241,7 +241,7 @@ def _label(tag: str, own: Iterable[str]) -> str:
 def _time(fields: Mapping[str, str]) -> str:
     """Return the sender's time in RFC 3339; one that is no Unix time as it was sent."""
     sent = fields.get("d:", "")[:MAX_TIME]
-    return rfc3339(int(sent) * 1000) if _UNIX_SECONDS.fullmatch(sent) else sent
+    return rfc3339_of_ms(int(sent) * 1000) if _UNIX_SECONDS.fullmatch(sent) else sent
 
 
 def _details(texts: Mapping[str, str]) -> list[Pair]:

@@ -6,7 +6,7 @@ from oneshotd.core.events import Group
 from oneshotd.ingest.dialects.fitting import make_event, named
 from oneshotd.ingest.dialects.json_objects import read_object
 from oneshotd.ingest.dialects.keys import event_key
-from oneshotd.ingest.dialects.moments import rfc3339
+from oneshotd.ingest.dialects.times import rfc3339
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 NAME = "flux"

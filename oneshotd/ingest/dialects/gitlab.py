@@ -14,7 +14,7 @@ from oneshotd.errors import Refused
 from oneshotd.ingest.dialects.fitting import make_event
 from oneshotd.ingest.dialects.json_objects import JSONObject, read_object
 from oneshotd.ingest.dialects.keys import event_key
-from oneshotd.ingest.dialects.moments import rfc3339
+from oneshotd.ingest.dialects.times import rfc3339
 from oneshotd.ingest.dialects.translation import Context, Message, Translation
 
 NAME = "gitlab"

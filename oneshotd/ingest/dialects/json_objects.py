@@ -95,7 +95,7 @@ def read_object(body: bytes) -> JSONObject:
 
     :raises Refused: it is not.
     """
-    return _object(json_format.decode(body), "")
+    return _object(json_format.decode_body(body), "")
 
 
 def read_objects(body: bytes) -> tuple[Sequence[JSONObject], bool]:
@@ -103,7 +103,7 @@ def read_objects(body: bytes) -> tuple[Sequence[JSONObject], bool]:
 
     :raises Refused: it is neither.
     """
-    value = json_format.decode(body)
+    value = json_format.decode_body(body)
     if _is_array(value):
         return _objects(cast(Sequence[object], value), ""), True
     return [_object(value, "")], False

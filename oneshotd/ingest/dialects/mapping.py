@@ -16,7 +16,7 @@ from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.parsing.details import MAX_DETAIL_BYTES
 from oneshotd.core.parsing.formats import MAX_EVENTS
 from oneshotd.core.parsing.grammar import Pair, event, quoted
-from oneshotd.core.parsing.json_format import decode
+from oneshotd.core.parsing.json_format import decode_body
 from oneshotd.errors import Refused
 from oneshotd.ingest.dialects import cloudevents
 from oneshotd.ingest.dialects.conditions import Condition
@@ -43,7 +43,7 @@ JSON = "json"
 
 #: Form of a body -> its decoded bodies; pointers are relative to each of them.
 FORMS: Mapping[str, Callable[[Message], Sequence[object]]] = {
-    JSON: lambda message: [decode(message.body.removeprefix(b"\xef\xbb\xbf"))],
+    JSON: lambda message: [decode_body(message.body)],
     "cloudevents": cloudevents.decoded,
 }
 

@@ -1,10 +1,16 @@
-"""Times as senders write them, without a clock."""
+"""Points in time as other tools write them: RFC 3339, Ruby's ``2026-11-28 16:00:00 UTC``, and numbers.
+
+They are only compared with each other and kept as text: the time of an event is that of its acceptance.
+"""
 
 from __future__ import annotations
 
 import math
+import re
+from calendar import timegm
 
 from oneshotd.core.parsing.grammar import quoted
+from oneshotd.core.parsing.numbers import canonical
 from oneshotd.errors import Refused
 
 #: The end of the year 9999, Unix ms.
@@ -12,6 +18,11 @@ _END = 253_402_300_800_000
 
 #: Digits of a number that are looked at: `float` takes a second for a million of them.
 _MAX_DIGITS = 40
+
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?\d{0,9} ?(?:(Z|z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
+)
+_BILLION = 1_000_000_000
 
 
 def unix_ms(name: str, text: str, unit: int) -> int:
@@ -31,7 +42,7 @@ def unix_ms(name: str, text: str, unit: int) -> int:
     return int(number * unit)
 
 
-def rfc3339(ms: int) -> str:
+def rfc3339_of_ms(ms: int) -> str:
     """Return Unix milliseconds as ``2026-11-22T22:15:00.250Z``.
 
     :param ms: from 1970 to 9999.
@@ -47,3 +58,43 @@ def rfc3339(ms: int) -> str:
     month += 3 if month < 10 else -9
     hour, minute, second = rest // 3_600_000, rest // 60_000 % 60, rest // 1000 % 60
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest % 1000:03d}Z"
+
+
+def rfc3339(text: str) -> str:
+    """Return the time as RFC 3339 writes it; what is no time unchanged; Go's zero time as ""."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return text
+    date, time, fraction, zulu, hours, minutes = found.groups()
+    if date.startswith("0001"):
+        return ""
+    return f"{date}T{time}{fraction or ''}{'Z' if zulu else f'{hours}:{minutes}'}"
+
+
+def nanoseconds(text: str) -> int | None:
+    """Return the time as Unix nanoseconds; None for what is no time, or before 1970 (Go's zero time)."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    date, time, fraction, _, hours, minutes = found.groups()
+    numbers = [int(part) for part in (*date.split("-"), *time.split(":"))]
+    try:
+        seconds = timegm((*numbers,))
+    except ValueError:  # a month or a year that there is not
+        return None
+    if hours is not None:
+        offset = int(hours[1:]) * 3600 + int(minutes) * 60
+        seconds += offset if hours[0] == "-" else -offset
+    whole = seconds * _BILLION + int((fraction or ".")[1:].ljust(9, "0"))
+    return whole if whole > 0 else None
+
+
+def seconds_between(start: str, end: str) -> str | None:
+    """Return the seconds from one time to another as a sample's value.
+
+    :return: None if one of the times is not known, or the end is before the start.
+    """
+    begun, ended = nanoseconds(start), nanoseconds(end)
+    if begun is None or ended is None or ended < begun:
+        return None
+    return canonical(f"{(ended - begun) / _BILLION:.3f}")

@@ -18,6 +18,7 @@ from oneshotd.core.parsing.formats import (
     parse_json_event,
     parse_ndjson,
 )
+from oneshotd.core.parsing.json_format import decode_body
 from oneshotd.errors import Refused
 
 E = "events_to_metrics"
@@ -197,3 +198,10 @@ def test_other_objects_may_have_such_labels(body: str) -> None:
     assert len(parse_json(body.encode(), rules=RULES)) == 1
     assert parse_json_event(b"", body.encode(), rules=RULES).series.startswith(E)
     assert len(parse_json(b'[{"what": "deploy"}]', rules=RULES)) == 1
+
+
+def test_a_byte_order_mark_before_a_body_is_left_out() -> None:
+    """A script of PowerShell would be told that its JSON is none."""
+    assert decode_body(b'\xef\xbb\xbf["x"]') == decode_body(b'["x"]') == ["x"]
+    with pytest.raises(Refused, match="not JSON"):
+        decode_body(b"\xef\xbb\xbf\xef\xbb\xbf[]")

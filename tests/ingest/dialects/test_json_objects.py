@@ -110,3 +110,8 @@ def test_what_is_no_batch_is_refused(body: str, status: int, text: str) -> None:
     with pytest.raises(Refused) as caught:
         read_objects(body.encode())
     assert (caught.value.text, caught.value.status) == (text, status)
+
+
+def test_a_body_may_have_a_byte_order_mark() -> None:
+    assert read_object(b'\xef\xbb\xbf{"a": "x"}').text("a") == "x"
+    assert read_objects(b"\xef\xbb\xbf[]") == ([], True)
