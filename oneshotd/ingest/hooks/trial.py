@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from oneshotd.core.events import End, Start, details_of
 from oneshotd.core.text import escape_unprintable
@@ -59,19 +59,7 @@ class Trial:
         return {
             "status": self.status,
             "refused": self.refused,
-            "events": [
-                {
-                    "path": event.path,
-                    "series": event.series,
-                    "value": event.value,
-                    "key": event.key,
-                    "key_text": event.key_text,
-                    "detail": dict(event.detail),
-                    "absent": list(event.absent),
-                    "state": event.state,
-                }
-                for event in self.events
-            ],
+            "events": [asdict(event, recurse=False) for event in self.events],
             "ignored": [{"path": path, "why": why} for path, why in self.ignored],
         }
 
