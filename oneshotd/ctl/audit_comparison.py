@@ -19,7 +19,7 @@ value, the number of samples is that of events with one. A pushed event is alway
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from attrs import define, field, frozen
@@ -201,24 +201,37 @@ class Matching:
         self._known = set(known)
         shapes: dict[str, set[tuple[str, ...]]] = {}
         for metric, labels in self._known:
-            shapes.setdefault(metric, set()).add(tuple(name for name, _ in labels))
+            names = sorted((name for name, _ in labels), key=lambda name: (len(name), name))
+            shapes.setdefault(metric, set()).add(tuple(names))
         for metric, found in shapes.items():
             self._shapes[metric] = sorted(found, key=lambda names: (-len(names), names))
 
     def find(self, metric: str, labels: Mapping[str, str]) -> Key | None:
         """Return the series that is meant; None: the daemon has none."""
         for names in self._shapes.get(metric, ()):
-            chosen = []
-            for name in names:
-                exported = EXPORTED + name
-                text = labels.get(exported if exported in labels and exported not in names else name)
-                if text is None:
-                    break
-                chosen.append((name, text))
-            else:
-                if (candidate := (metric, tuple(chosen))) in self._known:
-                    return candidate
+            chosen = _own(names, labels)
+            if chosen is not None and (candidate := (metric, tuple(sorted(chosen.items())))) in self._known:
+                return candidate
         return None
+
+
+def _own(names: Sequence[str], labels: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the labels of an event with these names, as a series of the store has them; None: it does not.
+
+    :param names: the shortest first, as a scraper renames them.
+    """
+    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        exported = EXPORTED + name
+        while exported in names:  # the event has that label, too: the scraper adds a further prefix
+            exported = EXPORTED + exported
+        place = exported if exported in labels and exported not in taken else name
+        if place not in labels:
+            return None
+        taken.add(place)
+        chosen[name] = labels[place]
+    return chosen
 
 
 @define

@@ -166,6 +166,10 @@ SERIES: list[dict[str, str]] = [
         ({**TARGET, "type": "a", "exported_job": "nightly"}, {"type": "a", "job": "nightly"}),
         ({"job": "nightly", "type": "a"}, {"type": "a", "job": "nightly"}),  # honor_labels
         ({**TARGET, "type": "a", "exported_job": "x"}, {"type": "a", "exported_job": "x"}),
+        (
+            {**TARGET, "type": "a", "exported_exported_job": "y", "exported_job": "x"},
+            {"type": "a", "exported_job": "x", "job": "y"},
+        ),
         ({"type": "a", "job": "y", "exported_job": "x"}, {"type": "a", "exported_job": "x", "job": "y"}),
         ({"__name__": "m", "type": "b"}, {"type": "b"}),
         ({**TARGET, "type": "c"}, {}),
