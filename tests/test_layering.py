@@ -123,6 +123,7 @@ PURE_ROOMS = (
     "store.log_page",
     "store.retention_rules",
     "store.soundness",
+    "ctl.audit_comparison",
 )
 READS_ENVIRONMENT = ("daemon.tap", "emit", "ctl")
 

@@ -98,8 +98,9 @@ def window(since: int, until: int, way: Way, *, lag: float | None, skew: float) 
     """
     if way is Way.PUSH:
         return Window(since=since, until=until, earliest=since - 1, latest=until, begins=since, ends=until)
-    before = round(skew * 1000)
-    after = before if lag is None else before + round(lag * 1000)
+    # In event time a sample has the time of its last event, so that it is not before any.
+    before = 0 if way is Way.EVENT else round(skew * 1000)
+    after = round((skew + (lag or 0.0)) * 1000)
     return Window(
         since=since,
         until=until,

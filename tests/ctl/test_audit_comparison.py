@@ -139,6 +139,8 @@ def test_the_window_has_every_sample_of_the_range() -> None:
     assert (scraped.begins, scraped.ends) == (SINCE - 2000, UNTIL + 17_000)
     assert (scraped.earliest, scraped.latest) == (SINCE - 19_000, UNTIL + 19_000)
     assert scraped.length == 619_001
+    dated = window(SINCE, UNTIL, Way.EVENT, lag=LAG, skew=SKEW)
+    assert (dated.begins, dated.ends, dated.earliest) == (SINCE, UNTIL + 17_000, SINCE - 17_000)
     pushed = window(SINCE, UNTIL, Way.PUSH, lag=LAG, skew=SKEW)
     assert (pushed.begins, pushed.ends, pushed.length) == (SINCE, UNTIL, 600_001)
     assert window(SINCE, UNTIL, Way.SCRAPE, lag=None, skew=SKEW).earliest == ANY_AGE
