@@ -49,6 +49,7 @@ setup(
         "oneshotd.ctl",
         "oneshotd.daemon",
         "oneshotd.delivery",
+        "oneshotd.delivery.remote_write",
         "oneshotd.emit",
         "oneshotd.emit.cli",
         "oneshotd.ingest",

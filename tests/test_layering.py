@@ -61,6 +61,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("core", "logs", STORE_SHARED, "metrics", "admission", "ingest", "access"),
     ),
     "ingest": (("ingest",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
+    "delivery.remote_write": (
+        ("delivery.remote_write",),
+        ("core", "logs", STORE_SHARED, "metrics", "admission", "access"),
+    ),
     "delivery": (("delivery",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "query": (("query",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
     "backups": (("backups",), ("core", "logs", STORE_SHARED, "metrics", "admission")),
@@ -92,6 +96,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ctl",),
         (
             *("core", STORE_SHARED, "store.factory", "query", "access", "emit", "ingest", "ingest.hooks"),
+            "delivery.remote_write",
             *("daemon.config", "daemon.config_sources", "daemon.option_values", "daemon.sockets"),
         ),
     ),
@@ -100,7 +105,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             *("core", "logs", STORE_SHARED, "store.factory", "metrics", "admission", "ingest", "delivery"),
             *("query", "backups", "udp", ANSWERS, "web.transport", "web.routes", "web.app", "web.fastpath"),
-            *("web.status", "access", "ingest.hooks"),
+            *("web.status", "access", "ingest.hooks", "delivery.remote_write"),
         ),
     ),
 }
