@@ -36,14 +36,14 @@ class BoundedEndpoints:
     :param timeout: seconds for the connection.
     :param tls: secures connections; None: they are plain.
     :ivar received: bytes received since `begin`.
-    :ivar was_reused: the request uses a connection that was open before.
+    :ivar connections: number of connections so far; that of the newest one.
     """
 
     def __init__(
         self, reactor: Any, timeout: float, tls: IOpenSSLClientConnectionCreator | None = None
     ) -> None:
         self.received = 0
-        self.was_reused = True
+        self.connections = 0
         self._reactor = reactor
         self._timeout = timeout
         self._tls = tls
@@ -57,7 +57,6 @@ class BoundedEndpoints:
     def begin(self) -> None:
         """Begin a request."""
         self.received = 0
-        self.was_reused = True
 
     def abort(self) -> None:
         """Close the connection at once; what is not yet sent is dropped."""
@@ -73,6 +72,7 @@ class BoundedEndpoints:
 
     def made(self, connection: _Connection) -> None:
         """Note the newest connection."""
+        self.connections += 1
         self._connection = connection
 
     def lost(self, connection: _Connection) -> None:
@@ -92,7 +92,6 @@ class _Endpoint:
 
         :raises NotSent: there is no connection.
         """
-        self._bounds.was_reused = False
         wrapping = _Factory(factory)
         wrapping.bounds = self._bounds
         connecting: Deferred[Any] = self._endpoint.connect(wrapping)

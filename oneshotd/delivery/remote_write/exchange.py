@@ -15,11 +15,14 @@ class Answer:
     :param status: HTTP status, 3xx included: the sender follows no redirect.
     :param retry_after: seconds of Retry-After, already computed from a date; None: no such header.
     :param text: the first bytes of the body, printable, for log lines alone.
+    :param reconnected: it came over another connection than the answer before. The receiver may have been
+        restarted in between, see `ReceiverSettings.replay`.
     """
 
     status: int
     retry_after: float | None = None
     text: str = ""
+    reconnected: bool = False
 
 
 class NotSent(Exception):

@@ -3,8 +3,8 @@
 One connection is kept between requests. Redirects are not followed, and no proxy is taken from the
 environment: a request goes to the address of the file of receivers, or nowhere.
 
-A receiver may close a resting connection in the moment in which a request is written to it. Such a request is
-sent once more at once, on a new connection; only if no byte of an answer has arrived.
+A receiver may close a resting connection in the moment in which a request is written to it. Such a request has
+no answer, as any that breaks; the next one is sent over a new connection.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Sender:
     def __init__(self, reactor: Any, destination: Destination, now: Callable[[], float] = time.time) -> None:
         self._url = destination.url.encode("ascii")
         self._now = now
-        self._cancelled = False  # the present request
+        self._answered = 0  # the number of the connection of the last answer; 0: there was none
         tls = None
         parts = urlsplit(destination.url)
         if parts.scheme == "https":
@@ -73,11 +73,9 @@ class Sender:
 
     def __call__(self, body: bytes) -> Deferred[Answer]:
         """Send one request; see `Post`. The one before has to have ended."""
-        self._cancelled = False
         sending: Deferred[Answer] = Deferred.fromCoroutine(self._send(body))
 
         def cancel(result: Deferred[Answer]) -> None:
-            self._cancelled = True
             result.errback(CancelledError())
             self._endpoints.abort()
             sending.cancel()
@@ -97,11 +95,6 @@ class Sender:
         except (ResponseFailed, RequestTransmissionFailed) as error:
             if self._endpoints.exceeded:
                 raise ConnectionError("the answer is too long") from None
-            if self._cancelled or not self._endpoints.was_reused or self._endpoints.received:
-                raise self._explained(error) from None
-        try:
-            return await self._exchange(body)
-        except (ResponseFailed, RequestTransmissionFailed) as error:
             raise self._explained(error) from None
 
     async def _exchange(self, body: bytes) -> Answer:
@@ -111,7 +104,13 @@ class Sender:
         response.deliverBody(reading)
         text = await reading.whole
         (retry_after,) = (response.headers.getRawHeaders("retry-after") or [None])[:1]
-        return Answer(status=response.code, retry_after=_seconds(retry_after, self._now()), text=text)
+        before, self._answered = self._answered, self._endpoints.connections
+        return Answer(
+            status=response.code,
+            retry_after=_seconds(retry_after, self._now()),
+            text=text,
+            reconnected=before not in (0, self._answered),
+        )
 
     def _explained(self, error: ResponseFailed | RequestTransmissionFailed) -> Exception:
         if self._is_tls:

@@ -120,21 +120,16 @@ async def test_a_request_without_an_answer_is_unknown() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_rested_connection_that_breaks_is_replaced_at_once() -> None:
-    """Each request after a pause would wait for a retry, where a receiver closes resting connections."""
-    with Server(ACCEPTED, HANG_UP, ACCEPTED) as server:
-        got = await post(destination(server), b"first", b"second")
-    assert [each.status for each in got] == [204, 204]
-    assert [asked.body for asked in server.asked] == [b"first", b"second", b"second"]
-    assert [asked.connection for asked in server.asked] == [1, 1, 2]
-
-
-@pytest_twisted.ensureDeferred
-async def test_it_is_replaced_once() -> None:
-    """A receiver that hangs up each time would be asked without a pause."""
-    with Server(ACCEPTED, HANG_UP) as server, pytest.raises(ConnectionError):
-        await post(destination(server), b"first", b"second")
-    assert len(server.asked) == 3
+async def test_a_connection_that_was_closed_is_replaced() -> None:
+    """A receiver that was restarted would get nothing; or nobody would know that it was."""
+    with Server(ACCEPTED, ACCEPTED, HANG_UP, ACCEPTED) as server:
+        sender = Sender(reactor, destination(server))
+        assert [(await sender(b"x")).reconnected, (await sender(b"x")).reconnected] == [False, False]
+        with pytest.raises(ConnectionError):
+            await sender(b"x")
+        assert [(await sender(b"x")).reconnected, (await sender(b"x")).reconnected] == [True, False]
+        await sender.close()
+    assert [asked.connection for asked in server.asked] == [1, 1, 1, 2, 2]
 
 
 @pytest_twisted.ensureDeferred
