@@ -1,0 +1,397 @@
+"""Send the pending events of one receiver, with one request in flight.
+
+Theory of operation
+===================
+
+Each step takes one reservation in the store, sends one request at most, and settles the reservation by what
+the answer means (`verdicts.py`). Nothing about a request is on disk before it is sent: the same pending
+events give the same request again (`batching.py`), and the receiver takes it twice without harm.
+
+================  =======================================  ==============================================
+a step finds      it does                                  the reservation is
+================  =======================================  ==============================================
+the store cannot  waits                                    none
+another daemon    waits                                    none
+sends
+the daemon has    reads what was delivered lately          returned
+just started
+samples to send   a request of `replay`                    returned
+again
+markers due       a request of markers                     returned
+events            a request of events                      see below
+nothing           waits for `wake`, a marker, a time       returned
+================  =======================================  ==============================================
+
+==============================  =========================================================================
+answer to events                what follows
+==============================  =========================================================================
+accepted                        settled as delivered, on disk; the next step follows at once
+discarded (202)                 settled: the events are lost, as ``discarded``
+refused, too large; several     returned; the next request is smaller
+refused, too large; one         settled: it is lost, as ``refused``, or ``uncertain`` if an earlier
+                                attempt had an unknown outcome
+again, doubtful, no answer      returned; a pause (`retry.py`)
+misconfigured                   returned; a long pause, an error in the log
+==============================  =========================================================================
+
+Invariants:
+
+* One request in flight, and only under a reservation that lasts longer than it: a step that was held up for
+  `MAX_DELAY` (a paused process) sends nothing. What such a request could still do is nothing, too: it has
+  the newest samples of their series, or is refused.
+* The next sample of a series is sent after the settlement of the one before is on disk. It is durable: it
+  does not use `Sent.is_final`, after which a database may forget it in a crash.
+* Markers and `replay` are in memory. After a start, a change of the leader (`leadership.py`) or a delivery
+  that was superseded, they are made again from the log.
+* No sample has a time later than `Reservation.now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import random
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from oneshotd.delivery.remote_write.batch_size import BatchSize
+from oneshotd.delivery.remote_write.batching import MAX_READ, MAX_SAMPLES, Batch, plan_batch
+from oneshotd.delivery.remote_write.encoding import Encoder
+from oneshotd.delivery.remote_write.exchange import Post
+from oneshotd.delivery.remote_write.figures import Figures, State
+from oneshotd.delivery.remote_write.leadership import Leadership, Role
+from oneshotd.delivery.remote_write.log import ReceiverLog
+from oneshotd.delivery.remote_write.markers import Markers
+from oneshotd.delivery.remote_write.pauses import Pauses
+from oneshotd.delivery.remote_write.recovery import recover
+from oneshotd.delivery.remote_write.replay import Replay, Sample
+from oneshotd.delivery.remote_write.requests import Outcome, Requests
+from oneshotd.delivery.remote_write.settings import ReceiverSettings
+from oneshotd.delivery.remote_write.settlements import STORE_PAUSE, Settlements, position_after, position_of
+from oneshotd.delivery.remote_write.verdicts import Verdict
+from oneshotd.errors import StoreUnavailable
+from oneshotd.metrics.registry import Telemetry
+from oneshotd.store.interface import IStore, Reservation
+
+#: Seconds that a reservation outlives its request, and that a step may take before it sends.
+LEASE_MARGIN, MAX_DELAY = 15.0, 5.0
+
+#: Seconds between two steps that find nothing: events of other daemons on the same store are found so.
+POLL = 1.0
+
+#: Seconds between two looks at a receiver to which another daemon sends.
+STANDBY_POLL = 5.0
+
+#: Seconds before the store is asked again: where another daemon has the reservation; where the store reserves
+#: nothing for this name.
+BUSY_PAUSE, TOO_MANY_PAUSE = 0.25, 60.0
+
+#: Reasons of losses, beside those of `encoding`.
+REFUSED, UNCERTAIN, DISCARDED = "refused", "uncertain", "discarded"
+
+_SEVERAL = (Verdict.REFUSED, Verdict.TOO_LARGE)
+
+
+class Receiver:
+    """The state machine of one receiver.
+
+    :param post: sends one request; see `exchange`.
+    :param shared: several daemons may use the store.
+    :param dice: returns a number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        store: IStore,
+        post: Post,
+        telemetry: Telemetry,
+        clock: IReactorTime,
+        *,
+        shared: bool = False,
+        dice: Callable[[], float] = random,
+    ) -> None:
+        self.settings = settings
+        self.figures = Figures()
+        self.log = ReceiverLog(settings.name, clock)
+        self._store = store
+        self._telemetry = telemetry
+        self._clock = clock
+        self._requests = Requests(post, clock, settings.timeout, self.figures, self.log, dice)
+        self._pauses = Pauses(clock)
+        self._settlements = Settlements(settings.name, store, self._pauses, self.figures, self.log)
+        self._encoder = Encoder(settings)
+        self._size, self._marker_size = BatchSize(), BatchSize()
+        self._leadership = Leadership(shared)
+        self._markers = Markers(int(settings.visible * 1000))
+        self._markers_were_last = False
+        self._replay = Replay(settings.replay)
+        self._has_recovered = False
+        #: Events up to this seq may have been sent by an earlier run, or by another daemon.
+        self._sent_before = 0
+        #: Seqs of events of requests whose outcome is unknown.
+        self._tried: set[int] = set()
+        self._asked = 0.0
+        self._running: Deferred[None] = succeed(None)
+
+    # -- life
+
+    def start(self) -> None:
+        """Send from now on."""
+        self._running = Deferred.fromCoroutine(self._run())
+
+    def wake(self) -> None:
+        """Look for events now; called when some were stored."""
+        self._pauses.wake()
+
+    def stop(self) -> Deferred[None]:
+        """Stop after the request in flight; fires when its end is on disk, or the store cannot be written."""
+        self._settlements.stopping = True
+        self._pauses.end()
+        done: Deferred[None] = Deferred()
+        self._running.addCallback(lambda _: done.callback(None))
+        return done
+
+    def abort(self) -> None:
+        """Stop without waiting for the answer to the request in flight: close its connection."""
+        self._settlements.stopping = True
+        self._requests.abort()
+        self._pauses.end()
+
+    async def _run(self) -> None:
+        while not self._settlements.stopping:
+            try:
+                pause = await self._step()
+            except StoreUnavailable as error:
+                self._settlements.unavailable(error)
+                pause = STORE_PAUSE
+            except Exception:  # if the loop ended, the receiver would get nothing until the next start
+                self.log.failed()
+                pause = STORE_PAUSE
+            if pause and not self._settlements.stopping:
+                await self._pauses.wait(pause, is_idle=self.figures.state is State.IDLE)
+        self.figures.state = State.STOPPED
+        self.log.flush()
+
+    # -- a step
+
+    async def _step(self) -> float:
+        """Send one request at most; return the seconds until the next step."""
+        self._pauses.begin_step()
+        if self._leadership.stands_by and not await self._may_take_over():
+            return STANDBY_POLL
+        self._asked = self._clock.seconds()
+        lease = self.settings.timeout + LEASE_MARGIN
+        reservation = await self._store.reserve(self.settings.visit, lease, MAX_READ)
+        if reservation.token is None:
+            return self._not_reserved(reservation)
+        try:
+            return await self._use(reservation, reservation.token)
+        except Exception:
+            await self._settlements.give_back(reservation.token)
+            raise
+
+    async def _may_take_over(self) -> bool:
+        self.figures.state = State.STANDING_BY
+        pending = (await self._store.look(self.settings.visit, 1)).pending
+        return self._leadership.looked(position_of(pending), bool(len(pending)))
+
+    def _not_reserved(self, reservation: Reservation) -> float:
+        if reservation.busy == "in flight":
+            return STANDBY_POLL if self._leadership.stands_by else BUSY_PAUSE
+        self.log.no_reservation(reservation.busy or "")
+        return TOO_MANY_PAUSE
+
+    async def _use(self, reservation: Reservation, token: int) -> float:
+        role = self._leadership.reserved(position_of(reservation.pending))
+        if role is Role.STAND_BY:
+            self._has_recovered = False
+            await self._settlements.give_back(token)
+            return STANDBY_POLL
+        if role is Role.TAKE_OVER or not self._has_recovered:
+            await self._recover(reservation)
+            await self._settlements.give_back(token)
+            return 0.0
+        if self._is_late():
+            await self._settlements.give_back(token)
+            return 0.0
+        if again := self._replay.next(MAX_SAMPLES):
+            return await self._send_again(token, again)
+        if self._size.wants_proof:
+            return await self._send_nothing(token)
+        batch = self._plan(reservation)
+        markers = [] if self._markers_were_last and batch else self._due_markers(reservation)
+        self._markers_were_last = bool(markers)
+        if markers:
+            return await self._send_markers(token, markers)
+        if batch:
+            return await self._send_events(token, reservation, batch)
+        if batch.lost:
+            await self._settle(token, reservation, batch)
+            return 0.0
+        await self._settlements.give_back(token)
+        self.figures.state = State.IDLE
+        return self._until_next(reservation.now, batch)
+
+    def _is_late(self) -> bool:
+        """Whether the reservation may end before a request that is sent now."""
+        return self._clock.seconds() - self._asked > MAX_DELAY
+
+    def _plan(self, reservation: Reservation) -> Batch:
+        batch = plan_batch(
+            reservation.pending,
+            self._encoder,
+            reservation.now,
+            samples=self._size.samples,
+            size=self._size.bytes,
+            aside=self._size.aside,
+        )
+        if not batch and self._size.aside:  # there are no others that could be tried instead
+            self._size.aside.clear()
+            return self._plan(reservation)
+        self.figures.waits_for_time = batch.next_at is not None
+        self.figures.queueing = batch.queueing
+        return batch
+
+    def _until_next(self, now: int, batch: Batch) -> float:
+        times = [at - now for at in (batch.next_at, self._markers.next_due()) if at is not None and at > now]
+        return min([POLL, *(ms / 1000 for ms in times)])
+
+    async def _recover(self, reservation: Reservation) -> None:
+        """Take over from an earlier run, or from another daemon."""
+        settings, pending = self.settings, reservation.pending
+        self._markers.clear()
+        self._replay.clear()
+        self._tried.clear()
+        found = await recover(self._store, reservation, settings.visible, settings.replay)
+        self._sent_before = reservation.remaining + pending.cursor - pending.owed_total + len(pending)
+        latest = [event for event in found.latest.values() if not self._encoder.fault(event.series)]
+        self._markers.delivered([event.series for event in latest], [event.at for event in latest])
+        again = [event for event in found.replay if not self._encoder.fault(event.series)]
+        samples = [Sample(event.series, event.value, event.at) for event in again]
+        self._replay.accepted(samples, self._clock.seconds())
+        self._replay.was_away()
+        self._has_recovered = True
+
+    # -- requests
+
+    async def _send(self, fields: Sequence[bytes]) -> Outcome:
+        outcome = await self._requests.send(fields)
+        if outcome.answer is None or outcome.answer.reconnected:
+            self._replay.was_away()
+        else:
+            self._replay.answered(self._clock.seconds())
+        return outcome
+
+    async def _send_events(self, token: int, reservation: Reservation, batch: Batch) -> float:
+        outcome = await self._send(batch.fields)
+        verdict, seqs = outcome.verdict, list(batch.seqs)
+        if outcome.was_sent:
+            self._markers.sent(batch.series)
+        if verdict is Verdict.ACCEPTED:
+            self._size.accepted(seqs)
+            await self._settle(token, reservation, batch)
+            return 0.0
+        if verdict is Verdict.DISCARDED:
+            await self._settle(token, reservation, batch, DISCARDED)
+            return 0.0
+        if outcome.may_be_stored:
+            self._tried.update(seqs)
+        if verdict is Verdict.REFUSED:
+            gives_up = self._size.refused(seqs)
+        elif verdict is Verdict.TOO_LARGE:
+            gives_up = self._size.too_large(seqs, sum(map(len, batch.fields)))
+        else:
+            gives_up = verdict is Verdict.DOUBTFUL and self._size.doubtful(seqs)
+        if gives_up:
+            [seq] = seqs
+            self._size.gave_up(seq)
+            is_uncertain = seq in self._tried or seq <= self._sent_before
+            await self._settle(token, reservation, batch, UNCERTAIN if is_uncertain else REFUSED)
+            return 0.0
+        await self._settlements.give_back(token, len(batch))
+        if verdict in _SEVERAL and (len(seqs) > 1 or self._size.wants_proof):
+            return 0.0
+        return self._requests.pause(outcome)
+
+    async def _send_markers(self, token: int, markers: Sequence[tuple[str, int]]) -> float:
+        """Send stale markers; one that is refused is dropped."""
+        outcome = await self._send([self._encoder.marker(series, at) for series, at in markers])
+        await self._settlements.give_back(token)
+        verdict, size = outcome.verdict, self._marker_size
+        if verdict in (Verdict.ACCEPTED, Verdict.DISCARDED):
+            size.accepted([])
+            self._end_markers(markers, "accepted" if verdict is Verdict.ACCEPTED else "refused")
+            return 0.0
+        if verdict in _SEVERAL or (verdict is Verdict.DOUBTFUL and size.doubt()):
+            if not size.halve(len(markers)):
+                self._end_markers(markers, "refused")
+            if verdict in _SEVERAL:
+                return 0.0
+        return self._requests.pause(outcome)
+
+    def _end_markers(self, markers: Sequence[tuple[str, int]], how: str) -> None:
+        self._markers.done(markers)
+        self.figures.markers[how] += len(markers)
+
+    def _due_markers(self, reservation: Reservation) -> list[tuple[str, int]]:
+        """Return markers to send now; none if there are pending events that were not read."""
+        if reservation.remaining:
+            return []
+        pending = reservation.pending
+        first: dict[str, int] = {}
+        for series, at in zip(pending.series, pending.ats, strict=True):
+            first[series] = min(at, first.get(series, at))
+        return self._markers.due(reservation.now, first, self._marker_size.samples)
+
+    async def _send_again(self, token: int, samples: Sequence[Sample]) -> float:
+        """Send samples that the receiver accepted, and may have lost."""
+        encoded = [self._encoder.sample(each.series, each.value, each.at) for each in samples]
+        outcome = await self._requests.send(encoded)
+        await self._settlements.give_back(token)
+        if outcome.verdict in (Verdict.AGAIN, Verdict.DOUBTFUL, Verdict.MISCONFIGURED):
+            self._replay.was_away()
+            return self._requests.pause(outcome)
+        self._replay.sent(len(samples))
+        self.figures.replayed += len(samples)
+        return 0.0
+
+    async def _send_nothing(self, token: int) -> float:
+        """Send a request without samples: an answer other than 2xx has nothing to do with samples."""
+        outcome = await self._send(())
+        await self._settlements.give_back(token)
+        self._size.proof(outcome.verdict is Verdict.ACCEPTED)
+        return 0.0 if outcome.verdict is Verdict.ACCEPTED else self._requests.pause(outcome)
+
+    # -- settlements
+
+    async def _settle(
+        self, token: int, reservation: Reservation, batch: Batch, reason: str | None = None
+    ) -> None:
+        """Settle as delivered.
+
+        :param reason: the samples of the batch are lost for this reason; None: they were accepted.
+        """
+        lost = dict(batch.lost) if reason is None else {**batch.lost, reason: batch.seqs}
+        events = len(batch) if reason is None else 0
+        is_done = await self._settlements.settle(token, batch, lost)
+        self._tried.difference_update(batch.seqs)
+        if not is_done:
+            self._leadership.lost()
+            self._has_recovered = False
+            self._telemetry.superseded(self.settings.name, events)
+            self.log.superseded(events)
+            return
+        self._leadership.moved(position_after(reservation.pending, batch, lost))
+        if events:
+            self._delivered(reservation.now, batch)
+
+    def _delivered(self, now: int, batch: Batch) -> None:
+        self._markers.delivered(batch.series, batch.ats)
+        self.figures.markers["dropped"] = self._markers.dropped
+        self.figures.samples += len(batch)
+        if self.settings.replay:
+            samples = list(map(Sample, batch.series, batch.values, batch.ats))
+            self._replay.accepted(samples, self._clock.seconds())
+        took_ms = int((self._clock.seconds() - self._asked) * 1000)
+        self._telemetry.delivered(self.settings.name, len(batch), batch.ats, now + took_ms)

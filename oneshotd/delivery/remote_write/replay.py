@@ -1,0 +1,74 @@
+"""Accepted samples that are sent again after the receiver was away. Pure.
+
+VictoriaMetrics answers before a sample is on disk: what it accepted in the seconds before a crash is gone. So
+the samples that it accepted within `replay` seconds before its last answer are kept, and sent again when it
+may have been restarted since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from attrs import frozen
+
+#: Samples kept at most; the oldest are dropped beyond it.
+MAX_KEPT = 500_000
+
+
+@frozen
+class Sample:
+    """An accepted sample.
+
+    :param at: Unix ms.
+    """
+
+    series: str
+    value: str | None
+    at: int
+
+
+class Replay:
+    """The samples that one receiver may have lost.
+
+    :param seconds: see `ReceiverSettings.replay`; 0: none are kept.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: deque[tuple[float, Sample]] = deque()
+        self._again: deque[Sample] = deque()
+
+    def accepted(self, samples: Sequence[Sample], now: float) -> None:
+        """Note samples that the receiver has accepted.
+
+        :param now: steady seconds.
+        """
+        if self._seconds:
+            self._kept.extend((now, sample) for sample in samples)
+            self.answered(now)
+
+    def answered(self, now: float) -> None:
+        """Note an answer. What the receiver accepted `replay` seconds before is on its disk."""
+        kept = self._kept
+        while kept and (len(kept) > MAX_KEPT or (not self._again and kept[0][0] < now - self._seconds)):
+            kept.popleft()
+
+    def was_away(self) -> None:
+        """Note that the receiver did not answer, or over another connection: it may have been restarted."""
+        self._again = deque(sample for _, sample in self._kept)
+
+    def next(self, most: int) -> list[Sample]:
+        """Return samples to send again now; they stay here until `sent`."""
+        return list(islice(self._again, most))
+
+    def sent(self, count: int) -> None:
+        """Note that so many of them were accepted again, or refused."""
+        for _ in range(count):
+            self._again.popleft()
+
+    def clear(self) -> None:
+        """Forget all samples: another daemon sends them."""
+        self._kept.clear()
+        self._again.clear()
