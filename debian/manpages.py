@@ -97,7 +97,7 @@ the held events and the cursor of each scraper; \-wal and \-shm are beside it
 finish requests and deliveries, then end
 .TP
 .B SIGHUP
-read the files of \-\-web\-config, \-\-access, \-\-hooks and \-\-pings again;
+read the files of \-\-web\-config, \-\-access, \-\-hooks, \-\-pings and \-\-receivers again;
 without these options it is ignored, and logged
 .SH SEE ALSO
 .BR oneshot\-emit (1),

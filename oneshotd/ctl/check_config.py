@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from oneshotd.ingest.dialects.pings import Checks
 
 #: Options that name a file, which is read here.
-_FILES = ("web-config", "access", "hooks", "pings")
+_FILES = ("web-config", "access", "hooks", "pings", "receivers")
 
 T = TypeVar("T")
 
@@ -51,9 +51,9 @@ HELP = "read every file of the configuration, and say what the daemon would do"
 
 DESCRIPTION = f"""\
 Reads what the daemon reads at its start: its configuration, its environment, the web configuration with
-its certificates, the access file, the hooks, and the file of checks. Says in plain lines what it would do,
-and notes what has no effect. Each error is one line on standard error: file, line, key, and what is wrong.
-Opens no port and no store, and shows no secret.
+its certificates, the access file, the hooks, the files of checks and of receivers. Says in plain lines what
+it would do, and notes what has no effect. Each error is one line on standard error: file, line, key, and what
+is wrong. Opens no port and no store, and shows no secret.
 
 Without --config it reads {CONFIG} and the environment of the service,
 /etc/default/oneshotd; drop-ins of the unit are not read. Options of the daemon (twistd oneshot --help)
@@ -152,6 +152,8 @@ def _check(config: Config, folder: str, found: Findings) -> None:
     checks = None
     if config.pings is not None:
         checks = found.tried(_read_checks_file, Path(folder, config.pings), _limits(config))
+    if config.receivers is not None:
+        _receivers(Path(folder, config.receivers), found)
     users = () if web is None else tuple(web.users)
     _listeners(config, rules, web, found)
     found.lines += store_lines(config, folder)
@@ -168,6 +170,17 @@ def _check(config: Config, folder: str, found: Findings) -> None:
             emit=config.allow_emit,
             scrape=config.allow_scrape,
         )
+
+
+def _receivers(path: Path, found: Findings) -> None:
+    """Read the receivers, with their secrets and certificates."""
+    from oneshotd.delivery.remote_write.receivers_file import read_receivers_file
+
+    content = found.tried(read_receivers_file, path)
+    if content is not None:
+        receivers, _ = content
+        sent = [f"{each.name} ({each.destination.url})" for each in receivers]
+        found.lines.append(f"receivers: {', '.join(sent) or 'none'}")
 
 
 def _hooks(folder: Path, config: Config, found: Findings) -> None:

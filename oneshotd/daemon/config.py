@@ -214,6 +214,13 @@ class Config:
         "FILE",
         "checks whose pings are taken at /ping/ and /p/, in TOML; read again when it changes",
     )
+    receivers: str | None = _option(
+        "",
+        path_or_none,
+        "FILE",
+        "receivers of remote write, to which events are sent under their own time, in TOML; read again when"
+        " it changes",
+    )
     backup_dir: str | None = _option(
         "", path_or_none, "PATH", "folder for backups of the store; requires backup-socket"
     )

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -37,6 +37,7 @@ from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
 from oneshotd.daemon.pings import PingParts
 from oneshotd.daemon.ports import Ports
+from oneshotd.daemon.receivers import ReceiverParts
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
@@ -92,6 +93,7 @@ class OneshotService(Service):
         self._locks = Locks(reactor, config, self._telemetry)
         self._hooks = HookParts(reactor, config, self._telemetry)
         self._pings = PingParts(reactor, config, self._telemetry)
+        self._receivers = ReceiverParts(reactor, config, self._telemetry)
         self._ports = Ports(reactor, config, self._telemetry)
 
     def privilegedStartService(self) -> None:
@@ -109,6 +111,7 @@ class OneshotService(Service):
         self._locks.read(self._rules)
         self._hooks.read(self._rules)
         self._pings.read(self._rules)
+        self._receivers.read()
         self._ports.bind(self._locks.tls)
 
     def startService(self) -> None:
@@ -199,6 +202,7 @@ class OneshotService(Service):
         self._locks.start()
         self._hooks.start()
         self._pings.start()
+        self._receivers.start(self._store, self._ingest)
         self._background(self._run_upkeep)
 
     def _matcher(self) -> RequestMatcher:
@@ -214,13 +218,15 @@ class OneshotService(Service):
         )
 
     def reload(self) -> None:
-        """Read the web configuration, the access file, the hooks and the checks again."""
+        """Read the web configuration, the access file, hooks, checks and receivers again."""
         self._locks.reload()
         self._hooks.reload()
         self._pings.reload()
+        self._receivers.reload()
 
     def _warnings(self) -> list[str]:
-        return [*self._locks.warnings(), *self._hooks.warnings(), *self._pings.warnings()]
+        parts = (self._locks, self._hooks, self._pings, self._receivers)
+        return [warning for part in parts for warning in part.warnings()]
 
     def stopService(self) -> Deferred[None]:
         """Close the ports, finish requests and deliveries, then close the store."""
@@ -246,14 +252,15 @@ class OneshotService(Service):
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._ports.backup_site.finish(), "backup")
         self._ports.backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")
-        await self._at_most(WRITE_DRAIN_TIMEOUT, self._delivery.drain(), "deliveries")
+        delivered = gatherResults([self._delivery.drain(), self._receivers.stop()])
+        await self._at_most(WRITE_DRAIN_TIMEOUT, delivered, "deliveries")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._store.close(), "closing the store")
         self._ingest.flush()
         self._delivery.log.flush()
         self._log_remaining()
         self._notifier.stop()
 
-    async def _at_most(self, seconds: float, work: Deferred[None], what: str) -> None:
+    async def _at_most(self, seconds: float, work: Deferred[Any], what: str) -> None:
         """Wait for one step of the stop, and log if it takes longer than `seconds`."""
         try:
             await work.addTimeout(seconds, self._reactor)

@@ -159,10 +159,13 @@ class Daemon(MultiService):
     def _hang_up(self) -> None:
         if self._reload is None:
             _log.info(
-                "SIGHUP ignored: there is no file of --web-config, --access, --hooks or --pings to read again"
+                "SIGHUP ignored: there is no file of --web-config, --access, --hooks, --pings or --receivers"
+                " to read again"
             )
         elif self.running:
-            _log.info("SIGHUP: the files of --web-config, --access, --hooks and --pings are read again")
+            _log.info(
+                "SIGHUP: the files of --web-config, --access, --hooks, --pings and --receivers are read again"
+            )
             self._reload()
 
 
@@ -212,7 +215,7 @@ def makeService(options: Options) -> IService:
     config = options.config
     supervision = Supervision.from_environment(os.environ, os.getpid())
     service = OneshotService(reactor, config, supervision)
-    files = (config.web_config, config.access, config.hooks, config.pings)
+    files = (config.web_config, config.access, config.hooks, config.pings, config.receivers)
     has_files = any(each is not None for each in files)
     daemon = Daemon(reactor, options, service.reload if has_files else None)
     service.setServiceParent(daemon)

@@ -30,7 +30,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
 from twisted.internet.defer import Deferred, succeed
@@ -64,7 +64,10 @@ class State(Enum):
 
 
 class Ingest:
-    """Takes groups of events and answers when they are on disk."""
+    """Takes groups of events and answers when they are on disk.
+
+    :ivar on_stored: called after each batch; None: nobody needs to know.
+    """
 
     _log = Logger()
 
@@ -91,6 +94,7 @@ class Ingest:
             clock, self._log, "{count} events refused ({reason}), whose senders do not hear of it: {text}"
         )
         self.load = Load()
+        self.on_stored: Callable[[], object] | None = None
 
     def submit(self, group: Group, source: str) -> Deferred[Stored]:
         """Store a group.
@@ -262,6 +266,8 @@ class Ingest:
         else:
             for item, outcome in zip(batch.groups, result, strict=True):
                 self._answer(item, outcome)
+            if self.on_stored is not None:
+                self.on_stored()
         if self._is_drained:
             drained, self._drained = self._drained, []
             for done in drained:

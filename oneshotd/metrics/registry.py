@@ -38,6 +38,7 @@ from oneshotd.metrics.doors import Doors
 from oneshotd.metrics.histogram import Histogram
 from oneshotd.metrics.looks import LookHistory
 from oneshotd.metrics.own_metrics import OwnMetrics
+from oneshotd.metrics.receivers import ReceiverMetrics
 from oneshotd.metrics.reloads import ReloadMetrics
 from oneshotd.metrics.tally import Tally
 from oneshotd.store.abilities import ConnectionCounts
@@ -70,6 +71,7 @@ class Telemetry:
     :ivar hooks: returns the names of the hooks that exist; the counter of a hook that has gone stays.
     :ivar doors: callers report to it which hooks there are, and what a door refuses.
     :ivar looks: callers report looks and scrapes to it directly.
+    :ivar receivers: callers report to it which receivers there are.
     :ivar reloads: callers report to it which files are read again.
 
     :raises KeyError: from the counting methods, for a source, reason or result that is not in
@@ -82,6 +84,7 @@ class Telemetry:
         self.database: Callable[[], ConnectionCounts] | None = None
         self.doors = Doors()
         self.looks = LookHistory()
+        self.receivers = ReceiverMetrics()
         self.reloads = ReloadMetrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -297,6 +300,7 @@ class Telemetry:
         )
         yield store_families.lost(self._stats, lambda scraper: self.tally(scraper).limits)
         yield self.looks.collect()
+        yield from self.receivers.collect()
         # Whether a scraper seems to be shared is no metric, so any time will do.
         yield from store_families.per_scraper(self._stats, lambda status: self.tally(status.name).counts(0.0))
         if self.is_shared:

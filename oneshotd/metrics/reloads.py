@@ -16,6 +16,7 @@ FILES = {
     "access": "access file",
     "hooks": "folder of hooks",
     "pings": "file of checks",
+    "receivers": "file of receivers",
 }
 
 

@@ -22,6 +22,7 @@ from support.debian_packages import fetch
 from support.locked_daemon import Locked
 from support.postgresql_server import running_server
 from support.processes import free_port
+from support.receivers import receivers_file
 
 pytestmark = pytest.mark.e2e
 
@@ -65,7 +66,8 @@ def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     hooks = f"--hooks={tmp_path_factory.mktemp('hooks')}"
     checks = tmp_path_factory.mktemp("pings") / "pings.toml"
     checks.touch()
-    with Locked(tmp_path_factory.mktemp("locked"), [hooks, f"--pings={checks}"]).daemon as locked:
+    receivers = receivers_file(checks.with_name("receivers.toml"), {"r": 9})
+    with Locked(tmp_path_factory.mktemp("locked"), [hooks, f"--pings={checks}", f"--receivers={receivers}"]).daemon as locked:
         shown = daemon.look() + locked.look()
     return labels_of(shown)
 
@@ -76,7 +78,8 @@ def of_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, se
     folder, port = tmp_path_factory.mktemp("shared"), free_port()
     with running_server() as server:
         store = f"--store=postgresql:{server.address(server.new_database())}"
-        options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store)
+        receivers = f"--receivers={receivers_file(folder / 'receivers.toml', {'r': 9})}"
+        options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store, receivers)
         with Daemon(folder / "daemon", options=options, port=port) as daemon:
             curl(daemon, "/metrics?scraper=ann")
             return labels_of(daemon.look()), labels_of(daemon.get("/metrics/daemon"))

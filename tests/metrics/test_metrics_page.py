@@ -18,6 +18,7 @@ from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.scrape_limits import NO_LIMITS
 from oneshotd.metrics.looks import REPORTED_LOOKS, REPORTED_SECONDS
+from oneshotd.metrics.receivers import ReceiverUse
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.metrics.reloads import FILES, ReloadState
 
@@ -37,6 +38,10 @@ def complete() -> Telemetry:
     for file in FILES:
         telemetry.reloads.watch(file, lambda: ReloadState(True, 1.0))
     telemetry.reloads.certificate_end = lambda: 1.0
+    use_of_receiver = ReceiverUse(
+        name="r", address="", state="idle", requests={"accepted": 1}, markers={"accepted": 1}
+    )
+    telemetry.receivers.report = lambda: [use_of_receiver]
     rule = Rule(number=1, role=Role.EMIT, series_per_day=10)
     use = RuleUse(rule=rule, accepted=1, refused=(("rate", 1),), series=1)
     telemetry.registry.register(RuleMetrics(lambda: [use]))

@@ -92,6 +92,7 @@ class _Endpoint:
 
         :raises NotSent: there is no connection.
         """
+        factory.noisy = False  # type: ignore[attr-defined]  # or each connection is two lines in the log
         wrapping = _Factory(factory)
         wrapping.bounds = self._bounds
         connecting: Deferred[Any] = self._endpoint.connect(wrapping)

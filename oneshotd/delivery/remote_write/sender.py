@@ -3,8 +3,8 @@
 One connection is kept between requests. Redirects are not followed, and no proxy is taken from the
 environment: a request goes to the address of the file of receivers, or nowhere.
 
-A receiver may close a resting connection in the moment in which a request is written to it. Such a request has
-no answer, as any that breaks; the next one is sent over a new connection.
+A receiver may close a resting connection while a request is written to it. The request has no answer then;
+the next one is sent over a new connection.
 """
 
 from __future__ import annotations
