@@ -43,14 +43,17 @@ class BatchSize:
         self.bytes = MAX_BYTES
         self.aside: set[int] = set()
         self.wants_proof = False
-        self._failed: dict[int, int] = {}
+        #: Seq -> its failed chances, and `_taken` at the last one.
+        self._failed: dict[int, tuple[int, int]] = {}
         self._doubts = 0
+        self._taken = 0  # requests accepted
         self._takes_samples = False
 
     def accepted(self, seqs: list[int]) -> None:
         """Note a request that was accepted."""
         self.samples = min(self._most, 2 * self.samples)
         self._doubts = 0
+        self._taken += 1
         self._takes_samples = True
         self.aside.clear()
         for seq in seqs if self._failed else ():
@@ -106,8 +109,11 @@ class BatchSize:
 
     def _put_aside(self, seq: int) -> bool:
         """Put an event aside; return whether it has had its chances."""
-        failed = self._failed[seq] = self._failed.get(seq, 0) + (seq not in self.aside)
-        if failed >= CHANCES and self._takes_samples:
+        failed, taken = self._failed.get(seq, (0, -1))
+        if taken < self._taken:
+            failed += 1
+            self._failed[seq] = failed, self._taken
+        if failed >= CHANCES:
             return True
         if len(self.aside) >= MAX_ASIDE:
             self.aside.clear()

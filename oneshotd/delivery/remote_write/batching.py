@@ -24,10 +24,7 @@ from oneshotd.delivery.remote_write.encoding import Encoder
 MAX_SAMPLES, MAX_BYTES = 2000, 1 << 20
 
 #: Events that a receiver may be owed; at this many its cursor stops. All of them are read for each request.
-MAX_OWED = 4000
-
-#: Pending events read for one request.
-MAX_READ = MAX_OWED + 2 * MAX_SAMPLES
+MAX_OWED = 2000
 
 
 @frozen(kw_only=True)

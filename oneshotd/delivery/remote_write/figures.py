@@ -18,6 +18,7 @@ class State(Enum):
     SENDING = "sending"
     RETRYING = "retrying"
     MISCONFIGURED = "misconfigured"
+    BUSY = "another daemon has the reservation"
     STANDING_BY = "standing by"
     STORE_UNAVAILABLE = "store unavailable"
     STOPPED = "stopped"

@@ -56,14 +56,18 @@ class Leadership:
 
     def reserved(self, position: Position) -> Role:
         """Return the part of this daemon, which has got a reservation."""
-        before, self._position = self._position, position
         if not self._leads:
-            self._leads, self.stands_by, self._led_at = True, False, position
+            self._leads, self.stands_by = True, False
+            self._position = self._led_at = position
             return Role.TAKE_OVER
-        if before == position or not self._shared:
-            return Role.LEAD
-        self._leads, self.stands_by = False, True
-        return Role.STAND_BY
+        self.kept_out(position)
+        return Role.STAND_BY if self.stands_by else Role.LEAD
+
+    def kept_out(self, position: Position) -> None:
+        """Note the position, for example where another daemon has the reservation."""
+        if self._leads and self._shared and position != self._position:
+            self._leads, self.stands_by = False, True
+        self._position = position
 
     def moved(self, position: Position) -> None:
         """Note the position after a delivery of this daemon."""

@@ -55,7 +55,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.delivery.remote_write.batch_size import BatchSize
-from oneshotd.delivery.remote_write.batching import MAX_READ, MAX_SAMPLES, Batch, plan_batch
+from oneshotd.delivery.remote_write.batching import MAX_SAMPLES, Batch, plan_batch
 from oneshotd.delivery.remote_write.encoding import Encoder
 from oneshotd.delivery.remote_write.exchange import Post
 from oneshotd.delivery.remote_write.figures import Figures, State
@@ -63,7 +63,9 @@ from oneshotd.delivery.remote_write.leadership import Leadership, Role
 from oneshotd.delivery.remote_write.log import ReceiverLog
 from oneshotd.delivery.remote_write.markers import Markers
 from oneshotd.delivery.remote_write.pauses import Pauses
+from oneshotd.delivery.remote_write.read_depth import ReadDepth
 from oneshotd.delivery.remote_write.recovery import recover
+from oneshotd.delivery.remote_write.refusals import DISCARDED, Attempts
 from oneshotd.delivery.remote_write.replay import Replay, Sample
 from oneshotd.delivery.remote_write.requests import Outcome, Requests
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
@@ -84,10 +86,7 @@ STANDBY_POLL = 5.0
 
 #: Seconds before the store is asked again: where another daemon has the reservation; where the store reserves
 #: nothing for this name.
-BUSY_PAUSE, TOO_MANY_PAUSE = 0.25, 60.0
-
-#: Reasons of losses, beside those of `encoding`.
-REFUSED, UNCERTAIN, DISCARDED = "refused", "uncertain", "discarded"
+BUSY_PAUSE, NO_RESERVATION_PAUSE = 0.25, 60.0
 
 _SEVERAL = (Verdict.REFUSED, Verdict.TOO_LARGE)
 
@@ -122,15 +121,13 @@ class Receiver:
         self._settlements = Settlements(settings.name, store, self._pauses, self.figures, self.log)
         self._encoder = Encoder(settings)
         self._size, self._marker_size = BatchSize(), BatchSize()
+        self._depth = ReadDepth()
         self._leadership = Leadership(shared)
         self._markers = Markers(int(settings.visible * 1000))
         self._markers_were_last = False
         self._replay = Replay(settings.replay)
         self._has_recovered = False
-        #: Events up to this seq may have been sent by an earlier run, or by another daemon.
-        self._sent_before = 0
-        #: Seqs of events of requests whose outcome is unknown.
-        self._tried: set[int] = set()
+        self._attempts = Attempts()
         self._asked = 0.0
         self._running: Deferred[None] = succeed(None)
 
@@ -182,9 +179,9 @@ class Receiver:
             return STANDBY_POLL
         self._asked = self._clock.seconds()
         lease = self.settings.timeout + LEASE_MARGIN
-        reservation = await self._store.reserve(self.settings.visit, lease, MAX_READ)
+        reservation = await self._store.reserve(self.settings.visit, lease, self._depth.rows(self._asked))
         if reservation.token is None:
-            return self._not_reserved(reservation)
+            return await self._not_reserved(reservation)
         try:
             return await self._use(reservation, reservation.token)
         except Exception:
@@ -196,15 +193,19 @@ class Receiver:
         pending = (await self._store.look(self.settings.visit, 1)).pending
         return self._leadership.looked(position_of(pending), bool(len(pending)))
 
-    def _not_reserved(self, reservation: Reservation) -> float:
-        if reservation.busy == "in flight":
-            return STANDBY_POLL if self._leadership.stands_by else BUSY_PAUSE
-        self.log.no_reservation(reservation.busy or "")
-        return TOO_MANY_PAUSE
+    async def _not_reserved(self, reservation: Reservation) -> float:
+        if reservation.busy != "in flight":
+            self.log.no_reservation(reservation.busy or "")
+            return NO_RESERVATION_PAUSE
+        self.figures.state = State.BUSY
+        pending = (await self._store.look(self.settings.visit, 1)).pending
+        self._leadership.kept_out(position_of(pending))
+        return STANDBY_POLL if self._leadership.stands_by else BUSY_PAUSE
 
     async def _use(self, reservation: Reservation, token: int) -> float:
         role = self._leadership.reserved(position_of(reservation.pending))
         if role is Role.STAND_BY:
+            self.figures.state = State.STANDING_BY
             self._has_recovered = False
             await self._settlements.give_back(token)
             return STANDBY_POLL
@@ -220,6 +221,7 @@ class Receiver:
         if self._size.wants_proof:
             return await self._send_nothing(token)
         batch = self._plan(reservation)
+        self._depth.planned(len(batch), batch.queueing, reservation.pending.owed_total)
         markers = [] if self._markers_were_last and batch else self._due_markers(reservation)
         self._markers_were_last = bool(markers)
         if markers:
@@ -259,12 +261,10 @@ class Receiver:
 
     async def _recover(self, reservation: Reservation) -> None:
         """Take over from an earlier run, or from another daemon."""
-        settings, pending = self.settings, reservation.pending
         self._markers.clear()
         self._replay.clear()
-        self._tried.clear()
-        found = await recover(self._store, reservation, settings.visible, settings.replay)
-        self._sent_before = reservation.remaining + pending.cursor - pending.owed_total + len(pending)
+        self._attempts.begin(reservation)
+        found = await recover(self._store, reservation, self.settings.visible, self.settings.replay)
         latest = [event for event in found.latest.values() if not self._encoder.fault(event.series)]
         self._markers.delivered([event.series for event in latest], [event.at for event in latest])
         again = [event for event in found.replay if not self._encoder.fault(event.series)]
@@ -296,7 +296,7 @@ class Receiver:
             await self._settle(token, reservation, batch, DISCARDED)
             return 0.0
         if outcome.may_be_stored:
-            self._tried.update(seqs)
+            self._attempts.unknown(seqs)
         if verdict is Verdict.REFUSED:
             gives_up = self._size.refused(seqs)
         elif verdict is Verdict.TOO_LARGE:
@@ -306,8 +306,7 @@ class Receiver:
         if gives_up:
             [seq] = seqs
             self._size.gave_up(seq)
-            is_uncertain = seq in self._tried or seq <= self._sent_before
-            await self._settle(token, reservation, batch, UNCERTAIN if is_uncertain else REFUSED)
+            await self._settle(token, reservation, batch, self._attempts.reason(seq))
             return 0.0
         await self._settlements.give_back(token, len(batch))
         if verdict in _SEVERAL and (len(seqs) > 1 or self._size.wants_proof):
@@ -375,7 +374,7 @@ class Receiver:
         lost = dict(batch.lost) if reason is None else {**batch.lost, reason: batch.seqs}
         events = len(batch) if reason is None else 0
         is_done = await self._settlements.settle(token, batch, lost)
-        self._tried.difference_update(batch.seqs)
+        self._attempts.settled(batch.seqs)
         if not is_done:
             self._leadership.lost()
             self._has_recovered = False
