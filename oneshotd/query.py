@@ -18,6 +18,7 @@ from oneshotd.core.events import Event, details_of, labels_of, metric_of
 from oneshotd.core.filters import Selection
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.looks import OnlyLooks
+from oneshotd.metrics.receivers import ReceiverUse
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.metrics.tally import Tally
 from oneshotd.store.interface import ClockCorrected, IStore, ScraperStatus
@@ -93,6 +94,7 @@ class ScraperSeen:
     :param uncertain: returned or revoked events that the scraper may have read.
     :param shared: several scrapers seem to use this identity.
     :param own_beyond: its limits that the daemon's own metrics alone exceed.
+    :param receiver: it does not scrape: this daemon sends to it; None: it does.
     :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
     :param longest_lag: the longest seconds from `at` of an event to its delivery; None before the first, or
         where several daemons share the store.
@@ -120,6 +122,7 @@ class ScraperSeen:
     own_beyond: tuple[str, ...] = ()
     longest_lag: float | None = None
     lag_since: int | None = None
+    receiver: ReceiverUse | None = None
 
 
 @frozen(kw_only=True)
@@ -209,8 +212,12 @@ class EventQueries:
         lost: dict[str, dict[str, int]] = {}
         for (scraper, reason), events in stats.lost.items():
             lost.setdefault(scraper, {})[reason] = events
+        receivers = {use.name: use for use in self._telemetry.receivers.report()}
         return ScraperOverview(
-            scrapers=[_scraper(status, self._telemetry.tally(status.name), now) for status in known],
+            scrapers=[
+                _scraper(status, self._telemetry.tally(status.name), now, receivers.get(status.name))
+                for status in known
+            ],
             lost=lost,
             only_looks=self._telemetry.looks.only(now),
             clock=stats.clock,
@@ -235,7 +242,9 @@ def _seen(event: Event) -> EventSeen:
     )
 
 
-def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
+def _scraper(
+    status: ScraperStatus, tally: Tally, now: float, receiver: ReceiverUse | None = None
+) -> ScraperSeen:
     counts = status.counts or tally.counts(now)
     return ScraperSeen(
         name=status.name,
@@ -259,4 +268,5 @@ def _scraper(status: ScraperStatus, tally: Tally, now: float) -> ScraperSeen:
         own_beyond=tally.own_beyond,
         longest_lag=counts.longest_lag,
         lag_since=counts.lag_since,
+        receiver=receiver,
     )

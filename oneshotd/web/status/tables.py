@@ -66,10 +66,20 @@ def scraper_table(tag: Tag, status: Status) -> Tag:
 
 def _scraper(scraper: ScraperSeen, now: int) -> Iterator[Tag]:
     kind = "" if scraper.live else tags.span("visitor", class_="tag", title="No events are kept for it")
+    receiver = scraper.receiver
+    trouble: Tag | str = ""
+    if receiver is not None:
+        title = f"Remote write to {receiver.address}: {receiver.state}"
+        kind = tags.span("receiver", class_="tag", title=title)
+        if receiver.trouble:
+            trouble = tags.div(shown(receiver.trouble, 200), class_="warn")
     yield tags.th(
-        tags.bdi(shown(scraper.name, 120)), " ", kind, scope="row", role="rowheader", class_="identity"
+        *(tags.bdi(shown(scraper.name, 120)), " ", kind, trouble),
+        scope="row",
+        role="rowheader",
+        class_="identity",
     )
-    late = scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
+    late = receiver is None and scraper.live and (now - scraper.last_seen) / 1000 > late_after(scraper)
     yield table_cell("Last seen", ago(scraper.last_seen, now), "warn" if late else "")
     yield table_cell("Every", "–" if scraper.interval is None else _every(scraper.interval))
     yield table_cell("Pending", f"{scraper.pending:,}", "number")

@@ -141,6 +141,8 @@ def _full(scrapers: Sequence[ScraperSeen]) -> str:
 def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[StatusWarning]:
     name = scraper.name
     yield from _lost(name, scraper.lost)
+    if scraper.receiver is not None:
+        return  # it does not scrape; the notes of the daemon have what is wrong with it
     away = (now - scraper.last_seen) / 1000
     if scraper.live and away > late_after(scraper):
         yield StatusWarning(text=f"{name} has not scraped for {spoken(away)}; {_kept(scraper, hold - away)}")

@@ -15,6 +15,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
 from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.metrics.receivers import ReceiverUse
 from oneshotd.query import EventsPage, ScraperSeen
 from oneshotd.web.status import page
 from oneshotd.web.status.assets import ASSETS
@@ -54,6 +55,20 @@ def test_without_events_the_page_shows_how_to_begin() -> None:
     text = read(FakeServer()).text
     for shown in ("no scraper is live yet", "No scrapers yet", "No events held"):
         assert shown in text
+
+
+def test_a_receiver_is_a_scraper_with_a_mark_and_its_last_error() -> None:
+    """Somebody would look for the scrape of a store that is pushed to, or not see why it gets nothing."""
+    server = FakeServer()
+    use = ReceiverUse(name="ann", address="http://p:9090/w", state="retrying", trouble="HTTP 500 disk full")
+    server.queries.known = [evolve(ANN, receiver=use, last_seen=NOW - 9_000_000)]
+    page = read(server)
+    assert "receiver" in page.text
+    assert "HTTP 500 disk full" in page.text
+    assert "has not scraped" not in page.text
+    server = FakeServer()
+    server.queries.known = [evolve(ANN, receiver=evolve(use, trouble=""))]
+    assert "HTTP 500" not in read(server).text
 
 
 def test_only_missed_events_are_marked() -> None:
