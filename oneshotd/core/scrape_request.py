@@ -15,7 +15,7 @@ from oneshotd.core.scraper_features import Timestamps, takes_several, timestamps
 from oneshotd.errors import Refused
 
 #: The query parameters of ``/metrics``; all others are ignored.
-PARAMETERS = ("scraper", "timestamps", "look", *scrape_limits.PARAMETERS)
+PARAMETERS = ("scraper", "timestamps", "look", "events", *scrape_limits.PARAMETERS)
 
 _TIMEOUT = b"X-Prometheus-Scrape-Timeout-Seconds"
 _SHOWN = 80
@@ -44,12 +44,14 @@ class ScrapeRequest:
     :param wanted: what the response may hold, and in which form.
     :param deadline: seconds from the request's arrival until the client gives up.
     :param look: why the request is a look; None: it is a scrape.
+    :param own_only: it asks for the daemon's own metrics alone (``events=0``), and is no scrape either.
     """
 
     visit: Visit
     wanted: Wanted
     deadline: float
     look: LookReason | None = None
+    own_only: bool = False
 
 
 def read_scrape_request(
@@ -88,8 +90,19 @@ def read_scrape_request(
         header=header,
         timeout_expected=not visit.timed and timeout_expected(visit.name),
     )
-    deadline = scrape_deadline(None if timeout is None else timeout.encode("latin-1"))
-    return ScrapeRequest(visit=visit, wanted=wanted, deadline=deadline, look=look)
+    return ScrapeRequest(
+        visit=visit,
+        wanted=wanted,
+        deadline=scrape_deadline(None if timeout is None else timeout.encode("latin-1")),
+        look=look,
+        own_only=_own_only(parameters.get("events")),
+    )
+
+
+def _own_only(text: str | None) -> bool:
+    if text not in (None, "0", "1"):
+        raise Refused(f"events: expected 0 or 1, got {text[:_SHOWN]!a}", reason="query")
+    return text == "0"
 
 
 def _look_parameter(text: str | None) -> bool:

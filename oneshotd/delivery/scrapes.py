@@ -233,6 +233,12 @@ class Delivery:
             delivery.is_look = True
             return delivery
 
+    async def own_metrics(self, visit: Visit, wanted: Wanted) -> bytes:
+        """Return the daemon's own metrics alone; the visit is no scrape, and no look."""
+        until = self._clock.seconds() + MAX_STORE_WAIT
+        stats = await self._within(until, self._count(), lambda _: None)
+        return self._without_events(visit, wanted, stats)
+
     def drain(self) -> Deferred[None]:
         """Fire when every delivery has ended and its end is on disk."""
         return self._owner.drain()

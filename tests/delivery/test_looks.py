@@ -138,3 +138,18 @@ def test_a_named_scraper_is_served_after_many_visitors(driver: DeliveryDriver) -
     assert driver.take("ann", timed=True) == {"b": 1}
     driver.delivery.learn(driver.stats())
     assert driver.delivery.timed_before("ann")
+
+
+def test_the_own_metrics_alone(driver: DeliveryDriver) -> None:
+    """A scrape beside remote write would deliver events, or be kept a cursor."""
+    driver.append("a")
+    server = FakeServer(delivery=cast(Any, driver.delivery), clock=driver.clock)
+    connection = server.connect()
+    connection.protocol.dataReceived(request("GET /metrics?scraper=ann&events=0", *PROMETHEUS))
+    driver.quiet()
+    (answer,) = connection.answers("GET")
+    assert answer.status == 200
+    assert b"oneshotd_held_events 1.0" in answer.body
+    assert sums(answer.body).total() == 0
+    assert not driver.stats().scrapers
+    assert driver.scraped("look") == driver.scraped("empty") == 0

@@ -54,6 +54,9 @@ class ScrapeRoutes:
             address=address,
             timeout_expected=self.delivery.timed_before,
         )
+        if scrape.own_only:
+            body = await self.delivery.own_metrics(scrape.visit, scrape.wanted)
+            return await encoded(request, body, scrape.wanted.format.content_type, self.clock)
         if scrape.look is not None:
             response = await self.delivery.look(scrape.visit, scrape.wanted, scrape.look)
             request.setHeader(b"Oneshotd-Look", b"1")
