@@ -1,0 +1,197 @@
+"""Real receivers of remote write as the judge: each event once, at its own millisecond, and then gone."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from support.daemon import BROWSER, Daemon
+from support.debian_packages import fetch
+from support.processes import until
+from support.prometheus import Prometheus, scrape_config
+from support.receiver_line import ReceiverLine
+from support.receivers import STORES, Store, receiver, receivers_file, samples
+
+pytestmark = pytest.mark.e2e
+
+#: Raw samples by series: label `n` -> (Unix ms, value).
+Samples = Mapping[str, Sequence[tuple[int, float]]]
+
+SERIES = 12
+SELECTOR = 'events_to_metrics{type="x",job="oneshotd",instance="edge-1:8090"}'
+#: Seconds within which a receiver has everything; a Prometheus that reads its WAL, and pauses of up to a
+#: minute after several failed attempts.
+PATIENCE = 150.0
+
+
+@pytest.fixture(params=STORES, ids=lambda store: store.name)
+def store(request: pytest.FixtureRequest) -> Store:
+    found: Store = request.param
+    return found
+
+
+@pytest.fixture
+def server(store: Store, tmp_path: Path) -> Iterator[Prometheus]:
+    with receiver(store, tmp_path / "server") as running:
+        yield running
+
+
+def post(daemon: Daemon, *lines: str) -> None:
+    """Store events; one a line."""
+    body = "\n".join(lines).encode()
+    request = urllib.request.Request(
+        f"{daemon.url}/events", data=body, headers={"Content-Type": "text/plain"}, method="POST"
+    )
+    with BROWSER.open(request, timeout=30) as answer:
+        assert json.load(answer)["stored"] == len(lines)
+
+
+def accepted(daemon: Daemon) -> Samples:
+    """Return what the daemon has accepted, by its own record."""
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    path = "/api/v1/events?limit=1000"
+    while path:
+        page = json.loads(daemon.get(path))
+        for event in page["events"]:
+            found[event["labels"]["n"]].append((event["at"], float(event.get("value") or 1)))
+        path = f"/api/v1/events?limit=1000&before={page['next']}" if page.get("next") else ""
+    return {series: sorted(each) for series, each in found.items()}
+
+
+def pending(daemon: Daemon) -> int:
+    """Return how many events the receiver has not got."""
+    scrapers = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
+    return int(sum(scraper["pending"] for scraper in scrapers)) if scrapers else 1
+
+
+def lost(daemon: Daemon) -> Mapping[str, int]:
+    (scraper,) = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
+    return dict(scraper["lost"])
+
+
+def await_all(daemon: Daemon, server: Prometheus) -> None:
+    """Wait until the receiver shows all events, each once."""
+    wanted = accepted(daemon)
+
+    def difference() -> str:
+        found = samples(server, f"{SELECTOR}[1h]")
+        missing = sum(len(set(wanted[n]) - set(found.get(n, ()))) for n in wanted)
+        more = sum(len(found[n]) - len(set(found[n]) & set(wanted.get(n, ()))) for n in found)
+        return f"{missing} missing, {more} more than once or wrong; {daemon.process.tail()}"
+
+    until(lambda: samples(server, f"{SELECTOR}[1h]") == wanted, PATIENCE, difference)
+
+
+def lines(number: int, count: int = 60) -> list[str]:
+    """Events of several series, some with a value."""
+    return [
+        f"type=x&n={each % SERIES}" + (f"&value={number}.{each}" if each % 3 else "") for each in range(count)
+    ]
+
+
+def test_each_event_once_at_its_own_time_and_then_gone(
+    store: Store, server: Prometheus, tmp_path: Path
+) -> None:
+    """An event would have the time of something else, linger for five minutes, or be counted twice."""
+    file = receivers_file(tmp_path / "receivers.toml", {"r": server.port}, visible='"3s"', **store.keys)
+    with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+        post(daemon, *lines(0))
+        post(daemon, "type=x&n=last&value=7&job=cron&instance=db")
+        await_all(daemon, server)
+        assert lost(daemon) == {}
+        (last,) = accepted(daemon)["last"]
+        at = last[0] / 1000
+        until(lambda: 'markers_total{result="accepted"' in daemon.look(), 5, "the metrics")
+        selector = SELECTOR.replace("}", ',n="last",exported_job="cron",exported_instance="db"}')
+        visible = [
+            bool(server.query(f"{selector} @ {at + seconds:.3f}")) for seconds in (-0.001, 0, 1, 2.999)
+        ]
+        assert visible == [False, True, True, True]
+        until(lambda: not server.query(f"{selector} @ {at + 3:.3f}"), 15, "the end of the series")
+        assert not server.query(f"{selector} @ {at + 100:.3f}")
+        [count] = server.query(f"count_over_time(({selector})[20s:1s] @ {at + 10:.3f})")
+        assert float(count["value"][1]) == 3
+        assert daemon.errors() == []
+
+
+def test_kills_and_lost_messages_cost_nothing(store: Store, server: Prometheus, tmp_path: Path) -> None:
+    """An event would be missing, or counted twice, after a crash on either side."""
+    with ReceiverLine(server.port) as line:
+        file = receivers_file(tmp_path / "receivers.toml", {"r": line.port}, visible='"1s"', **store.keys)
+        with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+            line.every = 4
+            for number in range(6):
+                for part in range(4):
+                    post(daemon, *lines(number * 10 + part))
+                if number in (1, 3):
+                    server.process.kill()
+                    post(daemon, *lines(number * 10 + 4))
+                    server.start()
+                if number in (2, 3, 4):
+                    daemon.kill()
+                    daemon.start()
+                before = line.requests
+                until(lambda: line.requests > before + 3 or not pending(daemon), PATIENCE, "requests")  # noqa: B023
+            line.every = 0
+            await_all(daemon, server)
+            assert line.broken > 3
+            assert lost(daemon) == {}
+            assert daemon.errors() == []
+
+
+def test_a_receiver_that_was_away_gets_everything(store: Store, server: Prometheus, tmp_path: Path) -> None:
+    """Maintenance of a receiver would cost events; or the daemon would not stop without it."""
+    file = receivers_file(tmp_path / "receivers.toml", {"r": server.port}, visible='"1s"', **store.keys)
+    with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+        post(daemon, *lines(0))
+        await_all(daemon, server)
+        server.stop()
+        post(daemon, *lines(1))
+        daemon.restart()
+        assert pending(daemon) == 60
+        server.start()
+        await_all(daemon, server)
+        assert lost(daemon) == {}
+
+
+def test_exact_times_no_longer_linger(tmp_path: Path) -> None:
+    """Whoever wants the exact time of an event would see it for five minutes, as in a scrape with times."""
+    newest = next(store for store in STORES if store.name == "prometheus-sid")
+    program = fetch("prometheus", newest.suite) / "usr/bin/prometheus"
+    with receiver(newest, tmp_path / "pushed") as pushed:
+        file = receivers_file(tmp_path / "receivers.toml", {"r": pushed.port}, visible='"2s"')
+        with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+            config = scrape_config("s", f"127.0.0.1:{daemon.port}").replace(
+                "scraper: [s]", "scraper: [s], timestamps: [event]"
+            )
+            with Prometheus(program, tmp_path / "scraped", config) as scraped:
+                scraped.await_scrapes(2)
+                post(daemon, "type=x&n=1")
+                [(at, _)] = accepted(daemon)["1"]
+                selector = 'events_to_metrics{type="x"}'
+                until(lambda: scraped.query(f"{selector}[5m]"), 20, "the event in a scrape")
+                until(lambda: not pushed.query(f"{selector} @ {at / 1000 + 2:.3f}"), 20, "the marker")
+                for each in (pushed, scraped):
+                    assert samples(each, f"{selector}[5m]") == {"1": [(at, 1.0)]}
+                later = f"{selector} @ {at / 1000 + 200:.3f}"
+                assert [bool(each.query(later)) for each in (pushed, scraped)] == [False, True]
+
+
+def test_a_wrong_path_is_said_loudly_and_mended_by_the_file(tmp_path: Path) -> None:
+    """Events would be lost after the hold, and nobody would know why."""
+    newest = next(store for store in STORES if store.name == "prometheus-sid")
+    with receiver(newest, tmp_path / "server") as server:
+        path = tmp_path / "receivers.toml"
+        receivers_file(path, {"r": server.port}, url=f'"http://127.0.0.1:{server.port}/api/v1/wrong"')
+        with Daemon(tmp_path / "daemon", more=[f"--receivers={path}"]) as daemon:
+            post(daemon, *lines(0))
+            until(lambda: "warning: receiver r takes no events" in daemon.get("/readyz"), 30, "the warning")
+            assert 'oneshotd_receiver_misconfigured{scraper="r"} 1.0' in daemon.look()
+            assert "HTTP 404" in "".join(daemon.errors())
+            receivers_file(path, {"r": server.port})
+            await_all(daemon, server)
+            assert daemon.get("/readyz") == "ok\n"
