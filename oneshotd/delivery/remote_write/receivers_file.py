@@ -32,7 +32,8 @@ MAX_REPLAY, MIN_TIMEOUT, MAX_TIMEOUT = 3600.0, 1.0, 300.0
 #: Bytes of `job`, `instance` and `user`.
 MAX_TEXT = 256
 
-_KEYS = (
+#: The keys of a receiver.
+KEYS = (
     "name",
     "url",
     "job",
@@ -123,8 +124,8 @@ class _Keys:
 
     def __init__(self, table: Mapping[str, Any], folder: Path, files: list[Path]) -> None:
         for name in table:
-            if name not in _KEYS:
-                raise ValueError(unknown_key(name, _KEYS))
+            if name not in KEYS:
+                raise ValueError(unknown_key(name, KEYS))
         self._table = table
         self._folder = folder
         self._files = files
