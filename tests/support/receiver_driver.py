@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from support.fake_store import Disk, quiet
@@ -65,6 +65,7 @@ class Daemon:
         self.clock.advance(1000)
         self.requests: list[Request] = []
         self.is_alive = True
+        self.settling: set[int] = set()
         self._driver = driver
         self.receiver = Receiver(
             settings,
@@ -91,6 +92,8 @@ class Daemon:
     def kill(self) -> None:
         """End it at once."""
         self.is_alive = False
+        # What dies with a daemon in reality: a settlement that is not on disk keeps its lease no longer.
+        cast(Any, self._driver.store)._ledger.leases.settling -= self.settling
         for call in self.clock.getDelayedCalls():
             call.cancel()
 
@@ -108,6 +111,8 @@ class _Cut:
             if not self._daemon.is_alive:
                 return answer
             self._driver.asked += 1
+            if method == "settle":
+                self._daemon.settling.add(args[0])
             self._driver.calls.append(method)
 
             def done(result: Any) -> None:

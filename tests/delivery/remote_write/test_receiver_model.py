@@ -145,7 +145,7 @@ class Receivers(RuleBasedStateMachine):
 
 TestReceivers = Receivers.TestCase
 TestReceivers.settings = settings(
-    examples(60),
+    examples(40),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
