@@ -94,7 +94,11 @@ TIMES = st.one_of(st.integers(1_600_000_000_000, 2_000_000_000_000), st.integers
 
 
 @given(samples=st.lists(st.tuples(SERIES, VALUES, TIMES), max_size=20))
-@settings(examples(30), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    examples(30),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
 def test_the_bytes_are_those_of_protobuf(samples: list[Sample], reference: Reference) -> None:
     encoder = Encoder(evolve(SETTINGS))
     ours = decompress(request([encoder.sample(*sample) for sample in samples]))
