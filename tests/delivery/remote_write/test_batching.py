@@ -131,7 +131,8 @@ def test_requests_one_after_the_other_lose_nothing_and_keep_the_order(
         seq: (series, at)
         for seq, series, at in zip(everything.seqs, everything.series, everything.ats, strict=True)
     }
-    waits, cursor, now, sent = list(range(1, owed + 1)), owed, NOW, []
+    waits, cursor, now = list(range(1, owed + 1)), owed, NOW
+    sent: list[int] = []
     for _ in range(200):
         seqs = [*waits, *range(cursor + 1, len(rows) + 1)]
         read = Pending(

@@ -15,12 +15,13 @@ from support.remote_write_reader import STALE, decompress, read, value_of
 from oneshotd.core.events import series_text
 from oneshotd.delivery.remote_write import encoding
 from oneshotd.delivery.remote_write.encoding import Encoder, block, request, varint
+from oneshotd.delivery.remote_write.settings import ReceiverSettings
 
 AT = 1_700_000_000_123
 
 
-def labels(series: str, **changes: object) -> list[tuple[str, str]]:
-    encoder = Encoder(evolve(SETTINGS, **changes))
+def labels(series: str, settings: ReceiverSettings = SETTINGS) -> list[tuple[str, str]]:
+    encoder = Encoder(settings)
     [found] = read(request([encoder.sample(series, None, AT)]))
     return list(found.labels)
 
@@ -116,7 +117,10 @@ def test_labels_are_sorted_and_ours_win_over_the_event_s_own() -> None:
 
 
 def test_without_a_job_the_event_s_own_stays() -> None:
-    assert labels('m{job="backup"}', job="", instance="") == [("__name__", "m"), ("job", "backup")]
+    assert labels('m{job="backup"}', evolve(SETTINGS, job="", instance="")) == [
+        ("__name__", "m"),
+        ("job", "backup"),
+    ]
 
 
 @pytest.mark.parametrize(

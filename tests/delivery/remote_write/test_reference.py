@@ -84,7 +84,7 @@ def _reference() -> Reference:
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,20}", fullmatch=True).filter(
     lambda name: name not in ("job", "instance", "__name__")
 )
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=300)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=300)
 SERIES = st.builds(lambda name, pairs: series_text(name, pairs.items()), NAMES, st.dictionaries(NAMES, TEXTS))
 # proto3 leaves out a zero: the daemon writes it, which every decoder reads the same way.
 VALUES = st.one_of(

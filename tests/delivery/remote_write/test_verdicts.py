@@ -64,7 +64,8 @@ def test_the_first_request_without_an_answer_goes_again_at_once() -> None:
 
 def search(bad: set[int], events: int, size: BatchSize, status: int = 400) -> tuple[list[int], int]:
     """Send events to a receiver that refuses some; return those given up, and how many requests it took."""
-    left, given_up = list(range(events)), []
+    left = list(range(events))
+    given_up: list[int] = []
     for requests in count():
         seqs = [seq for seq in left if seq not in size.aside][: size.samples]
         if not seqs:
