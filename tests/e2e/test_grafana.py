@@ -148,6 +148,7 @@ EXPECTED = {
     "From acceptance to delivery, A": Rows({"": NO_TIME}),
     "From acceptance to delivery, B": Rows({"": NO_TIME}),
     **{f"Database, {letter}": Rows({"": 0}) for letter in "ABC"},
+    "Receivers, A": Rows({}),
 }
 
 #: Kind of the store -> what it gives otherwise.

@@ -67,7 +67,9 @@ def known(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     checks = tmp_path_factory.mktemp("pings") / "pings.toml"
     checks.touch()
     receivers = receivers_file(checks.with_name("receivers.toml"), {"r": 9})
-    with Locked(tmp_path_factory.mktemp("locked"), [hooks, f"--pings={checks}", f"--receivers={receivers}"]).daemon as locked:
+    with Locked(
+        tmp_path_factory.mktemp("locked"), [hooks, f"--pings={checks}", f"--receivers={receivers}"]
+    ).daemon as locked:
         shown = daemon.look() + locked.look()
     return labels_of(shown)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from oneshotd.delivery.remote_write import encoding, receiver, receivers_file
+from oneshotd.delivery.remote_write import encoding, receivers_file, refusals
 from oneshotd.delivery.remote_write.receivers_file import read_receivers_file
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "receivers.md").read_text(encoding="utf-8")
@@ -29,5 +29,5 @@ def test_the_reasons_of_losses() -> None:
     table = PAGE.partition("| reason | meaning |")[2].partition("\n\n")[0]
     rows = [row.split("|")[1] for row in table.splitlines()[2:]]
     reasons = {reason for row in rows for reason in re.findall(r"`([a-z_ ]+)`", row)}
-    own = {receiver.REFUSED, receiver.UNCERTAIN, receiver.DISCARDED}
+    own = {refusals.REFUSED, refusals.UNCERTAIN, refusals.DISCARDED}
     assert reasons == {"away", "log full", encoding.MAX_LABELS, encoding.MAX_LABEL_VALUE, *own}
