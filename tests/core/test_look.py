@@ -311,7 +311,8 @@ def test_another_value_of_look_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "own_only"), [(None, False), ("1", False), ("0", True)])
 def test_events_can_be_left_out(text: str | None, own_only: bool) -> None:
     """A store that is pushed to would get the events of a scrape, too."""
-    assert read(PROMETHEUS, **({} if text is None else {"events": text})).own_only is own_only
+    asked = read(PROMETHEUS) if text is None else read(PROMETHEUS, events=text)
+    assert asked.own_only is own_only
 
 
 def test_what_events_says() -> None:
