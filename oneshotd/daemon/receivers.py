@@ -31,8 +31,9 @@ if TYPE_CHECKING:  # imported only where there are receivers
     from oneshotd.delivery.remote_write.receiver import Receiver
     from oneshotd.delivery.remote_write.sender import Sender
 
-#: Seconds that a request in flight may take at the stop before its connection is closed.
-STOP_SECONDS = 5.0
+#: Seconds that a request in flight may take at the stop before its connection is closed, and until its end is
+#: on disk.
+STOP_SECONDS, STOP_TIMEOUT = 4.0, 6.0
 
 #: Seconds without an accepted request after which /readyz warns.
 WARN_SECONDS = 60.0

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -37,7 +37,7 @@ from oneshotd.daemon.hooks import HookParts
 from oneshotd.daemon.locks import Locks
 from oneshotd.daemon.pings import PingParts
 from oneshotd.daemon.ports import Ports
-from oneshotd.daemon.receivers import ReceiverParts
+from oneshotd.daemon.receivers import STOP_TIMEOUT, ReceiverParts
 from oneshotd.daemon.systemd import Notifier, Supervision
 from oneshotd.delivery.scrapes import Delivery
 from oneshotd.errors import ConfigError, StoreUnavailable
@@ -252,8 +252,9 @@ class OneshotService(Service):
         await self._at_most(REQUEST_DRAIN_TIMEOUT, self._ports.backup_site.finish(), "backup")
         self._ports.backup_site.abort()
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._ingest.drain(), "commits")
-        delivered = gatherResults([self._delivery.drain(), self._receivers.stop()])
-        await self._at_most(WRITE_DRAIN_TIMEOUT, delivered, "deliveries")
+        receivers = self._receivers.stop()
+        await self._at_most(WRITE_DRAIN_TIMEOUT, self._delivery.drain(), "deliveries")
+        await self._at_most(STOP_TIMEOUT, receivers, "receivers")
         await self._at_most(WRITE_DRAIN_TIMEOUT, self._store.close(), "closing the store")
         self._ingest.flush()
         self._delivery.log.flush()

@@ -35,9 +35,12 @@ PATIENCE = 30.0
 #: Fields whose values are other ones each time, and what they have to be.
 VOLATILE: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
-        ("at", "last_seen_at", "oldest_pending_at", "lag_since_at", "timeEnd"), lambda ms: type(ms) is int and ms > 10**12
+        ("at", "last_seen_at", "oldest_pending_at", "lag_since_at", "timeEnd"),
+        lambda ms: type(ms) is int and ms > 10**12,
     ),
-    **dict.fromkeys(("time", "last_seen", "oldest_pending", "lag_since"), lambda text: moment(str(text)) > 10**12),
+    **dict.fromkeys(
+        ("time", "last_seen", "oldest_pending", "lag_since"), lambda text: moment(str(text)) > 10**12
+    ),
     "file": lambda text: re.search(r"/oneshotd-\d{8}T\d{6}\.\d{3}Z\.sqlite$", text) is not None,
     "bytes": lambda size: type(size) is int and size > 10_000,
     "longest_lag_seconds": lambda seconds: type(seconds) is float and 0 <= seconds < 100,
