@@ -233,6 +233,10 @@ class Delivery:
             delivery.is_look = True
             return delivery
 
+    def is_receiver(self, name: str) -> bool:
+        """Whether this is the name of a receiver: a scrape would take its events."""
+        return any(use.name == name for use in self._telemetry.receivers.report())
+
     async def own_metrics(self, visit: Visit, wanted: Wanted) -> bytes:
         """Return the daemon's own metrics alone; the visit is no scrape, and no look."""
         until = self._clock.seconds() + MAX_STORE_WAIT

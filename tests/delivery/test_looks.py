@@ -17,6 +17,7 @@ from oneshotd.core.identity import MAX_SCRAPERS, Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.visits import LAPSE_INTERVALS
+from oneshotd.metrics.receivers import ReceiverUse
 
 
 @pytest.fixture
@@ -153,3 +154,19 @@ def test_the_own_metrics_alone(driver: DeliveryDriver) -> None:
     assert sums(answer.body).total() == 0
     assert not driver.stats().scrapers
     assert driver.scraped("look") == driver.scraped("empty") == 0
+
+
+def test_nobody_scrapes_under_the_name_of_a_receiver(driver: DeliveryDriver) -> None:
+    """It would take events that the receiver never gets."""
+    driver.append("a")
+    use = ReceiverUse(name="ann", address="http://p/w", state="idle")
+    driver.telemetry.receivers.report = lambda: [use]
+    server = FakeServer(delivery=cast(Any, driver.delivery), clock=driver.clock)
+    connection = server.connect()
+    for query in ("", "&look", "&events=0"):
+        connection.protocol.dataReceived(request(f"GET /metrics?scraper=ann{query}", *PROMETHEUS))
+        driver.quiet()
+    answers = connection.answers("GET", "GET", "GET")
+    assert [answer.status for answer in answers] == [400, 200, 200]
+    assert b"scraper: ann is a receiver of remote write" in answers[0].body
+    assert not driver.stats().scrapers

@@ -13,6 +13,7 @@ from oneshotd.core.negotiation import accepts_gzip
 from oneshotd.core.scrape_request import PARAMETERS, read_scrape_request
 from oneshotd.delivery.in_flight import InFlightDelivery
 from oneshotd.delivery.scrapes import Delivery
+from oneshotd.errors import Refused
 from oneshotd.web.compression import MIN_COMPRESSED_SIZE, compressed
 from oneshotd.web.error_responses import answer
 from oneshotd.web.routes.clients import Clients
@@ -62,6 +63,12 @@ class ScrapeRoutes:
             request.setHeader(b"Oneshotd-Look", b"1")
             return await encoded(request, response.body, response.content_type, self.clock)
         self.clients.check_scraper(request, scrape.visit)
+        if self.delivery.is_receiver(scrape.visit.name):
+            raise Refused(
+                f"scraper: {scrape.visit.name} is a receiver of remote write, to which the daemon itself sends"
+                " events; events=0 has the daemon's own metrics alone",
+                reason="query",
+            )
         delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)
         if delivery.is_look:
             request.setHeader(b"Oneshotd-Look", b"1")
