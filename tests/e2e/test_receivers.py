@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from support.daemon import BROWSER, Daemon
 from support.debian_packages import fetch
-from support.processes import until
+from support.postgresql_server import running_server
+from support.processes import free_port, until
 from support.prometheus import Prometheus, scrape_config
 from support.receiver_line import ReceiverLine
 from support.receivers import STORES, Store, receiver, receivers_file, samples
@@ -21,6 +26,7 @@ pytestmark = pytest.mark.e2e
 #: Raw samples by series: label `n` -> (Unix ms, value).
 Samples = Mapping[str, Sequence[tuple[int, float]]]
 
+NEWEST = next(store for store in STORES if store.name == "prometheus-sid")
 SERIES = 12
 SELECTOR = 'events_to_metrics{type="x",job="oneshotd",instance="edge-1:8090"}'
 #: Seconds within which a receiver has everything; a Prometheus that reads its WAL, and pauses of up to a
@@ -160,9 +166,8 @@ def test_a_receiver_that_was_away_gets_everything(store: Store, server: Promethe
 
 def test_exact_times_no_longer_linger(tmp_path: Path) -> None:
     """Whoever wants the exact time of an event would see it for five minutes, as in a scrape with times."""
-    newest = next(store for store in STORES if store.name == "prometheus-sid")
-    program = fetch("prometheus", newest.suite) / "usr/bin/prometheus"
-    with receiver(newest, tmp_path / "pushed") as pushed:
+    program = fetch("prometheus", NEWEST.suite) / "usr/bin/prometheus"
+    with receiver(NEWEST, tmp_path / "pushed") as pushed:
         file = receivers_file(tmp_path / "receivers.toml", {"r": pushed.port}, visible='"2s"')
         with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
             config = scrape_config("s", f"127.0.0.1:{daemon.port}").replace(
@@ -183,8 +188,7 @@ def test_exact_times_no_longer_linger(tmp_path: Path) -> None:
 
 def test_a_wrong_path_is_said_loudly_and_mended_by_the_file(tmp_path: Path) -> None:
     """Events would be lost after the hold, and nobody would know why."""
-    newest = next(store for store in STORES if store.name == "prometheus-sid")
-    with receiver(newest, tmp_path / "server") as server:
+    with receiver(NEWEST, tmp_path / "server") as server:
         path = tmp_path / "receivers.toml"
         receivers_file(path, {"r": server.port}, url=f'"http://127.0.0.1:{server.port}/api/v1/wrong"')
         with Daemon(tmp_path / "daemon", more=[f"--receivers={path}"]) as daemon:
@@ -195,3 +199,67 @@ def test_a_wrong_path_is_said_loudly_and_mended_by_the_file(tmp_path: Path) -> N
             receivers_file(path, {"r": server.port})
             await_all(daemon, server)
             assert daemon.get("/readyz") == "ok\n"
+
+
+def test_a_receiver_that_never_answers_delays_nobody(tmp_path: Path) -> None:
+    """One receiver could stop the events of all others."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, receiver(NEWEST, tmp_path / "server") as server:
+        ports = {"silent": silent.getsockname()[1], "r": server.port}
+        file = receivers_file(tmp_path / "receivers.toml", ports, timeout='"60s"')
+        with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+            for number in range(10):
+                post(daemon, *lines(number))
+            await_all(daemon, server)
+            assert pending(daemon) == 600
+            daemon.stop()
+            assert daemon.errors() == []
+
+
+def sender_of(daemons: Sequence[Daemon]) -> Daemon:
+    """Return the daemon that sends; wait until there is one."""
+    standing_by = 'oneshotd_receiver_standing_by{scraper="r"} '
+
+    def senders() -> list[Daemon]:
+        return [each for each in daemons if f"{standing_by}0.0" in each.get("/metrics/daemon")]
+
+    until(lambda: len(senders()) == 1, 60, "one sender")
+    (found,) = senders()
+    return found
+
+
+def test_two_daemons_on_one_store(tmp_path: Path) -> None:
+    """Each would send every event, or none of them after the other has died or was paused."""
+    with running_server() as database, receiver(NEWEST, tmp_path / "server") as server:
+        file = receivers_file(tmp_path / "r.toml", {"r": server.port}, visible='"1s"', timeout='"1s"')
+        store = f"--store=postgresql:{database.address(database.new_database())}"
+        with ExitStack() as stack:
+            daemons = []
+            for name in "ab":
+                port = free_port()
+                options = (f"--http=localhost:{port}", f"--udp=127.0.0.1:{port}", store)
+                daemon = Daemon(tmp_path / name, options=options, port=port, more=[f"--receivers={file}"])
+                daemons.append(stack.enter_context(daemon))
+            for number, daemon in enumerate(daemons):
+                post(daemon, *lines(number))
+            await_all(daemons[0], server)
+            sender = sender_of(daemons)
+            (other,) = (each for each in daemons if each is not sender)
+            sender.kill()
+            post(other, *lines(2))
+            await_all(other, server)
+            sender.start()
+            post(sender, *lines(3))
+            await_all(sender, server)
+            sender = sender_of(daemons)
+            (other,) = (each for each in daemons if each is not sender)
+            os.kill(sender.process.pid, signal.SIGSTOP)
+            try:
+                post(other, *lines(4))
+                await_all(other, server)
+            finally:
+                os.kill(sender.process.pid, signal.SIGCONT)
+            post(sender, *lines(5))
+            await_all(sender, server)
+            assert sender_of(daemons) in daemons
+            assert lost(other) == {}
