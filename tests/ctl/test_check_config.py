@@ -285,3 +285,15 @@ def test_the_file_of_checks_is_read(check: Check) -> None:
     assert (status, out) == (1, [])
     assert err == ["DIR/pings.toml: check 1: keep: expected a time such as 90m, at most 7d, got 5"]
     assert check({"d.toml": ""}, "--pings", "none.toml")[0] == 1
+
+
+def test_the_file_of_receivers(check: Check) -> None:
+    """A wrong URL, or a missing secret, would be found when the daemon is restarted."""
+    files = {"d.toml": 'receivers = "DIR/r.toml"', "r.toml": ""}
+    assert "receivers: none" in check(files)[1]
+    files["r.toml"] = '[[receiver]]\nname = "a"\nurl = "http://localhost:9090/api/v1/write"\ninstance = "i"\n'
+    assert "receivers: a (http://localhost:9090/api/v1/write)" in check(files)[1]
+    files["r.toml"] += 'token-file = "token"\n'
+    status, _, err = check(files)
+    assert status == 1
+    assert err == ["DIR/r.toml: receiver 1: token-file: DIR/token: No such file or directory"]
