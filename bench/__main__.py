@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import access_measures, measures, postgresql_measures, store_measures
+from bench import access_measures, measures, postgresql_measures, receiver_measures, store_measures
 from bench.rig import Measure, median
 
 MEASURES: dict[str, Callable[[int], Iterable[Measure]]] = {
@@ -31,6 +31,9 @@ MEASURES: dict[str, Callable[[int], Iterable[Measure]]] = {
     "pgbulk": lambda rounds: [postgresql_measures.bodies(rounds)],
     "pgscrape": lambda rounds: list(postgresql_measures.scrapes(rounds)),
     "pglatency": lambda rounds: [postgresql_measures.latency(rounds)],
+    "push": receiver_measures.throughput,
+    "pushlatency": receiver_measures.latency,
+    "pushdoors": lambda rounds: [receiver_measures.doors(rounds)],
 }
 
 

@@ -19,6 +19,9 @@ from oneshotd.delivery.remote_write.settings import ReceiverSettings
 #: Series whose encoded labels are kept; some 200 bytes each.
 MAX_KEPT = 50_000
 
+#: Names of labels whose encoding is kept.
+MAX_NAMES = 5000
+
 #: Reasons of losses: the sample exceeds a limit that the receiver's settings name.
 MAX_LABELS, MAX_LABEL_VALUE = "max_labels", "max_label_value"
 
@@ -27,6 +30,7 @@ MAX_LABELS, MAX_LABEL_VALUE = "max_labels", "max_label_value"
 STALE = b"\x02\x00\x00\x00\x00\x00\xf0\x7f"
 
 _ONE = pack("<d", 1.0)
+_SHORT = tuple(bytes((number,)) for number in range(0x80))
 #: The length of the literals of a block, one after the other; more needs a longer length.
 _LITERAL = 65_536
 #: Times (ms) whose varint has six bytes: from 1971 to 2109.
@@ -36,6 +40,8 @@ _SAMPLE, _SAMPLE_SIX = b"\x12", b"\x12\x10\x09"
 
 def varint(number: int) -> bytes:
     """Return an unsigned number as a protobuf varint."""
+    if number < 0x80:
+        return _SHORT[number]
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -66,6 +72,9 @@ class Encoder:
     def __init__(self, settings: ReceiverSettings) -> None:
         self._settings = settings
         self._kept: dict[str, tuple[bytes, bytes] | str] = {}
+        self._names: dict[str, bytes] = {}
+        ours = {"job": settings.job, "instance": settings.instance}
+        self._given = {name: value for name, value in ours.items() if value}
 
     def fault(self, series: str) -> str | None:
         """Return the limit that the series exceeds; None if it exceeds none."""
@@ -111,28 +120,39 @@ class Encoder:
 
     def _encode(self, series: str) -> tuple[bytes, bytes] | str:
         """Return the start of a field with a six-byte time, and the labels; or the limit that is exceeded."""
-        labels = [(name.encode(), value.encode()) for name, value in sorted(self._labels(series).items())]
+        labels = self._labels(series)
         if 0 < self._settings.max_labels < len(labels):
             return MAX_LABELS
-        if 0 < self._settings.max_label_value < max(len(value) for _, value in labels):
+        most = self._settings.max_label_value
+        if 0 < most < max(len(value.encode()) for _, value in labels):
             return MAX_LABEL_VALUE
-        encoded = b"".join(
-            _field(b"\x0a", _field(b"\x0a", name) + _field(b"\x12", value)) for name, value in labels
-        )
+        parts: list[bytes] = []
+        for name, text in labels:
+            start, value = self._names.get(name) or self._name(name), text.encode()
+            size = varint(len(value))
+            parts += (b"\x0a", varint(len(start) + len(size) + len(value)), start, size, value)
+        encoded = b"".join(parts)
         return b"\x0a" + varint(len(encoded) + 18) + encoded + _SAMPLE_SIX, encoded
 
-    def _labels(self, series: str) -> dict[str, str]:
-        """Return the labels as a scrape with ``honor_labels: false`` would store them."""
+    def _name(self, name: str) -> bytes:
+        """Return the start of a label's content, up to the length of its value."""
+        if len(self._names) >= MAX_NAMES:
+            self._names.clear()
+        found = self._names[name] = _field(b"\x0a", name.encode()) + b"\x12"
+        return found
+
+    def _labels(self, series: str) -> list[tuple[str, str]]:
+        """Return the labels, sorted, as a scrape with ``honor_labels: false`` would store them."""
         own = labels_of(series)
-        ours = {"job": self._settings.job, "instance": self._settings.instance}
-        moved = {}
-        for name in [name for name, value in ours.items() if value and name in own]:
-            value, to = own.pop(name), EXPORTED + name
-            while to in own or to in moved:
-                to = EXPORTED + to
-            moved[to] = value
-        given = {name: value for name, value in ours.items() if value}
-        return {**own, **moved, **given, "__name__": metric_of(series)}
+        for name in self._given:
+            if name in own:
+                value, to = own.pop(name), EXPORTED + name
+                while to in own:
+                    to = EXPORTED + to
+                own[to] = value
+        own.update(self._given)
+        own["__name__"] = metric_of(series)
+        return sorted(own.items())
 
 
 def request(fields: Iterable[bytes]) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from oneshotd.delivery.remote_write.batching import MAX_OWED, MAX_SAMPLES
 
-#: Events read by a deep and by a shallow read, behind the owed ones.
-DEEP, SHALLOW = MAX_OWED + 2 * MAX_SAMPLES, 64
+#: Events read by a deep and by a shallow read, behind the owed ones. A deep read fills a request, unless many
+#: of its events are of the same series.
+DEEP, SHALLOW = MAX_SAMPLES + MAX_SAMPLES // 4, 64
 
 #: Seconds from one deep read to the next at least, while reads are shallow.
 DEEP_INTERVAL = 0.25
@@ -19,7 +20,8 @@ class ReadDepth:
     """The depth of the next read for one receiver."""
 
     def __init__(self) -> None:
-        self._shallow: int | None = None
+        self._is_shallow = False
+        self._owed = MAX_OWED
         self._deep_at = -DEEP_INTERVAL
 
     def rows(self, now: float) -> int:
@@ -27,17 +29,17 @@ class ReadDepth:
 
         :param now: steady seconds.
         """
-        if self._shallow is not None and now - self._deep_at < DEEP_INTERVAL:
-            return self._shallow
+        if self._is_shallow and now - self._deep_at < DEEP_INTERVAL:
+            return self._owed + SHALLOW
         self._deep_at = now
-        return DEEP
+        return self._owed + DEEP
 
     def planned(self, samples: int, queueing: int, owed: int) -> None:
         """Note what was found.
 
         :param samples: in the request.
         :param queueing: events that wait behind an earlier one of their series.
-        :param owed: events that the receiver is owed.
+        :param owed: events that the receiver may be owed afterwards.
         """
-        is_slow = 0 < samples < SHALLOW // 4 and (queueing >= SHALLOW // 2)
-        self._shallow = owed + SHALLOW if is_slow else None
+        self._is_shallow = 0 < samples < SHALLOW // 4 and queueing >= SHALLOW // 2
+        self._owed = owed

@@ -221,7 +221,8 @@ class Receiver:
         if self._size.wants_proof:
             return await self._send_nothing(token)
         batch = self._plan(reservation)
-        self._depth.planned(len(batch), batch.queueing, reservation.pending.owed_total)
+        owed = reservation.pending.owed_total + len(batch.newly_owed)
+        self._depth.planned(len(batch), batch.queueing, owed)
         markers = [] if self._markers_were_last and batch else self._due_markers(reservation)
         self._markers_were_last = bool(markers)
         if markers:

@@ -12,7 +12,7 @@ from hypothesis import given
 from support.receiver_driver import SETTINGS
 
 from oneshotd.core.events import Pending
-from oneshotd.delivery.remote_write.batching import MAX_SAMPLES, plan_batch
+from oneshotd.delivery.remote_write.batching import MAX_OWED, MAX_SAMPLES, plan_batch
 from oneshotd.delivery.remote_write.encoding import MAX_LABELS, Encoder
 from oneshotd.delivery.remote_write.read_depth import DEEP, DEEP_INTERVAL, SHALLOW, ReadDepth
 
@@ -171,7 +171,7 @@ def test_requests_one_after_the_other_lose_nothing_and_keep_the_order(
 
 def test_reads_are_shallow_while_one_series_has_most_events() -> None:
     depth = ReadDepth()
-    assert depth.rows(0.0) == DEEP
+    assert depth.rows(0.0) == MAX_OWED + DEEP
     depth.planned(MAX_SAMPLES, 5000, 0)
     assert depth.rows(0.1) == DEEP, "the request was full"
     depth.planned(1, 0, 0)
@@ -179,5 +179,5 @@ def test_reads_are_shallow_while_one_series_has_most_events() -> None:
     depth.planned(1, 5000, 100)
     assert depth.rows(0.3) == 100 + SHALLOW
     depth.planned(2, SHALLOW, 100)
-    assert depth.rows(0.2 + DEEP_INTERVAL) == DEEP, "others are looked for now and then"
+    assert depth.rows(0.2 + DEEP_INTERVAL) == 100 + DEEP, "others are looked for now and then"
     assert depth.rows(0.21 + DEEP_INTERVAL) == 100 + SHALLOW
