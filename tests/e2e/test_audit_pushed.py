@@ -27,7 +27,7 @@ def audit(daemon: Daemon, server: Prometheus, *words: str) -> tuple[int, dict[st
             *(sys.executable, "-m", "oneshotd.ctl", "audit", "--daemon", daemon.url, "--scraper", "r"),
             *("--prometheus", server.url, "--way", "push", "--json", "--wait", "6s", *words),
         ),
-        cwd=daemon.folder,
+        cwd=daemon.process.folder,
         env=environment(),
         capture_output=True,
         text=True,

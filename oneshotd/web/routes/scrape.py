@@ -65,8 +65,8 @@ class ScrapeRoutes:
         self.clients.check_scraper(request, scrape.visit)
         if self.delivery.is_receiver(scrape.visit.name):
             raise Refused(
-                f"scraper: {scrape.visit.name} is a receiver of remote write, to which the daemon itself sends"
-                " events; events=0 has the daemon's own metrics alone",
+                f"scraper: {scrape.visit.name} is a receiver of remote write, to which the daemon itself"
+                " sends events; events=0 has the daemon's own metrics alone",
                 reason="query",
             )
         delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)

@@ -1,7 +1,7 @@
 """Tables and indexes under load: their sizes level off, and rows that change often stay few.
 
-Half a minute here; an hour with ``ONESHOTD_LOAD_MINUTES=60`` and ``-s -o faulthandler_timeout=4000``. The sizes
-are printed.
+Half a minute here; an hour with ``ONESHOTD_LOAD_MINUTES=60`` and ``-s -o faulthandler_timeout=4000``. The
+sizes are printed.
 """
 
 from __future__ import annotations
