@@ -9,12 +9,13 @@ import socket
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from support.daemon import BROWSER, Daemon
 from support.debian_packages import fetch
+from support.disks import SmallDisk
 from support.postgresql_server import running_server
 from support.processes import free_port, until
 from support.prometheus import Prometheus, scrape_config
@@ -214,6 +215,37 @@ def test_a_receiver_that_never_answers_delays_nobody(tmp_path: Path) -> None:
             assert pending(daemon) == 600
             daemon.stop()
             assert daemon.errors() == []
+
+
+def test_a_receiver_whose_disk_is_full_gets_everything_later(tmp_path: Path) -> None:
+    """The disk of the Prometheus ran full over night: its events would be lost, or refused one by one."""
+    disk = SmallDisk(tmp_path, 8 * 1024 * 1024)
+    server = receiver(NEWEST, tmp_path / "server")
+    data = f"--storage.tsdb.path={disk.point / 'data'}"
+    command = [word for word in server.process.command if not word.startswith("--storage.tsdb.path=")]
+    server.process.command = (*disk.within, *command, data)
+    file = receivers_file(tmp_path / "receivers.toml", {"r": server.port}, visible='"1s"')
+    with server, Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
+        post(daemon, *lines(0))
+        await_all(daemon, server)
+        ballast = Path(f"/proc/{server.process.pid}/root{disk.point}/ballast")
+        with ballast.open("wb", buffering=0) as filling, suppress(OSError):
+            while True:
+                filling.write(bytes(4096))
+        number = 0
+
+        def refuses() -> bool:
+            nonlocal number
+            number += 1
+            post(daemon, *lines(number))
+            return 'oneshotd_receiver_accepts{scraper="r"} 0.0' in daemon.look()
+
+        until(refuses, 60, "a refusal")
+        until(lambda: "no space left" in daemon.process.log_text(), 30, "its reason in the log")
+        ballast.unlink()
+        await_all(daemon, server)
+        assert lost(daemon) == {}
+        assert daemon.errors() == []
 
 
 def sender_of(daemons: Sequence[Daemon]) -> Daemon:

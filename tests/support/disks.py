@@ -92,27 +92,28 @@ class SmallDisk:
     :param size: of it, bytes.
     :ivar within: for `daemon_with`.
     :ivar option: where the store is, as an option.
+    :ivar point: where it is mounted.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self._point = folder / "small"
-        self._point.mkdir(parents=True)
-        mount = f"mount -t tmpfs -o size={size} small {shlex.quote(str(self._point))}"
+        self.point = folder / "small"
+        self.point.mkdir(parents=True)
+        mount = f"mount -t tmpfs -o size={size} small {shlex.quote(str(self.point))}"
         if shutil.which("unshare") is None or shutil.which("mount") is None:
             skip_or_fail("there is no unshare or no mount")
         tried = subprocess.run(("unshare", "-rm", "sh", "-ec", mount), capture_output=True, timeout=30)
         if tried.returncode != 0:
             skip_or_fail("a file system cannot be mounted here")
         self.within = ("unshare", "-rm", *shell(mount))
-        self.option = f"--store=sqlite:{self._point / STORE}"
+        self.option = f"--store=sqlite:{self.point / STORE}"
 
     def seen_by(self, daemon: Daemon) -> Path:
         """Its root, as long as the daemon runs."""
-        return Path(f"/proc/{daemon.process.pid}/root{self._point}")
+        return Path(f"/proc/{daemon.process.pid}/root{self.point}")
 
     def remounted(self, daemon: Daemon, how: str) -> bool:
         """Remount it, ``ro`` or ``rw``; false where that is not possible now: a file is open for
         writing."""
         inside = ("nsenter", "--preserve-credentials", "-U", "-m", "-t", str(daemon.process.pid))
-        mount = ("mount", "-o", f"remount,{how}", str(self._point))
+        mount = ("mount", "-o", f"remount,{how}", str(self.point))
         return subprocess.run((*inside, *mount), capture_output=True, timeout=30).returncode == 0
