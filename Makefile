@@ -49,10 +49,10 @@ UNIT = $(BIN)/python -m pytest --quiet --hypothesis-profile=$(EXAMPLES) -m "not 
 # Tests with a store wait for the disk most of the time. In memory they do not; a gigabyte is room enough.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "TMPDIR=/dev/shm" }')
 WITH_STORE = $(IN_MEMORY) $(UNIT) -o tmp_path_retention_policy=failed
-# Only the files, and the folders of a conftest.py, that name the marker: to collect all tests takes each
-# of five processes ten seconds more. tests/conftest.py refuses a test that has the marker otherwise.
-MARKED = $(shell grep -rl 'mark\.e2e' tests --include='test_*.py' --include=conftest.py | sed 's,/conftest\.py$$,,' | sort)
-E2E = $(BIN)/python -m pytest --quiet --durations=25 $(MARKED)
+# Only the files, and the folders of a conftest.py, that name the marker: to collect all tests takes each of
+# the processes ten seconds more. tests/conftest.py refuses a test that has the marker e2e otherwise.
+marked = $(shell grep -rl 'mark\.$(1)' tests --include='test_*.py' --include=conftest.py | sed 's,/conftest\.py$$,,' | sort)
+E2E = $(BIN)/python -m pytest --quiet --durations=25
 
 check: $(VENV)/.test
 	$(AT_ONCE) core
@@ -85,8 +85,9 @@ coverage: $(VENV)/.test
 
 test: $(VENV)/.test $(VENV)/.installed
 	$(AT_ONCE) coverage EXAMPLES=oneshotd
-	$(E2E) -m "e2e and timed"
-	$(E2E) -m "e2e and not timed" --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+	$(E2E) -m "e2e and timed" $(call marked,timed)
+	$(E2E) -m "e2e and campaign" --numprocesses=2 --dist=loadgroup --no-loadscope-reorder $(call marked,campaign)
+	$(E2E) -m "e2e and not timed and not campaign" --numprocesses=4 --dist=loadfile --no-loadscope-reorder $(call marked,e2e)
 
 # The pictures in docs/img/: of the status page, and of Prometheus' graph after five minutes of the
 # demo. The browser is Debian's, fetched into .cache/debian/ with the libraries that this system lacks

@@ -25,19 +25,21 @@ pytest.register_assert_rewrite(
 )
 
 
-#: How a file names the marker; in two parts, since the file here has no such test.
-E2E = "mark." + "e2e"
+#: The markers by which `make test` chooses the tests of real processes.
+MARKERS = ("e2e", "timed", "campaign")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse tests of real processes in a file that does not name their marker.
+    """Refuse tests with such a marker in a file that does not name it.
 
-    `make test` finds these files by their text, and would leave out the tests of others.
+    `make test` finds the files by their text, and would leave out the tests of others.
     """
-    for path in sorted({item.path for item in items if item.get_closest_marker("e2e")}):
-        if not any(E2E in file.read_text(encoding="utf-8") for file in _files(path)):
-            raise pytest.UsageError(f"{path}: a test has the marker e2e, and its file does not name it")
+    for marker in MARKERS:
+        name = f"mark.{marker}"
+        for path in sorted({item.path for item in items if item.get_closest_marker(marker)}):
+            if not any(name in file.read_text(encoding="utf-8") for file in _files(path)):
+                raise pytest.UsageError(f"{path}: a test is marked {marker}, and its file does not say so")
 
 
 def _files(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from soak.__main__ import main
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timed]
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 
 
 @pytest.fixture(autouse=True)

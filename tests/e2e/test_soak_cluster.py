@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from soak.cluster import main
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timed]
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 
 
 def test_every_event_arrives_once_whatever_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
