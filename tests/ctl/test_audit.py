@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.audit_servers import Answers, AuditedDaemon, FakeServer, serving, vector
+from support.certificates import Authority
 
 from oneshotd.ctl.command import run
 
@@ -269,6 +271,28 @@ def test_tokens_go_to_their_own_server_only(ran: Audit, stack: ExitStack, tmp_pa
     assert ran(*words)[0] == 0
     assert {header for _, _, header in daemon.asked} == {"Bearer token-one"}
     assert {header for _, _, header in prometheus.asked} == {"Bearer token-two"}
+
+
+def test_tls_has_an_authority_and_a_certificate_of_its_own(
+    ran: Audit, stack: ExitStack, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    server, client = authority.issue("server", sans=("127.0.0.1",)), authority.issue("client")
+    client.key.chmod(0o600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.cert, server.key)
+    context.load_verify_locations(authority.cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+    daemon = stack.enter_context(serving(events().answer))
+    prometheus = stack.enter_context(serving(store(GOOD), context))
+    words = ["--daemon", daemon.url, "--scraper", "ann", "--prometheus", prometheus.url]
+    status, _, err = ran(*words)
+    assert (status, "the server's certificate is not accepted" in err) == (76, True), err
+    words += ["--prometheus-ca-file", str(authority.cert)]
+    assert ran(*words)[0] in (75, 76, 77)  # by the alert for a missing certificate, or its closed connection
+    words += ["--prometheus-cert", str(client.cert), "--prometheus-key", str(client.key)]
+    status, out, err = ran(*words)
+    assert (status, out[:6], err) == (0, "equal:", "")
 
 
 @pytest.mark.parametrize(

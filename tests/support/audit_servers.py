@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ class FakeServer:
 
 
 @contextmanager
-def serving(answers: Answers) -> Iterator[FakeServer]:
+def serving(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[FakeServer]:
     """Serve on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +51,9 @@ def serving(answers: Answers) -> Iterator[FakeServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    fake = FakeServer(f"http://127.0.0.1:{server.server_address[1]}")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    fake = FakeServer(f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
