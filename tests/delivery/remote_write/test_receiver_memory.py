@@ -1,0 +1,125 @@
+"""What a receiver's memory is for: series that end, samples that go again, and a second daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from support.receiver_driver import SETTINGS, ReceiverDriver
+
+from oneshotd.delivery.remote_write.figures import State
+
+VISIBLE = 15_000
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
+    made = ReceiverDriver(tmp_path / "store.sqlite")
+    yield made
+    made.stop()
+
+
+def test_a_marker_that_is_refused_is_no_loss(driver: ReceiverDriver) -> None:
+    daemon = driver.daemon()
+    driver.append("a", "b", "c")
+    driver.serve()
+    driver.prometheus.bad = {"b"}
+    driver.run(20)
+    assert [len(driver.prometheus.marked(name)) for name in "abc"] == [1, 0, 1]
+    assert driver.lost() == {}
+    assert daemon.receiver.figures.markers == {"accepted": 2, "refused": 1, "dropped": 0}
+
+
+def test_no_marker_goes_before_a_pending_event(driver: ReceiverDriver) -> None:
+    """After an outage the second event has to go before the marker of the first, or it is refused."""
+    daemon = driver.daemon()
+    driver.append("a")
+    driver.serve()
+    driver.pass_time(5)
+    driver.append("a")
+    for _ in range(10):
+        if daemon.request is not None:
+            daemon.request.reply(503)
+        driver.pass_time(5)
+    driver.run(60)
+    _, second = driver.prometheus.times("a")
+    assert driver.prometheus.marked("a") == [second + VISIBLE]
+    assert driver.lost() == {}
+
+
+def test_markers_follow_after_a_restart(driver: ReceiverDriver) -> None:
+    daemon = driver.daemon()
+    driver.append("a", "b")
+    driver.serve()
+    driver.kill(daemon)
+    driver.time.advance(60)
+    driver.daemon()
+    driver.run(3)
+    assert [len(driver.prometheus.marked(name)) for name in "ab"] == [1, 1]
+
+
+def test_without_visible_there_are_no_markers(driver: ReceiverDriver) -> None:
+    driver.daemon(evolve(SETTINGS, visible=0.0))
+    driver.append("a")
+    driver.run(60)
+    assert driver.prometheus.samples["a"] == [(0x3FF0000000000000, driver.events()[0].at)]
+
+
+def test_accepted_events_go_again_after_the_receiver_was_away(driver: ReceiverDriver) -> None:
+    """VictoriaMetrics loses what it accepted in the last ten seconds before a crash."""
+    daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
+    driver.append("early")
+    driver.serve()
+    driver.run(30)
+    driver.append("late")
+    driver.serve()
+    driver.prometheus.samples.clear()
+    driver.append("next")
+    assert daemon.request is not None
+    daemon.request.fail(ConnectionError())
+    driver.quiet()
+    driver.run(3)
+    assert set(driver.prometheus.samples) == {"late", "next"}
+    assert daemon.receiver.figures.replayed == 1
+
+
+def test_accepted_events_go_again_over_another_connection_and_after_a_restart(driver: ReceiverDriver) -> None:
+    settings = evolve(SETTINGS, replay=20.0, visible=0.0)
+    daemon = driver.daemon(settings)
+    driver.append("a")
+    driver.serve()
+    driver.prometheus.samples.clear()
+    driver.append("b")
+    assert daemon.request is not None
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body), reconnected=True)
+    driver.quiet()
+    driver.run(2)
+    assert set(driver.prometheus.samples) == {"a", "b"}
+    driver.prometheus.samples.clear()
+    driver.kill(daemon)
+    driver.time.advance(3600)
+    driver.daemon(settings)
+    driver.run(2)
+    assert set(driver.prometheus.samples) == {"a", "b"}
+
+
+def test_of_two_daemons_one_sends_and_the_other_takes_over(driver: ReceiverDriver) -> None:
+    first = driver.daemon(shared=True)
+    second = driver.daemon(shared=True)
+    for _ in range(5):
+        driver.append("a")
+        driver.run(2)
+    by_state = {daemon.receiver.figures.state: daemon for daemon in (first, second)}
+    assert set(by_state) == {State.IDLE, State.STANDING_BY}
+    driver.append("b")
+    driver.serve()
+    driver.kill(by_state[State.IDLE])
+    driver.append("c")
+    driver.run(25)
+    assert set(driver.prometheus.samples) == {"a", "b", "c"}
+    assert [len(driver.prometheus.marked(name)) for name in "ab"] == [1, 1], (
+        "also those of the daemon that died"
+    )
+    assert driver.lost() == {}
