@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.delivery.remote_write.exchange import Answer
-from oneshotd.delivery.remote_write.receiver import Receiver
+from oneshotd.delivery.remote_write.receiver import LINGER, Receiver
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import IStore, StoreStats
@@ -193,6 +193,11 @@ class ReceiverDriver:
         """Answer requests as Prometheus does until there are none; return how many there were."""
         for count in range(most):
             open_ones = [daemon.request for daemon in self.daemons if daemon.request]
+            if not open_ones:
+                for daemon in tuple(self.daemons):
+                    daemon.clock.advance(LINGER)
+                self.quiet()
+                open_ones = [daemon.request for daemon in self.daemons if daemon.request]
             if not open_ones:
                 return count
             for request in open_ones:

@@ -37,8 +37,7 @@ misconfigured                   returned; a long pause, an error in the log
 Invariants:
 
 * One request in flight, and only under a reservation that lasts longer than it: a step that was held up for
-  `MAX_DELAY` (a paused process) sends nothing. What such a request could still do is nothing, too: it has
-  the newest samples of their series, or is refused.
+  `MAX_DELAY` (a paused process) sends nothing.
 * The next sample of a series is sent after the settlement of the one before is on disk. It is durable: it
   does not use `Sent.is_final`, after which a database may forget it in a crash.
 * Markers and `replay` are in memory. After a start, a change of the leader (`leadership.py`) or a delivery
@@ -81,11 +80,14 @@ LEASE_MARGIN, MAX_DELAY = 15.0, 5.0
 #: Seconds between two steps that find nothing: events of other daemons on the same store are found so.
 POLL = 1.0
 
+#: Seconds from one request of events to the next at least, unless more events wait than it could have: what
+#: arrives meanwhile shares the cost of a request and two commits with the doors.
+LINGER = 0.05
+
 #: Seconds between two looks at a receiver to which another daemon sends.
 STANDBY_POLL = 5.0
 
-#: Seconds before the store is asked again: where another daemon has the reservation; where the store reserves
-#: nothing for this name.
+#: Seconds until the store is asked again: another daemon has the reservation; there is none for this name.
 BUSY_PAUSE, NO_RESERVATION_PAUSE = 0.25, 60.0
 
 _SEVERAL = (Verdict.REFUSED, Verdict.TOO_LARGE)
@@ -292,7 +294,8 @@ class Receiver:
         if verdict is Verdict.ACCEPTED:
             self._size.accepted(seqs)
             await self._settle(token, reservation, batch)
-            return 0.0
+            has_more = len(batch) < len(reservation.pending) or reservation.remaining
+            return 0.0 if has_more else max(0.0, self._asked + LINGER - self._clock.seconds())
         if verdict is Verdict.DISCARDED:
             await self._settle(token, reservation, batch, DISCARDED)
             return 0.0
