@@ -44,8 +44,9 @@ STATUSES = {
     77: "the credential is missing or wrong, or may not do this",
 }
 
-#: Seconds before the store is asked again.
-PAUSE = 1.0
+#: Seconds before the store is asked again, and in which it is. VictoriaMetrics may show a new series ten
+#: seconds later if it was asked before it had it.
+PAUSE, WAIT = 1.0, 20.0
 
 #: Seconds by which the clocks of this machine and of a server may differ before it is mentioned, beyond
 #: --skew: the header Date has whole seconds.
@@ -104,8 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         metavar="DURATION",
         type=parsed_by(lambda text: duration(text, zero=True)),
-        default=10.0,
-        help="how long a difference may take to vanish (default: 10s)",
+        default=WAIT,
+        help="how long a difference may take to vanish (default: 20s)",
     )
     parser.add_argument(
         "--timeout", metavar="DURATION", type=seconds, default=60.0, help="of each request (default: 1m)"

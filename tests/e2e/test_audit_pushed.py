@@ -25,7 +25,7 @@ def audit(daemon: Daemon, server: Prometheus, *words: str) -> tuple[int, dict[st
     done = subprocess.run(
         (
             *(sys.executable, "-m", "oneshotd.ctl", "audit", "--daemon", daemon.url, "--scraper", "r"),
-            *("--prometheus", server.url, "--way", "push", "--json", "--wait", "6s", *words),
+            *("--prometheus", server.url, "--way", "push", "--json", "--wait", "20s", *words),
         ),
         cwd=daemon.process.folder,
         env=environment(),

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Any
 
-from attrs import define, evolve, frozen
+from attrs import define, frozen
 from support.failing_connection import FrailBackend
 from support.store_log import held_events
 from support.store_model import Model
-from support.store_records import Lease
+from support.store_records import Lease, without
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -29,21 +29,6 @@ from oneshotd.store.limits import Limits
 
 #: Why the events with even and with odd seqs are lost where a settlement loses them.
 REASONS = ("label_limit", "clock")
-
-
-def without(pending: Pending, seqs: set[int]) -> Pending:
-    """The pending events but for these."""
-    kept = [row for row, seq in enumerate(pending.seqs) if seq not in seqs]
-    gone_owed = pending.owed - sum(row < pending.owed for row in kept)
-    return evolve(
-        pending,
-        seqs=[pending.seqs[row] for row in kept],
-        series=[pending.series[row] for row in kept],
-        values=[pending.values[row] for row in kept],
-        ats=[pending.ats[row] for row in kept],
-        owed=pending.owed - gone_owed,
-        owed_total=pending.owed_total - gone_owed,
-    )
 
 
 @frozen

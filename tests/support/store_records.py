@@ -1,12 +1,12 @@
-"""What the model of the store keeps: events, leases, scrapers, keys and states."""
+"""What the model of the store keeps: events, leases, scrapers, keys, states. Pending events without some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from oneshotd.core.events import NewEvent
+from oneshotd.core.events import NewEvent, Pending
 from oneshotd.core.identity import LIVE_AFTER
 from oneshotd.core.sampling.mode import NO_HISTORY, TimestampHistory
 from oneshotd.store.interface import Stored
@@ -112,3 +112,18 @@ class Kept:
 def content(events: Iterable[NewEvent]) -> tuple[tuple[str, str | None], ...]:
     """What makes two groups the same."""
     return tuple((event.series, event.value) for event in events)
+
+
+def without(pending: Pending, seqs: set[int]) -> Pending:
+    """The pending events but for these."""
+    kept = [row for row, seq in enumerate(pending.seqs) if seq not in seqs]
+    gone_owed = pending.owed - sum(row < pending.owed for row in kept)
+    return evolve(
+        pending,
+        seqs=[pending.seqs[row] for row in kept],
+        series=[pending.series[row] for row in kept],
+        values=[pending.values[row] for row in kept],
+        ats=[pending.ats[row] for row in kept],
+        owed=pending.owed - gone_owed,
+        owed_total=pending.owed_total - gone_owed,
+    )
