@@ -132,6 +132,9 @@ class FakeDelivery:
     def timed_before(self, name: str) -> bool:
         return name in self.timed
 
+    def is_receiver(self, name: str) -> bool:
+        return False
+
 
 @define
 class FakeStore:
