@@ -60,6 +60,7 @@ from oneshotd.delivery.remote_write.exchange import Post
 from oneshotd.delivery.remote_write.figures import Figures, State
 from oneshotd.delivery.remote_write.leadership import Leadership, Role
 from oneshotd.delivery.remote_write.log import ReceiverLog
+from oneshotd.delivery.remote_write.marker_requests import MarkerRequests
 from oneshotd.delivery.remote_write.markers import Markers
 from oneshotd.delivery.remote_write.pauses import Pauses
 from oneshotd.delivery.remote_write.read_depth import ReadDepth
@@ -69,7 +70,7 @@ from oneshotd.delivery.remote_write.replay import Replay, Sample
 from oneshotd.delivery.remote_write.requests import Outcome, Requests
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.delivery.remote_write.settlements import STORE_PAUSE, Settlements, position_after, position_of
-from oneshotd.delivery.remote_write.verdicts import Verdict
+from oneshotd.delivery.remote_write.verdicts import SPLIT, Verdict
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import IStore, Reservation
@@ -89,8 +90,6 @@ STANDBY_POLL = 5.0
 
 #: Seconds until the store is asked again: another daemon has the reservation; there is none for this name.
 BUSY_PAUSE, NO_RESERVATION_PAUSE = 0.25, 60.0
-
-_SEVERAL = (Verdict.REFUSED, Verdict.TOO_LARGE)
 
 
 class Receiver:
@@ -122,10 +121,11 @@ class Receiver:
         self._pauses = Pauses(clock)
         self._settlements = Settlements(settings.name, store, self._pauses, self.figures, self.log)
         self._encoder = Encoder(settings)
-        self._size, self._marker_size = BatchSize(), BatchSize()
+        self._size = BatchSize()
         self._depth = ReadDepth()
         self._leadership = Leadership(shared)
         self._markers = Markers(int(settings.visible * 1000))
+        self._marker_requests = MarkerRequests(self._markers, self.figures)
         self._markers_were_last = False
         self._replay = Replay(settings.replay)
         self._has_recovered = False
@@ -225,7 +225,7 @@ class Receiver:
         batch = self._plan(reservation)
         owed = reservation.pending.owed_total + len(batch.newly_owed)
         self._depth.planned(len(batch), batch.queueing, owed)
-        markers = [] if self._markers_were_last and batch else self._due_markers(reservation)
+        markers = [] if self._markers_were_last and batch else self._marker_requests.due(reservation)
         self._markers_were_last = bool(markers)
         if markers:
             return await self._send_markers(token, markers)
@@ -313,7 +313,7 @@ class Receiver:
             await self._settle(token, reservation, batch, self._attempts.reason(seq))
             return 0.0
         await self._settlements.give_back(token, len(batch))
-        if verdict in _SEVERAL and (len(seqs) > 1 or self._size.wants_proof):
+        if verdict in SPLIT and (len(seqs) > 1 or self._size.wants_proof):
             return 0.0
         return self._requests.pause(outcome)
 
@@ -321,31 +321,8 @@ class Receiver:
         """Send stale markers; one that is refused is dropped."""
         outcome = await self._send([self._encoder.marker(series, at) for series, at in markers])
         await self._settlements.give_back(token)
-        verdict, size = outcome.verdict, self._marker_size
-        if verdict in (Verdict.ACCEPTED, Verdict.DISCARDED):
-            size.accepted([])
-            self._end_markers(markers, "accepted" if verdict is Verdict.ACCEPTED else "refused")
-            return 0.0
-        if verdict in _SEVERAL or (verdict is Verdict.DOUBTFUL and size.doubt()):
-            if not size.halve(len(markers)):
-                self._end_markers(markers, "refused")
-            if verdict in _SEVERAL:
-                return 0.0
-        return self._requests.pause(outcome)
-
-    def _end_markers(self, markers: Sequence[tuple[str, int]], how: str) -> None:
-        self._markers.done(markers)
-        self.figures.markers[how] += len(markers)
-
-    def _due_markers(self, reservation: Reservation) -> list[tuple[str, int]]:
-        """Return markers to send now; none if there are pending events that were not read."""
-        if reservation.remaining:
-            return []
-        pending = reservation.pending
-        first: dict[str, int] = {}
-        for series, at in zip(pending.series, pending.ats, strict=True):
-            first[series] = min(at, first.get(series, at))
-        return self._markers.due(reservation.now, first, self._marker_size.samples)
+        is_settled = self._marker_requests.answered(markers, outcome.verdict)
+        return 0.0 if is_settled else self._requests.pause(outcome)
 
     async def _send_again(self, token: int, samples: Sequence[Sample]) -> float:
         """Send samples that the receiver accepted, and may have lost."""

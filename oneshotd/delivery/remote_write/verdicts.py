@@ -35,6 +35,9 @@ class Verdict(Enum):
     MISCONFIGURED = "misconfigured"
 
 
+#: After these a request of fewer samples follows at once.
+SPLIT = (Verdict.REFUSED, Verdict.TOO_LARGE)
+
 _VERDICTS = {
     202: Verdict.DISCARDED,
     400: Verdict.REFUSED,
