@@ -316,15 +316,12 @@ class Books:
             thrown.reading for thrown in account.thrown if thrown.reading in at_kills or thrown.is_excused
         ]
         last_read = {identity: reading.at for reading in account.readings for identity in reading.amounts}
+        thrown = sum((Counter(each.amounts) for each in may_be_missing), Counter[str]())
         for reading in unsettled:
-            # A part of it may have come again in a response that was thrown away and is missing.
-            thrown_later = Counter[str]()
-            for other in may_be_missing:
-                if other.at > reading.at:
-                    thrown_later.update(other.amounts)
+            # A part of it may have come again in a response that was thrown away and is missing, or more of
+            # the same identity was missing before.
             came_again = any(over[i] >= n for i, n in reading.amounts.items()) and all(
-                (over[i] >= n and last_read[i] > reading.at)
-                or (thrown_later[i] and over[i] + thrown_later[i] >= n)
+                (over[i] >= n and last_read[i] > reading.at) or (thrown[i] and over[i] + thrown[i] >= n)
                 for i, n in reading.amounts.items()
             )
             if came_again:

@@ -78,6 +78,12 @@ CASES = {
     "and it had known when it answered the next scrape": Case(
         thrown=((KILLED, {"a": 2}),), read=((KILLED, {"b": 1}),), lost={"a": 2}
     ),
+    "more of one identity was missing before what came again": Case(
+        thrown=((KILLED_FIRST, {"a": 1}),),
+        read=((KILLED, {"a": 1, "b": 1}), (STOPPED, {"a": 1, "b": 1})),
+        again=2,
+        gone=1,
+    ),
     "or when it lived on": Case(thrown=((LONG_DEAD, {"a": 2}),), read=((STOPPED, {"b": 1}),), lost={"a": 2}),
     "or when all was quiet": Case(thrown=((AT_REST, {"a": 2}),), read=((STOPPED, {"b": 1}),), lost={"a": 2}),
     "only the last that was thrown away": Case(
