@@ -48,7 +48,7 @@ def label_names() -> st.SearchStrategy[str]:
 def raw_labels(*, max_size: int = 6) -> st.SearchStrategy[dict[str, str]]:
     """Labels as a client may write them, no two written alike."""
     names = label_names() | _raw_names().filter(
-        lambda name: name != "value" and not written(name).startswith("__")
+        lambda name: name != "value" and not name.startswith("detail.") and not written(name).startswith("__")
     )
     pairs = st.lists(st.tuples(names, texts()), max_size=max_size, unique_by=lambda pair: written(pair[0]))
     return pairs.map(dict)
