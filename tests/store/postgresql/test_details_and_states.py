@@ -25,8 +25,9 @@ from oneshotd.store.postgresql.store import PostgreSQLStore
 from oneshotd.store.postgresql.transfer import PostgreSQLExport
 from oneshotd.store.transfer_records import DetailRecord
 
-#: What daemons of layout 1 know.
-FIRST = Schema(shipped().scripts[:1])
+#: What daemons of layout 1 know, and a column that the code of today writes and theirs does not.
+SESSION = "ALTER TABLE daemon ADD COLUMN session bigint NOT NULL DEFAULT 0;"
+FIRST = Schema((shipped().scripts[0] + SESSION,))
 
 
 def rows(backend: PostgreSQLBackend, query: LiteralString) -> list[tuple[object, ...]]:

@@ -15,4 +15,4 @@ CREATE TABLE keyed_state (
 CREATE INDEX keyed_state_until ON keyed_state (until_up);
 
 -- It grows with each connection that grants leases; the ones before grant none any more.
-ALTER TABLE daemon ADD COLUMN session bigint NOT NULL DEFAULT 0;
+ALTER TABLE daemon ADD COLUMN IF NOT EXISTS session bigint NOT NULL DEFAULT 0;
