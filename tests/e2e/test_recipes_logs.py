@@ -74,6 +74,7 @@ def test_messages_wait_for_the_daemon_also_over_a_restart_of_rsyslog(here: Machi
     here.daemon.stop()
     for number in range(20):
         log(rsyslog, 11, b"meanwhile %d" % number)
+    rsyslog.await_received("meanwhile 19")
     spool = rsyslog.folder / "spool"
     rsyslog.process.stop()
     assert any(path.name.startswith("oneshotd") for path in spool.iterdir())

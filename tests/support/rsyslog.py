@@ -8,13 +8,21 @@ from types import TracebackType
 
 from support.daemon import environment
 from support.debian_packages import fetch_with_libraries
-from support.processes import Process
+from support.processes import Process, until
+
+#: Seconds in which a message is read.
+PATIENCE = 30.0
 
 #: What a system's configuration has in front of the recipe.
 HEAD = """\
 global(workDirectory="{folder}/spool")
 module(load="imuxsock" SysSock.Use="off")
 input(type="imuxsock" Socket="{socket}" CreatePath="on")
+"""
+
+#: Behind the recipe, so that what is in this file is in the queue of the recipe.
+TAIL = """\
+action(type="omfile" file="{folder}/received")
 """
 
 
@@ -31,7 +39,7 @@ class Rsyslog:
         root = fetch_with_libraries("rsyslog")
         modules = next(root.rglob("omprog.so")).parent
         libraries = sorted({str(found.parent) for found in root.rglob("lib*.so*")})
-        self._config = HEAD.format(folder=folder, socket=self.socket) + config
+        self._config = HEAD.format(folder=folder, socket=self.socket) + config + TAIL.format(folder=folder)
         command = (
             str(root / "usr/sbin/rsyslogd"),
             "-n",
@@ -55,6 +63,11 @@ class Rsyslog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.kill()
+
+    def await_received(self, text: str) -> None:
+        """Wait until the server has read this from its socket; at its end it leaves the rest there."""
+        received = self.folder / "received"
+        until(lambda: received.exists() and text in received.read_text(errors="replace"), PATIENCE, text)
 
     def start(self) -> None:
         """Start the server, and wait for its socket."""
