@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
+from oneshotd.daemon.reloading import thread_runner
 from oneshotd.ingest.hooks.hooks import Hooks
 from oneshotd.ingest.hooks.large_bodies import LargeBodies
 from oneshotd.metrics.registry import Telemetry
@@ -31,6 +29,7 @@ class HookParts:
         self._telemetry = telemetry
         self._large = LargeBodies(reactor)
         self._folder: HookFolder | None = None
+        self._in_thread = thread_runner(reactor)
         self.hooks = Hooks(large=self._large, in_thread=self._in_thread)
 
     def read(self, limits: Rules) -> None:
@@ -72,6 +71,3 @@ class HookParts:
         if self._folder is not None:
             self._folder.stop()
         self._large.stop()
-
-    def _in_thread(self, call: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from oneshotd.access.policy import AccessPolicy
@@ -27,9 +25,9 @@ from oneshotd.access.rules import Rule
 from oneshotd.access.token_bucket import TokenBucket
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
+from oneshotd.daemon.reloading import T, reloaded_file
 from oneshotd.errors import ConfigError
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.metrics.reloads import ReloadState
 from oneshotd.web.fastpath.requests import RequestMatcher
 from oneshotd.web.transport.site import Site
 
@@ -112,7 +110,7 @@ class Locks:
         """
         self._limits = limits
         if self._web_path is not None:
-            web = self._file("web_config", "web-config", self._web_path, self._load_web, self._take_web)
+            web = self._file("web-config", self._web_path, self._load_web, self._take_web)
             self._web = web.first()
             if self._web.config.tls is not None:
                 from oneshotd.access.tls import ServerTLS
@@ -121,7 +119,7 @@ class Locks:
                 self.tls = ServerTLS(self._web.context, self._web.config.tls)
                 self._telemetry.reloads.certificate_end = self._certificate_end
         if self._access_path is not None:
-            access = self._file("access", "access", self._access_path, self._load_access, self._take_access)
+            access = self._file("access", self._access_path, self._load_access, self._take_access)
             self._access = access.first()
         if self._files:
             from oneshotd.access.check_queue import PasswordThreads
@@ -134,26 +132,12 @@ class Locks:
         self._update()
 
     def _file(
-        self,
-        metric: str,
-        option: str,
-        path: Path,
-        load: Callable[[], tuple[Any, Iterable[Path]]],
-        take: Callable[[Any], str],
-    ) -> ReloadedFile[Any]:
-        file = ReloadedFile(
-            what=f"{option} {path}",
-            path=path,
-            load=load,
-            take=take,
-            clock=self._reactor,
-            in_thread=self._in_thread,
-            now=self._now,
+        self, option: str, path: Path, load: Callable[[], tuple[T, Iterable[Path]]], take: Callable[[T], str]
+    ) -> ReloadedFile[T]:
+        file = reloaded_file(
+            option, path, load, take, reactor=self._reactor, telemetry=self._telemetry, now=self._now
         )
         self._files.append(file)
-        self._telemetry.reloads.watch(
-            metric, lambda: ReloadState(successful=file.problem is None, succeeded_at=file.taken_at)
-        )
         return file
 
     def peer_sans(self, transport: Any) -> frozenset[str]:
@@ -326,6 +310,3 @@ class Locks:
 
     def _certificate_end(self) -> float | None:
         return None if self.tls is None else self.tls.not_after
-
-    def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)

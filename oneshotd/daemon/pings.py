@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-
 from oneshotd.access.reload import ReloadedFile
 from oneshotd.core.parsing.formats import Rules
 from oneshotd.daemon.config import Config
+from oneshotd.daemon.reloading import reloaded_file
 from oneshotd.ingest.dialects.pings import Checks
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.metrics.reloads import ReloadState
 
 #: Names of checks in a log line.
 _SHOWN = 10
@@ -48,19 +45,16 @@ class PingParts:
         self._limits = limits
         if self._path is None:
             return
-        file = self._file = ReloadedFile(
-            what=f"pings {self._path}",
-            path=self._path,
-            load=self._load,
-            take=self._take,
-            clock=self._reactor,
-            in_thread=self._in_thread,
+        self._file = reloaded_file(
+            "pings",
+            self._path,
+            self._load,
+            self._take,
+            reactor=self._reactor,
+            telemetry=self._telemetry,
             now=self._now,
         )
-        self.checks = file.first()
-        self._telemetry.reloads.watch(
-            "pings", lambda: ReloadState(successful=file.problem is None, succeeded_at=file.taken_at)
-        )
+        self.checks = self._file.first()
 
     def start(self) -> None:
         """Begin to look for changes."""
@@ -103,6 +97,3 @@ class PingParts:
             changes.append("URLs, labels or times of checks")
         self.checks = checks
         return "; ".join(changes)
-
-    def _in_thread(self, call: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)

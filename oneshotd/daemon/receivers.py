@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from oneshotd.access.reload import ReloadedFile
 from oneshotd.daemon.config import Config
+from oneshotd.daemon.reloading import reloaded_file
 from oneshotd.errors import ConfigError
 from oneshotd.ingest.pipeline import Ingest
 from oneshotd.metrics.receivers import ReceiverUse
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.metrics.reloads import ReloadState
 from oneshotd.store.interface import IStore
 
 if TYPE_CHECKING:  # imported only where there are receivers
@@ -69,19 +68,16 @@ class ReceiverParts:
         """
         if self._path is None:
             return
-        file = self._file = ReloadedFile(
-            what=f"receivers {self._path}",
-            path=self._path,
-            load=self._load,
-            take=self._take,
-            clock=self._reactor,
-            in_thread=self._in_thread,
+        self._file = reloaded_file(
+            "receivers",
+            self._path,
+            self._load,
+            self._take,
+            reactor=self._reactor,
+            telemetry=self._telemetry,
             now=self._now,
         )
-        self._wanted = file.first()
-        self._telemetry.reloads.watch(
-            "receivers", lambda: ReloadState(successful=file.problem is None, succeeded_at=file.taken_at)
-        )
+        self._wanted = self._file.first()
 
     def start(self, store: IStore, ingest: Ingest) -> None:
         """Begin to send, and to look for changes of the file."""
@@ -199,9 +195,6 @@ class ReceiverParts:
             self._apply()
 
         running.receiver.stop().addBoth(ended)
-
-    def _in_thread(self, call: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)
 
 
 class _Running:
