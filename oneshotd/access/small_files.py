@@ -13,6 +13,23 @@ from oneshotd.errors import ConfigError
 MAX_PEM_BYTES = 1024 * 1024
 
 
+def read_private(path: Path, *, limit: int) -> bytes:
+    """Return the content of a file with a secret, without blanks and line ends around it.
+
+    :param limit: in bytes.
+    :raises ConfigError: as from `read_small`, or other users may read the file.
+    """
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'no such file'}") from None
+    if mode & 0o007:
+        raise ConfigError(
+            f"{path}: expected a file that others may not read, got mode {mode:04o} (chmod 640)"
+        )
+    return read_small(path, where=str(path), limit=limit).strip()
+
+
 def read_small(path: Path, *, where: str, limit: int = MAX_PEM_BYTES) -> bytes:
     """Return the content of a regular file.
 

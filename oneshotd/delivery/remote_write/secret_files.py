@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from base64 import b64encode
 from pathlib import Path
 
-from oneshotd.access.small_files import read_small
+from oneshotd.access.small_files import read_private
 from oneshotd.errors import ConfigError
 
 #: Bytes of a secret; receivers take a few KiB of header lines in all.
@@ -59,15 +57,7 @@ def checked_value(text: str, where: str) -> str:
 
 
 def _secret(path: Path) -> str:
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'no such file'}") from None
-    if mode & 0o007:
-        raise ConfigError(
-            f"{path}: expected a file that others may not read, got mode {mode:04o} (chmod 640)"
-        )
-    data = read_small(path, where=str(path), limit=2 * MAX_SECRET).strip()
+    data = read_private(path, limit=2 * MAX_SECRET)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -7,9 +7,7 @@ alone decide who may send.
 from __future__ import annotations
 
 import hmac
-import os
 import re
-import stat
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from oneshotd.access.small_files import read_small
+from oneshotd.access.small_files import read_private
 from oneshotd.core.toml_values import shown, unknown_key
 from oneshotd.errors import ConfigError, Refused
 from oneshotd.ingest.dialects.translation import Message
@@ -157,15 +155,7 @@ def _refused(text: str) -> Refused:
 
 
 def _secret(path: Path) -> bytes:
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'no such file'}") from None
-    if mode & 0o007:
-        raise ConfigError(
-            f"{path}: expected a file that others may not read, got mode {mode:04o} (chmod 640)"
-        )
-    secret = read_small(path, where=str(path), limit=2 * MOST_SECRET).strip()
+    secret = read_private(path, limit=2 * MOST_SECRET)
     if not LEAST_SECRET <= len(secret) <= MOST_SECRET:
         raise ConfigError(
             f"{path}: expected a secret of {LEAST_SECRET} to {MOST_SECRET} bytes, got {len(secret)}"
