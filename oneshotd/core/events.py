@@ -140,7 +140,7 @@ class Count:
 #: Seconds for which a state is kept at most, whatever a `StateChange` says.
 MAX_STATE_SECONDS = 7 * 86400.0
 
-#: What an event needs of the keyed state that the store keeps beside the log.
+#: A change of the keyed state that the store keeps beside the log, asked for by an event.
 StateChange = Start | End | Count
 
 

@@ -37,7 +37,7 @@ def interval(visits: Sequence[float]) -> float | None:
 
 
 def habit_lasts(interval: float | None) -> float:
-    """Return for how many seconds a scraper that has sent the timeout header is expected to send it again.
+    """Return the seconds within which a scraper is expected to send the timeout header again.
 
     :param interval: seconds between the scrapes; None if not known.
     """

@@ -27,7 +27,7 @@ from attrs import define, field, frozen
 #: A series: the metric's name, and the sorted labels.
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
-#: What a scraper puts before a label's name if the target has a label of the same name.
+#: The prefix that a scraper puts before a label's name if the target has a label of the same name.
 EXPORTED = "exported_"
 
 #: `Window.earliest` if the lag is not known: the samples may be of any event that is held.
@@ -43,14 +43,14 @@ class Way(Enum):
 
 
 class Function(Enum):
-    """What the store is asked for of each series."""
+    """The quantity that a query returns for each series of the store."""
 
     SUM = "sum_over_time"
     COUNT = "count_over_time"
 
 
 class Verdict(Enum):
-    """What the comparison of one series has found; the worst is that of the whole."""
+    """The result of comparing one series; the worst one is the result of the audit."""
 
     EQUAL = "equal"
     EDGE = "edge"
@@ -237,7 +237,7 @@ def _own(names: Sequence[str], labels: Mapping[str, str]) -> Mapping[str, str] |
 
 @define
 class Found:
-    """What the store counts for one series.
+    """The counts of the store for one series.
 
     :ivar sum: of its samples.
     :ivar count: number of its samples.

@@ -1,4 +1,4 @@
-"""What `oneshotctl audit` asks the daemon and the store, and how it reads the answers."""
+"""The requests of `oneshotctl audit` to the daemon and to the store, and the parsing of their answers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def read_events(daemon: Server, window: Window, into: Events) -> None:
 
 @frozen(kw_only=True)
 class Counted:
-    """What a function gives for one series of the store."""
+    """The result of a query function for one series of the store."""
 
     labels: Mapping[str, str]
     number: float
