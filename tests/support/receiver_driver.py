@@ -17,7 +17,8 @@ from twisted.internet.task import Clock
 
 from oneshotd.core.events import Event, Group, NewEvent
 from oneshotd.delivery.remote_write.exchange import Answer
-from oneshotd.delivery.remote_write.receiver import LINGER, Receiver
+from oneshotd.delivery.remote_write.pacing import LINGER
+from oneshotd.delivery.remote_write.receiver import Receiver
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.store.interface import IStore, StoreStats
@@ -59,7 +60,12 @@ class Daemon:
     """A daemon with one receiver; after `kill` nothing that it has asked for is answered."""
 
     def __init__(
-        self, driver: ReceiverDriver, settings: ReceiverSettings, shared: bool, dice: Callable[[], float]
+        self,
+        driver: ReceiverDriver,
+        settings: ReceiverSettings,
+        shared: bool,
+        dice: Callable[[], float],
+        processor: Callable[[], float],
     ) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
@@ -75,6 +81,7 @@ class Daemon:
             self.clock,
             shared=shared,
             dice=dice,
+            processor=processor,
         )
         self.receiver.start()
 
@@ -151,9 +158,10 @@ class ReceiverDriver:
         settings: ReceiverSettings = SETTINGS,
         shared: bool = False,
         dice: Callable[[], float] = lambda: 0.5,
+        processor: Callable[[], float] = lambda: 0.0,
     ) -> Daemon:
         """Start a daemon."""
-        self.daemons.append(Daemon(self, settings, shared, dice))
+        self.daemons.append(Daemon(self, settings, shared, dice, processor))
         self.quiet()
         return self.daemons[-1]
 

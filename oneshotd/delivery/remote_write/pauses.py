@@ -7,24 +7,27 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class Pauses:
-    """Waits, for one coroutine."""
+    """Waits, for one coroutine.
+
+    :ivar was_woken: `wake` was called since `begin_step`.
+    """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._under_way: Deferred[None] | None = None
         self._is_idle = False
-        self._was_woken = False
+        self.was_woken = False
 
     def begin_step(self) -> None:
         """Forget the calls of `wake` so far: the step that begins now finds what they told of."""
-        self._was_woken = False
+        self.was_woken = False
 
     def wait(self, seconds: float, *, is_idle: bool = False) -> Deferred[None]:
         """Fire after so many seconds, or earlier.
 
         :param is_idle: `wake` ends the pause, also if it was called since `begin_step`.
         """
-        if is_idle and self._was_woken:
+        if is_idle and self.was_woken:
             return succeed(None)
         done: Deferred[None] = Deferred()
         timer = self._clock.callLater(seconds, self.end)
@@ -39,7 +42,7 @@ class Pauses:
 
     def wake(self) -> None:
         """End the pause if it is an idle one."""
-        self._was_woken = True
+        self.was_woken = True
         if self._is_idle:
             self.end()
 

@@ -49,6 +49,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import random
+from time import process_time
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -62,6 +63,7 @@ from oneshotd.delivery.remote_write.leadership import Leadership, Role
 from oneshotd.delivery.remote_write.log import ReceiverLog
 from oneshotd.delivery.remote_write.marker_requests import MarkerRequests
 from oneshotd.delivery.remote_write.markers import Markers
+from oneshotd.delivery.remote_write.pacing import Pacing
 from oneshotd.delivery.remote_write.pauses import Pauses
 from oneshotd.delivery.remote_write.read_depth import ReadDepth
 from oneshotd.delivery.remote_write.recovery import recover
@@ -81,10 +83,6 @@ LEASE_MARGIN, MAX_DELAY = 15.0, 5.0
 #: Seconds between two steps that find nothing: events of other daemons on the same store are found so.
 POLL = 1.0
 
-#: Seconds from one request of events to the next at least, unless more events wait than it could have: what
-#: arrives meanwhile shares the cost of a request and two commits with the doors.
-LINGER = 0.05
-
 #: Seconds between two looks at a receiver to which another daemon sends.
 STANDBY_POLL = 5.0
 
@@ -98,6 +96,7 @@ class Receiver:
     :param post: sends one request; see `exchange`.
     :param shared: several daemons may use the store.
     :param dice: returns a number from 0 to 1.
+    :param processor: returns the seconds of processor time that the process has used.
     """
 
     def __init__(
@@ -110,6 +109,7 @@ class Receiver:
         *,
         shared: bool = False,
         dice: Callable[[], float] = random,
+        processor: Callable[[], float] = process_time,
     ) -> None:
         self.settings = settings
         self.figures = Figures()
@@ -119,6 +119,7 @@ class Receiver:
         self._clock = clock
         self._requests = Requests(post, clock, settings.timeout, self.figures, self.log, dice)
         self._pauses = Pauses(clock)
+        self._pacing = Pacing(processor)
         self._settlements = Settlements(settings.name, store, self._pauses, self.figures, self.log)
         self._encoder = Encoder(settings)
         self._size = BatchSize()
@@ -180,6 +181,7 @@ class Receiver:
         if self._leadership.stands_by and not await self._may_take_over():
             return STANDBY_POLL
         self._asked = self._clock.seconds()
+        self._pacing.step_begins(self._asked)
         lease = self.settings.timeout + LEASE_MARGIN
         reservation = await self._store.reserve(self.settings.visit, lease, self._depth.rows(self._asked))
         if reservation.token is None:
@@ -294,8 +296,9 @@ class Receiver:
         if verdict is Verdict.ACCEPTED:
             self._size.accepted(seqs)
             await self._settle(token, reservation, batch)
-            has_more = len(batch) < len(reservation.pending) or reservation.remaining
-            return 0.0 if has_more else max(0.0, self._asked + LINGER - self._clock.seconds())
+            has_more = len(batch) < len(reservation.pending) or reservation.remaining > 0
+            now, is_fed = self._clock.seconds(), self._pauses.was_woken
+            return self._pacing.pause(self._asked, now, has_more=has_more, is_fed=is_fed)
         if verdict is Verdict.DISCARDED:
             await self._settle(token, reservation, batch, DISCARDED)
             return 0.0
