@@ -17,6 +17,7 @@ request is halved, too.
 from __future__ import annotations
 
 from oneshotd.delivery.remote_write.batching import MAX_BYTES, MAX_SAMPLES
+from oneshotd.delivery.remote_write.verdicts import Verdict
 
 #: Doubtful answers in a row after which requests are halved.
 DOUBTS = 5
@@ -58,6 +59,17 @@ class BatchSize:
         self.aside.clear()
         for seq in seqs if self._failed else ():
             self._failed.pop(seq, None)
+
+    def gives_up(self, verdict: Verdict, seqs: list[int], size: int) -> bool:
+        """Note a request that was not accepted; return whether its one sample is given up.
+
+        :param size: its bytes before compression.
+        """
+        if verdict is Verdict.REFUSED:
+            return self.refused(seqs)
+        if verdict is Verdict.TOO_LARGE:
+            return self.too_large(seqs, size)
+        return verdict is Verdict.DOUBTFUL and self.doubtful(seqs)
 
     def refused(self, seqs: list[int]) -> bool:
         """Note a request that was refused; return whether its one sample is given up."""

@@ -40,8 +40,8 @@ Invariants:
   `MAX_DELAY` (a paused process) sends nothing.
 * The next sample of a series is sent after the settlement of the one before is on disk. It is durable: it
   does not use `Sent.is_final`, after which a database may forget it in a crash.
-* Markers and `replay` are in memory. After a start, a change of the leader (`leadership.py`) or a delivery
-  that was superseded, they are made again from the log.
+* Markers and `replay` are in memory (`memory.py`), and made again from the log after a start, a change of
+  the leader (`leadership.py`) or a delivery that was superseded.
 * No sample has a time later than `Reservation.now`.
 """
 
@@ -61,14 +61,12 @@ from oneshotd.delivery.remote_write.exchange import Post
 from oneshotd.delivery.remote_write.figures import Figures, State
 from oneshotd.delivery.remote_write.leadership import Leadership, Role
 from oneshotd.delivery.remote_write.log import ReceiverLog
-from oneshotd.delivery.remote_write.marker_requests import MarkerRequests
-from oneshotd.delivery.remote_write.markers import Markers
+from oneshotd.delivery.remote_write.memory import Memory
 from oneshotd.delivery.remote_write.pacing import Pacing
 from oneshotd.delivery.remote_write.pauses import Pauses
 from oneshotd.delivery.remote_write.read_depth import ReadDepth
-from oneshotd.delivery.remote_write.recovery import recover
 from oneshotd.delivery.remote_write.refusals import DISCARDED, Attempts
-from oneshotd.delivery.remote_write.replay import Replay, Sample
+from oneshotd.delivery.remote_write.replay import Sample
 from oneshotd.delivery.remote_write.requests import Outcome, Requests
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.delivery.remote_write.settlements import STORE_PAUSE, Settlements, position_after, position_of
@@ -125,11 +123,8 @@ class Receiver:
         self._size = BatchSize()
         self._depth = ReadDepth()
         self._leadership = Leadership(shared)
-        self._markers = Markers(int(settings.visible * 1000))
-        self._marker_requests = MarkerRequests(self._markers, self.figures)
+        self._memory = Memory(settings, store, self._encoder, self.figures)
         self._markers_were_last = False
-        self._replay = Replay(settings.replay)
-        self._has_recovered = False
         self._attempts = Attempts()
         self._asked = 0.0
         self._running: Deferred[None] = succeed(None)
@@ -210,24 +205,25 @@ class Receiver:
         role = self._leadership.reserved(position_of(reservation.pending))
         if role is Role.STAND_BY:
             self.figures.state = State.STANDING_BY
-            self._has_recovered = False
+            self._memory.is_made = False
             await self._settlements.give_back(token)
             return STANDBY_POLL
-        if role is Role.TAKE_OVER or not self._has_recovered:
-            await self._recover(reservation)
+        if role is Role.TAKE_OVER or not self._memory.is_made:
+            self._attempts.begin(reservation)
+            await self._memory.make(reservation, self._clock.seconds())
             await self._settlements.give_back(token)
             return 0.0
         if self._is_late():
             await self._settlements.give_back(token)
             return 0.0
-        if again := self._replay.next(MAX_SAMPLES):
+        if again := self._memory.replay.next(MAX_SAMPLES):
             return await self._send_again(token, again)
         if self._size.wants_proof:
             return await self._send_nothing(token)
         batch = self._plan(reservation)
         owed = reservation.pending.owed_total + len(batch.newly_owed)
         self._depth.planned(len(batch), batch.queueing, owed)
-        markers = [] if self._markers_were_last and batch else self._marker_requests.due(reservation)
+        markers = [] if self._markers_were_last and batch else self._memory.marker_requests.due(reservation)
         self._markers_were_last = bool(markers)
         if markers:
             return await self._send_markers(token, markers)
@@ -261,38 +257,25 @@ class Receiver:
         return batch
 
     def _until_next(self, now: int, batch: Batch) -> float:
-        times = [at - now for at in (batch.next_at, self._markers.next_due()) if at is not None and at > now]
+        due = self._memory.markers.next_due()
+        times = [at - now for at in (batch.next_at, due) if at is not None and at > now]
         return min([POLL, *(ms / 1000 for ms in times)])
-
-    async def _recover(self, reservation: Reservation) -> None:
-        """Take over from an earlier run, or from another daemon."""
-        self._markers.clear()
-        self._replay.clear()
-        self._attempts.begin(reservation)
-        found = await recover(self._store, reservation, self.settings.visible, self.settings.replay)
-        latest = [event for event in found.latest.values() if not self._encoder.fault(event.series)]
-        self._markers.delivered([event.series for event in latest], [event.at for event in latest])
-        again = [event for event in found.replay if not self._encoder.fault(event.series)]
-        samples = [Sample(event.series, event.value, event.at) for event in again]
-        self._replay.accepted(samples, self._clock.seconds())
-        self._replay.was_away()
-        self._has_recovered = True
 
     # -- requests
 
     async def _send(self, fields: Sequence[bytes]) -> Outcome:
         outcome = await self._requests.send(fields)
         if outcome.answer is None or outcome.answer.reconnected:
-            self._replay.was_away()
+            self._memory.replay.was_away()
         else:
-            self._replay.answered(self._clock.seconds())
+            self._memory.replay.answered(self._clock.seconds())
         return outcome
 
     async def _send_events(self, token: int, reservation: Reservation, batch: Batch) -> float:
         outcome = await self._send(batch.fields)
         verdict, seqs = outcome.verdict, list(batch.seqs)
         if outcome.was_sent:
-            self._markers.sent(batch.series)
+            self._memory.markers.sent(batch.series)
         if verdict is Verdict.ACCEPTED:
             self._size.accepted(seqs)
             await self._settle(token, reservation, batch)
@@ -304,13 +287,7 @@ class Receiver:
             return 0.0
         if outcome.may_be_stored:
             self._attempts.unknown(seqs)
-        if verdict is Verdict.REFUSED:
-            gives_up = self._size.refused(seqs)
-        elif verdict is Verdict.TOO_LARGE:
-            gives_up = self._size.too_large(seqs, sum(map(len, batch.fields)))
-        else:
-            gives_up = verdict is Verdict.DOUBTFUL and self._size.doubtful(seqs)
-        if gives_up:
+        if self._size.gives_up(verdict, seqs, sum(map(len, batch.fields))):
             [seq] = seqs
             self._size.gave_up(seq)
             await self._settle(token, reservation, batch, self._attempts.reason(seq))
@@ -324,7 +301,7 @@ class Receiver:
         """Send stale markers; one that is refused is dropped."""
         outcome = await self._send([self._encoder.marker(series, at) for series, at in markers])
         await self._settlements.give_back(token)
-        is_settled = self._marker_requests.answered(markers, outcome.verdict)
+        is_settled = self._memory.marker_requests.answered(markers, outcome.verdict)
         return 0.0 if is_settled else self._requests.pause(outcome)
 
     async def _send_again(self, token: int, samples: Sequence[Sample]) -> float:
@@ -333,9 +310,9 @@ class Receiver:
         outcome = await self._requests.send(encoded)
         await self._settlements.give_back(token)
         if outcome.verdict in (Verdict.AGAIN, Verdict.DOUBTFUL, Verdict.MISCONFIGURED):
-            self._replay.was_away()
+            self._memory.replay.was_away()
             return self._requests.pause(outcome)
-        self._replay.sent(len(samples))
+        self._memory.replay.sent(len(samples))
         self.figures.replayed += len(samples)
         return 0.0
 
@@ -361,20 +338,14 @@ class Receiver:
         self._attempts.settled(batch.seqs)
         if not is_done:
             self._leadership.lost()
-            self._has_recovered = False
+            self._memory.is_made = False
             self._telemetry.superseded(self.settings.name, events)
             self.log.superseded(events)
             return
         self._leadership.moved(position_after(reservation.pending, batch, lost))
-        if events:
-            self._delivered(reservation.now, batch)
-
-    def _delivered(self, now: int, batch: Batch) -> None:
-        self._markers.delivered(batch.series, batch.ats)
-        self.figures.markers["dropped"] = self._markers.dropped
-        self.figures.samples += len(batch)
-        if self.settings.replay:
-            samples = list(map(Sample, batch.series, batch.values, batch.ats))
-            self._replay.accepted(samples, self._clock.seconds())
+        if not events:
+            return
+        self.figures.samples += events
+        self._memory.delivered(batch, self._clock.seconds())
         took_ms = int((self._clock.seconds() - self._asked) * 1000)
-        self._telemetry.delivered(self.settings.name, len(batch), batch.ats, now + took_ms)
+        self._telemetry.delivered(self.settings.name, events, batch.ats, reservation.now + took_ms)
