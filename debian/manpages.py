@@ -225,7 +225,7 @@ def emit() -> Iterator[str]:
 
 def ctl() -> Iterator[str]:
     yield ".SH NAME"
-    yield "oneshotctl \\- check, back up, move and audit oneshotd, make tokens, try hooks"
+    yield "oneshotctl \\- check, probe, back up, move and audit oneshotd, make tokens, try hooks"
     yield ".SH SYNOPSIS"
     for name, parser in subparsers().items():
         # "usage: oneshotctl …", on several lines if it is long

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from oneshotd import __version__
-from oneshotd.ctl import audit, backup, check_config, move, new_token, try_hook
+from oneshotd.ctl import audit, backup, check_config, health, move, new_token, try_hook
 from oneshotd.ctl.results import FAILED, INTERRUPTED, USAGE, Failed, Parser, UsageError, complain
 
 SUMMARY = "oneshotctl does the operator's work with oneshotd."
@@ -38,6 +38,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "check-config": check_config,
     "new-token": new_token,
     "try-hook": try_hook,
+    "health": health,
     "audit": audit,
     "backup": backup,
     "move": move,

@@ -1,9 +1,10 @@
-"""GET requests of a subcommand to one server: JSON answers, over a persistent connection."""
+"""GET requests of a subcommand to one server: JSON answers or plain ones, over a persistent connection."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from oneshotd import __version__
-from oneshotd.core.text import quoted
+from oneshotd.core.text import escape_unprintable, quoted
 from oneshotd.ctl.results import NOT_ALLOWED, PROTOCOL, UNAVAILABLE, USAGE, Failed
 from oneshotd.emit.answers import EmitError, EmitUnavailable
 from oneshotd.emit.credentials import authorization, hidden, sent_with
@@ -31,10 +32,19 @@ class Server:
 
     :param what: the kind of server, as "Prometheus".
     :param timeout: seconds for each request.
+    :param any_certificate: do not verify the server's certificate.
     :ivar date: Unix seconds of the header Date of the last answer, or None.
     """
 
-    def __init__(self, what: str, target: Target, credentials: Credentials, timeout: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        target: Target,
+        credentials: Credentials,
+        timeout: float,
+        *,
+        any_certificate: bool = False,
+    ) -> None:
         self.name = f"{what} at {target}"
         self.date: float | None = None
         self._what = what
@@ -47,6 +57,9 @@ class Server:
             self._context = client_context(credentials) if target.scheme == "https" else None
         except SettingsError as error:
             raise Failed(f"{self.name}: {error}", USAGE) from None
+        if any_certificate and self._context is not None:
+            self._context.check_hostname = False
+            self._context.verify_mode = ssl.CERT_NONE
 
     def close(self) -> None:
         """Close the connection."""
@@ -60,19 +73,38 @@ class Server:
         :raises Failed: there is no answer in time, or it is not a JSON object with the status 200.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
+        return self._read(*self._asked(f"{path}{query}", "application/json"))
+
+    def plain(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of an answer that is 200 or 503.
+
+        :raises Failed: there is no answer in time, or it has another status.
+        """
+        status, body = self._asked(path, "text/plain")
+        if status == 503:
+            return status, escape_unprintable(_line(_parsed(body), body)) or "without a reason"
+        if status != 200:
+            raise self._refused(status, _said(_parsed(body), body))
+        return status, body.decode(errors="replace")
+
+    def _asked(self, path: str, media: str) -> tuple[int, bytes]:
+        """Return the status and the body of an answer.
+
+        :param media: the type that is preferred.
+        """
         header = self._authorization()
-        headers = {"User-Agent": f"oneshotctl/{__version__}", "Accept": "application/json"}
+        headers = {"User-Agent": f"oneshotctl/{__version__}", "Accept": media}
         if header is not None:
             headers["Authorization"] = header
         reused = self._line is not None
         try:
-            status, body = self._exchange(f"{self._target.path}{path}{query}", headers)
+            status, body = self._exchange(f"{self._target.path}{path}", headers)
         except _Stale:
             if not reused:
                 raise self._away("the server closed the connection before it answered") from None
             # The server closed the idle connection.
-            return self.get(path, parameters)
-        return self._read(status, hidden(body, header))
+            return self._asked(path, media)
+        return status, hidden(body, header)
 
     def _exchange(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         ends = time.monotonic() + self._timeout
@@ -129,10 +161,7 @@ class Server:
         return Failed(f"{self.name}: {why}", UNAVAILABLE)
 
     def _read(self, status: int, body: bytes) -> Mapping[str, Any]:
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            found = None
+        found = _parsed(body)
         if status != 200:
             raise self._refused(status, _said(found, body))
         if not isinstance(found, dict):
@@ -172,8 +201,21 @@ def _date(text: str | None) -> float | None:
         return None
 
 
-def _said(found: Any, body: bytes) -> str:
+def _parsed(body: bytes) -> Any:
+    """Return the value of a JSON text; None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _line(found: Any, body: bytes) -> str:
     """Return what an error of the daemon, of Prometheus or of another server says, in one line."""
     text = found.get("error") if isinstance(found, dict) else None
-    line = " ".join(str(text or body[:2000].decode(errors="replace")).split())
-    return quoted(line[:300]) if line else "without a reason"
+    return " ".join(str(text or body[:2000].decode(errors="replace")).split())[:300]
+
+
+def _said(found: Any, body: bytes) -> str:
+    """Return the same in quotes, as a text of somebody else."""
+    line = _line(found, body)
+    return quoted(line) if line else "without a reason"
