@@ -1,0 +1,56 @@
+{{- /* What ServiceMonitor, PodMonitor and annotations have in common. */ -}}
+
+{{- /* The parameters of a scrape of /metrics. */ -}}
+{{- define "oneshotd.scrapeParams" -}}
+{{- $params := deepCopy .Values.scrape.params -}}
+{{- if not .Values.scrape.events -}}
+{{- $_ := set $params "events" (list "0") -}}
+{{- else if .Values.scrape.scraper -}}
+{{- $_ := set $params "scraper" (list .Values.scrape.scraper) -}}
+{{- end -}}
+{{- with $params }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{- define "oneshotd.scrapeEndpoint" -}}
+port: http
+scheme: {{ include "oneshotd.scheme" . }}
+interval: {{ .Values.scrape.interval }}
+scrapeTimeout: {{ .Values.scrape.scrapeTimeout }}
+{{- end -}}
+
+{{- /* The endpoints. The alert rules and the dashboard know the jobs "oneshotd" and "oneshotd-daemons".
+
+The figures of a file or a database are those of the same thing after a pod was replaced, so `instance` is the
+Service. Replicas that share a database are one target for the events, the Service: all pods become the same target,
+which Prometheus scrapes once. Each pod has its own figures at /metrics/daemon. */ -}}
+{{- define "oneshotd.scrapeEndpoints" -}}
+{{- $shared := eq .Values.store.kind "postgresql" -}}
+{{- $base := include "oneshotd.scrapeEndpoint" . | fromYaml -}}
+{{- $instance := include "oneshotd.address" . -}}
+{{- $events := dict "path" "/metrics" -}}
+{{- with include "oneshotd.scrapeParams" . | fromYaml }}{{ $_ := set $events "params" . }}{{ end -}}
+{{- $relabelings := list (dict "targetLabel" "job" "replacement" "oneshotd") (dict "targetLabel" "instance" "replacement" $instance) -}}
+{{- if $shared -}}
+{{- $relabelings = concat $relabelings (list (dict "targetLabel" "__address__" "replacement" $instance) (dict "action" "labeldrop" "regex" "pod|container|node")) -}}
+{{- end -}}
+{{- $_ := set $events "relabelings" $relabelings -}}
+{{- $endpoints := list (merge (deepCopy .Values.scrape.endpoint) $events $base) -}}
+{{- if $shared -}}
+{{- $relabelings = list (dict "targetLabel" "job" "replacement" "oneshotd-daemons") (dict "targetLabel" "instance" "sourceLabels" (list "__meta_kubernetes_pod_name")) -}}
+{{- $daemons := dict "path" "/metrics/daemon" "relabelings" $relabelings -}}
+{{- $endpoints = append $endpoints (merge (deepCopy .Values.scrape.endpoint) $daemons $base) -}}
+{{- end -}}
+{{- toYaml $endpoints -}}
+{{- end -}}
+
+{{- define "oneshotd.scrapeAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/path: /metrics
+prometheus.io/port: {{ .Values.server.port | quote }}
+prometheus.io/scheme: {{ include "oneshotd.scheme" . }}
+{{- if not .Values.scrape.events }}
+prometheus.io/param_events: "0"
+{{- else if and .Values.scrape.scraper (not (contains "$(" .Values.scrape.scraper)) }}
+prometheus.io/param_scraper: {{ .Values.scrape.scraper | quote }}
+{{- end }}
+{{- end -}}
