@@ -135,6 +135,9 @@ spec:
           value: {{ .Values.server.logLevel | lower | quote }}
         - name: USE_EXPLICIT_TIMESTAMPS
           value: {{ .Values.server.useExplicitTimestamps | quote }}
+        # For oneshot-emit in `kubectl exec`.
+        - name: ONESHOTD_URL
+          value: {{ include "oneshotd.scheme" . }}://localhost:{{ .Values.server.port }}
         {{- if $shared }}
         - name: POD_NAME
           valueFrom:
@@ -194,7 +197,7 @@ spec:
           mountPath: /etc/oneshotd/options
           readOnly: true
         {{- range include "oneshotd.secretMounts" . | fromYamlArray }}
-        # A whole folder: a file that is mounted by subPath is never changed.
+        {{- /* A whole folder: a file that is mounted by subPath is never changed. */}}
         - name: {{ .name }}
           mountPath: /etc/oneshotd/{{ .name }}
           readOnly: true
@@ -210,7 +213,7 @@ spec:
     - name: {{ .name }}
       secret:
         secretName: {{ .secret | quote }}
-        # Readable by the group of fsGroup. The daemon refuses secrets that others may read.
+        {{- /* Readable by the group of fsGroup. The daemon refuses secrets that others may read. */}}
         defaultMode: 0440
     {{- end }}
     {{- if or $shared (not .Values.persistence.enabled) }}

@@ -33,12 +33,14 @@ which Prometheus scrapes once. Each pod has its own figures at /metrics/daemon. 
 {{- if $shared -}}
 {{- $relabelings = concat $relabelings (list (dict "targetLabel" "__address__" "replacement" $instance) (dict "action" "labeldrop" "regex" "pod|container|node")) -}}
 {{- end -}}
-{{- $_ := set $events "relabelings" $relabelings -}}
-{{- $endpoints := list (merge (deepCopy .Values.scrape.endpoint) $events $base) -}}
+{{- $more := .Values.scrape.endpoint.relabelings | default list -}}
+{{- $_ := set $events "relabelings" (concat $relabelings $more) -}}
+{{- $given := omit .Values.scrape.endpoint "relabelings" -}}
+{{- $endpoints := list (merge (deepCopy $given) $events $base) -}}
 {{- if $shared -}}
 {{- $relabelings = list (dict "targetLabel" "job" "replacement" "oneshotd-daemons") (dict "targetLabel" "instance" "sourceLabels" (list "__meta_kubernetes_pod_name")) -}}
-{{- $daemons := dict "path" "/metrics/daemon" "relabelings" $relabelings -}}
-{{- $endpoints = append $endpoints (merge (deepCopy .Values.scrape.endpoint) $daemons $base) -}}
+{{- $daemons := dict "path" "/metrics/daemon" "relabelings" (concat $relabelings $more) -}}
+{{- $endpoints = append $endpoints (merge (deepCopy $given) $daemons $base) -}}
 {{- end -}}
 {{- toYaml $endpoints -}}
 {{- end -}}
