@@ -14,6 +14,7 @@ from tools.release_check import (
     ROOT,
     build,
     check_changelog,
+    check_chart,
     check_debian,
     check_install,
     check_sdist,
@@ -32,6 +33,7 @@ FILES = {
     "setup.py": "setup(version=version())\n",
     "CHANGELOG.md": "# News\n\n## 1.2.3 (2026-12-01)\n\n### Added\n\n- A thing.\n\n## 1.2.2 (2026-11-01)\n",
     "debian/changelog": "oneshotd (1.2.3-1) unstable; urgency=medium\n\n  * New.\n",
+    "etc/helm/oneshotd/Chart.yaml": "apiVersion: v2\nversion: 1.2.3\nappVersion: 1.2.3\n",
 }
 
 
@@ -40,7 +42,7 @@ def tree(tmp_path: Path) -> Path:
     """A repository that can be released."""
     for name, text in FILES.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for command in (
         ["init", "--quiet"],
@@ -52,7 +54,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-CHECKS = (check_version, check_changelog, check_debian, check_tree, check_tag)
+CHECKS = (check_version, check_changelog, check_debian, check_chart, check_tree, check_tag)
 
 FAULTS: tuple[tuple[Callable[[Path], Iterator[str]], str, str, str, str], ...] = (
     (check_version, "setup.py", "version()", '"1.2.3"', "setup.py has the version"),
@@ -64,6 +66,8 @@ FAULTS: tuple[tuple[Callable[[Path], Iterator[str]], str, str, str, str], ...] =
     (check_changelog, "CHANGELOG.md", "- A thing.", "A thing.", "has no entries"),
     (check_debian, "debian/changelog", "1.2.3-1", "1.2.2-1", "expected the version 1.2.3-1"),
     (check_debian, "debian/changelog", "unstable", "UNRELEASED", "is UNRELEASED"),
+    (check_chart, "etc/helm/oneshotd/Chart.yaml", "\nversion: 1.2.3", "\nversion: 1.2.2", "version is 1.2.2"),
+    (check_chart, "etc/helm/oneshotd/Chart.yaml", "appVersion", "app", "appVersion is missing"),
     (check_tree, "setup.py", "setup", "SETUP", "not committed:  M setup.py"),
 )
 
@@ -107,6 +111,14 @@ def test_a_candidate_has_the_version_that_debian_sorts_before(tree: Path) -> Non
         "oneshotd (1.2.3~rc1-1) unstable; urgency=medium\n", encoding="utf-8"
     )
     assert list(check_debian(tree)) == []
+
+
+def test_a_candidate_s_chart_has_a_version_that_helm_takes(tree: Path) -> None:
+    """helm refuses a chart of the version 1.2.3rc1; the image has it."""
+    for name in ("oneshotd/__init__.py", "etc/helm/oneshotd/Chart.yaml"):
+        path = tree / name
+        path.write_text(path.read_text(encoding="utf-8").replace("1.2.3", "1.2.3rc1"), encoding="utf-8")
+    assert list(check_chart(tree)) == ["Chart.yaml: version is 1.2.3rc1, expected 1.2.3-rc.1"]
 
 
 def test_a_source_distribution_is_compared_with_the_repository(tree: Path, tmp_path: Path) -> None:

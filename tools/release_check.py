@@ -96,6 +96,17 @@ def check_debian(root: Path) -> Iterator[str]:
         yield "debian/changelog: the topmost entry is UNRELEASED"
 
 
+def check_chart(root: Path) -> Iterator[str]:
+    """The Helm chart is of this version, and installs the image of this version."""
+    text = (root / "etc/helm/oneshotd/Chart.yaml").read_text(encoding="utf-8")
+    wanted = version(root)
+    # A chart has a version of semver.org.
+    for key, expected in (("version", re.sub(r"rc(\d+)$", r"-rc.\1", wanted)), ("appVersion", wanted)):
+        found = re.findall(rf"^{key}: \"?([^\"\n]*)\"?$", text, re.MULTILINE)
+        if found != [expected]:
+            yield f"Chart.yaml: {key} is {', '.join(found) or 'missing'}, expected {expected}"
+
+
 def check_tree(root: Path) -> Iterator[str]:
     """Nothing is uncommitted."""
     for line in git(root, "status", "--porcelain").splitlines():
@@ -192,6 +203,7 @@ QUICK: dict[str, Callable[[Path], Iterator[str]]] = {
     "version": check_version,
     "changelog": check_changelog,
     "debian": check_debian,
+    "chart": check_chart,
     "tree": check_tree,
     "tag": check_tag,
 }
