@@ -8,18 +8,14 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections import Counter
 
+from deb import client
+from deb.client import URL
 from deb.inside import ENVIRONMENT, Failed, Tree
-
-URL = "http://localhost:8090"
 
 #: Seconds for a start and for an end.
 PATIENCE = 30.0
-
-_SAMPLE = re.compile(r'(?m)^events_to_metrics\{n="([^"]+)"\} (\d+)$')
-_BROWSER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 #: How each tool that a user has sends one event; $1 is its label.
 TOOLS = {
@@ -101,25 +97,13 @@ class Service:
     def emit(self, tool: str, door: str, count: int) -> None:
         """Report so many events, labelled ``DOOR-NUMBER``, with a tool of the tree; come back when
         all are stored."""
-        held = self.held()
-        for number in range(count):
-            self._tree.run("bash", "-c", TOOLS[tool], "bash", f"{door}-{number}")
-        until = time.monotonic() + PATIENCE
-        while self.held() < held + count:
-            if time.monotonic() > until:
-                raise Failed(f"{tool}: not all of {count} events are stored\n{self.log()}")
-            time.sleep(0.05)
-
-    def held(self) -> int:
-        """How many events it holds, by a look that takes nothing away."""
-        with _BROWSER.open(f"{URL}/metrics?look", timeout=10) as answer:
-            (found,) = re.findall(r"(?m)^oneshotd_held_events (\S+)$", answer.read().decode())
-        return int(float(found))
+        with client.stored(count, self.log):
+            for number in range(count):
+                self._tree.run("bash", "-c", TOOLS[tool], "bash", f"{door}-{number}")
 
     def scrape(self, name: str) -> Counter[str]:
         """A scrape under that name: label n -> how often."""
-        with _BROWSER.open(f"{URL}/metrics?scraper={name}", timeout=10) as answer:
-            return Counter({n: int(times) for n, times in _SAMPLE.findall(answer.read().decode())})
+        return client.scrape(name)
 
     def memory(self) -> int:
         """Bytes that it has resident."""

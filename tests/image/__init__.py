@@ -1,0 +1,1 @@
+"""The container image, built from Debian's packages and tried in a runtime; see `__main__`."""
