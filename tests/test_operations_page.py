@@ -14,6 +14,7 @@ from tools.log_lines import LOGGERS, PACKAGE, LogLine, lines_in, log_lines
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "operations.md"
 RULES = ROOT / "etc" / "prometheus" / "oneshotd.rules.yml"
+CHART_RULES = ROOT / "etc" / "helm" / "oneshotd" / "templates" / "rules.yaml"
 
 _ROW = re.compile(r"^\| (warn|error|critical) \| `(.+?)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE)
 
@@ -38,12 +39,15 @@ def test_each_line_of_the_log_has_its_row() -> None:
 def test_each_alert_has_its_section_with_cause_and_remedy() -> None:
     """The page would lack an alert, its causes or its remedy."""
     (group,) = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]:
-        text = section(rule["alert"])
-        assert "**Causes:**" in text and "**Remedy:**" in text, rule["alert"]
-        assert rule["labels"]["severity"] in text.lower(), rule["alert"]
+    alerts = [(rule["alert"], rule["labels"]["severity"]) for rule in group["rules"]]
+    of_the_chart = re.compile(r"alert: (\w+)\n.*?severity: (\w+)\n", re.DOTALL)
+    alerts += of_the_chart.findall(CHART_RULES.read_text(encoding="utf-8"))
+    for alert, severity in alerts:
+        text = section(alert)
+        assert "**Causes:**" in text and "**Remedy:**" in text, alert
+        assert severity in text.lower(), alert
     named = re.findall(r"^### (Oneshotd\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert named == [rule["alert"] for rule in group["rules"]]
+    assert named == [alert for alert, _ in alerts]
 
 
 def test_every_logger_has_a_name_under_which_its_lines_are_found() -> None:
