@@ -17,6 +17,13 @@ its use is turned off. */ -}}
 {{- if and $v.webConfig.clientCertificates (not $v.webConfig.probeSecretName) -}}
 {{- fail "webConfig.clientCertificates: the probes need webConfig.probeSecretName, a Secret with tls.crt, tls.key and ca.crt" -}}
 {{- end -}}
+{{- range $name, $annotations := dict "podAnnotations" $v.podAnnotations "service.annotations" $v.service.annotations -}}
+{{- range $key, $_ := $annotations -}}
+{{- if hasPrefix "prometheus.io/" $key -}}
+{{- fail (printf "%s: %s would be a second way to scrape, and each event be in one of the jobs by chance: take scrape.by annotations instead" $name $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.ingress.enabled (not $v.ingress.host) -}}
 {{- fail "ingress.host: an Ingress without a host would take the requests of every name" -}}
 {{- end -}}

@@ -50,9 +50,10 @@ prometheus.io/scrape: "true"
 prometheus.io/path: /metrics
 prometheus.io/port: {{ .Values.server.port | quote }}
 prometheus.io/scheme: {{ include "oneshotd.scheme" . }}
-{{- if not .Values.scrape.events }}
-prometheus.io/param_events: "0"
-{{- else if and .Values.scrape.scraper (not (contains "$(" .Values.scrape.scraper)) }}
-prometheus.io/param_scraper: {{ .Values.scrape.scraper | quote }}
+{{- /* One value each; nothing replaces $(POD_NAME) here. */ -}}
+{{- range $name, $values := include "oneshotd.scrapeParams" . | fromYaml }}
+{{- if not (contains "$(" (first $values)) }}
+prometheus.io/param_{{ $name }}: {{ first $values | quote }}
+{{- end }}
 {{- end }}
 {{- end -}}
