@@ -15,7 +15,7 @@ its use is turned off. */ -}}
 {{- fail "webConfig.clientCertificates: client certificates need webConfig.tls" -}}
 {{- end -}}
 {{- if and $v.webConfig.clientCertificates (not $v.webConfig.probeSecretName) -}}
-{{- fail "webConfig.clientCertificates: the probes need webConfig.probeSecretName, a Secret with tls.crt, tls.key and ca.crt" -}}
+{{- fail "webConfig.clientCertificates: the probes need webConfig.probeSecretName, a Secret with tls.crt and tls.key" -}}
 {{- end -}}
 {{- range $name, $annotations := dict "podAnnotations" $v.podAnnotations "service.annotations" $v.service.annotations -}}
 {{- range $key, $_ := $annotations -}}
