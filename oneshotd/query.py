@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from oneshotd.admission import AdmissionQueue
 from oneshotd.core.events import Event, details_of, labels_of, metric_of
 from oneshotd.core.filters import Selection
+from oneshotd.core.way import Way
 from oneshotd.errors import StoreUnavailable
 from oneshotd.metrics.looks import OnlyLooks
 from oneshotd.metrics.receivers import ReceiverUse
@@ -95,6 +96,8 @@ class ScraperSeen:
     :param shared: several scrapers seem to use this identity.
     :param own_beyond: its limits that the daemon's own metrics alone exceed.
     :param receiver: it does not scrape: this daemon sends to it; None: it does.
+    :param same_store: receivers that may be the store of this scraper, which has each event twice then.
+    :param way: how it gets its events; None: this daemon has not answered it since its start.
     :param lost: reason ("away", "log full", …) -> events it will never get, also before the start.
     :param longest_lag: the longest seconds from `at` of an event to its delivery; None before the first, or
         where several daemons share the store.
@@ -123,6 +126,8 @@ class ScraperSeen:
     longest_lag: float | None = None
     lag_since: int | None = None
     receiver: ReceiverUse | None = None
+    way: Way | None = None
+    same_store: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -215,8 +220,7 @@ class EventQueries:
         receivers = {use.name: use for use in self._telemetry.receivers.report()}
         return ScraperOverview(
             scrapers=[
-                _scraper(status, self._telemetry.tally(status.name), now, receivers.get(status.name))
-                for status in known
+                _scraper(status, self._telemetry.tally(status.name), now, receivers) for status in known
             ],
             lost=lost,
             only_looks=self._telemetry.looks.only(now),
@@ -243,9 +247,11 @@ def _seen(event: Event) -> EventSeen:
 
 
 def _scraper(
-    status: ScraperStatus, tally: Tally, now: float, receiver: ReceiverUse | None = None
+    status: ScraperStatus, tally: Tally, now: float, receivers: Mapping[str, ReceiverUse]
 ) -> ScraperSeen:
     counts = status.counts or tally.counts(now)
+    receiver = receivers.get(status.name)
+    hosts = {use.name: use.host for use in receivers.values()}
     return ScraperSeen(
         name=status.name,
         named=status.named,
@@ -269,4 +275,6 @@ def _scraper(
         longest_lag=counts.longest_lag,
         lag_since=counts.lag_since,
         receiver=receiver,
+        same_store=tally.same_store(hosts, now) if hosts and receiver is None else (),
+        way=tally.way if receiver is None else Way.PUSH,
     )

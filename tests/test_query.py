@@ -17,7 +17,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from oneshotd import query as module
 from oneshotd.admission import MAX_WAITING
 from oneshotd.core.events import Group, NewEvent, detail_text, labels_of, metric_of
+from oneshotd.core.identity import Visit
+from oneshotd.core.origin import Origin
+from oneshotd.core.scrape_request import Wanted
+from oneshotd.core.scraper_features import Timestamps
+from oneshotd.core.way import Way
 from oneshotd.errors import Refused, StoreUnavailable
+from oneshotd.metrics.receivers import ReceiverUse
 from oneshotd.query import MAX_PAGE, STORE_TIMEOUT, EventQueries, EventSeen, EventsPage, ScraperSeen
 from oneshotd.store import log_page as recent_module
 
@@ -268,6 +274,51 @@ def test_the_interval_of_a_scraper_is_known_from_its_scrapes(driver: DeliveryDri
     driver.take()
     assert intervals[:3] == [None, None, None]  # at its first scrape it is an unknown scraper
     assert scrapers_of(driver)["ann"].interval == 15
+
+
+def test_the_way_of_a_scraper_is_that_of_its_last_response(driver: DeliveryDriver) -> None:
+    """`oneshotctl audit` would count other samples than there are."""
+    driver.take("ann")
+    event = Wanted(timestamps=Timestamps.EVENT)
+    asked = driver.delivery.scrape(Visit(name="eve", named=True), event, timeout=10.0)
+    driver.pump.get(Deferred.fromCoroutine(asked))
+    driver.take("r")
+    driver.telemetry.receivers.report = lambda: [ReceiverUse(name="r", address="http://r/", state="idle")]
+    found = scrapers_of(driver)
+    assert {name: each.way for name, each in found.items()} == {
+        "ann": Way.SCRAPE,
+        "eve": Way.EVENT,
+        "r": Way.PUSH,
+    }
+    driver.restart()
+    assert {each.way for each in scrapers_of(driver).values()} == {None}
+
+
+def test_a_scraper_at_the_host_of_a_receiver_is_reported_while_it_scrapes(driver: DeliveryDriver) -> None:
+    """Each event would be twice in a store that is scraped and pushed to, and nobody would know why."""
+    driver.telemetry.receivers.report = lambda: [
+        ReceiverUse(name=name, address="http://r/", state="idle", host=host)
+        for name, host in {"r": "192.0.2.7", "s": "192.0.2.8", "new": ""}.items()
+    ]
+    for _ in range(2):
+        for name, host in {"ann": "192.0.2.7", "bob": "192.0.2.9", "r": "192.0.2.7"}.items():
+            asked = driver.delivery.scrape(
+                Visit(name=name, named=True),
+                Wanted(),
+                timeout=10.0,
+                origin=Origin(host=host, product="Prometheus"),
+            )
+            driver.pump.get(Deferred.fromCoroutine(asked))
+        driver.quiet()
+    assert {name: each.same_store for name, each in scrapers_of(driver).items()} == {
+        "ann": ("r",),
+        "bob": (),
+        "r": (),
+    }
+    driver.pass_time(299)
+    assert scrapers_of(driver)["ann"].same_store == ("r",)
+    driver.pass_time(2)
+    assert scrapers_of(driver)["ann"].same_store == (), "it was given up"
 
 
 def test_the_longest_lag_of_a_scraper_is_that_of_its_slowest_event(driver: DeliveryDriver) -> None:

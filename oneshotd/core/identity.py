@@ -65,7 +65,7 @@ def identify(*, scraper: str | None, user_agent: bytes | None, address: str, tim
     :raises Refused: `scraper` is no name.
     """
     if scraper is None:
-        return Visit(name=f"{address} {_product(user_agent)}", timed=timed)
+        return Visit(name=f"{address} {product(user_agent)}", timed=timed)
     if not _NAME.fullmatch(scraper):
         raise Refused(
             f"scraper: expected 1 to 64 characters of A-Z a-z 0-9 . _ : @ / -, got {scraper[:_SHOWN]!a}",
@@ -74,7 +74,8 @@ def identify(*, scraper: str | None, user_agent: bytes | None, address: str, tim
     return Visit(name=scraper, named=True, timed=timed)
 
 
-def _product(user_agent: bytes | None) -> str:
+def product(user_agent: bytes | None) -> str:
+    """Return the first product of a User-Agent; "unknown" without one."""
     found = _PRODUCT.match(user_agent or b"")
     return found[1].decode("ascii") if found else "unknown"
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 
 from oneshotd.core import scrape_limits
-from oneshotd.core.identity import Visit, identify, scrape_deadline
+from oneshotd.core.identity import Visit, identify, product, scrape_deadline
 from oneshotd.core.look import Header, LookReason, look_reason
 from oneshotd.core.negotiation import Format, choose_format
+from oneshotd.core.origin import Origin, host_of
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
 from oneshotd.core.scraper_features import Timestamps, takes_several, timestamps_mode
 from oneshotd.errors import Refused
@@ -43,6 +44,7 @@ class ScrapeRequest:
     :param visit: the scraper's identity.
     :param wanted: what the response may hold, and in which form.
     :param deadline: seconds from the request's arrival until the client gives up.
+    :param origin: where it came from.
     :param look: why the request is a look; None: it is a scrape.
     :param own_only: it asks for the daemon's own metrics alone (``events=0``), and is no scrape either.
     """
@@ -50,6 +52,7 @@ class ScrapeRequest:
     visit: Visit
     wanted: Wanted
     deadline: float
+    origin: Origin
     look: LookReason | None = None
     own_only: bool = False
 
@@ -60,12 +63,14 @@ def read_scrape_request(
     parameters: Mapping[str, str],
     header: Header,
     address: str,
+    local: str = "",
     timeout_expected: Callable[[str], bool],
 ) -> ScrapeRequest:
     """Return the record of a GET or HEAD of ``/metrics``.
 
     :param parameters: the query's parameters of the names in `PARAMETERS`.
     :param address: the client's, normalised (`client_address`), without port.
+    :param local: the address of our end of the connection, without port; empty: a UNIX socket.
     :param timeout_expected: whether the scrapes of an identity carry the timeout header as a rule.
     :raises Refused: a parameter is not what it should be.
     """
@@ -94,6 +99,7 @@ def read_scrape_request(
         visit=visit,
         wanted=wanted,
         deadline=scrape_deadline(None if timeout is None else timeout.encode("latin-1")),
+        origin=Origin(host=host_of(address, local), product=product(user_agent)),
         look=look,
         own_only=_own_only(parameters.get("events")),
     )

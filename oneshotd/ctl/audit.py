@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import define
 
 from oneshotd.core.parsing.numbers import duration
-from oneshotd.ctl.audit_comparison import Events, Function, Samples, Way, compare, window
+from oneshotd.core.way import Way
+from oneshotd.ctl.audit_comparison import Events, Function, Samples, compare, window
 from oneshotd.ctl.audit_report import Report, Summary
 from oneshotd.ctl.audit_sources import Counted, Scraper, count, matcher, read_events, read_scraper
 from oneshotd.ctl.http_get import Server
@@ -77,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--way",
         choices=[way.value for way in Way],
-        default=Way.SCRAPE.value,
-        help="how events reach the store: scraped (the default), scraped with timestamps=event, or pushed",
+        help="how events reach the store: scraped, scraped with timestamps=event, or pushed (default: as the"
+        " daemon says)",
     )
     parser.add_argument(
         "--match",
@@ -200,8 +201,8 @@ class Audit:
             raise Failed(
                 f"--last: {self.daemon.name} holds events for {scraper.hold:g} s, got {given.last:g} s", USAGE
             )
-        way = Way(given.way)
         notes: list[str] = []
+        way = self._way(scraper, notes)
         lag = self._lag(scraper, since, way, notes)
         wanted = window(since, now, way, lag=lag, skew=given.skew)
         self.sleep(pause)
@@ -216,6 +217,7 @@ class Audit:
         return Report(
             scraper=scraper.name,
             store=self.store.name,
+            way=way,
             window=wanted,
             lag=lag,
             pending=scraper.pending,
@@ -230,6 +232,17 @@ class Audit:
         if there is not None and abs(now - there) > DATE_ERROR:
             now = there
         return round(now * 1000)
+
+    def _way(self, scraper: Scraper, notes: list[str]) -> Way:
+        given = None if self.arguments.way is None else Way(self.arguments.way)
+        if given is not None and scraper.way is not None and given is not scraper.way:
+            notes.append(f"--way is {given.value}, the daemon says {scraper.way.value}")
+        if given is None and scraper.way is None:
+            notes.append(
+                "the daemon does not say how events reach the store (it is older, or nothing was delivered"
+                f" since its start): {Way.SCRAPE.value} is assumed, see --way"
+            )
+        return given or scraper.way or Way.SCRAPE
 
     def _lag(self, scraper: Scraper, since: int, way: Way, notes: list[str]) -> float | None:
         if way is Way.PUSH:

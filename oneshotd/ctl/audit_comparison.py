@@ -24,6 +24,8 @@ from enum import Enum
 
 from attrs import define, field, frozen
 
+from oneshotd.core.way import Way
+
 #: A series: the metric's name, and the sorted labels.
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -32,14 +34,6 @@ EXPORTED = "exported_"
 
 #: `Window.earliest` if the lag is not known: the samples may be of any event that is held.
 ANY_AGE = 0
-
-
-class Way(Enum):
-    """How events reach the store, which decides on the time of a sample."""
-
-    SCRAPE = "scrape"
-    EVENT = "event"
-    PUSH = "push"
 
 
 class Function(Enum):

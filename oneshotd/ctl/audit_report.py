@@ -10,10 +10,17 @@ from attrs import define, field, frozen
 
 from oneshotd.core.events import series_text
 from oneshotd.core.text import escape_unprintable
+from oneshotd.core.way import Way
 from oneshotd.ctl.audit_comparison import Compared, Verdict, Window
 
 #: Series with a difference that are listed in JSON; text has fewer (`--show`).
 MOST_LISTED = 10_000
+
+_WAYS = {
+    Way.SCRAPE: "scrape (samples have the time of the scrape)",
+    Way.EVENT: "event (scraped with timestamps=event)",
+    Way.PUSH: "push (remote write: samples have the time of the event)",
+}
 
 
 @define
@@ -65,6 +72,7 @@ class Report:
 
     :param scraper: its name.
     :param store: what an error calls the store.
+    :param way: how its events reach the store.
     :param lag: seconds; None: not known.
     :param pending: events that the scraper has not got yet.
     :param lost: reason -> events that the daemon has counted as lost for the scraper.
@@ -73,6 +81,7 @@ class Report:
 
     scraper: str
     store: str
+    way: Way
     window: Window
     lag: float | None
     pending: int
@@ -86,6 +95,7 @@ class Report:
         return {
             "verdict": summary.verdict,
             "scraper": self.scraper,
+            "way": self.way.value,
             "since": moment(window.since),
             "until": moment(window.until),
             "samples_since": moment(window.begins),
@@ -111,6 +121,7 @@ class Report:
             f" were delivered to {escape_unprintable(self.scraper)}, {self.store} has"
             f" {_number(summary.found)}"
         )
+        yield f"way:     {_WAYS[self.way]}"
         yield f"events:  {moment(window.since)} to {moment(window.until)}"
         lag = "not known" if self.lag is None else f"{self.lag:.1f} s"
         yield f"samples: {moment(window.begins)} to {moment(window.ends)} (longest lag: {lag})"

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from oneshotd.core.text import quoted
+from oneshotd.core.way import Way
 from oneshotd.ctl.audit_comparison import Events, Function, Window
 from oneshotd.ctl.http_get import Server
 from oneshotd.ctl.results import PROTOCOL, UNAVAILABLE, USAGE, Failed
@@ -23,6 +24,7 @@ _MATCHER = re.compile(r'[A-Za-z_][A-Za-z0-9_]*(=~|!~|!=|=)"([^"\\\n]|\\.)*"')
 class Scraper:
     """The state of the scraper at the daemon.
 
+    :param way: how it gets its events; None: the daemon does not say.
     :param cursor: seq up to which it has every event, except owed ones.
     :param owed_from: `at` (Unix ms) of the oldest event that may be owed; None: none is owed.
     :param lost: reason -> events that it will never get, since it is known.
@@ -32,6 +34,7 @@ class Scraper:
     """
 
     name: str
+    way: Way | None
     cursor: int
     pending: int
     owed_from: int | None
@@ -67,6 +70,7 @@ def read_scraper(daemon: Server, name: str) -> Scraper:
         oldest, since, lag = row["oldest_pending_at"], row["lag_since_at"], row["longest_lag_seconds"]
         return Scraper(
             name=name,
+            way=_way(row.get("way")),
             cursor=int(row["cursor"]),
             pending=int(row["pending"]),
             owed_from=int(oldest) if int(row["owed"]) and oldest is not None else None,
@@ -77,6 +81,11 @@ def read_scraper(daemon: Server, name: str) -> Scraper:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _strange(daemon, "oneshotd of this version") from None
+
+
+def _way(text: object) -> Way | None:
+    """Return the way; None for a daemon that does not know the field, or not yet the way."""
+    return None if text is None else Way(text)
 
 
 def read_events(daemon: Server, window: Window, into: Events) -> None:

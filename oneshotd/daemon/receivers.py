@@ -222,6 +222,7 @@ class _Running:
             address=f"{parts.scheme}://{parts.netloc}{parts.path}",
             state=state,
             trouble=figures.trouble,
+            host=self.sender.host,
             failing=None if figures.failing_since is None else now - figures.failing_since,
             misconfigured=state == "misconfigured",
             standing_by=state == "standing by",

@@ -67,10 +67,12 @@ from oneshotd.core.events import Pending
 from oneshotd.core.identity import MAX_PENDING, Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiation import Format
+from oneshotd.core.origin import Origin
 from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
+from oneshotd.core.way import Way
 from oneshotd.delivery.in_flight import DeliveryOwner, InFlightDelivery
 from oneshotd.delivery.outcomes import Outcomes
 from oneshotd.delivery.render import Response, respond
@@ -144,17 +146,20 @@ class Delivery:
         interval = self._telemetry.tally(name).interval
         return self._outcomes.timeouts.expects_header(name, interval, self._clock.seconds())
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> InFlightDelivery:
+    async def scrape(
+        self, visit: Visit, wanted: Wanted, *, timeout: float, origin: Origin | None = None
+    ) -> InFlightDelivery:
         """Answer a scrape; without events if none are pending, or if none may go out now.
 
         :param timeout: seconds until the scraper gives up.
+        :param origin: where the request came from.
         """
         arrived = self._clock.seconds()
         self._outcomes.timeouts.arrived(visit, arrived)
         until = arrived + min(timeout / 2, MAX_STORE_WAIT)
         known = {status.name for status in self._stats.scrapers if status.answered}
         if visit.name in known:
-            self._telemetry.visited(visit.name, arrived)
+            self._telemetry.visited(visit.name, arrived, origin)
             delivery = await self._scrape(visit, wanted, arrived + timeout, until)
         else:
             async with self._admission.turn(until) as admitted:
@@ -269,7 +274,8 @@ class Delivery:
         delivery = self._in_flight(visit, wanted, response.body)
         planned = response.plan
         self._telemetry.queueing(visit.name, len(planned.queueing))
-        self._telemetry.limited(visit.name, wanted.limits.names, response.own_beyond)
+        way = Way.EVENT if response.history.event_time else Way.SCRAPE
+        self._telemetry.responded(visit.name, way, wanted.limits.names, response.own_beyond)
         delivery.carries(reservation.token, planned, response.history, reservation.now)
         self._owner.started(visit, delivery)
         if search is not None:

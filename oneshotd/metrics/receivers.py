@@ -22,6 +22,7 @@ class ReceiverUse:
     :param address: its URL without query and credentials.
     :param state: in words.
     :param trouble: why the last request was not accepted; empty: it was.
+    :param host: where its last connection led, see `oneshotd.core.origin`; empty: there was none.
     :param failing: seconds since the first of the requests in a row that failed; None: the last one did not.
     :param misconfigured: only a change of the configuration, here or there, can help.
     :param standing_by: another daemon sends.
@@ -34,6 +35,7 @@ class ReceiverUse:
     address: str
     state: str
     trouble: str = ""
+    host: str = ""
     failing: float | None = None
     misconfigured: bool = False
     standing_by: bool = False

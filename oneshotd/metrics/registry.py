@@ -30,8 +30,10 @@ from prometheus_client.metrics_core import (
 
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format
+from oneshotd.core.origin import Origin
 from oneshotd.core.scrape_limits import NO_LIMITS, ScrapeLimits
-from oneshotd.core.visits import KEPT_VISITS, OVERLAPS
+from oneshotd.core.visits import OVERLAPS
+from oneshotd.core.way import Way
 from oneshotd.errors import REASONS, Refused
 from oneshotd.metrics import store_families
 from oneshotd.metrics.doors import Doors
@@ -178,13 +180,9 @@ class Telemetry:
         tally = self._tally(scraper)
         tally.visits = tally.overlaps = ()
 
-    def visited(self, scraper: str, now: float) -> None:
-        """Note the time of a scrape.
-
-        :param now: reactor seconds.
-        """
-        tally = self._tally(scraper)
-        tally.visits = (*tally.visits, now)[-KEPT_VISITS:]
+    def visited(self, scraper: str, now: float, origin: Origin | None = None) -> None:
+        """Note the time of a scrape, in reactor seconds, and where it came from."""
+        self._tally(scraper).visited(now, origin)
 
     def overlapped(self, scraper: str, now: float) -> None:
         """Note the time of a scrape that arrived while a delivery to another connection was in flight.
@@ -202,10 +200,10 @@ class Telemetry:
         """Note the number of series whose events wait behind each other for this scraper."""
         self._tally(scraper).queueing = series
 
-    def limited(self, scraper: str, limits: tuple[str, ...], own_beyond: tuple[str, ...]) -> None:
-        """Note the limits that its scrape named; `own_beyond`: those that the own metrics exceed."""
+    def responded(self, scraper: str, way: Way, limits: tuple[str, ...], beyond: tuple[str, ...]) -> None:
+        """Note the limits that its scrape named; `beyond`: those that the own metrics exceed."""
         tally = self._tally(scraper)
-        tally.limits, tally.own_beyond = limits, own_beyond
+        tally.way, tally.limits, tally.own_beyond = way, limits, beyond
 
     def forget(self, scraper: str) -> None:
         """Delete the counts of this scraper."""

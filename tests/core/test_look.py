@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneshotd.core.look import LookReason, look_reason
+from oneshotd.core.origin import Origin
 from oneshotd.core.scrape_request import ScrapeRequest, read_scrape_request
 from oneshotd.errors import Refused
 
@@ -274,6 +275,7 @@ def read(
         parameters=parameters,
         header=source(headers),
         address="192.0.2.7",
+        local="192.0.2.1",
         timeout_expected=lambda name: name == usual,
     )
 
@@ -288,6 +290,7 @@ def test_the_record_of_a_scrape() -> None:
         True,
     )
     assert asked.wanted.timestamps is not None and asked.wanted.timestamps.value == "event"
+    assert asked.origin == Origin(host="192.0.2.7", product="Prometheus")
     assert (asked.deadline, asked.look) == (10.0, None)
 
 

@@ -128,18 +128,63 @@ def test_a_lost_event_fails_and_is_named(ran: Audit, stack: ExitStack) -> None:
     ]
 
 
-def test_pushed_events_are_counted_by_their_samples(ran: Audit, stack: ExitStack) -> None:
+@pytest.mark.parametrize(
+    ("said", "option"), [("push", ()), (None, ("--way", "push")), ("scrape", ("--way", "push"))]
+)
+def test_pushed_events_are_counted_by_their_samples(
+    ran: Audit, stack: ExitStack, said: str | None, option: tuple[str, ...]
+) -> None:
+    """The daemon says that this scraper is a receiver; the option goes before."""
+    daemon = events()
+    daemon.scraper = {"way": said}
     pushed = {
         "count m": vector(({**INSTANCE, "type": "a"}, 2), ({**INSTANCE, "type": "b"}, 1)),
         "count other": vector(({**INSTANCE, "exported_job": "x"}, 1)),
     }
-    _, prometheus, words = pair(stack, events().answer, store(pushed))
-    status, out, _ = ran(*words, "--way", "push", "--match", 'instance="edge-1:8090"')
+    _, prometheus, words = pair(stack, daemon.answer, store(pushed))
+    status, out, _ = ran(*words, *option, "--match", 'instance="edge-1:8090"')
     assert status == 0 and out.startswith("equal: 4 events")
+    assert "\nway:     push (remote write" in out
+    assert ("--way is push, the daemon says scrape" in out) is (said == "scrape")
     assert {parameters["query"] for _, parameters, _ in prometheus.asked} == {
         f'count_over_time({{__name__="{metric}",instance="edge-1:8090"}}[600001ms])'
         for metric in ("m", "other")
     }
+
+
+@pytest.mark.parametrize(
+    ("row", "way", "assumed"),
+    [({}, "scrape", False), ({"way": "event"}, "event", False), ({"way": None}, "scrape", True)],
+)
+def test_the_way_is_named_and_so_is_that_it_was_assumed(
+    ran: Audit, stack: ExitStack, row: dict[str, Any], way: str, assumed: bool
+) -> None:
+    daemon = events()
+    daemon.scraper = row
+    _, _, words = pair(stack, daemon.answer, store(GOOD))
+    found = json.loads(ran(*words, "--json")[1])
+    assert (found["verdict"], found["way"]) == ("equal", way)
+    assert ["scrape is assumed, see --way" in note for note in found["notes"]] == [True] * assumed
+    lines = ran(*words)[1].splitlines()
+    assert lines[1].startswith(f"way:     {way} (")
+
+
+def test_a_daemon_without_the_field_is_an_older_one(ran: Audit, stack: ExitStack) -> None:
+    daemon = events()
+
+    def older(path: str, parameters: Mapping[str, str]) -> tuple[int, Any]:
+        status, found = daemon.answer(path, parameters)
+        if path == "/api/v1/scrapers":
+            del found["scrapers"][0]["way"]
+        return status, found
+
+    _, _, words = pair(stack, older, store(GOOD))
+    status, out, _ = ran(*words)
+    assert status == 0 and "scrape is assumed, see --way" in out
+    daemon.scraper = {"way": "telepathy"}
+    _, _, words = pair(stack, daemon.answer, store(GOOD))
+    status, _, err = ran(*words)
+    assert status == 76 and "this is not oneshotd of this version" in err
 
 
 def test_a_difference_that_vanishes_is_none(ran: Audit, stack: ExitStack) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from attrs import frozen
 
+from oneshotd.core.way import Way
 from oneshotd.ctl.audit_comparison import (
     ANY_AGE,
     Compared,
@@ -15,7 +16,6 @@ from oneshotd.ctl.audit_comparison import (
     Matching,
     Samples,
     Verdict,
-    Way,
     compare,
     key,
     window,

@@ -60,6 +60,8 @@ class FakeReceiver:
 class FakeSender:
     """Is closed or not."""
 
+    host = "this host"
+
     def __init__(self, reactor: object, destination: Destination) -> None:
         self.closed = False
 

@@ -111,15 +111,16 @@ def test_an_audit_finds_what_a_store_has_lost_and_nothing_else(stage: Stage) -> 
     )
     stage.await_delivered()
     for name, way in (("ann", "scrape"), ("bob", "scrape"), ("eve", "event")):
-        status, found = stage.audit(name, "--way", way)
+        status, found = stage.audit(name)
         assert (status, found["verdict"], found["events"], found["found"]) == (0, "equal", 9, 9), found
+        assert found["way"] == way
         assert found["series"]["equal"] == 5
 
     stage.send(*[f"__name__=many&number={number}" for number in range(MANY)])
     stage.await_delivered()
     for name, way in (("ann", "scrape"), ("eve", "event")):
-        status, found = stage.audit(name, "--way", way)
-        assert (status, found["verdict"], found["events"]) == (0, "equal", 9 + MANY), found
+        status, found = stage.audit(name)
+        assert (status, found["verdict"], found["events"], found["way"]) == (0, "equal", 9 + MANY, way)
     status, found = stage.audit("bob")
     assert (status, found["verdict"]) == (1, "different")
     assert found["series"]["missing"] == MANY

@@ -25,7 +25,7 @@ def audit(daemon: Daemon, server: Prometheus, *words: str) -> tuple[int, dict[st
     done = subprocess.run(
         (
             *(sys.executable, "-m", "oneshotd.ctl", "audit", "--daemon", daemon.url, "--scraper", "r"),
-            *("--prometheus", server.url, "--way", "push", "--json", "--wait", "20s", *words),
+            *("--prometheus", server.url, "--json", "--wait", "20s", *words),
         ),
         cwd=daemon.process.folder,
         env=environment(),
@@ -63,7 +63,7 @@ def test_pushed_events_are_counted_one_by_one(store: Store, tmp_path: Path) -> N
             )
             until(lambda: is_delivered(daemon), 60, "the delivery")
             status, found = audit(daemon, server)
-            assert (status, found["verdict"]) == (0, "equal"), found
+            assert (status, found["verdict"], found["way"]) == (0, "equal", "push"), found
             assert found["events"] == found["found"] == EVENTS + 1
             assert found["series"]["equal"] == SERIES + 1
             # The store has nothing of another instance: all are missing.

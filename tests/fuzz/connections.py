@@ -27,6 +27,7 @@ from oneshotd.access.policy import AccessPolicy
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.core.identity import Visit
 from oneshotd.core.networks import Networks
+from oneshotd.core.origin import Origin
 from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.ingest.waiting import SubmitCallback
@@ -71,7 +72,7 @@ class Deliveries(FakeDelivery):
         super().__init__()
         self.shipments: list[Settled] = []
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float, origin: Origin) -> FakeShipment:
         self.shipments.append(Settled())
         return self.shipments[-1]
 

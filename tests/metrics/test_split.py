@@ -14,6 +14,7 @@ from support.telemetry import BUSY, Shown, busy_telemetry
 from oneshotd import __version__
 from oneshotd.core.negotiation import Format
 from oneshotd.core.scrape_limits import NO_LIMITS
+from oneshotd.core.way import Way
 from oneshotd.metrics.doors import SOURCES
 from oneshotd.metrics.registry import Telemetry
 from oneshotd.metrics.store_families import STORE_NAMES
@@ -55,7 +56,7 @@ def of_the_daemon(telemetry: Telemetry, format: Format = Format.TEXT) -> bytes:
 def test_a_daemon_alone_shows_what_it_always_has() -> None:
     """Dashboards and rules of those who use no database would break."""
     telemetry = busy_telemetry()
-    telemetry.limited("a", ("label_limit",), ())
+    telemetry.responded("a", Way.SCRAPE, ("label_limit",), ())
     families = re.split(r"(?m)^(?=# HELP )", telemetry.render(BUSY)[0].decode())
     left_out = ("# HELP process_", "# HELP oneshotd_build")
     assert "".join(each for each in families if not each.startswith(left_out)) == ALONE.read_text()
@@ -84,7 +85,7 @@ def test_a_scrape_of_a_cluster_shows_the_stores_figures_alone() -> None:
 def test_every_daemon_of_a_cluster_shows_the_same() -> None:
     """A series that one daemon shows and another does not would come and go."""
     busy, idle = of_a_cluster(), Telemetry(is_shared=True)
-    busy.limited("a", ("label_limit",), ("label_limit",))
+    busy.responded("a", Way.SCRAPE, ("label_limit",), ("label_limit",))
     assert busy.render(SHARED) == idle.render(SHARED)
 
 

@@ -81,6 +81,7 @@ class AuditedDaemon:
         if path == "/api/v1/scrapers":
             row = {
                 "name": "ann",
+                "way": "scrape",
                 "cursor": len(self.events),
                 "pending": 0,
                 "owed": 0,

@@ -37,6 +37,7 @@ from oneshotd.core.events import Group
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.networks import Networks
+from oneshotd.core.origin import Origin
 from oneshotd.core.parsing.formats import MAX_HOOK_BODY_BYTES, Rules
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.delivery.in_flight import InFlightDelivery
@@ -119,7 +120,7 @@ class FakeDelivery:
     timed: set[str] = field(factory=set)
     fault: Exception | None = None
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float, origin: Origin) -> FakeShipment:
         self.asked.append(("scrape", visit, wanted.limits.samples, timeout))
         if self.fault is not None:
             raise self.fault

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from oneshotd.core.identity import Visit
 from oneshotd.core.look import LookReason
 from oneshotd.core.negotiation import Format
+from oneshotd.core.origin import Origin
 from oneshotd.core.scrape_limits import ScrapeLimits
 from oneshotd.core.scrape_request import Wanted
 from oneshotd.core.scraper_features import Timestamps
@@ -57,7 +58,7 @@ class Deliveries(FakeDelivery):
     wanted: list[Wanted] = Factory(list)
     shipments: list[Delivered] = Factory(list)
 
-    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float) -> FakeShipment:
+    async def scrape(self, visit: Visit, wanted: Wanted, *, timeout: float, origin: Origin) -> FakeShipment:
         return self._shipment(wanted)
 
     async def look(self, visit: Visit, wanted: Wanted, reason: LookReason) -> FakeShipment:

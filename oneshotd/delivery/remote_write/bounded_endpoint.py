@@ -23,6 +23,7 @@ from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from oneshotd.core.origin import host_of
 from oneshotd.delivery.remote_write.exchange import NotSent
 
 #: Bytes of an answer, headers included. Remote Write's are short; Mimir and Thanos name refused series.
@@ -37,6 +38,7 @@ class BoundedEndpoints:
     :param tls: secures connections; None: they are plain.
     :ivar received: bytes received since `begin`.
     :ivar connections: number of connections so far; that of the newest one.
+    :ivar host: where the newest one led, see `oneshotd.core.origin`; empty: there was none.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class BoundedEndpoints:
     ) -> None:
         self.received = 0
         self.connections = 0
+        self.host = ""
         self._reactor = reactor
         self._timeout = timeout
         self._tls = tls
@@ -70,9 +73,10 @@ class BoundedEndpoints:
             endpoint = wrapClientTLS(self._tls, endpoint)
         return _Endpoint(endpoint, self)
 
-    def made(self, connection: _Connection) -> None:
+    def made(self, connection: _Connection, transport: Any) -> None:
         """Note the newest connection."""
         self.connections += 1
+        self.host = host_of(transport.getPeer().host, transport.getHost().host)
         self._connection = connection
 
     def lost(self, connection: _Connection) -> None:
@@ -107,7 +111,7 @@ class _Connection(ProtocolWrapper):
     """Counts the received bytes."""
 
     def makeConnection(self, transport: Any) -> None:
-        self._bounds.made(self)
+        self._bounds.made(self, transport)
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:

@@ -71,6 +71,11 @@ class Sender:
             headers["Authorization"] = destination.authorization
         self._headers = Headers({name: [value] for name, value in headers.items()})
 
+    @property
+    def host(self) -> str:
+        """Return where the newest connection led, see `oneshotd.core.origin`; empty: there was none."""
+        return self._endpoints.host
+
     def __call__(self, body: bytes) -> Deferred[Answer]:
         """Send one request; see `Post`. The one before has to have ended."""
         sending: Deferred[Answer] = Deferred.fromCoroutine(self._send(body))

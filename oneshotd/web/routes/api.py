@@ -169,6 +169,7 @@ def _scraper(scraper: ScraperSeen) -> dict[str, Any]:
     return {
         "name": scraper.name,
         "named": scraper.named,
+        "way": None if scraper.way is None else scraper.way.value,
         "live": scraper.live,
         "last_seen_at": scraper.last_seen,
         "last_seen": rfc3339(scraper.last_seen),

@@ -53,6 +53,7 @@ class ScrapeRoutes:
             parameters=parameters(request.query, PARAMETERS),
             header=request.header,
             address=address,
+            local=getattr(request.getHost(), "host", ""),
             timeout_expected=self.delivery.timed_before,
         )
         if scrape.own_only:
@@ -69,7 +70,9 @@ class ScrapeRoutes:
                 " sends events; events=0 has the daemon's own metrics alone",
                 reason="query",
             )
-        delivery = await self.delivery.scrape(scrape.visit, scrape.wanted, timeout=scrape.deadline)
+        delivery = await self.delivery.scrape(
+            scrape.visit, scrape.wanted, timeout=scrape.deadline, origin=scrape.origin
+        )
         if delivery.is_look:
             request.setHeader(b"Oneshotd-Look", b"1")
         try:

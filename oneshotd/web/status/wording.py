@@ -151,6 +151,12 @@ def _of_scraper(scraper: ScraperSeen, now: int, hold: float) -> Iterator[StatusW
             text=f"Two connections seem to share one identity, {name}: give each its own name,"
             " ?scraper=NAME, or each gets only a part of the events."
         )
+    if scraper.same_store:
+        receivers = " and ".join(scraper.same_store)
+        yield StatusWarning(
+            text=f"{name} scrapes from the host to which events for {receivers} are sent: if that is one"
+            " store, it has each event twice; let it scrape with events=0."
+        )
     if scraper.own_beyond:
         yield StatusWarning(
             text=f"The daemon's own metrics alone do not fit into the {' and the '.join(scraper.own_beyond)}"

@@ -13,6 +13,7 @@ from support.strategies import kept, raw_labels, texts, written
 from support.web_fakes import FakeServer
 
 from oneshotd.core.parsing.grammar import MAX_LABELS
+from oneshotd.core.way import Way
 from oneshotd.errors import Refused, StoreUnavailable
 from oneshotd.query import EventSeen, EventsPage, ScraperSeen
 from oneshotd.web.routes.api import LABEL, EventsRequest, read_parameters
@@ -45,6 +46,7 @@ ANN = ScraperSeen(
     lost={"away": 5},
     longest_lag=20.5,
     lag_since=AT - 250,
+    way=Way.EVENT,
 )
 
 
@@ -99,6 +101,7 @@ def test_scrapers_are_answered_with_every_field_that_is_promised() -> None:
     assert shown == {
         "name": "ann",
         "named": True,
+        "way": "event",
         "live": True,
         "last_seen_at": AT,
         "last_seen": "2023-11-14T22:13:20.250Z",

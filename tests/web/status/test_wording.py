@@ -94,6 +94,11 @@ def test_without_a_problem_there_is_no_warning() -> None:
             " ?scraper=NAME, or each gets only a part of the events.",
         ),
         (
+            {"same_store": ("a", "b")},
+            "192.0.2.7 Prometheus scrapes from the host to which events for a and b are sent: if that is one"
+            " store, it has each event twice; let it scrape with events=0.",
+        ),
+        (
             {"owed": 31, "queueing": 1},
             "31 events of one series wait for 192.0.2.7 Prometheus: a scrape delivers one event of a series.",
         ),
