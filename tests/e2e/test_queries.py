@@ -1,4 +1,4 @@
-"""Every query of docs/queries.md gives the result that stands under it, in every server.
+"""Every query of docs/queries.md gives the result that stands under it, in every server, by both ways.
 
 A failure shows as a dashboard or an alert that counts wrong, though it was copied from the docs.
 """
@@ -6,6 +6,7 @@ A failure shows as a dashboard or an alert that counts wrong, though it was copi
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import urllib.parse
 import urllib.request
@@ -22,15 +23,19 @@ from support.documented_queries import (
     METRICSQL,
     PROMETHEUS_2,
     PROMETHEUS_3,
+    PUSHED,
+    SCRAPED,
     SERVERS,
     TIME,
     TOTAL,
     TOTAL_ON_AN_EDGE,
+    WAYS,
     Query,
     blocks,
     queries,
 )
 from support.prometheus import Prometheus, scrape_config
+from support.receivers import STORES, receiver, receivers_file
 from support.victoriametrics import VictoriaMetrics
 
 pytestmark = pytest.mark.e2e
@@ -41,35 +46,64 @@ ON_THE_EDGE = 'events_to_metrics{type="login_failed"}[1h]'
 
 IGNORED = ("__name__", "job", "instance")
 SECONDS = {"15s": 15, "1m": 60, "5m": 300}
-#: The page's, of which `$__rate_interval` is made. The servers here scrape once a second.
+#: The page's, of which `$__rate_interval` is made. The servers here scrape once a second, or see a pushed
+#: event for a second.
 SCRAPE_INTERVAL = 15
+
+#: Name on the page -> name in `STORES`.
+RECEIVERS = {
+    PROMETHEUS_2: "prometheus-bookworm",
+    PROMETHEUS_3: "prometheus-sid",
+    METRICSQL: "victoriametrics",
+}
 
 QUERIES = list(queries())
 
 
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """How the events reach the servers."""
+    found: str = request.param
+    return found
+
+
+def scraping(folder: Path) -> tuple[Daemon, dict[str, Prometheus]]:
+    """A daemon, and the servers that scrape it; none of them is started."""
+    daemon = Daemon(folder / "daemon")
+    target = f"127.0.0.1:{daemon.port}"
+    old = fetch("prometheus") / "usr/bin/prometheus"
+    new = fetch("prometheus", "sid") / "usr/bin/prometheus"
+    victoria = fetch("victoria-metrics", "sid") / "usr/bin/victoria-metrics"
+    return daemon, {
+        PROMETHEUS_2: Prometheus(old, folder / "old", scrape_config("old", target)),
+        PROMETHEUS_3: Prometheus(new, folder / "new", scrape_config("new", target)),
+        METRICSQL: VictoriaMetrics(victoria, folder / "victoria", scrape_config("victoria", target)),
+    }
+
+
+def receiving(folder: Path) -> tuple[Daemon, dict[str, Prometheus]]:
+    """A daemon, and the servers to which it pushes; none of them is started."""
+    stores = {store.name: store for store in STORES}
+    made = {name: receiver(stores[store], folder / store) for name, store in RECEIVERS.items()}
+    ports = {RECEIVERS[name]: server.port for name, server in made.items()}
+    file = receivers_file(folder / "receivers.toml", ports, visible='"1s"')
+    return Daemon(folder / "daemon", more=[f"--receivers={file}"]), made
+
+
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Prometheus]]:
+def servers(tmp_path_factory: pytest.TempPathFactory, way: str) -> Iterator[Mapping[str, Prometheus]]:
     """The three of them, with the page's events."""
-    folder = tmp_path_factory.mktemp("queries")
+    daemon, made = (scraping if way == SCRAPED else receiving)(tmp_path_factory.mktemp(f"queries-{way}"))
+    process = made[PROMETHEUS_3].process
+    process.command = (*process.command, "--enable-feature=promql-experimental-functions")
     with ExitStack() as stack:
-        daemon = stack.enter_context(Daemon(folder / "daemon"))
-        target = f"127.0.0.1:{daemon.port}"
-        old = fetch("prometheus") / "usr/bin/prometheus"
-        new = fetch("prometheus", "sid") / "usr/bin/prometheus"
-        victoria = fetch("victoria-metrics", "sid") / "usr/bin/victoria-metrics"
-        made = {
-            PROMETHEUS_2: Prometheus(old, folder / "old", scrape_config("old", target)),
-            PROMETHEUS_3: Prometheus(new, folder / "new", scrape_config("new", target)),
-            METRICSQL: VictoriaMetrics(victoria, folder / "victoria", scrape_config("victoria", target)),
-        }
-        process = made[PROMETHEUS_3].process
-        process.command = (*process.command, "--enable-feature=promql-experimental-functions")
         for server in made.values():
             stack.enter_context(server)
+        stack.enter_context(daemon)
         expected = 0.0
         for body in blocks("events"):
             post(daemon, body)
-            expected += samples(body)
+            expected += samples(body, way)
             for server in made.values():
                 await_value(server, SAMPLES, expected)
         for server in made.values():
@@ -79,12 +113,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, P
 
 
 @pytest.mark.parametrize("query", [query for query in QUERIES if query.kind != "panel"], ids=lambda q: q.text)
-def test_a_query_gives_what_the_page_says(query: Query, servers: Mapping[str, Prometheus]) -> None:
+def test_a_query_gives_what_the_page_says(query: Query, servers: Mapping[str, Prometheus], way: str) -> None:
     for name in query.servers:
-        server = servers[name]
+        server, rows = servers[name], query.expected(name, way)
         found = server.by_labels(on_these_servers(query.text, step=0), *IGNORED)
-        assert set(found) == set(query.rows[name]), name
-        for labels, value in query.rows[name].items():
+        assert set(found) == set(rows), name
+        for labels, value in rows.items():
             if value == TIME:
                 assert found[labels] in times(server), f"{name} {labels}"
             else:
@@ -92,9 +126,11 @@ def test_a_query_gives_what_the_page_says(query: Query, servers: Mapping[str, Pr
 
 
 @pytest.mark.parametrize("query", [query for query in QUERIES if query.kind == "panel"], ids=lambda q: q.text)
-def test_a_panel_adds_up_to_what_the_page_says(query: Query, servers: Mapping[str, Prometheus]) -> None:
+def test_a_panel_adds_up_to_what_the_page_says(
+    query: Query, servers: Mapping[str, Prometheus], way: str
+) -> None:
     for name in query.servers:
-        server, figures = servers[name], query.figures[name]
+        server, figures = servers[name], query.expected(name, way)
         step = SECONDS[figures["step"]]
         text = on_these_servers(query.text, step)
         sample = server.samples(ON_THE_EDGE)[0][0]
@@ -103,13 +139,25 @@ def test_a_panel_adds_up_to_what_the_page_says(query: Query, servers: Mapping[st
             assert total(server, text, sample, step) == float(figures[TOTAL_ON_AN_EDGE]), name
 
 
+def test_the_edges_of_a_window(servers: Mapping[str, Prometheus]) -> None:
+    """A window that begins or ends at the millisecond of an event, which a pushed one keeps."""
+    selector = 'events_to_metrics{type="deploy",app="mail"}'
+    for name, server in servers.items():
+        ((at, _),) = [sample for sample in server.samples(f"{selector}[1h]") if not math.isnan(sample[1])]
+        seen = [
+            server.value(f"count_over_time({selector}[10s] @ {at + seconds:.3f})")
+            for seconds in (-0.001, 0, 9.999, 10, 10.001)
+        ]
+        assert seen == [0, 1, 1, int(name == PROMETHEUS_2), 0], name
+
+
 def test_the_page_covers_every_server_and_what_differs() -> None:
     """Whoever reads it for one server finds where that one is not like the others."""
     panels = [query for query in QUERIES if query.kind == "panel"]
     assert {
-        name for query in panels for name in query.figures if TOTAL_ON_AN_EDGE in query.figures[name]
+        name for query in panels for name in query.results if TOTAL_ON_AN_EDGE in query.results[name]
     } == {*SERVERS}
-    differ = [query for query in QUERIES if len({json.dumps(rows) for rows in query.rows.values()}) > 1]
+    differ = [query for query in QUERIES if len({json.dumps(rows) for rows in query.results.values()}) > 1]
     assert {"increase", "changes"} <= {query.text.partition("(")[0] for query in differ}
 
 
@@ -141,9 +189,11 @@ def post(daemon: Daemon, body: str) -> None:
         assert answer.status == 200
 
 
-def samples(body: str) -> int:
-    """How many samples these events become: a series without values is counted."""
+def samples(body: str, way: str) -> int:
+    """How many samples these events become: in a scrape, a series without values is counted."""
     lines = body.splitlines()
+    if way == PUSHED:
+        return len(lines)
     return len({line for line in lines if "value=" not in line}) + sum("value=" in line for line in lines)
 
 
@@ -169,7 +219,7 @@ def total(server: Prometheus, text: str, start: float, step: int) -> float:
 
 
 def times(server: Prometheus) -> set[float]:
-    """When the events were scraped, Unix seconds."""
+    """The times of the samples, Unix seconds."""
     rows = server.query("events_to_metrics[1h]")
     return {at for row in rows for at, value in row["values"] if value != "NaN"}
 
