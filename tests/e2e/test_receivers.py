@@ -6,9 +6,8 @@ import json
 import os
 import signal
 import socket
-import urllib.request
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -19,20 +18,16 @@ from support.disks import SmallDisk
 from support.postgresql_server import running_server
 from support.processes import free_port, until
 from support.prometheus import Prometheus, scrape_config
+from support.pushed_events import PATIENCE, SELECTOR, accepted, await_all, lines, lost, pending, post
 from support.receiver_line import ReceiverLine
 from support.receivers import STORES, Store, receiver, receivers_file, samples
 
 pytestmark = pytest.mark.e2e
 
-#: Raw samples by series: label `n` -> (Unix ms, value).
-Samples = Mapping[str, Sequence[tuple[int, float]]]
-
 NEWEST = next(store for store in STORES if store.name == "prometheus-sid")
-SERIES = 12
-SELECTOR = 'events_to_metrics{type="x",job="oneshotd",instance="edge-1:8090"}'
-#: Seconds within which a receiver has everything; a Prometheus that reads its WAL, and pauses of up to a
-#: minute after several failed attempts.
-PATIENCE = 150.0
+PROMETHEUSES = [store for store in STORES if store.is_prometheus and store.name != "prometheus-window"]
+#: Seconds for which a Prometheus sees the newest sample of a series that has no marker.
+LOOKBACK = 300
 
 
 @pytest.fixture(params=STORES, ids=lambda store: store.name)
@@ -45,59 +40,6 @@ def store(request: pytest.FixtureRequest) -> Store:
 def server(store: Store, tmp_path: Path) -> Iterator[Prometheus]:
     with receiver(store, tmp_path / "server") as running:
         yield running
-
-
-def post(daemon: Daemon, *lines: str) -> None:
-    """Store events; one a line."""
-    body = "\n".join(lines).encode()
-    request = urllib.request.Request(
-        f"{daemon.url}/events", data=body, headers={"Content-Type": "text/plain"}, method="POST"
-    )
-    with BROWSER.open(request, timeout=30) as answer:
-        assert json.load(answer)["stored"] == len(lines)
-
-
-def accepted(daemon: Daemon) -> Samples:
-    """Return what the daemon has accepted, by its own record."""
-    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    path = "/api/v1/events?limit=1000"
-    while path:
-        page = json.loads(daemon.get(path))
-        for event in page["events"]:
-            found[event["labels"]["n"]].append((event["at"], float(event.get("value") or 1)))
-        path = f"/api/v1/events?limit=1000&before={page['next']}" if page.get("next") else ""
-    return {series: sorted(each) for series, each in found.items()}
-
-
-def pending(daemon: Daemon) -> int:
-    """Return how many events the receiver has not got."""
-    scrapers = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
-    return int(sum(scraper["pending"] for scraper in scrapers)) if scrapers else 1
-
-
-def lost(daemon: Daemon) -> Mapping[str, int]:
-    (scraper,) = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
-    return dict(scraper["lost"])
-
-
-def await_all(daemon: Daemon, server: Prometheus) -> None:
-    """Wait until the receiver shows all events, each once."""
-    wanted = accepted(daemon)
-
-    def difference() -> str:
-        found = samples(server, f"{SELECTOR}[1h]")
-        missing = sum(len(set(wanted[n]) - set(found.get(n, ()))) for n in wanted)
-        more = sum(len(found[n]) - len(set(found[n]) & set(wanted.get(n, ()))) for n in found)
-        return f"{missing} missing, {more} more than once or wrong; {daemon.process.tail()}"
-
-    until(lambda: samples(server, f"{SELECTOR}[1h]") == wanted, PATIENCE, difference)
-
-
-def lines(number: int, count: int = 60) -> list[str]:
-    """Events of several series, some with a value."""
-    return [
-        f"type=x&n={each % SERIES}" + (f"&value={number}.{each}" if each % 3 else "") for each in range(count)
-    ]
 
 
 def test_each_event_once_at_its_own_time_and_then_gone(
@@ -165,10 +107,11 @@ def test_a_receiver_that_was_away_gets_everything(store: Store, server: Promethe
         assert lost(daemon) == {}
 
 
-def test_exact_times_no_longer_linger(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", PROMETHEUSES, ids=lambda store: store.name)
+def test_exact_times_no_longer_linger(store: Store, tmp_path: Path) -> None:
     """Whoever wants the exact time of an event would see it for five minutes, as in a scrape with times."""
-    program = fetch("prometheus", NEWEST.suite) / "usr/bin/prometheus"
-    with receiver(NEWEST, tmp_path / "pushed") as pushed:
+    program = fetch("prometheus", store.suite) / "usr/bin/prometheus"
+    with receiver(store, tmp_path / "pushed") as pushed:
         file = receivers_file(tmp_path / "receivers.toml", {"r": pushed.port}, visible='"2s"')
         with Daemon(tmp_path / "daemon", more=[f"--receivers={file}"]) as daemon:
             config = scrape_config("s", f"127.0.0.1:{daemon.port}").replace(
@@ -183,8 +126,25 @@ def test_exact_times_no_longer_linger(tmp_path: Path) -> None:
                 until(lambda: not pushed.query(f"{selector} @ {at / 1000 + 2:.3f}"), 20, "the marker")
                 for each in (pushed, scraped):
                     assert samples(each, f"{selector}[5m]") == {"1": [(at, 1.0)]}
-                later = f"{selector} @ {at / 1000 + 200:.3f}"
-                assert [bool(each.query(later)) for each in (pushed, scraped)] == [False, True]
+                # Seconds after the event at which it is seen; queries may ask for a time to come.
+                ends = {pushed: 2, scraped: LOOKBACK}
+                for each, end in ends.items():
+                    instants = (-0.001, 0, 1.999, 2, 200, LOOKBACK - 0.001, LOOKBACK + 0.001)
+                    assert [s for s in instants if each.query(f"{selector} @ {at / 1000 + s:.3f}")] == [
+                        s for s in instants if 0 <= s < end
+                    ]
+                    points = shown(each, selector, at / 1000, LOOKBACK + 10)
+                    is_closed = each is scraped and store.suite != "sid"  # Prometheus 3 leaves that edge out
+                    assert points == [*range(end), *[end] * is_closed]
+
+
+def shown(server: Prometheus, selector: str, start: float, seconds: int) -> list[int]:
+    """Return the whole seconds after `start` at which a range query has a point."""
+    step = {"start": f"{start:.3f}", "end": f"{start + seconds:.3f}", "step": "1"}
+    url = f"{server.url}/api/v1/query_range?{urllib.parse.urlencode({'query': selector, **step})}"
+    with BROWSER.open(url, timeout=10) as answer:
+        [row] = json.load(answer)["data"]["result"]
+    return [round(at - start) for at, _ in row["values"]]
 
 
 def test_a_wrong_path_is_said_loudly_and_mended_by_the_file(tmp_path: Path) -> None:

@@ -119,10 +119,12 @@ class Sender:
 
     def _explained(self, error: ResponseFailed | RequestTransmissionFailed) -> Exception:
         if self._is_tls:
-            from oneshotd.delivery.remote_write.tls import untrusted
+            from oneshotd.delivery.remote_write.tls import untrusted, wants_certificate
 
             if (why := untrusted(error.reasons)) is not None:
                 return NotSent(why)
+            if wants_certificate(error.reasons):  # with TLS 1.3 it says so after the request has left
+                return ConnectionError("the receiver asks for a certificate, or does not take ours (cert)")
         return ConnectionError(f"no answer: {error.reasons[0].getErrorMessage()}")
 
 

@@ -68,6 +68,19 @@ def untrusted(reasons: Iterable[Failure]) -> str | None:
     return None
 
 
+def wants_certificate(reasons: Iterable[Failure]) -> bool:
+    """Return whether the receiver has ended the connection for want of a client certificate, or by ours."""
+    from OpenSSL import SSL
+
+    for reason in reasons:
+        error = reason.value
+        if isinstance(error, SSL.Error) and error.args and error.args[0]:
+            texts = [_spelled(text) for _, _, text in error.args[0] if text]
+            if any("alert" in text and ("certificate" in text or "unknown ca" in text) for text in texts):
+                return True
+    return False
+
+
 #: Errors that mean that the other side does not speak TLS; OpenSSL spells them in words.
 _NOT_TLS = ("wrong version number", "http request", "packet length too long", "record layer failure")
 
