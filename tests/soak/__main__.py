@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -12,8 +13,13 @@ from soak.campaign import ALL_SENDERS, Campaign, Settings
 from soak.report import report
 from soak.result import Report, complete, conclude
 
+from tools import debian_archive
+
 #: Seconds for one round, its restart included.
 ROUND = 3.0
+
+#: The suite of Debian that has the receiver, a Prometheus 3.
+SUITE = "sid"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         senders=tuple(filter(None, asked.senders.split(","))),
         clock=asked.clock,
         tls=asked.tls,
+        receiver=None if asked.clock or asked.no_receiver else _prometheus(),
     )
     print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
@@ -41,6 +48,17 @@ def run(settings: Settings, folder: Path) -> Report:
     campaign = Campaign(settings, folder)
     complete(campaign.run, campaign.books)
     return report(campaign)
+
+
+def _prometheus() -> Path | None:
+    """Return the program of the receiver; None where Debian's packages cannot be had, which is said."""
+    try:
+        return debian_archive.fetch("prometheus", SUITE) / "usr/bin/prometheus"
+    except debian_archive.NoPackageTools as reason:
+        if os.environ.get("CI"):
+            raise
+        print(f"crash campaign: without a receiver of remote write: {reason}", flush=True)
+        return None
 
 
 def _options() -> argparse.ArgumentParser:
@@ -58,6 +76,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="keep the daemon's store and log in any case")
     parser.add_argument(
         "--clock", action="store_true", help="set the daemon's wall clock now and then (libfaketime)"
+    )
+    parser.add_argument(
+        "--no-receiver", action="store_true", help="no Prometheus that is pushed to; --clock has none, either"
     )
     parser.add_argument("--tls", action="store_true", help="the scrapers use TLS, and end as Go's clients do")
     return parser

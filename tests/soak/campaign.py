@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 
 from attrs import frozen
 from soak.actor import Actor, Bag, working
-from soak.ledger import CUT, ON_ITS_WAY, PLAIN, READ, Books
-from soak.marks import ODD, is_odd, labels
+from soak.ledger import CUT, ON_ITS_WAY, READ, Books
+from soak.marks import ODD
 from soak.plan import (
     AS_READ,
     AT_REST,
@@ -30,30 +28,29 @@ from soak.plan import (
     PAUSES,
     PAUSES_AT,
     PAUSES_IN_A_ROW,
+    PUSH_KILLS,
+    PUSH_KILLS_AT,
     STARTING,
     STEP,
     TERM,
     UNDER_LOAD,
 )
+from soak.push_judge import Findings
+from soak.quiet import Quiet, figures
+from soak.receiver import KINDS, Receiver
 from soak.scraper import REFUSING, SCRAPERS, Scraper
-from soak.senders import FOREIGN, BulkSender, DatagramSender, KeyedSender, OddSender, PlainSender, Sender
+from soak.senders import BulkSender, DatagramSender, KeyedSender, OddSender, PlainSender, Sender
 from soak.sendings import Outage
 from soak.tls_line import Door
 from support.daemon import Daemon
 from support.faketime import WallClock
-from support.processes import until
 
 #: Seconds in which what has been delivered, or thrown away, has to be on disk; and in which a turn
 #: of a scraper or sender ends.
 TIME_TO_NOTE, TIME_FOR_A_TURN = 1.5, 30.0
 
-#: Seconds until all is read once nothing more is sent.
-QUIET_WITHIN = 60.0
-
-#: Seconds until all events are set aside that a scraper refuses: the search for one takes up to some
-#: 30 scrapes, a slow machine makes two or three in a second, and there may be two to search for.
-#: And seconds in which a delivery that was read is no longer pending.
-REFUSED_WITHIN, SETTLED_WITHIN = 120.0, 0.5
+#: Seconds until a request to the receiver comes to a moment: it may be away just now.
+TIME_TO_PUSH = 10.0
 
 #: A campaign that is behind its plan, on a machine with other things to do, ends at this multiple of
 #: its time.
@@ -74,6 +71,7 @@ class Settings:
     :param senders: names out of `ALL_SENDERS`; two of each are started, and one of `ODD`.
     :param clock: whether the daemon gets a wall clock that is set now and then.
     :param tls: whether the scrapers use TLS.
+    :param receiver: the ``prometheus`` that is pushed to; None: there is none.
     """
 
     seconds: float
@@ -82,6 +80,7 @@ class Settings:
     senders: tuple[str, ...] = ALL_SENDERS
     clock: bool = False
     tls: bool = False
+    receiver: Path | None = None
 
 
 class Campaign:
@@ -93,6 +92,8 @@ class Campaign:
     :ivar began: monotonic seconds.
     :ivar seconds: how long it took.
     :ivar kinds: of faults, all that are to come.
+    :ivar receiver: of remote write; None: there is none.
+    :ivar findings: what that one has in the end.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -103,12 +104,19 @@ class Campaign:
         self.seconds = 0.0
         self._clock = WallClock(folder) if settings.clock else None
         door = Door.with_tls(folder) if settings.tls else Door()
-        self.daemon = Daemon(folder, more=door.options, variables=self._variables())
+        self.findings: Findings | None = None
+        self.receiver: Receiver | None = None
+        if settings.receiver is not None:
+            self.receiver = Receiver(settings.receiver, folder, books=self.books, seed=settings.seed)
+        more = (*door.options, *(self.receiver.options if self.receiver else ()))
+        self.daemon = Daemon(folder, more=more, variables=self._variables())
         self._dice = Random(f"{settings.seed}/campaign")
-        self._kinds = Bag(self._dice, KILLS)
+        kills = (*KILLS, *PUSH_KILLS) if self.receiver else KILLS
+        self._kinds = Bag(self._dice, kills)
         extras = EXTRAS if self._clock is None else (*EXTRAS, STEP, STEP)
         self._extras = Bag(self._dice, extras)
-        self.kinds = tuple(dict.fromkeys(kind for kind in (*KILLS, *extras) if kind))
+        kinds = (*kills, *extras, *(KINDS if self.receiver else ()))
+        self.kinds = tuple(dict.fromkeys(filter(None, kinds)))
         self._down = 0.6  # seconds that a restart takes, as measured
         self._process = ""
         books, port, seed = self.books, self.daemon.port, settings.seed
@@ -141,13 +149,21 @@ class Campaign:
 
     def run(self) -> None:
         """All of it; what went wrong is in the books afterwards."""
-        with self.daemon, self._working(self._scrapers):
+        faults = [] if self.receiver is None else [self.receiver.faults]
+        with self.receiver or nullcontext(), self.daemon, self._working(self._scrapers):
             self._process = self._own_name()
             if not self.books.await_readings(1, 30):
                 self.books.note_wrong("not every scraper could read at all")
-            with self._working([*self.senders, *self._datagrams]):
+            with self._working(faults), self._working([*self.senders, *self._datagrams]):
                 self._rounds()
-            self._quiet()
+            quiet = Quiet(
+                self.daemon,
+                self.books,
+                self.settings.seed,
+                scrapers=self._scrapers,
+                receiver=self.receiver,
+            )
+            self.findings = quiet.await_all(datagrams=bool(self._datagrams))
             self.books.in_order.add(self._process)
             self.daemon.stop()
             self.books.ended[self._process] = time.monotonic()
@@ -226,6 +242,15 @@ class Campaign:
                 self.books.at_rest.add(self._process)
                 self.daemon.kill()
                 began = self._ended(0.0)
+        elif kind in PUSH_KILLS and self.receiver is not None:
+            self._live(life / 2)
+            moment = PUSH_KILLS_AT[kind]
+            with self.receiver.line.holding(moment):
+                if not self.books.await_moment(moment, life + TIME_TO_PUSH):
+                    kind = UNDER_LOAD
+                time.sleep(self._dice.choice([0.0, 0.0, 0.001, 0.003, 0.01]))
+                self.daemon.kill()
+            began = self._ended(ON_ITS_WAY)
         else:
             self._live(life if kind == UNDER_LOAD else life / 2)
             if kind != UNDER_LOAD:
@@ -239,7 +264,9 @@ class Campaign:
 
     @contextmanager
     def _all_still(self) -> Iterator[None]:
-        actors: Sequence[Actor] = [*self._scrapers, *self.senders, *self._datagrams]
+        actors: list[Actor] = [*self._scrapers, *self.senders, *self._datagrams]
+        if self.receiver is not None:
+            actors.append(self.receiver.faults)
         for actor in actors:
             actor.hold()
         for actor in actors:
@@ -283,93 +310,4 @@ class Campaign:
         self.books.outages.append(Outage(began=began, ended=now))
 
     def _own_name(self) -> str:
-        return str(self._figures("process_start_time_seconds")[0][1])
-
-    # -- the end
-
-    def _quiet(self) -> None:
-        """Nothing more is sent: wait until all is read, and for what would come twice."""
-        for scraper in self._scrapers:
-            scraper.calm_down()
-        if any(is_odd(identity) for sending in self.books.sendings for identity in sending.amounts):
-            self._await_refusals()
-        if self._datagrams:
-            self._send_foreign_lines()
-        try:
-            until(self._nothing_pending, QUIET_WITHIN, lambda: f"all read; pending: {self._pending()}")
-        except AssertionError as error:
-            self.books.note_wrong(str(error))
-        if not self.books.await_readings(3, 30):
-            self.books.note_wrong("a scraper does not get three answers in 30 s, and all is quiet")
-        for series, value in self._figures("oneshotd_scraper_lost_events_total"):
-            if float(value):
-                of = labels(series)
-                self.books.losses[of["scraper"], of["reason"]] = int(float(value))
-
-    def _await_refusals(self) -> None:
-        """Send a last event that a scraper refuses, and wait until each of them is set aside.
-
-        Those of the rounds may all be in deliveries that were thrown away at a kill, and not counted.
-        Other events have to go on for that: until one was delivered, nothing shows that the scraper
-        refuses this sample and not all of them.
-        """
-        books = self.books
-        port, seed = self.daemon.port, self.settings.seed
-        odd = OddSender(f"{ODD}-last", books=books, port=port, seed=seed, scraper=REFUSING)
-        odd.send_next()
-        odd.leave()
-        sender = PlainSender("last", books=books, port=port, seed=seed)
-        end = time.monotonic() + REFUSED_WITHIN
-        while time.monotonic() < end:
-            mark = sender.mark()
-            sender.post_once(PLAIN, [mark], partial(sender.post, f"/event?{mark.line()}"))
-            books.await_read(REFUSING, mark.identity, end - time.monotonic())
-            settled = time.monotonic() + SETTLED_WITHIN
-            while time.monotonic() < settled:
-                if not self._pending_of(REFUSING):
-                    sender.leave()
-                    return
-                time.sleep(0.02)
-        sender.leave()
-        books.note_wrong(f"{REFUSING}: not all is read or set aside within {REFUSED_WITHIN:g} s")
-
-    def _send_foreign_lines(self) -> None:
-        """Send one of each, and see that the daemon counts each as refused.
-
-        Only now is that exact: no datagram is under way from before, and no kill comes.
-        """
-        books = self.books
-        sender = DatagramSender(
-            f"{DATAGRAMS}-last", books=books, port=self.daemon.port, seed=self.settings.seed, scraper="ann"
-        )
-        if not books.await_read("ann", sender.send_one(), 30):
-            books.note_wrong("a datagram is not read within 30 s, and all is quiet")
-        before = self._refused()
-        sent = [sender.send_one(line) for line in FOREIGN]
-        books.await_read("ann", sent[-1], 30)
-        counted = self._refused() - before
-        if counted != Counter(FOREIGN.values()):
-            books.note_wrong(f"of the foreign lines {Counter(FOREIGN.values())}, refused: {counted}")
-        sender.leave()
-
-    def _refused(self) -> Counter[str]:
-        """Reason -> how many lines and requests this process has refused."""
-        figures = self._figures("oneshotd_refused_total")
-        return Counter({labels(series)["reason"]: int(float(value)) for series, value in figures})
-
-    def _pending_of(self, scraper: str) -> int:
-        return sum(
-            int(float(value)) for series, value in self._pending() if labels(series)["scraper"] == scraper
-        )
-
-    def _nothing_pending(self) -> bool:
-        pending = self._pending()
-        return len(pending) == len(SCRAPERS) and not any(float(value) for _, value in pending)
-
-    def _pending(self) -> list[tuple[str, str]]:
-        return self._figures("oneshotd_scraper_pending_events")
-
-    def _figures(self, name: str) -> list[tuple[str, str]]:
-        """Series and value, as the text has them."""
-        lines = [line.rpartition(" ") for line in self.daemon.look().splitlines() if line.startswith(name)]
-        return [(series, value) for series, _, value in lines]
+        return str(figures(self.daemon, "process_start_time_seconds")[0][1])

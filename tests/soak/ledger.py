@@ -25,6 +25,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from attrs import Factory, define, frozen
 from soak.exchange import Exchange
@@ -275,12 +276,18 @@ class Books:
                 account.waiting = rest
         return missing
 
-    def expected(self) -> tuple[Counter[str], list[Sending]]:
-        """Identity -> how many each scraper has to have; and the sendings that left no trace."""
+    def expected(
+        self, received: Mapping[str, int] = MappingProxyType({})
+    ) -> tuple[Counter[str], list[Sending]]:
+        """Identity -> how many each scraper has to have; and the sendings that left no trace.
+
+        :param received: identity -> how many a receiver of remote write has.
+        """
         expected: Counter[str] = Counter()
         vanished = []
+        totals = (received, *(account.total for account in self.accounts.values()))
         for sending in self.sendings:
-            seen = any(account.total[i] for account in self.accounts.values() for i in sending.amounts)
+            seen = any(total.get(i) for total in totals for i in sending.amounts)
             if sending.answered is not None or (seen and not sending.refused):
                 expected.update(sending.amounts)
             elif not sending.refused:

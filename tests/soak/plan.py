@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from soak.ledger import ASKED, CUT, FIRST, READ
+from soak.push_line import MARKED, PUSHED, SETTLING, STORED
 
 #: Ways to die, in the proportion in which they come.
 UNDER_LOAD = "kill -9 at a random moment"
@@ -23,7 +24,20 @@ AT_REST = "kill -9 when nothing is under way"
 STARTING = "kill -9 while it starts"
 
 
-KILLS = (UNDER_LOAD,) * 5 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED, AT_REST, STARTING)
+KILLS = (UNDER_LOAD,) * 4 + (AS_READ,) * 3 + (AS_CUT,) * 2 + (PAUSED, AT_REST, STARTING)
+
+
+#: Where there is a receiver of remote write, between two steps of an exchange with it: kind -> the moment.
+PUSH_KILLS_AT = {
+    f"kill -9 {when}": moment
+    for when, moment in {
+        "with a request to the receiver under way": PUSHED,
+        "with stale markers under way": MARKED,
+        "with the answer of the receiver under way": STORED,
+        "as the answer of the receiver has come": SETTLING,
+    }.items()
+}
+PUSH_KILLS = tuple(PUSH_KILLS_AT)
 
 
 #: What else a life of the daemon may bring.

@@ -8,7 +8,9 @@ from soak import evidence
 from soak.campaign import Campaign
 from soak.ledger import REFUSED, UDP, Books, Verdict
 from soak.marks import Reading
-from soak.plan import KILLS, STARTING
+from soak.plan import KILLS, PUSH_KILLS, STARTING
+from soak.push_report import push_faults, push_rows, received
+from soak.receiver import RECEIVER
 from soak.result import TOLD, Report, Row, grouped, sent_rows, silent_doors
 from soak.scraper import CUTS, SCRAPERS
 
@@ -20,7 +22,7 @@ def report(campaign: Campaign) -> Report:
     for step in log:
         if step.is_uncertain and step.scraper in books.uncertain:
             books.uncertain[step.scraper].append(step.events)
-    expected, vanished = books.expected()
+    expected, vanished = books.expected(received(campaign.findings))
     verdicts = {name: books.verdict(name, expected) for name in SCRAPERS}
     wrong = [
         *books.wrong,
@@ -28,6 +30,7 @@ def report(campaign: Campaign) -> Report:
         *_miscounts(campaign, verdicts, log),
         *(evidence.datagram(books, s, campaign.began) for s in books.unexplained(vanished)[:TOLD]),
         *_omissions(campaign),
+        *_pushed_wrong(campaign, expected),
     ]
     slowest = {name: _slowest(books, name) for name in SCRAPERS}
     rows: list[Row] = [
@@ -37,6 +40,7 @@ def report(campaign: Campaign) -> Report:
         *sent_rows(books, campaign.senders, vanished, "on their way, at a kill or with no daemon"),
         *(("faults injected", kind, grouped(count)) for kind, count in sorted(books.faults.items())),
         *_read(books, verdicts),
+        *_pushed(campaign),
         *(
             (
                 "latency",
@@ -48,6 +52,17 @@ def report(campaign: Campaign) -> Report:
         ("result", "violations", grouped(len(wrong))),
     ]
     return Report(rows=rows, wrong=wrong)
+
+
+def _pushed(campaign: Campaign) -> Iterable[Row]:
+    if campaign.receiver is not None and campaign.findings is not None:
+        yield from push_rows(campaign.findings, len(campaign.receiver.line.pushed), RECEIVER)
+
+
+def _pushed_wrong(campaign: Campaign, expected: Mapping[str, int]) -> Iterable[str]:
+    if campaign.receiver is not None:
+        line = campaign.receiver.line
+        yield from push_faults(campaign.books, expected, campaign.findings, line, campaign.began)
 
 
 def _read(books: Books, verdicts: Mapping[str, Verdict]) -> Iterable[Row]:
@@ -124,7 +139,8 @@ def _omissions(campaign: Campaign) -> Iterable[str]:
     if campaign.kills < settings.rounds:
         yield f"only {campaign.kills} of {settings.rounds} kills were done in the time"
     yield from silent_doors(books)
-    if campaign.kills > len(KILLS) + KILLS.count(STARTING):  # enough for each kind to have its turn
+    kinds = len(KILLS) + (0 if campaign.receiver is None else len(PUSH_KILLS))
+    if campaign.kills > kinds + KILLS.count(STARTING):  # enough for each kind to have its turn
         yield from (f"never injected: {kind}" for kind in (*campaign.kinds, *CUTS) if not books.faults[kind])
 
 

@@ -11,6 +11,7 @@ from soak.exchange import Exchange
 from soak.ledger import DOORS, REFUSED, Books
 from soak.marks import Reading
 from soak.plan import KILLS, TERM, UNDER_LOAD
+from soak.push_judge import Findings
 from soak.report import report
 from soak.result import Report
 from soak.scraper import CUTS, REFUSING, SCRAPERS
@@ -35,7 +36,14 @@ def reading(**amounts: int) -> Reading:
 
 
 def judged(
-    kept: Books, *, kills: int = 1, rounds: int = 1, kinds: tuple[str, ...] = (), log: str = ""
+    kept: Books,
+    *,
+    kills: int = 1,
+    rounds: int = 1,
+    kinds: tuple[str, ...] = (),
+    log: str = "",
+    receiver: object = None,
+    findings: Findings | None = None,
 ) -> Report:
     campaign: Any = SimpleNamespace(
         books=kept,
@@ -45,6 +53,8 @@ def judged(
         senders=[],
         seconds=1.0,
         began=0.0,
+        receiver=receiver,
+        findings=findings,
         daemon=SimpleNamespace(process=SimpleNamespace(log_text=lambda: log)),
     )
     return report(cast(Campaign, campaign))
