@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import tempfile
 from pathlib import Path
 
 from soak.campaign import ALL_SENDERS, Campaign, Settings
+from soak.receiver_program import receiver_program
 from soak.report import report
 from soak.result import Report, complete, conclude
 
-from tools import debian_archive
-
 #: Seconds for one round, its restart included.
 ROUND = 3.0
-
-#: The suite of Debian that has the receiver, a Prometheus 3.
-SUITE = "sid"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         senders=tuple(filter(None, asked.senders.split(","))),
         clock=asked.clock,
         tls=asked.tls,
-        receiver=None if asked.clock or asked.no_receiver else _prometheus(),
+        receiver=None if asked.clock or asked.no_receiver else receiver_program(),
     )
     print(f"crash campaign: {rounds} kills in about {asked.seconds:g} s, --seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oneshotd-soak-"))
@@ -48,17 +43,6 @@ def run(settings: Settings, folder: Path) -> Report:
     campaign = Campaign(settings, folder)
     complete(campaign.run, campaign.books)
     return report(campaign)
-
-
-def _prometheus() -> Path | None:
-    """Return the program of the receiver; None where Debian's packages cannot be had, which is said."""
-    try:
-        return debian_archive.fetch("prometheus", SUITE) / "usr/bin/prometheus"
-    except debian_archive.NoPackageTools as reason:
-        if os.environ.get("CI"):
-            raise
-        print(f"crash campaign: without a receiver of remote write: {reason}", flush=True)
-        return None
 
 
 def _options() -> argparse.ArgumentParser:

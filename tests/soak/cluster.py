@@ -10,6 +10,7 @@ from pathlib import Path
 
 from soak.cluster_campaign import ClusterCampaign, Settings
 from soak.cluster_report import report
+from soak.receiver_program import receiver_program
 from soak.result import Report, complete, conclude
 
 
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         promotions=asked.promotions,
         pauses=asked.pauses,
         clock=asked.clock,
+        receiver=None if asked.clock or asked.no_receiver else receiver_program(),
     )
     print(
         f"cluster campaign: {settings.faults} faults in about {asked.seconds:g} s, --seed {seed}", flush=True
@@ -58,6 +60,9 @@ def _options() -> argparse.ArgumentParser:
         "--clock",
         action="store_true",
         help="servers whose clocks are wrong by up to two hours, each in another way (libfaketime)",
+    )
+    parser.add_argument(
+        "--no-receiver", action="store_true", help="no Prometheus that is pushed to; --clock has none, either"
     )
     parser.add_argument("--keep", action="store_true", help="keep logs and database in any case")
     return parser

@@ -27,6 +27,8 @@ from soak.cluster_faults import DaemonFaults, DatabaseFaults, Faults, LineFaults
 from soak.cluster_nodes import ClusterDaemon
 from soak.cluster_plan import CLOCKS, FAILOVER, STOPPED_LONG
 from soak.marks import labels
+from soak.push_judge import Findings
+from soak.receiver import Receiver
 from soak.senders import DatagramSender, Sender
 from support.haproxy import HAProxy
 from support.processes import until
@@ -52,6 +54,7 @@ class Settings:
     :param promotions: how many of them make the standby the primary.
     :param pauses: how many of them stop a daemon beyond its lease.
     :param clock: whether the servers of the database have clocks that are wrong.
+    :param receiver: the ``prometheus`` that is pushed to; None: there is none.
     """
 
     seconds: float
@@ -60,6 +63,7 @@ class Settings:
     promotions: int
     pauses: int
     clock: bool = False
+    receiver: Path | None = None
 
     @property
     def margin(self) -> float:
@@ -78,6 +82,8 @@ class ClusterCampaign:
     :param folder: which every user may enter.
     :ivar began: monotonic seconds.
     :ivar seconds: how long it took.
+    :ivar receiver: of remote write, to which one of the daemons sends; None: there is none.
+    :ivar findings: what that one has in the end.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -89,6 +95,8 @@ class ClusterCampaign:
         self.daemons: list[ClusterDaemon] = []
         self.senders: list[Sender] = []
         self.parts: list[Faults] = []
+        self.receiver: Receiver | None = None
+        self.findings: Findings | None = None
         self._scrapers: list[ClusterScraper] = []
 
     def run(self) -> None:
@@ -97,9 +105,16 @@ class ClusterCampaign:
             clocks = Bag(Random(f"{self.settings.seed}/clocks"), CLOCKS) if self.settings.clock else None
             database = Database(self.folder, NAMES, clocks)
             stack.callback(database.close)
+            more: Sequence[str] = ()
+            if self.settings.receiver is not None:
+                receiver = Receiver(
+                    self.settings.receiver, self.folder, books=self.books, seed=self.settings.seed
+                )
+                self.receiver = stack.enter_context(receiver)
+                more = receiver.options
             for name in NAMES:
                 daemon = ClusterDaemon(
-                    name, self.folder / name, database.address(name), self.books, self.settings.margin
+                    name, self.folder / name, database.address(name), self.books, self.settings.margin, more
                 )
                 stack.callback(daemon.discard)
                 self.daemons.append(daemon)
@@ -130,13 +145,17 @@ class ClusterCampaign:
         ]
         self.parts = [
             DatabaseFaults(seed, books, margin, database, [FAILOVER]),
-            DaemonFaults(seed, books, margin, self.daemons, balancer, [STOPPED_LONG]),
+            DaemonFaults(seed, books, margin, self.daemons, balancer, self.receiver, [STOPPED_LONG]),
             LineFaults(seed, books, margin, database),
         ]
         with self._working(self._scrapers):
             if not books.await_readings(1, 30):
                 books.note_wrong("not every scraper could read at all")
-            with self._working([*self.senders, *datagrams]), self._working(self.parts):
+            store_faults = [] if self.receiver is None else [self.receiver.faults]
+            with (
+                self._working([*self.senders, *datagrams]),
+                self._working([*self.parts, *store_faults]),
+            ):
                 self._last()
             self._quiet()
         for daemon in self.daemons:
@@ -166,12 +185,16 @@ class ClusterCampaign:
         """Wait until all is read that is stored, and for what would come twice."""
         for scraper in self._scrapers:
             scraper.calm_down()
+        if self.receiver is not None:
+            self.receiver.line.calm = True
         try:
             until(self._nothing_pending, QUIET_WITHIN, lambda: f"all read; pending: {self._pending()}")
         except (AssertionError, OSError) as error:
             self.books.note_wrong(str(error))
         if not self.books.await_readings(3, 30):
             self.books.note_wrong("a scraper does not get three answers in 30 s, and all is quiet")
+        if self.receiver is not None:
+            self.findings = self.receiver.find_out(self.daemons[0].daemon)
         for series, value in self._figures("oneshotd_scraper_lost_events_total"):
             if float(value):
                 of = labels(series)
@@ -184,7 +207,8 @@ class ClusterCampaign:
             pending = self._pending()
         except OSError:
             return False
-        return len(pending) == len(CLUSTER_SCRAPERS) and not any(float(value) for _, value in pending)
+        scrapers = len(CLUSTER_SCRAPERS) + (0 if self.receiver is None else 1)
+        return len(pending) == scrapers and not any(float(value) for _, value in pending)
 
     def _pending(self) -> list[tuple[str, str]]:
         return self._figures("oneshotd_scraper_pending_events")

@@ -17,6 +17,8 @@ from soak.cluster_books import ClusterBooks
 from soak.cluster_database import Database
 from soak.cluster_nodes import ClusterDaemon
 from soak.ledger import CUT, READ
+from soak.push_line import PUSHED, SETTLING, STORED
+from soak.receiver import Receiver
 from support.haproxy import HAProxy
 
 #: Seconds that a daemon may take until it serves again; it does not start without the database.
@@ -143,9 +145,12 @@ class DaemonFaults(Faults):
         margin: float,
         daemons: Sequence[ClusterDaemon],
         balancer: HAProxy,
+        receiver: Receiver | None,
         first: Sequence[str] = (),
     ) -> None:
-        super().__init__("daemons", seed, plan.DAEMONS, books, margin, first)
+        kinds = plan.DAEMONS if receiver is None else (*plan.DAEMONS, *plan.PUSHING)
+        super().__init__("daemons", seed, kinds, books, margin, first)
+        self._receiver = receiver
         self._daemons = daemons
         self._balancer = balancer
 
@@ -168,6 +173,14 @@ class DaemonFaults(Faults):
                 self._back(each)
         elif kind == plan.TERM:
             daemon.stop()
+            self._back(daemon)
+        elif kind in plan.PUSHING and self._receiver is not None:
+            moment = self.dice.choice([PUSHED, STORED, SETTLING])
+            with self._receiver.line.holding(moment):
+                self.books.await_moment(moment, 10.0)
+                daemon = next((each for each in self._daemons if each.pushes()), daemon)
+                daemon.kill()
+            time.sleep(self.dice.choice([0.0, 0.0, 1.0, 4.0]))
             self._back(daemon)
         else:
             if kind != plan.KILL:

@@ -6,12 +6,17 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from soak.cluster_books import ClusterBooks
 from soak.cluster_deliveries import Life
+from soak.receiver import RECEIVER
 from support.daemon import Daemon
 from support.processes import free_port
+
+#: The metric by which a daemon says whether it leaves the receiver to another one.
+STANDING_BY = f'oneshotd_receiver_standing_by{{scraper="{RECEIVER}"}}'
 
 
 class ClusterDaemon:
@@ -19,9 +24,19 @@ class ClusterDaemon:
 
     :param address: of the database, for libpq.
     :param margin: seconds that a lease outlives the timeout of its scrape.
+    :param more: further options.
+    :ivar daemon: its process, over restarts.
     """
 
-    def __init__(self, name: str, folder: Path, address: str, books: ClusterBooks, margin: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        address: str,
+        books: ClusterBooks,
+        margin: float,
+        more: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.port = free_port()
         self.lives: list[Life] = []
@@ -37,7 +52,9 @@ class ClusterDaemon:
             f"--daemon-name={name}",
             f"--lease-margin={margin:g}s",
         )
-        self._daemon = Daemon(folder, options=options, port=self.port, variables={"LOG_LEVEL": "debug"})
+        self.daemon = Daemon(
+            folder, options=options, port=self.port, more=more, variables={"LOG_LEVEL": "debug"}
+        )
 
     def come_back(self, seconds: float) -> bool:
         """Start; again and again while the database keeps it from starting, for so many seconds."""
@@ -45,7 +62,7 @@ class ClusterDaemon:
         while True:
             self._began = time.monotonic()
             try:
-                self._daemon.start()
+                self.daemon.start()
             except AssertionError:
                 self._note_end(killed=True)
                 if time.monotonic() - since > seconds:
@@ -57,14 +74,14 @@ class ClusterDaemon:
 
     def kill(self) -> None:
         """``kill -9``."""
-        self._daemon.kill()
+        self.daemon.kill()
         self._note_end(killed=True)
 
     def stop(self) -> None:
         """Stop it in order, as a rolling upgrade does; without the database that may take too long."""
         began = time.monotonic()
         try:
-            self._daemon.stop()
+            self.daemon.stop()
         except AssertionError as error:
             self._note_end(killed=True, stopping=began)
             if not any(t.began < time.monotonic() and t.ended > began for t in self._books.troubles):
@@ -75,14 +92,14 @@ class ClusterDaemon:
     def pause(self) -> None:
         """Stop its process (SIGSTOP)."""
         self._paused = time.monotonic()
-        os.kill(self._daemon.process.pid, signal.SIGSTOP)
+        os.kill(self.daemon.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on, if it is still there."""
         with self._resuming:
             self._books.down(self._paused)
             try:
-                os.kill(self._daemon.process.pid, signal.SIGCONT)
+                os.kill(self.daemon.process.pid, signal.SIGCONT)
             except AssertionError:  # it was killed
                 return
 
@@ -95,11 +112,18 @@ class ClusterDaemon:
 
     def look(self) -> str:
         """Return its metrics without consuming events."""
-        return self._daemon.look()
+        return self.daemon.look()
+
+    def pushes(self) -> bool:
+        """Whether it is the one that sends to the receiver, as far as it knows."""
+        try:
+            return f"{STANDING_BY} 0.0" in self.daemon.get("/metrics/daemon")
+        except OSError:
+            return False
 
     def log(self) -> str:
         """Return its log, over all its processes."""
-        return self._daemon.process.log_text()
+        return self.daemon.process.log_text()
 
     def all_lives(self) -> list[Life]:
         """Return its processes, the running one included."""
@@ -108,4 +132,4 @@ class ClusterDaemon:
 
     def discard(self) -> None:
         """Kill what still runs."""
-        self._daemon.process.kill()
+        self.daemon.process.kill()

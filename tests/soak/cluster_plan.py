@@ -33,6 +33,7 @@ DATABASE = (
 KILL = "kill -9 of a daemon at a random moment"
 KILL_AS_READ = "kill -9 of a daemon as a scraper has read events"
 KILL_AS_CUT = "kill -9 of a daemon as a scraper cuts its connection"
+KILL_AS_PUSHED = "kill -9 of a daemon between two steps of an exchange with the receiver"
 KILL_ALL = "kill -9 of all daemons"
 STOPPED_LONG = "a daemon stopped beyond its lease (SIGSTOP)"
 STOPPED_SHORT = "a daemon stopped within its lease (SIGSTOP)"
@@ -53,6 +54,9 @@ DAEMONS = (
     BALANCER_KILLED,
     BALANCER_RESTARTED,
 )
+
+#: Those that take a receiver of remote write.
+PUSHING = (KILL_AS_PUSHED, KILL_AS_PUSHED)
 
 #: Faults of the lines between daemons and database.
 CUT = "a daemon's lines to the database are cut"

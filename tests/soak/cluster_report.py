@@ -11,6 +11,8 @@ from soak.cluster_deliveries import Delivery, deliveries
 from soak.cluster_judge import LATE, REASONS, Judge, Judgement, uncounted
 from soak.cluster_plan import PROMOTIONS, STOPPED_LONG
 from soak.evidence import sent
+from soak.push_report import push_faults, push_rows, received
+from soak.receiver import RECEIVER
 from soak.result import TOLD, Report, Row, grouped, sent_rows, silent_doors
 from soak.sendings import Sending
 
@@ -31,7 +33,7 @@ def report(campaign: ClusterCampaign) -> Report:
     books = campaign.books
     lives = [life for daemon in campaign.daemons for life in daemon.all_lives()]
     given = deliveries(lives, ((daemon.name, daemon.log()) for daemon in campaign.daemons))
-    expected, vanished = books.expected()
+    expected, vanished = books.expected(received(campaign.findings))
     first: dict[str, float] = {}
     for sending in books.sendings:
         for identity in sending.amounts:
@@ -58,6 +60,7 @@ def report(campaign: ClusterCampaign) -> Report:
         ),
         *_omissions(campaign),
         *_errors(campaign),
+        *_pushed_wrong(campaign, expected),
     ]
     rows: list[Row] = [
         ("campaign", "seed", str(campaign.settings.seed)),
@@ -72,9 +75,26 @@ def report(campaign: ClusterCampaign) -> Report:
         *sent_rows(books, campaign.senders, vanished, "in trouble"),
         *(("faults injected", kind, grouped(count)) for kind, count in sorted(books.faults.items())),
         *(row for name, each in judged.items() for row in _read(campaign, name, each)),
+        *_pushed(campaign),
         ("result", "violations", grouped(len(wrong))),
     ]
     return Report(rows=rows, wrong=wrong)
+
+
+def _pushed(campaign: ClusterCampaign) -> Iterable[Row]:
+    if campaign.receiver is not None and campaign.findings is not None:
+        yield from push_rows(campaign.findings, len(campaign.receiver.line.pushed), RECEIVER)
+        yield (
+            f"receiver {RECEIVER}",
+            "counted as superseded by the daemons",
+            grouped(campaign.books.superseded.get(RECEIVER, 0)),
+        )
+
+
+def _pushed_wrong(campaign: ClusterCampaign, expected: Mapping[str, int]) -> Iterable[str]:
+    if campaign.receiver is not None:
+        line = campaign.receiver.line
+        yield from push_faults(campaign.books, expected, campaign.findings, line, campaign.began)
 
 
 def _read(campaign: ClusterCampaign, name: str, judged: Judgement) -> Iterable[Row]:
