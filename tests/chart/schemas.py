@@ -1,0 +1,73 @@
+"""The schemas of Kubernetes' API and of the operator's objects, in an environment of their own.
+
+Kubernetes' come from the package kubernetes-validate; those of ServiceMonitor, PodMonitor and PrometheusRule
+from models that were made of the operator's definitions, in cloudcoil-models-prometheus-operator: its version
+is the operator's. The models say which fields there are, of which types, and which are needed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from support.debian_packages import REPOSITORY
+
+from chart.helm import Unavailable
+from chart.pods import Object
+
+REQUIREMENTS = (
+    "kubernetes-validate==1.37.0",
+    "cloudcoil==0.6.0",
+    "cloudcoil-models-prometheus-operator==0.80.1.0",
+)
+
+#: Seconds to install some 30 MB, and to validate everything.
+INSTALL, VALIDATE = 600, 300
+
+PROCESS = Path(__file__).with_name("schema_process.py")
+
+
+def interpreter() -> Path:
+    """Return the Python that has the schemas; the environment is made if need be.
+
+    :raises Unavailable: the packages cannot be had.
+    """
+    key = hashlib.sha256("\n".join((*REQUIREMENTS, sys.version)).encode()).hexdigest()[:12]
+    room = REPOSITORY / ".cache" / "schemas"
+    room.mkdir(parents=True, exist_ok=True)
+    target = room / key
+    with (room / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not (target / "complete").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            _made([sys.executable, "-m", "venv", str(target)])
+            pip = [str(target / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+            _made([*pip, "install", *REQUIREMENTS])
+            (target / "complete").touch()
+    return target / "bin" / "python"
+
+
+def _made(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL)
+    if done.returncode != 0:
+        raise Unavailable(f"{' '.join(command)}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def complaints(objects: Sequence[tuple[str, Object]]) -> list[str]:
+    """Return what is wrong with each object for its version of Kubernetes; an empty text if nothing is."""
+    done = subprocess.run(
+        [str(interpreter()), str(PROCESS)],
+        input=json.dumps(objects),
+        capture_output=True,
+        text=True,
+        timeout=VALIDATE,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[str] = json.loads(done.stdout)
+    return found
