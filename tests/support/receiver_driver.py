@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,10 +120,13 @@ class _Cut:
             self._driver.asked += 1
             if method == "settle":
                 self._daemon.settling.add(args[0])
+                _check_settlement(args[3], args[4], kwargs.get("lost", {}))
             self._driver.calls.append(method)
 
             def done(result: Any) -> None:
-                if self._daemon.is_alive:
+                if method in self._driver.withheld:
+                    self._driver.kept.append(lambda: done(result))
+                elif self._daemon.is_alive:
                     answer.callback(result)
 
             getattr(self._driver.store, method)(*args, **kwargs).addBoth(done)
@@ -132,11 +135,20 @@ class _Cut:
         return ask
 
 
+def _check_settlement(
+    newly_owed: Sequence[int], went_out: Sequence[int], lost: Mapping[str, Sequence[int]]
+) -> None:
+    """Check what `IStore.settle` expects of its lists: each event is in one of them at most."""
+    seqs = [*newly_owed, *went_out, *(seq for some in lost.values() for seq in some)]
+    assert len(set(seqs)) == len(seqs), f"owed {newly_owed}, went out {went_out}, lost {lost}"
+
+
 class ReceiverDriver:
     """A store, a simulated Prometheus, and daemons between them.
 
     :ivar asked: how many requests the store has got.
     :ivar calls: their methods.
+    :ivar withheld: methods whose answers are kept until `let_go`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,6 +160,8 @@ class ReceiverDriver:
         self.daemons: list[Daemon] = []
         self.asked = 0
         self.calls: list[str] = []
+        self.withheld: set[str] = set()
+        self.kept: list[Callable[[], None]] = []
 
     def now(self) -> int:
         """Return Unix ms."""
@@ -188,6 +202,14 @@ class ReceiverDriver:
                 daemon.clock.advance(part)
             self.quiet()
             seconds -= part
+
+    def let_go(self) -> None:
+        """Give the answers that were withheld, and withhold none any more."""
+        self.withheld.clear()
+        kept, self.kept = self.kept, []
+        for give in kept:
+            give()
+        self.quiet()
 
     def append(self, *reports: str | tuple[str, str]) -> None:
         """Store events: series without a value, or (series, value); wake the receivers."""

@@ -22,19 +22,26 @@ class SimulatedPrometheus:
     :ivar bad: metric names whose samples it refuses.
     :ivar status: of the answer to a request with one of them.
     :ivar requests: how many requests it has read.
+    :ivar refused: how many of them it has refused.
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.bad: set[str] = set()
         self.status = 400
         self.requests = 0
+        self.refused = 0
         self.samples: Samples = {}
         self._now = now
         self._newest = 0
 
     def receive(self, body: bytes) -> int:
         """Store a request, or refuse it whole; return the status of the answer."""
+        status = self._receive(body)
         self.requests += 1
+        self.refused += status != 204
+        return status
+
+    def _receive(self, body: bytes) -> int:
         new: list[tuple[str, tuple[int, int]]] = []
         series = read(body)
         names = [name_of(each) for each in series]

@@ -286,23 +286,6 @@ def test_a_full_disk_of_the_store_delays_the_next_request(driver: ReceiverDriver
     assert len(driver.prometheus.times("a")) == 2
 
 
-def test_a_daemon_that_was_paused_sends_nothing_under_an_old_reservation(driver: ReceiverDriver) -> None:
-    daemon = driver.daemon()
-    driver.append("a")
-    driver.serve()
-    daemon.clock.advance(1)
-    driver.pump.get(driver.store.append([]))
-    # The step has asked for a reservation; the process stops before the answer is read.
-    driver.append("b")
-    assert daemon.request is not None
-    daemon.request.fail(ConnectionError())
-    daemon.clock.advance(10)
-    driver.quiet()
-    assert daemon.request is not None, "it has got a new reservation"
-    driver.serve()
-    assert driver.prometheus.times("b") != []
-
-
 def test_a_stop_waits_for_the_answer_and_its_settlement(driver: ReceiverDriver) -> None:
     daemon = driver.daemon()
     driver.append("a")

@@ -36,6 +36,7 @@ class Receivers(RuleBasedStateMachine):
         self.driver.prometheus.bad = {bad} if bad else set()
         self.driver.prometheus.status = status
         self.late: list[Request] = []
+        self.refused: list[int] = []
         self.next_value = 1
         self.daemons: list[Daemon | None] = [None, None]
         self.start(0)
@@ -80,9 +81,9 @@ class Receivers(RuleBasedStateMachine):
         if request is None:
             return
         if fate == "ok":
-            request.reply(self.driver.prometheus.receive(request.body))
+            request.reply(self.receive(request))
         elif fate == "answer lost":
-            self.driver.prometheus.receive(request.body)
+            self.receive(request)
             request.fail(ConnectionError("reset"))
         elif fate == "no connection":
             request.fail(NotSent("refused"))
@@ -93,6 +94,12 @@ class Receivers(RuleBasedStateMachine):
                 self.late.append(request)
             request.fail(ConnectionError("reset"))
         self.driver.quiet()
+
+    def receive(self, request: Request) -> int:
+        status = self.driver.prometheus.receive(request.body)
+        if status != 204:
+            self.refused.append(self.driver.prometheus.requests)
+        return status
 
     @rule(count=st.integers(1, 8))
     def serve(self, count: int) -> None:
@@ -141,6 +148,8 @@ class Receivers(RuleBasedStateMachine):
             assert {at - VISIBLE for at in marked} <= set(ats), "a marker ends a sample"
             assert marked[-1:] == [ats[-1] + VISIBLE], f"{series} has not ended"
         assert missing.total() == sum(lost.values())
+        if not driver.prometheus.bad:
+            assert not self.refused
 
 
 TestReceivers = Receivers.TestCase

@@ -1,0 +1,215 @@
+"""What a receiver does in a step: under which reservation, and what goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
+from support.remote_write_reader import STALE, read
+
+from oneshotd.core.events import Group, NewEvent
+from oneshotd.delivery.remote_write import receiver as receiver_module
+from oneshotd.delivery.remote_write.figures import State
+from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, MAX_DELAY
+
+VISIBLE = 15_000
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
+    made = ReceiverDriver(tmp_path / "store.sqlite")
+    yield made
+    made.stop()
+
+
+def paused(driver: ReceiverDriver, daemon: Daemon, seconds: float) -> None:
+    """Stop the process between its question for a reservation and the answer, for so long."""
+    driver.run(5)
+    driver.withheld = {"reserve"}
+    driver.append("b")
+    assert daemon.request is None
+    driver.time.advance(seconds)
+    daemon.clock.advance(seconds)
+    driver.quiet()
+    driver.calls.clear()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "calls"), [(0.0, []), (MAX_DELAY, []), (MAX_DELAY + 0.125, ["settle", "reserve"])]
+)
+def test_a_daemon_that_was_paused_sends_under_a_new_reservation(
+    driver: ReceiverDriver, seconds: float, calls: list[str]
+) -> None:
+    """The lease could end before the request, whose events another daemon sends then, too."""
+    daemon = driver.daemon()
+    paused(driver, daemon, seconds)
+    driver.let_go()
+    assert daemon.request is not None
+    assert driver.calls == calls
+    driver.serve()
+    assert len(driver.prometheus.times("b")) == 1
+    assert driver.stats().scrapers[0].pending == 0
+
+
+def test_a_daemon_that_was_paused_beyond_its_lease_sends_nothing(driver: ReceiverDriver) -> None:
+    """It would send old events after newer ones of another daemon, and take the refusal for a loss."""
+    daemon = driver.daemon(shared=True)
+    paused(driver, daemon, SETTINGS.timeout + LEASE_MARGIN + 1)
+    requests = len(daemon.requests)
+    driver.withheld = set()
+    other = driver.daemon(shared=True)
+    driver.run(1)
+    driver.append("b")
+    driver.run(1)
+    assert len(driver.prometheus.times("b")) == 2 and other.requests
+    driver.let_go()
+    driver.run(1)
+    assert len(daemon.requests) == requests
+    assert daemon.receiver.figures.state is State.STANDING_BY
+    assert driver.lost() == {}
+
+
+def test_a_daemon_whose_lease_ended_during_its_request_leaves_the_rest_to_the_other(
+    driver: ReceiverDriver,
+) -> None:
+    """It would count events as delivered that another daemon has sent, and end their series too early."""
+    daemon = driver.daemon(shared=True)
+    driver.append("a")
+    driver.run(2)
+    driver.append("b")
+    request = daemon.request
+    assert request is not None
+    driver.time.advance(SETTINGS.timeout + LEASE_MARGIN + 1)  # the process is stopped: its timers are, too
+    other = driver.daemon(shared=True)
+    other_request = other.request
+    assert other_request is not None
+    other_request.reply(driver.prometheus.receive(other_request.body))
+    driver.quiet()
+    samples = daemon.receiver.figures.samples
+    request.reply(driver.prometheus.receive(request.body))
+    driver.quiet()
+    assert daemon.receiver.figures.samples == samples, "the other daemon has counted it"
+    assert daemon.receiver.figures.state is not State.IDLE
+    driver.run(3)
+    assert daemon.receiver.figures.state is State.STANDING_BY
+    driver.run(30)
+    assert daemon.receiver.figures.markers["accepted"] == 0
+    assert [len(driver.prometheus.marked(name)) for name in "ab"] == [1, 1]
+    assert driver.lost() == {} and driver.prometheus.refused == 0
+
+
+def test_the_only_one_of_several_daemons_goes_on_with_owed_and_lost_events(driver: ReceiverDriver) -> None:
+    """It would take its own deliveries for those of another daemon, and wait for that one."""
+    driver.daemon(evolve(SETTINGS, max_labels=4), shared=True)
+    driver.append("a", "a", 'a{x="1",y="2"}', "b", "a", 'a{x="1",y="2"}', "c")
+    driver.run(0.5, step=0.125)
+    assert driver.stats().scrapers[0].pending == 0
+    assert [len(driver.prometheus.times(name)) for name in "abc"] == [3, 1, 1]
+    assert driver.lost() == {"max_labels": 2}
+
+
+def test_a_daemon_that_stands_by_returns_its_reservation_at_once(driver: ReceiverDriver) -> None:
+    """The daemon that sends would wait for the end of the lease."""
+    first, second = driver.daemon(shared=True), driver.daemon(shared=True)
+    driver.run(2)
+    driver.pump.get(driver.store.append([Group(events=[NewEvent("a")])]))
+    first.receiver.wake()
+    driver.serve()
+    assert len(driver.prometheus.times("a")) == 1
+    second.clock.advance(1)
+    driver.quiet()
+    assert second.receiver.figures.state is State.STANDING_BY
+    assert not driver.stats().scrapers[0].in_flight
+    driver.append("b")
+    assert first.request is not None
+
+
+def test_a_marker_is_dropped_once_a_later_event_may_be_stored(driver: ReceiverDriver) -> None:
+    """The request of markers would be refused, and each half of it, down to that marker."""
+    daemon = driver.daemon()
+    driver.append("a", "b")
+    driver.serve()
+    driver.pass_time(16)  # the markers are due in a moment
+    driver.append("a")
+    assert daemon.request is not None
+    driver.prometheus.receive(daemon.request.body)
+    daemon.request.reply(503)
+    driver.run(60)
+    assert driver.prometheus.refused == 0
+    assert [len(driver.prometheus.marked(name)) for name in "ab"] == [1, 1]
+
+
+def test_events_go_between_two_requests_of_markers(driver: ReceiverDriver) -> None:
+    """Thousands of series that end together would hold new events up."""
+    daemon = driver.daemon()
+    driver.append(*(f's{{n="{number}"}}' for number in range(5000)))
+    driver.run(10)
+    driver.pass_time(10)
+    assert daemon.request is not None and is_of_markers(daemon)
+    driver.append("new")
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+    driver.quiet()
+    assert daemon.request is not None and not is_of_markers(daemon)
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+    driver.quiet()
+    driver.pass_time(1)
+    assert daemon.request is not None and is_of_markers(daemon)
+    driver.run(30)
+    assert daemon.receiver.figures.markers["accepted"] == 5001
+
+
+def is_of_markers(daemon: Daemon) -> bool:
+    assert daemon.request is not None
+    return all(bits == STALE for series in read(daemon.request.body) for bits, _ in series.samples)
+
+
+def test_no_marker_goes_while_some_pending_events_were_not_read(driver: ReceiverDriver) -> None:
+    """Among them may be an earlier event of the series, which would be refused after the marker."""
+    daemon = driver.daemon()
+    driver.append("a")
+    driver.serve()
+    driver.append(*(f's{{n="{number}"}}' for number in range(6000)), "a")
+    for _ in range(3):
+        if daemon.request is not None:
+            daemon.request.reply(503)
+        driver.pass_time(10)
+    driver.run(60)
+    first, second = [event.at for event in driver.events() if event.series == "a"]
+    assert driver.prometheus.times("a") == [first, second]
+    assert driver.prometheus.marked("a") == [second + VISIBLE]
+    assert driver.lost() == {}
+
+
+def test_events_that_no_request_can_hold_are_lost_also_alone(driver: ReceiverDriver) -> None:
+    """They would wait for ever, and be read again and again."""
+    driver.daemon(evolve(SETTINGS, max_labels=4))
+    driver.append('a{x="1",y="2"}')
+    assert driver.prometheus.requests == 0
+    assert driver.lost() == {"max_labels": 1}
+    assert driver.stats().scrapers[0].pending == 0
+
+
+def test_all_goes_again_if_the_receiver_was_away_once_more(
+    driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it took between two crashes is gone with the second one."""
+    monkeypatch.setattr(receiver_module, "MAX_SAMPLES", 1)
+    daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
+    driver.append("a", "b", "c")
+    driver.serve()
+    driver.append("d")
+    assert daemon.request is not None
+    driver.prometheus.samples.clear()
+    daemon.request.fail(ConnectionError())
+    driver.quiet()
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+    driver.quiet()
+    assert set(driver.prometheus.samples) == {"a"}
+    driver.prometheus.samples.clear()
+    daemon.request.fail(ConnectionError())
+    driver.quiet()
+    driver.run(5)
+    assert set(driver.prometheus.samples) == set("abcd")
