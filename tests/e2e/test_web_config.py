@@ -23,7 +23,12 @@ from support.steady_tool import SteadyTool
 pytestmark = pytest.mark.e2e
 
 SCRAPERS = tuple(kind for kind in KINDS if kind.program != "vmagent" and kind.out_of_order is None)
-JOBS = ("basic", "bearer", "certificate")
+CREDENTIALS = ("basic", "bearer", "certificate")
+#: Seconds between two scrapes of a job, and their timeout. A scrape of 1 s, the shortest in use, fails where
+#: the machine has other work for a second; so there are several jobs of each credential instead.
+INTERVAL = 4
+#: The name of each job ends with its credential, after which the daemon's rules have their pattern.
+JOBS = tuple(f"{number}/{credential}" for credential in CREDENTIALS for number in range(INTERVAL))
 
 EVENTS = "sum by (job) (sum_over_time(steady[10m]))"
 SCRAPES = "sum by (job) (count_over_time(up[10m]))"
@@ -51,7 +56,7 @@ class Verdict:
     """What a server says of its jobs; job -> number.
 
     :param events: that it has stored.
-    :param scrapes: all of them.
+    :param scrapes: all of them; credential -> number.
     :param failed: scrapes.
     :param teams: values of the label that the emitter's rule puts onto its events.
     """
@@ -81,7 +86,7 @@ class Played:
 
 
 def jobs(locked: Locked) -> list[Job]:
-    """One job with each kind of credential."""
+    """Some jobs with each kind of credential."""
     folder, ca = locked.folder, locked.authority.cert
     tls = f"tls_config: {{ca_file: '{ca}', server_name: localhost}}"
     pair = f"cert_file: '{locked.client.cert}', key_file: '{locked.client.key}'"
@@ -91,8 +96,14 @@ def jobs(locked: Locked) -> list[Job]:
         "certificate": (f"tls_config: {{ca_file: '{ca}', server_name: localhost, {pair}}}",),
     }
     return [
-        Job(name=name, port=locked.daemon.port, mode=None, interval=1, more=("scheme: https", *lines))
-        for name, lines in more.items()
+        Job(
+            name=name,
+            port=locked.daemon.port,
+            mode=None,
+            interval=INTERVAL,
+            more=("scheme: https", *more[credential_of(name)]),
+        )
+        for name in JOBS
     ]
 
 
@@ -165,13 +176,13 @@ def distrust(locked: Locked, servers: Mapping[str, Prometheus]) -> None:
     down = dict.fromkeys(JOBS, 0.0)
     until(
         lambda: all(by_job(one, "min by (job) (up)") == down for one in servers.values()),
-        15,
+        30,
         lambda: f"not down: {[by_job(one, 'up') for one in servers.values()]}",
     )
     locked.renew()
     until(
         lambda: all(one.unhealthy_targets() == [] for one in servers.values()),
-        15,
+        30,
         "scrapers that trust the daemon again",
     )
 
@@ -208,14 +219,22 @@ def known(locked: Locked) -> set[str]:
     return {line.removeprefix(mark).partition('"')[0] for line in lines if line.startswith(mark)}
 
 
+def credential_of(job: str) -> str:
+    return job.partition("/")[2]
+
+
 def by_job(made: Prometheus, expression: str) -> dict[str, float]:
     return {row["metric"]["job"]: float(row["value"][1]) for row in made.query(expression)}
 
 
 def verdict(made: Prometheus) -> Verdict:
+    scrapes = by_job(made, SCRAPES)
     return Verdict(
         events=by_job(made, EVENTS),
-        scrapes=by_job(made, SCRAPES),
+        scrapes={
+            credential: sum(number for job, number in scrapes.items() if credential_of(job) == credential)
+            for credential in CREDENTIALS
+        },
         failed=by_job(made, FAILED),
         teams={
             row["metric"].get("team", "") for row in made.query("sum by (team) (sum_over_time(steady[10m]))")
