@@ -25,7 +25,7 @@ from support.tls_clients import (
     records,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timed]
+pytestmark = pytest.mark.e2e
 
 #: Seconds that a flood lasts; ``make soak`` may ask for more.
 SECONDS = float(os.environ.get("ONESHOTD_FLOOD_SECONDS", "1.5"))
@@ -38,6 +38,7 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+@pytest.mark.timed
 def test_a_thousand_slow_handshakes(tmp_path: Path) -> None:
     """A byte a second keeps a handshake going, and the thousandth would be the last client that is let in."""
     slow = hello()
@@ -52,6 +53,7 @@ def test_a_thousand_slow_handshakes(tmp_path: Path) -> None:
         daemon.stop()
 
 
+@pytest.mark.timed
 def test_a_handshake_of_a_byte_a_second_is_cut_in_time(tmp_path: Path) -> None:
     """It would have the time of a whole request again with each byte."""
     with encrypted_daemon(tmp_path, "--request-timeout=3s") as daemon:
@@ -70,6 +72,7 @@ def test_a_handshake_of_a_byte_a_second_is_cut_in_time(tmp_path: Path) -> None:
         daemon.stop()
 
 
+@pytest.mark.timed
 def test_hellos_that_are_too_large(tmp_path: Path) -> None:
     """A hello may take 16 MB by its own length, and its client sends it as long as it is let."""
     endless = records(b"\x01\xff\xff\xff" + bytes(RECORD - 4)) + records(bytes(10 * RECORD)) * 10
@@ -87,6 +90,7 @@ def test_hellos_that_are_too_large(tmp_path: Path) -> None:
         daemon.stop()
 
 
+@pytest.mark.timed
 def test_large_hellos_that_do_not_end(tmp_path: Path) -> None:
     """Each may be as large as TLS allows, and is kept until it is complete."""
     large = large_hello(60_000)
@@ -108,6 +112,7 @@ def test_a_large_hello_that_ends_is_answered(tmp_path: Path) -> None:
         daemon.stop()
 
 
+@pytest.mark.timed
 def test_handshakes_that_are_given_up(tmp_path: Path) -> None:
     """A scan of the network leaves thousands of them; each would leave its socket or its memory."""
     first = hello()
@@ -135,6 +140,7 @@ def test_handshakes_that_are_given_up(tmp_path: Path) -> None:
         daemon.stop()
 
 
+@pytest.mark.timed
 def test_renegotiation_is_refused(tmp_path: Path) -> None:
     """A handshake costs the server more than the client, and there is no limit of them on one connection."""
     with encrypted_daemon(tmp_path) as daemon:

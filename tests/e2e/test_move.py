@@ -270,7 +270,6 @@ sys.exit(status)
 """
 
 
-@pytest.mark.timed
 def test_a_million_events(tmp_path: Path, server: PostgreSQLServer) -> None:
     """A large store could not be moved: it would take too long, or more memory than there is."""
     machine = Machine(tmp_path, server, server.new_database())
