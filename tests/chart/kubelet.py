@@ -51,6 +51,10 @@ class Network:
 
     prefix: tuple[str, ...]
 
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it."""
+        return subprocess.run([*self.prefix, *command], capture_output=True, text=True, timeout=60)
+
     def curl(self, url: str, *words: str, seconds: float = 10) -> subprocess.CompletedProcess[str]:
         """Request a URL from inside."""
         command = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class Prometheus:
     :param config: text of prometheus.yml; `scrape_config` makes the usual one.
     :param port: where it listens; else a free one is chosen.
     :param options: more of its command line.
+    :param prefix: a command that runs a command elsewhere (``nsenter …``).
     """
 
     def __init__(
@@ -49,12 +51,15 @@ class Prometheus:
         name: str = "prometheus",
         port: int | None = None,
         options: Sequence[str] = (),
+        prefix: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.config = config
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._prefix = tuple(prefix)
         command = (
+            *self._prefix,
             str(binary),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
@@ -145,6 +150,12 @@ class Prometheus:
         return True
 
     def _get(self, path: str) -> str:
+        if self._prefix:
+            curl = ("curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "10", self.url + path)
+            done = subprocess.run((*self._prefix, *curl), capture_output=True, timeout=30)
+            if done.returncode != 0:
+                raise OSError(f"curl: status {done.returncode}")
+            return done.stdout.decode()
         with BROWSER.open(self.url + path, timeout=10) as answer:
             return str(answer.read().decode())
 
