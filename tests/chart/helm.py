@@ -124,30 +124,26 @@ class Helm:
         name: str = "events",
         namespace: str = "monitoring",
         more: Sequence[str] = (),
+        chart: Path = CHART,
     ) -> Release:
         """Render the chart with these values, as ``helm install`` would.
 
         :raises Refused: helm does not take them.
         """
-        text = self.template(values, name=name, namespace=namespace, more=more)
+        text = self._template(values, name, namespace, more, chart)
         objects = tuple(one for one in yaml.load_all(text, _LOADER) if one is not None)
         return Release(name=name, namespace=namespace, objects=objects)
 
-    def template(
-        self,
-        values: Mapping[str, Any],
-        *,
-        name: str = "events",
-        namespace: str = "monitoring",
-        more: Sequence[str] = (),
+    def _template(
+        self, values: Mapping[str, Any], name: str, namespace: str, more: Sequence[str], chart: Path
     ) -> str:
-        """Return the text of ``helm template``."""
+        """Return the text of ``helm template``, each once."""
         text = yaml.safe_dump(dict(values))
-        key = hashlib.sha256(repr((text, name, namespace, more)).encode()).hexdigest()
+        key = hashlib.sha256(repr((text, name, namespace, more, chart)).encode()).hexdigest()
         if key not in self._kept:
             file = self._folder / f"{key}.yaml"
             file.write_text(text)
-            words = ("template", name, str(CHART), "--namespace", namespace, "--values", str(file), *more)
+            words = ("template", name, str(chart), "--namespace", namespace, "--values", str(file), *more)
             self._kept[key] = self.run(*words)
         return self._kept[key]
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ import yaml
 from chart import choices, mount_rules, name_rules, schemas, security_rules, selector_rules
 from chart.combinations import Chosen, covering, singles, whole_product
 from chart.helm import CHART, Helm, Release
-from chart.pods import title
+from chart.pods import pods, title
+from oneshotd.daemon.config_sources import configure
 
 #: helm is a process of 50 ms for each; two run at a time.
 THREADS = 2
@@ -138,3 +140,27 @@ def test_the_objects_fit_together(rendered: list[tuple[Chosen, Release]]) -> Non
         f"{count} times: {complaint}, for instance with {example[complaint]}"
         for complaint, count in found.most_common()
     )
+
+
+def test_the_daemon_takes_the_options(rendered: list[tuple[Chosen, Release]], tmp_path: Path) -> None:
+    """An option that the daemon does not know, or a value of another type: a pod that never starts."""
+    seen = set()
+    for row, release in rendered:
+        (daemon,) = [pod for pod in pods(release.objects) if pod.daemon]
+        (container,) = daemon.spec["containers"]
+        data = [one["data"] for one in release.of("ConfigMap")]
+        (text,) = [files["oneshotd.toml"] for files in data if "oneshotd.toml" in files]
+        given = dict(word.removeprefix("--").split("=", 1) for word in container["args"])
+        environ = {one["name"]: one.get("value", "") for one in container["env"]}
+        if (key := (text, str(given), str(environ))) in seen:
+            continue
+        seen.add(key)
+        (file := tmp_path / f"{len(seen)}.toml").write_text(text)
+        assert given.pop("config") == "/etc/oneshotd/options/oneshotd.toml"
+        if row["store"] == "postgresql":
+            assert given["store"] == "$(ONESHOTD_STORE)"
+            given["store"] = "postgresql:host=db dbname=oneshotd"
+        config = configure(given, {**environ, "STATE_DIRECTORY": "/data"}, str(file))
+        assert config.store.kind == row["store"]
+        assert bool(config.udp) == (row["udp"] == "yes")
+    assert len(seen) > 10
