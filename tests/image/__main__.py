@@ -27,6 +27,9 @@ PACKAGES = (
     *("systemd-standalone-sysusers", *contents.TOOLS),
 )
 
+#: Folders of the project that are not in the package.
+NOT_PACKED = (".ci", "bench", "tests", "tools")
+
 
 def main(words: list[str]) -> int:
     match words:
@@ -81,7 +84,8 @@ def _package() -> int:
     :raises tree.Unable: there is none.
     """
     made = package_file(RESULTS)
-    newest = max((packaging.REPOSITORY / path).stat().st_mtime for path in packaging.sources())
+    sources = (path for path in packaging.sources() if path.parts[0] not in NOT_PACKED)
+    newest = max((packaging.REPOSITORY / path).stat().st_mtime for path in sources)
     if made.exists() and made.stat().st_mtime >= newest:
         return 0
     status = package.main(["build"])

@@ -132,6 +132,7 @@ def _made(tree: Tree, chosen: Contents, folder: str, environment: dict[str, str]
     compiling = f"python3 -I -B /srv/compiling.py {folder}/compiled < {folder}/sources"
     # Python writes sets in the order of their hashes.
     tree.run("sh", "-c", compiling, env={**environment, "PYTHONHASHSEED": "0"})
+    libraries = _library_cache(tree, chosen, folder)
     whole = Layer(chosen.epoch)
     own = Layer(chosen.epoch)
     for path in chosen.paths:
@@ -142,6 +143,7 @@ def _made(tree: Tree, chosen: Contents, folder: str, environment: dict[str, str]
         (own if chosen.owners[source] == "oneshotd" else whole).file(name, path.read_bytes())
     _add_records(whole, own, chosen.packages)
     _add_places(whole)
+    whole.file("etc/ld.so.cache", libraries)
     own.folder(DATA, 0o770, uid=USER)
     own.file(CONFIG, (REPOSITORY / "etc/containers/oneshotd.toml").read_bytes())
     own.file(bom.PATH, bill)
@@ -158,6 +160,20 @@ def _made(tree: Tree, chosen: Contents, folder: str, environment: dict[str, str]
         architecture=next(p.architecture for p in chosen.packages if p.architecture != "all"),
         environment=environment,
     )
+
+
+def _library_cache(tree: Tree, chosen: Contents, folder: str) -> bytes:
+    """Return the loader's cache for the image's libraries, which `ldconfig -p` prints."""
+    place = tree.path(f"{folder}/libraries")
+    for path in chosen.paths:
+        if re.search(r"\.so(\.[^/]+)?$", path) and "python3" not in path:
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tree.root / path, place / path, follow_symlinks=False)
+    (place / "etc").mkdir()
+    folders = sorted({f"/{Path(path).parent}" for path in chosen.paths if re.search(r"/lib[^/]+\.so\.", path)})
+    (place / "etc/ld.so.conf").write_text("".join(f"{name}\n" for name in folders))
+    tree.run("ldconfig", "-X", "-r", f"{folder}/libraries")
+    return (place / "etc/ld.so.cache").read_bytes()
 
 
 def _add_records(whole: Layer, own: Layer, packages: Sequence[Package]) -> None:

@@ -16,6 +16,8 @@ ROOTS = (
     *("python3-bcrypt", "python3-openssl", "python3-service-identity", "python3-yaml", "python3-psycopg"),
     # Authorities for receivers, databases and `oneshot-emit`; zones for $TZ; the release, for scanners.
     *("ca-certificates", "tzdata", "base-files"),
+    # psycopg asks ldconfig where libpq is.
+    "libc-bin",
 )
 
 #: In the tree beside these: what makes the image, and what runs it.
@@ -40,7 +42,9 @@ LEFT_OUT = {
 _KEPT = (
     r"/(bin|lib|lib64|sbin)",  # links of base-files into /usr
     r"/usr/bin/(python3|python3\.\d+|twistd3|oneshotctl|oneshot-emit)",
-    r"/usr/lib/(python3|python3\.\d+|ssl)/.+",
+    r"/usr/sbin/ldconfig",
+    r"/usr/lib/(python3|python3\.\d+)/.+",
+    r"/usr/lib/ssl/(certs|openssl\.cnf)",
     r"/usr/lib/[a-z0-9_]+-linux-gnu[a-z0-9]*/(ossl-modules/)?[^/]+\.so(\.[^/]+)?",
     r"/usr/lib(64)?/ld-linux[^/]+",
     r"/(etc|usr/lib)/os-release",
@@ -63,8 +67,9 @@ _DROPPED = (
     rf"{_DIST}/.+/(_?tests?|_test)/.+",
     rf"{_DIST}/twisted/(conch|mail|names|news|pair|runner|trial|words)/.+",
     # Subcommands of twistd for these; `core` has endpoints and `reactors` the loops.
-    rf"{_DIST}/twisted/plugins/(?!twisted_core|twisted_reactors|oneshot_plugin)[^/]+",
+    rf"{_DIST}/twisted/plugins/(?!__init__|twisted_core|twisted_reactors|oneshot_plugin)[^/]+",
     rf"{_DIST}/.+\.(pyi|c|h|pxd|pyx)",
+    r"/usr/share/zoneinfo/localtime",  # leads to /etc/localtime, which is not there
     r".*/__pycache__(/.*)?",
 )
 

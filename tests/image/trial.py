@@ -59,7 +59,7 @@ def check_built(results: Path) -> None:
 def documented(*, arguments: bool) -> Run:
     """Return the first line of the page that runs the image, without or with options of the daemon."""
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", INSTALL.read_text(encoding="utf-8"))
-    lines = [words for block in blocks for words in commands(block) if words[1:2] == ["run"]]
+    lines = [words for block in blocks for words in commands(block) if words[0] in ("podman", "docker") and words[1] == "run"]
     found = [parse_run(words) for words in lines]
     return next(line for line in found if bool(line.arguments) is arguments)
 
@@ -103,12 +103,10 @@ def tell(what: str, step: Callable[..., str], *arguments: object) -> None:
 def contents(run: Trial) -> str:
     """No shell, no program with rights of another user, one place that can be written, and the records."""
     root = run.image.root
-    programs = sorted(path.name for path in (root / "usr/bin").iterdir())
-    run.check(
-        [re.sub(r"\d\.\d+$", "3.x", name) for name in programs]
-        == ["oneshot-emit", "oneshotctl", "python3", "python3.x", "twistd3"],
-        f"the programs are {programs}",
-    )
+    programs = sorted(path.name for name in ("bin", "sbin") for path in (root / "usr" / name).iterdir())
+    versions = [re.sub(r"3\.\d+$", "3.x", name) for name in programs]
+    wanted = ["ldconfig", "oneshot-emit", "oneshotctl", "python3", "python3.x", "twistd3"]
+    run.check(versions == wanted, f"the programs are {programs}")
     writable, size = [], 0
     for path in root.rglob("*"):
         found = path.lstat()
