@@ -215,6 +215,34 @@ def test_an_event_that_is_newer_than_the_question_may_be_there(ran: Audit, stack
     assert 'edge:    m{type="a"}: 2 delivered, 3 found; up to 3 can be there' in out
 
 
+@pytest.mark.parametrize("since", [None, 30_000], ids=["database", "restart"])
+@pytest.mark.parametrize(
+    ("older", "found", "status", "text"),
+    [
+        (False, 1, 1, 'missing: m{type="a"}: 2 delivered, 1 found; 1 missing'),
+        (False, 2, 0, "equal: "),
+        (False, 3, 1, 'surplus: m{type="a"}: 2 delivered, 3 found; 1 too many'),
+        (True, 3, 0, 'edge:    m{type="a"}: 2 delivered, 3 found; up to 3 can be there'),
+        (True, 4, 1, 'surplus: m{type="a"}: 2 delivered, 4 found; 1 too many'),
+    ],
+)
+def test_without_a_lag_a_loss_is_found_and_mostly_a_repetition(
+    ran: Audit, stack: ExitStack, since: int | None, older: bool, found: int, status: int, text: str
+) -> None:
+    """After a restart of the daemon, and where daemons share a database, the lag is not known."""
+    daemon = events()
+    daemon.scraper = {"lag_since_at": None, "longest_lag_seconds": None}
+    if since is not None:
+        daemon.scraper = {"lag_since_at": now() - since}
+    if older:  # its sample may have come in the range
+        daemon.events.insert(0, (now() - 900_000, "m", {"type": "a"}, None))
+    row = vector(({**INSTANCE, "type": "a"}, found), ({**INSTANCE, "type": "b"}, 3.5))
+    _, _, words = pair(stack, daemon.answer, store({**GOOD, "sum m": row}))
+    got, out, _ = ran(*words)
+    assert (got, text in out) == (status, True), out
+    assert "the daemon does not know the longest lag" in out
+
+
 def test_without_a_lag_of_the_whole_range_a_note_says_so(ran: Audit, stack: ExitStack) -> None:
     daemon = events()
     daemon.scraper = {"lag_since_at": now() - 30_000}

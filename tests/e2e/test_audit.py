@@ -140,6 +140,22 @@ def test_events_that_go_on_are_the_edge_at_most(stage: Stage) -> None:
         assert 0 <= found["longest_lag_seconds"] < 10
 
 
+def test_a_restart_of_the_daemon_hides_no_loss_and_invents_none(stage: Stage) -> None:
+    """The daemon does not know the longest lag from before its start."""
+    stage.daemon.restart()
+    for server in stage.servers.values():
+        server.await_scrapes(3)
+    stage.send("type=deploy&app=shop", "type=deploy&app=after")
+    stage.await_delivered()
+    for name, way in (("ann", "scrape"), ("eve", "event")):
+        status, found = stage.audit(name)
+        assert (status, found["verdict"], found["way"]) == (0, "equal", way), found
+        assert found["longest_lag_seconds"] is None
+        assert ["does not know the longest lag" in note for note in found["notes"]] == [True]
+    status, found = stage.audit("bob")
+    assert (status, found["series"]["missing"], found["series"]["surplus"]) == (1, MANY, 0)
+
+
 def test_a_range_beyond_the_hold_and_another_server_are_said(stage: Stage) -> None:
     done = stage.run("ann", "--last", "3h")
     assert (done.returncode, done.stdout) == (2, "")

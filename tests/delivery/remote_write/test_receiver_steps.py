@@ -101,6 +101,28 @@ def test_a_daemon_whose_lease_ended_during_its_request_leaves_the_rest_to_the_ot
     assert driver.lost() == {} and driver.prometheus.refused == 0
 
 
+def test_a_daemon_whose_lease_ended_stands_by_also_if_nothing_has_moved(driver: ReceiverDriver) -> None:
+    """The other daemon is about to send the same events; both would go on, and each end the other's lease."""
+    daemon = driver.daemon(shared=True)
+    driver.append("a")
+    driver.run(2)
+    driver.append("b")
+    request = daemon.request
+    assert request is not None
+    driver.time.advance(SETTINGS.timeout + LEASE_MARGIN + 1)
+    other = driver.daemon(shared=True)
+    assert other.request is not None
+    other.request.reply(503)
+    driver.quiet()
+    request.reply(driver.prometheus.receive(request.body))
+    driver.quiet()
+    requests = len(daemon.requests)
+    driver.run(3)
+    assert len(daemon.requests) == requests
+    assert daemon.receiver.figures.state is State.STANDING_BY
+    assert driver.stats().scrapers[0].pending == 0 and driver.lost() == {}
+
+
 def test_the_only_one_of_several_daemons_goes_on_with_owed_and_lost_events(driver: ReceiverDriver) -> None:
     """It would take its own deliveries for those of another daemon, and wait for that one."""
     driver.daemon(evolve(SETTINGS, max_labels=4), shared=True)
