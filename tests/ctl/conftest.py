@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.audit_servers import Audit
 from support.certificates import Authority
 
 from oneshotd.ctl import daemon_sources
@@ -55,3 +57,22 @@ def check(
         return status, out, err
 
     return ran
+
+
+@pytest.fixture
+def ran(capsys: pytest.CaptureFixture[str]) -> Audit:
+    """Run `oneshotctl audit`, without a wait for a store that is late."""
+
+    def audit(*words: str) -> tuple[int, str, str]:
+        status = run(["audit", "--wait", "0s", "--timeout", "10s", *words], {})
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return audit
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """End the servers with the test."""
+    with ExitStack() as found:
+        yield found

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, field
+
+#: Runs the command; returns status, standard output and standard error.
+Audit = Callable[..., tuple[int, str, str]]
+
+#: Labels that a scrape, or the daemon, adds.
+INSTANCE = {"job": "oneshotd", "instance": "edge-1:8090"}
 
 #: Returns status and body for a path and its parameters.
 Answers = Callable[[str, Mapping[str, str]], tuple[int, Any]]
@@ -109,3 +116,49 @@ def vector(*rows: tuple[Mapping[str, str], float]) -> dict[str, Any]:
     """An answer to an instant query."""
     result = [{"metric": dict(labels), "value": [1.0, str(number)]} for labels, number in rows]
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+def now() -> int:
+    """Return Unix ms."""
+    return int(time.time() * 1000)
+
+
+def pair(stack: ExitStack, daemon: Answers, store: Answers) -> tuple[FakeServer, FakeServer, list[str]]:
+    """Serve both; return them, and the words of the command line that name them."""
+    there, other = stack.enter_context(serving(daemon)), stack.enter_context(serving(store))
+    return there, other, ["--daemon", there.url, "--prometheus", other.url, "--scraper", "ann"]
+
+
+def events() -> AuditedDaemon:
+    """Return a daemon with events of three series, which `GOOD` has once each."""
+    at = now() - 60_000
+    return AuditedDaemon(
+        events=[
+            (at, "m", {"type": "a"}, None),
+            (at + 1, "m", {"type": "a"}, None),
+            (at + 2, "m", {"type": "b"}, "3.5"),
+            (at + 3, "other", {"job": "x"}, None),
+        ],
+        page=2,
+    )
+
+
+def store(numbers: Mapping[str, dict[str, Any]]) -> Answers:
+    """A store that knows these expressions, by the function and the metric."""
+
+    def answer(path: str, parameters: Mapping[str, str]) -> tuple[int, Any]:
+        assert path == "/api/v1/query"
+        for begin, found in numbers.items():
+            function, metric = begin.split()
+            if parameters["query"].startswith(f'{function}_over_time({{__name__="{metric}"'):
+                return 200, found
+        return 200, vector()
+
+    return answer
+
+
+GOOD = {
+    "sum m": vector(({**INSTANCE, "type": "a"}, 2), ({**INSTANCE, "type": "b"}, 3.5)),
+    "count m": vector(({**INSTANCE, "type": "a"}, 1), ({**INSTANCE, "type": "b"}, 1)),
+    "sum other": vector(({**INSTANCE, "exported_job": "x"}, 1)),
+}
