@@ -21,7 +21,7 @@ from oneshotd.delivery.remote_write.pacing import LINGER
 from oneshotd.delivery.remote_write.receiver import Receiver
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.metrics.registry import Telemetry
-from oneshotd.store.interface import IStore, StoreStats
+from oneshotd.store.interface import IStore, Sent, StoreStats
 from oneshotd.store.sqlite.ledger import Limits
 from oneshotd.store.sqlite.store import SQLiteStore
 
@@ -121,6 +121,7 @@ class _Cut:
             if method == "settle":
                 self._daemon.settling.add(args[0])
                 _check_settlement(args[3], args[4], kwargs.get("lost", {}))
+                self._driver.settled.append((args[1], kwargs["sent"]))
             self._driver.calls.append(method)
 
             def done(result: Any) -> None:
@@ -148,6 +149,7 @@ class ReceiverDriver:
 
     :ivar asked: how many requests the store has got.
     :ivar calls: their methods.
+    :ivar settled: of each settlement whether it was delivered, and what was sent.
     :ivar withheld: methods whose answers are kept until `let_go`.
     """
 
@@ -160,6 +162,7 @@ class ReceiverDriver:
         self.daemons: list[Daemon] = []
         self.asked = 0
         self.calls: list[str] = []
+        self.settled: list[tuple[bool, Sent]] = []
         self.withheld: set[str] = set()
         self.kept: list[Callable[[], None]] = []
 

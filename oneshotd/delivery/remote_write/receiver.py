@@ -312,7 +312,8 @@ class Receiver:
         if outcome.verdict in (Verdict.AGAIN, Verdict.DOUBTFUL, Verdict.MISCONFIGURED):
             self._memory.replay.was_away()
             return self._requests.pause(outcome)
-        self._memory.replay.sent(len(samples))
+        reconnected = outcome.answer is not None and outcome.answer.reconnected
+        self._memory.replay.sent(len(samples), self._clock.seconds(), reconnected=reconnected)
         self.figures.replayed += len(samples)
         return 0.0
 

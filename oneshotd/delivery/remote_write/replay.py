@@ -39,6 +39,8 @@ class Replay:
         self._seconds = seconds
         self._kept: deque[tuple[float, Sample]] = deque()
         self._again: deque[Sample] = deque()
+        #: Some were sent again since `was_away`.
+        self._is_under_way = False
 
     def accepted(self, samples: Sequence[Sample], now: float) -> None:
         """Note samples that the receiver has accepted.
@@ -58,15 +60,26 @@ class Replay:
     def was_away(self) -> None:
         """Note that the receiver did not answer, or over another connection: it may have been restarted."""
         self._again = deque(sample for _, sample in self._kept)
+        self._is_under_way = False
 
     def next(self, most: int) -> list[Sample]:
         """Return samples to send again now; they stay here until `sent`."""
         return list(islice(self._again, most))
 
-    def sent(self, count: int) -> None:
-        """Note that so many of them were accepted again, or refused."""
+    def sent(self, count: int, now: float, *, reconnected: bool = False) -> None:
+        """Note that so many of them were accepted again, or refused.
+
+        :param now: steady seconds; what was sent again is in the receiver's memory only since then.
+        :param reconnected: it answered over another connection: what was sent before may be lost once more.
+        """
+        if reconnected and self._is_under_way:
+            self.was_away()
+            return
+        self._is_under_way = True
         for _ in range(count):
             self._again.popleft()
+        if not self._again:
+            self._kept = deque((now, sample) for _, sample in self._kept)
 
     def clear(self) -> None:
         """Forget all samples: another daemon sends them."""

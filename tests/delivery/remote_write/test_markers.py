@@ -99,14 +99,28 @@ def test_what_was_accepted_shortly_before_the_last_answer_goes_again() -> None:
     replay.answered(1000.0)  # what it answers says nothing of what it lost
     assert replay.next(1) == samples("b")
     assert replay.next(5) == samples("b", "c")
-    replay.sent(1)
+    replay.sent(1, 1000.0)
     replay.was_away()
     assert replay.next(5) == samples("b", "c"), "away again in the middle"
-    replay.sent(2)
+    replay.sent(2, 1000.0)
     assert replay.next(5) == []
-    replay.answered(1000.0)
+    replay.answered(1020.0)
+    replay.was_away()
+    assert replay.next(5) == samples("b", "c"), "they were in memory again"
+    replay.sent(2, 1020.0)
+    replay.answered(1041.0)
     replay.was_away()
     assert replay.next(5) == []
+
+
+def test_another_connection_is_another_start_of_the_receiver_unless_nothing_was_sent_yet() -> None:
+    replay = Replay(20.0)
+    replay.accepted(samples("a", "b", "c"), 0.0)
+    replay.was_away()
+    replay.sent(1, 1.0, reconnected=True)
+    assert replay.next(5) == samples("b", "c")
+    replay.sent(1, 2.0, reconnected=True)
+    assert replay.next(5) == samples("a", "b", "c")
 
 
 def test_without_replay_nothing_is_kept() -> None:

@@ -13,7 +13,7 @@ from support.remote_write_reader import STALE, read
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.delivery.remote_write import receiver as receiver_module
 from oneshotd.delivery.remote_write.figures import State
-from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, MAX_DELAY
+from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, LINGER, MAX_DELAY
 
 VISIBLE = 15_000
 
@@ -147,6 +147,52 @@ def test_a_daemon_that_stands_by_returns_its_reservation_at_once(driver: Receive
     assert not driver.stats().scrapers[0].in_flight
     driver.append("b")
     assert first.request is not None
+
+
+def test_a_small_request_is_not_followed_at_once_by_the_next_one(driver: ReceiverDriver) -> None:
+    """Each event of a steady stream would cost a request and two commits."""
+    daemon = driver.daemon()
+    driver.append("a")
+    answer(driver, daemon)
+    driver.append("b")
+    assert daemon.request is None
+    daemon.clock.advance(LINGER)
+    driver.quiet()
+    assert daemon.request is not None
+
+
+def test_events_that_did_not_fit_into_a_request_follow_at_once(driver: ReceiverDriver) -> None:
+    """A backlog of one series would be sent at 20 events a second."""
+    driver.append("a", "a", "b")
+    driver.time.advance(1)
+    daemon = driver.daemon()
+    answer(driver, daemon)
+    assert daemon.request is not None
+    answer(driver, daemon)
+    assert daemon.request is None and driver.stats().scrapers[0].pending == 0
+
+
+def test_the_store_counts_what_was_sent_and_not_accepted(driver: ReceiverDriver) -> None:
+    """Daemons on one database have no other count of it."""
+    driver.append("a", "b", "bad")
+    daemon = driver.daemon()
+    assert daemon.request is not None
+    driver.settled.clear()
+    daemon.request.reply(503)
+    driver.run(5)
+    driver.prometheus.bad = {"bad"}
+    driver.append("bad")
+    driver.run(5)
+    sent = [(delivered, each.events) for delivered, each in driver.settled if each.events]
+    assert sent == [(False, 3), (True, 3)], "the lost one is counted as lost"
+    assert driver.lost() == {"refused": 1}
+
+
+def answer(driver: ReceiverDriver, daemon: Daemon) -> None:
+    """Answer the request in flight as Prometheus does."""
+    assert daemon.request is not None
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+    driver.quiet()
 
 
 def test_a_marker_is_dropped_once_a_later_event_may_be_stored(driver: ReceiverDriver) -> None:
