@@ -73,12 +73,12 @@ def test_a_daemon_that_takes_over_sends_what_the_log_says_and_nothing_twice(driv
     assert set(driver.prometheus.samples) == set("abc")
 
 
-@pytest.mark.parametrize("change", [{"replay": 20.0, "visible": 0.0}, {"visible": 15.0}])
+@pytest.mark.parametrize(("visible", "replay"), [(0.0, 20.0), (15.0, 0.0)])
 def test_a_series_that_was_never_sent_is_not_sent_after_a_start(
-    driver: ReceiverDriver, change: dict[str, float]
+    driver: ReceiverDriver, visible: float, replay: float
 ) -> None:
     """The log has events that the settings keep from the receiver."""
-    settings = evolve(SETTINGS, max_labels=4, **change)
+    settings = evolve(SETTINGS, max_labels=4, visible=visible, replay=replay)
     daemon = driver.daemon(settings)
     driver.append('a{x="1",y="2"}', "b")
     driver.serve()
