@@ -50,7 +50,7 @@ from support.faketime import WallClock
 TIME_TO_NOTE, TIME_FOR_A_TURN = 1.5, 30.0
 
 #: Seconds until a request to the receiver comes to a moment: it may be away just now.
-TIME_TO_PUSH = 10.0
+TIME_TO_PUSH = 30.0
 
 #: A campaign that is behind its plan, on a machine with other things to do, ends at this multiple of
 #: its time.

@@ -334,7 +334,7 @@ class Books:
             if came_again:
                 over.subtract(reading.amounts)
                 again.append(reading)
-        uncertain = self._uncertain(scraper, over)
+        uncertain = self._uncertain(scraper, over, again)
         # The rest of what may have come again: where it was thrown away then, it is not missing.
         spare = Counter[str]()
         for reading in unsettled:
@@ -361,11 +361,16 @@ class Books:
             doubled={identity: n for identity, n in over.items() if n > 0},
         )
 
-    def _uncertain(self, scraper: str, over: Counter[str]) -> list[Reading]:
-        """Take off what came again and is called uncertain by the daemon; which readings that was."""
+    def _uncertain(self, scraper: str, over: Counter[str], again: Sequence[Reading]) -> list[Reading]:
+        """Take off what came again and is called uncertain by the daemon; which readings that was.
+
+        :param again: readings that came again for another reason, and are taken off.
+        """
         said = Counter(self.uncertain[scraper])
         found = []
         for reading in self.accounts[scraper].readings:
+            if reading in again:
+                continue
             fits = all(over[identity] >= amount for identity, amount in reading.amounts.items())
             if reading.amounts and fits and said[reading.events]:
                 said[reading.events] -= 1

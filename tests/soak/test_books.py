@@ -157,6 +157,26 @@ def test_what_the_daemon_calls_uncertain_may_come_again(said: list[int], doubled
     assert (verdict.doubled.get("a", 0), len(verdict.uncertain)) == (doubled, int(not doubled))
 
 
+def test_what_came_again_after_a_kill_is_not_taken_for_uncertain() -> None:
+    """A delivery that the daemon called uncertain would be blamed for another one."""
+    kept = books()
+    answered(kept, a=1)
+    answered(kept, b=1)
+    answered(kept, c=1)
+    kept.uncertain["ann"] = [2, 1]
+    for process, amounts, ago in (
+        (KILLED_FIRST, {"a": 1}, 4),  # not settled as its process was killed
+        (LONG_DEAD, {"a": 1, "b": 1}, 3),  # called uncertain
+        (STOPPED, {"c": 1}, 2),  # likewise
+        (STOPPED, {"a": 1, "b": 1, "c": 1}, 1),
+    ):
+        kept.read("ann", Reading(process=process, amounts=amounts, at=NOW - ago))
+    verdict = kept.verdict("ann", kept.expected()[0])
+    assert (verdict.lost, verdict.doubled) == ({}, {})
+    assert [reading.amounts for reading in verdict.again] == [{"a": 1}]
+    assert [reading.amounts for reading in verdict.uncertain] == [{"a": 1, "b": 1}, {"c": 1}]
+
+
 def exchange(ended: float, finished: bool = False) -> Exchange:
     """One that was left unread so many seconds after its request; its timeout is 2 s."""
     return Exchange(
