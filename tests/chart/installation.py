@@ -135,3 +135,8 @@ def scrape(
 def events(response: str) -> list[str]:
     """Return the lines of events in a response, without their times."""
     return [line for line in response.splitlines() if line.startswith("events_to_metrics{")]
+
+
+def clean(text: str) -> bool:
+    """Return whether a log has no line that a healthy daemon never writes."""
+    return not any(mark in text for mark in ("Traceback", "Unhandled", "[critical", "#critical", "#error"))

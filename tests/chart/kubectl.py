@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from chart.helm import RUN, unpacked
+from chart.pods import Object
 
 #: Nothing listens there.
 CLUSTER = """\
@@ -23,21 +25,33 @@ users: [{name: none, user: {}}]
 NOT_REACHED = ("was refused", "connection refused")
 
 
-def understood(folder: Path, words: Sequence[str], given: str = "") -> str | None:
+def understood(folder: Path, words: Sequence[str]) -> str | None:
     """Run a command line of kubectl; return None if only the cluster was missing, else what it said.
 
+    :param folder: with the files that it reads.
     :param words: without ``kubectl``.
-    :param given: its standard input.
     """
+    done = _run(folder, words)
+    said = done.stdout + done.stderr
+    return None if done.returncode == 0 or any(text in said for text in NOT_REACHED) else said
+
+
+def secret_of(folder: Path, words: Sequence[str]) -> Object:
+    """Return the Secret that a command line would create."""
+    done = _run(folder, [*words, "--dry-run=client", "--output=json"])
+    assert done.returncode == 0, done.stderr
+    made: Object = json.loads(done.stdout)
+    return made
+
+
+def _run(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     (config := folder / "kubeconfig").write_text(CLUSTER)
-    done = subprocess.run(
+    return subprocess.run(
         [str(unpacked() / "kubectl"), *words],
         cwd=folder,
         env={**os.environ, "HOME": str(folder), "KUBECONFIG": str(config)},
-        input=given,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=RUN,
     )
-    said = done.stdout + done.stderr
-    return None if done.returncode == 0 or any(text in said for text in NOT_REACHED) else said

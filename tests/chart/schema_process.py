@@ -1,7 +1,8 @@
 """Run in the environment of `chart.schemas`: validates objects by Kubernetes' and the operator's schemas.
 
-Standard input is JSON, a list of [version of Kubernetes, object]; standard output is a list of complaints,
-each an empty text where the object is valid.
+``write FILE`` writes the operator's schemas into a file, which takes seconds. ``validate FILE`` reads JSON
+from standard input, a list of [version of Kubernetes, object], and writes a list of complaints, each an empty
+text where the object is valid.
 """
 
 from __future__ import annotations
@@ -9,28 +10,46 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
-import cloudcoil.models.prometheus_operator.v1 as operator
 import jsonschema
 from kubernetes_validate import utils
 
-#: Fields that every object has, and that the models declare for the client's use.
-_OF_ALL = {"apiVersion", "kind", "metadata", "spec"}
+KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 
 
-def main() -> None:
+def write(file: Path) -> None:
+    """Write the schemas of the operator's kinds, none of which takes an unknown field."""
+    import cloudcoil.models.prometheus_operator.v1 as operator  # takes four seconds
+
+    made = {}
+    for kind in KINDS:
+        schema = getattr(operator, kind).model_json_schema(by_alias=True)
+        for part in (schema, *schema["$defs"].values()):
+            if part.get("type") == "object" and "properties" in part and "additionalProperties" not in part:
+                part["additionalProperties"] = False
+        schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+        # Kubernetes itself defines the metadata.
+        schema["properties"]["metadata"] = {"type": "object"}
+        made[kind] = schema
+    file.write_text(json.dumps(made), encoding="utf-8")
+
+
+def validate(file: Path) -> None:
     """Answer one request."""
+    schemas = json.loads(file.read_text(encoding="utf-8"))
+    operators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in schemas.items()}
     # Each validation would read a megabyte of definitions again.
     utils.schema_contents = functools.cache(utils.schema_contents)
     utils.all_versions = functools.cache(utils.all_versions)
-    json.dump([_complaint(version, one) for version, one in json.load(sys.stdin)], sys.stdout)
+    json.dump([_complaint(version, one, operators) for version, one in json.load(sys.stdin)], sys.stdout)
 
 
-def _complaint(version: str, one: dict[str, Any]) -> str:
+def _complaint(version: str, one: dict[str, Any], operators: dict[str, Any]) -> str:
     try:
         if one["apiVersion"] == "monitoring.coreos.com/v1":
-            error = jsonschema.exceptions.best_match(_operators(one["kind"]).iter_errors(one))
+            error = jsonschema.exceptions.best_match(operators[one["kind"]].iter_errors(one))
             if error is not None:
                 raise error
         else:
@@ -42,18 +61,5 @@ def _complaint(version: str, one: dict[str, Any]) -> str:
     return ""
 
 
-@functools.cache
-def _operators(kind: str) -> Any:
-    """Return a validator that takes no unknown field in the spec of a kind of the operator."""
-    schema = getattr(operator, kind).model_json_schema(by_alias=True)
-    for part in (schema, *schema["$defs"].values()):
-        if part.get("type") == "object" and "properties" in part and "additionalProperties" not in part:
-            part["additionalProperties"] = False
-    schema["required"] = sorted(_OF_ALL)
-    # Kubernetes itself defines the metadata.
-    schema["properties"]["metadata"] = {"type": "object"}
-    return jsonschema.Draft202012Validator(schema)
-
-
 if __name__ == "__main__":
-    main()
+    {"write": write, "validate": validate}[sys.argv[1]](Path(sys.argv[2]))

@@ -33,12 +33,12 @@ INSTALL, VALIDATE = 600, 300
 PROCESS = Path(__file__).with_name("schema_process.py")
 
 
-def interpreter() -> Path:
-    """Return the Python that has the schemas; the environment is made if need be.
+def environment() -> Path:
+    """Return the environment with the schemas, which is made if need be.
 
     :raises Unavailable: the packages cannot be had.
     """
-    key = hashlib.sha256("\n".join((*REQUIREMENTS, sys.version)).encode()).hexdigest()[:12]
+    key = _digest(*REQUIREMENTS, sys.version)
     room = REPOSITORY / ".cache" / "schemas"
     room.mkdir(parents=True, exist_ok=True)
     target = room / key
@@ -50,7 +50,20 @@ def interpreter() -> Path:
             pip = [str(target / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
             _made([*pip, "install", *REQUIREMENTS])
             (target / "complete").touch()
-    return target / "bin" / "python"
+        if not (operators := _operators(target)).exists():
+            new = operators.with_suffix(".new")
+            _made([str(target / "bin" / "python"), str(PROCESS), "write", str(new)])
+            new.rename(operators)
+    return target
+
+
+def _operators(target: Path) -> Path:
+    """Return the file with the operator's schemas, which this state of `PROCESS` writes."""
+    return target / f"operator-{_digest(PROCESS.read_text(encoding='utf-8'))}.json"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def _made(command: Sequence[str]) -> None:
@@ -61,8 +74,9 @@ def _made(command: Sequence[str]) -> None:
 
 def complaints(objects: Sequence[tuple[str, Object]]) -> list[str]:
     """Return what is wrong with each object for its version of Kubernetes; an empty text if nothing is."""
+    target = environment()
     done = subprocess.run(
-        [str(interpreter()), str(PROCESS)],
+        [str(target / "bin" / "python"), str(PROCESS), "validate", str(_operators(target))],
         input=json.dumps(objects),
         capture_output=True,
         text=True,

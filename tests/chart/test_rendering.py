@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -52,13 +52,13 @@ def render(helm: Helm, chosen: Chosen) -> Release:
 
 
 @pytest.fixture(scope="module")
-def rendered(helm: Helm) -> list[tuple[Chosen, Release]]:
+def rendered(helm: Helm, tell: Callable[[str], None]) -> list[tuple[Chosen, Release]]:
     """Every combination, rendered."""
     rows = combinations()
     began = time.monotonic()
     with ThreadPoolExecutor(THREADS) as threads:
         made = list(threads.map(lambda row: render(helm, row), rows))
-    print(f"\nchart: {len(rows)} combinations rendered in {time.monotonic() - began:.1f} s")
+    tell(f"{len(rows)} combinations of values rendered in {time.monotonic() - began:.1f} s")
     return list(zip(rows, made, strict=True))
 
 
@@ -95,7 +95,9 @@ def _has(values: Any, path: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.usefixtures("known_schemas")
-def test_each_object_is_valid_for_its_version_of_kubernetes(rendered: list[tuple[Chosen, Release]]) -> None:
+def test_each_object_is_valid_for_its_version_of_kubernetes(
+    rendered: list[tuple[Chosen, Release]], tell: Callable[[str], None]
+) -> None:
     different = {
         json.dumps((row["kubernetes"], one), sort_keys=True): (row["kubernetes"], one)
         for row, release in rendered
@@ -103,7 +105,7 @@ def test_each_object_is_valid_for_its_version_of_kubernetes(rendered: list[tuple
     }
     began = time.monotonic()
     found = schemas.complaints(list(different.values()))
-    print(f"\nchart: {len(different)} different objects validated in {time.monotonic() - began:.1f} s")
+    tell(f"{len(different)} different objects validated in {time.monotonic() - began:.1f} s")
     wrong = {
         f"{version}: {title(one)}: {complaint}"
         for (version, one), complaint in zip(different.values(), found, strict=True)

@@ -18,7 +18,7 @@ from support.postgresql_server import PostgreSQLServer, running_server
 from support.processes import until
 
 from chart.helm import Helm
-from chart.installation import RELEASE, Installation, events, running, scrape, stopped
+from chart.installation import RELEASE, Installation, clean, events, running, scrape, stopped
 from chart.kubelet import Network, Volume, network
 from chart.user_files import HOOK, PASSWORD, PINGS, RECEIVERS, USER, UserFiles, secret
 
@@ -45,11 +45,6 @@ def merged(*parts: dict[str, Any]) -> dict[str, Any]:
         for name, value in part.items():
             made[name] = {**made.get(name, {}), **value} if isinstance(value, dict) else value
     return made
-
-
-def clean(text: str) -> bool:
-    """Return whether a log has no line that a healthy daemon never writes."""
-    return not any(mark in text for mark in ("Traceback", "Unhandled", "[critical", "#critical", "#error"))
 
 
 def test_one_daemon_with_a_file(helm: Helm, line: Network, tmp_path: Path) -> None:

@@ -47,8 +47,9 @@ def line() -> Iterator[Network]:
         yield made
 
 
-def server(folder: Path, text: str, line: Network) -> Prometheus:
-    return Prometheus(fetch("prometheus") / "usr/bin/prometheus", folder, text, prefix=line.prefix)
+def server(folder: Path, text: str, line: Network, suite: str | None = None) -> Prometheus:
+    """Return a Prometheus of this pod's network; the system's, or another suite's."""
+    return Prometheus(fetch("prometheus", suite) / "usr/bin/prometheus", folder, text, prefix=line.prefix)
 
 
 def burst(line: Network, name: str) -> None:
@@ -129,8 +130,9 @@ def test_without_a_name_a_new_address_is_a_new_scraper(helm: Helm, line: Network
                 assert len(got) == count, address
 
 
+@pytest.mark.parametrize("suite", [None, "sid"])
 def test_pods_with_one_database_are_one_target_for_the_events(
-    helm: Helm, line: Network, tmp_path: Path
+    suite: str | None, helm: Helm, line: Network, tmp_path: Path
 ) -> None:
     """And a target each for their own figures: the alert rules count on it."""
     values = {
@@ -144,7 +146,7 @@ def test_pods_with_one_database_are_one_target_for_the_events(
         for n in (1, 2, 3)
     ]
     text = reloaded(configuration(monitor, targets), {"POD_NAME": REPLICAS[0]})
-    with server(tmp_path, text, line) as prometheus:
+    with server(tmp_path, text, line, suite) as prometheus:
         until(lambda: len(active_targets(prometheus)) == 4, 30, lambda: str(active_targets(prometheus)))
         found = sorted(
             (one["labels"]["job"], one["labels"]["instance"]) for one in active_targets(prometheus)
