@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.debian_packages import REPOSITORY, fetch
 
-from chart.helm import Helm
+from chart.helm import CHART, Helm
 
 RULES = REPOSITORY / "etc" / "prometheus" / "oneshotd.rules.yml"
 DASHBOARD = REPOSITORY / "etc" / "grafana" / "oneshotd.json"
@@ -73,3 +73,32 @@ def test_a_digest_and_the_keys_of_secrets_are_used(helm: Helm) -> None:
     assert 'access = "/etc/oneshotd/access/rules.toml"' in release.one("ConfigMap")["data"]["oneshotd.toml"]
     assert {port["nodePort"] for port in release.one("Service")["spec"]["ports"]} == {30090}
     assert release.one("CronJob")["spec"]["schedule"] == "*/5 * * * *"
+
+
+def test_a_packaged_chart_renders_the_same(helm: Helm, tmp_path: Path) -> None:
+    """Rules and dashboard are links to etc/, which an archive cannot have."""
+    helm.run("package", str(CHART), "--destination", str(tmp_path))
+    (archive,) = tmp_path.glob("oneshotd-*.tgz")
+    values = {**MONITORED, "dashboard": {"enabled": True}}
+    assert helm.render(values, chart=archive) == helm.render(values)
+
+
+@pytest.mark.parametrize("port", [8090, 9190])
+def test_annotations_name_the_port_and_the_path(port: int, helm: Helm) -> None:
+    """A Prometheus that follows prometheus.io/scrape would ask elsewhere."""
+    values = {"scrape": {"by": "annotations", "scraper": "prometheus-a"}, "server": {"port": port}}
+    template = helm.render(values).one("StatefulSet")["spec"]["template"]
+    found = {
+        name: text
+        for name, text in template["metadata"]["annotations"].items()
+        if name.startswith("prometheus.io/")
+    }
+    assert found == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/path": "/metrics",
+        "prometheus.io/port": str(port),
+        "prometheus.io/scheme": "http",
+        "prometheus.io/param_scraper": "prometheus-a",
+    }
+    (container,) = template["spec"]["containers"]
+    assert container["ports"][0] == {"name": "http", "containerPort": port, "protocol": "TCP"}
