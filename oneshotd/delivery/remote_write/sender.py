@@ -108,7 +108,7 @@ class Sender:
         reading = AnswerBody()
         response.deliverBody(reading)
         text = await reading.whole
-        (retry_after,) = (response.headers.getRawHeaders("retry-after") or [None])[:1]
+        (retry_after,) = (response.headers.getRawHeaders(b"retry-after") or [None])[:1]
         before, self._answered = self._answered, self._endpoints.connections
         return Answer(
             status=response.code,
@@ -150,11 +150,11 @@ class _Body:
         """Do nothing: all is written."""
 
 
-def _seconds(retry_after: str | None, now: float) -> float | None:
+def _seconds(retry_after: bytes | None, now: float) -> float | None:
     """Return the seconds of Retry-After (RFC 9110 section 10.2.3); None: none, or malformed."""
     if retry_after is None:
         return None
-    text = retry_after.strip()
+    text = retry_after.decode("latin-1").strip()
     if text.isascii() and text.isdecimal():
         return float(text[:9])
     try:

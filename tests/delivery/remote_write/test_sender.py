@@ -98,6 +98,41 @@ async def test_retry_after(text: str, seconds: float | None) -> None:
     assert got.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    "text", [b"\xff", b"1e99", b"9" * 99, b"", b"Feb 1 99999 00:00:00 99999 +9999", b"Mon, 01 Jan 0001 00:00:00"]
+)
+@pytest.mark.parametrize("status", [204, 503])
+@pytest_twisted.ensureDeferred
+async def test_no_retry_after_hides_the_status(status: int, text: bytes) -> None:
+    """Samples that were accepted would be sent for ever."""
+    beginning = f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nRetry-After: ".encode()
+    with Server(beginning + text + b"\r\n\r\n") as server:
+        (got,) = await post(destination(server), b"x")
+    assert got.status == status
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\xff\x00",
+        b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nabXX",
+        b"\r\nuntil the end",
+        b"Connection: close\r\n\r\n",
+        b"X-Y: \xff\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
+@pytest_twisted.ensureDeferred
+async def test_a_strange_body_changes_no_status(version: bytes, more: bytes) -> None:
+    with Server(version + b" 200 OK\r\n" + more, closes=True) as server:
+        (got,) = await post(destination(server), b"x")
+    assert got.status == 200
+    assert got.text.isprintable()
+
+
 @pytest_twisted.ensureDeferred
 async def test_nothing_listens() -> None:
     """What was not sent is no uncertain event."""
