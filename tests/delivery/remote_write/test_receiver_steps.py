@@ -13,7 +13,8 @@ from support.remote_write_reader import STALE, read
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.delivery.remote_write import receiver as receiver_module
 from oneshotd.delivery.remote_write.figures import State
-from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, LINGER, MAX_DELAY
+from oneshotd.delivery.remote_write.pacing import LINGER
+from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, MAX_DELAY
 
 VISIBLE = 15_000
 
