@@ -149,9 +149,10 @@ def endless(beginning: bytes, again: bytes) -> Iterator[tuple[str, list[int]]]:
         try:
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(0.05)
+                connection.settimeout(PATIENCE)
                 connection.recv(65536)
                 connection.sendall(beginning)
+                connection.settimeout(0.05)
                 view = memoryview(more)
                 deadline = time.monotonic() + PATIENCE
                 at = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from traceback import format_exc
 from typing import Any, cast
 
 from attrs import define
@@ -83,6 +84,7 @@ class Daemon:
             dice=dice,
             processor=processor,
         )
+        setattr(self.receiver.log, "failed", lambda: driver.faults.append(format_exc()))  # noqa: B010
         self.receiver.start()
 
     def _post(self, body: bytes) -> Deferred[Answer]:
@@ -149,6 +151,7 @@ class ReceiverDriver:
 
     :ivar asked: how many requests the store has got.
     :ivar calls: their methods.
+    :ivar faults: tracebacks of faults of the program, which a receiver logs and goes on from.
     :ivar settled: of each settlement whether it was delivered, and what was sent.
     :ivar withheld: methods whose answers are kept until `let_go`.
     """
@@ -162,6 +165,7 @@ class ReceiverDriver:
         self.daemons: list[Daemon] = []
         self.asked = 0
         self.calls: list[str] = []
+        self.faults: list[str] = []
         self.settled: list[tuple[bool, Sent]] = []
         self.withheld: set[str] = set()
         self.kept: list[Callable[[], None]] = []
@@ -192,6 +196,7 @@ class ReceiverDriver:
         for _ in range(MOST):
             before = self.asked
             quiet(self.pump, self.store)
+            assert not self.faults, "".join(self.faults)
             if self.asked == before:
                 return
         raise AssertionError(f"the receivers run in circles: {self.calls[-20:]}")

@@ -87,6 +87,7 @@ def test_a_series_that_was_never_sent_is_not_sent_after_a_start(
     driver.daemon(settings)
     driver.run(5)
     assert set(driver.prometheus.samples) == {"b"}
+    assert bool(driver.prometheus.marked("b")) == bool(visible)
     assert driver.lost() == {"max_labels": 1}
 
 
