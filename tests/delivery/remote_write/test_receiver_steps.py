@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -228,6 +229,33 @@ def test_events_go_between_two_requests_of_markers(driver: ReceiverDriver) -> No
     assert daemon.request is not None and is_of_markers(daemon)
     driver.run(30)
     assert daemon.receiver.figures.markers["accepted"] == 5001
+
+
+def test_a_fault_of_the_program_ends_no_receiver(
+    driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver would get nothing until the next start of the daemon, or until the lease ends."""
+    plan = receiver_module.plan_batch
+
+    def faulty(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.setattr(receiver_module, "plan_batch", plan)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(receiver_module, "plan_batch", faulty)
+    driver.most_faults = 1
+    driver.append("a")
+    driver.daemon()
+    assert "ZeroDivisionError" in "".join(driver.faults)
+    driver.run(3)
+    assert len(driver.prometheus.times("a")) == 1
+
+
+def test_the_lag_of_an_event_includes_its_request(driver: ReceiverDriver) -> None:
+    daemon = driver.daemon()
+    driver.append("a")
+    driver.pass_time(7)
+    answer(driver, daemon)
+    assert 7 <= daemon.telemetry.tally(SETTINGS.name).longest_lag < 7.1
 
 
 def is_of_markers(daemon: Daemon) -> bool:

@@ -101,6 +101,26 @@ def test_a_refused_event_is_found_also_if_no_other_one_comes(driver: ReceiverDri
     assert driver.stats().scrapers[0].pending == 0
 
 
+@pytest.mark.parametrize("status", [401, 500, 503])
+def test_what_goes_again_waits_for_a_receiver_in_trouble(driver: ReceiverDriver, status: int) -> None:
+    """It may ask for a password before it is up again."""
+    daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
+    driver.append("a")
+    driver.serve()
+    driver.prometheus.samples.clear()
+    driver.append("b")
+    assert daemon.request is not None
+    daemon.request.fail(ConnectionError())
+    driver.quiet()
+    assert daemon.request is not None
+    daemon.request.reply(status)
+    driver.quiet()
+    assert daemon.request is None
+    driver.run(100)
+    assert set(driver.prometheus.samples) == {"a", "b"}
+    assert daemon.receiver.figures.replayed == 1
+
+
 def test_all_goes_again_if_the_receiver_was_restarted_in_between(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
