@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import errno
-import json
-import urllib.request
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.daemon import BROWSER, Daemon
+from support.daemon import Daemon
 from support.disks import STORE, FaultyDisk
 from support.processes import until
 from support.prometheus import Prometheus
-from support.receivers import STORES, receiver, receivers_file, samples
+from support.receiver_steps import PATIENCE, await_end, check, has_pending, hold, kill_at, post
+from support.receivers import STORES, receiver, receivers_file
 from support.step_line import Step, StepLine
 
 pytestmark = pytest.mark.e2e
 
-SELECTOR = 'events_to_metrics{type="x",job="oneshotd",instance="edge-1:8090"}'
-SERIES = 5
-
-#: Seconds from an event to its marker; to everything that a test waits for. After some failed attempts a
-#: receiver is asked again after half a minute.
-VISIBLE, PATIENCE = 1.0, 60.0
+#: Seconds from an event to its marker.
+VISIBLE = 1.0
 
 NEWEST = next(store for store in STORES if store.name == "prometheus-sid")
 
@@ -45,52 +39,6 @@ def line(server: Prometheus) -> Iterator[StepLine]:
 def option(line: StepLine, tmp_path: Path) -> str:
     file = receivers_file(tmp_path / "receivers.toml", {"r": line.port}, visible=f'"{VISIBLE:g}s"')
     return f"--receivers={file}"
-
-
-def post(daemon: Daemon) -> None:
-    """Store two events of each series, the second of them with a value."""
-    lines = [f"type=x&n={n}" + (f"&value={n}.5" if again else "") for again in (0, 1) for n in range(SERIES)]
-    request = urllib.request.Request(
-        f"{daemon.url}/events", data="\n".join(lines).encode(), headers={"Content-Type": "text/plain"}
-    )
-    with BROWSER.open(request, timeout=30) as answer:
-        assert json.load(answer)["stored"] == len(lines)
-
-
-def accepted(daemon: Daemon) -> Mapping[str, Sequence[tuple[int, float]]]:
-    """Return what the daemon has accepted: label `n` -> (Unix ms, value)."""
-    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    page = json.loads(daemon.get("/api/v1/events?limit=1000"))
-    assert not page["next"]
-    for event in page["events"]:
-        found[event["labels"]["n"]].append((event["at"], float(event["value"] or 1)))
-    return {series: sorted(each) for series, each in found.items()}
-
-
-def has_pending(daemon: Daemon) -> bool:
-    scrapers = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
-    return not scrapers or any(scraper["pending"] for scraper in scrapers)
-
-
-def check(daemon: Daemon, server: Prometheus, step: str) -> None:
-    """Wait until nothing is pending; the receiver has each event once then, and nothing is lost."""
-    until(lambda: not has_pending(daemon), PATIENCE, lambda: f"{step}: delivery\n{daemon.process.tail()}")
-    assert samples(server, f"{SELECTOR}[1h]") == accepted(daemon), step
-    [scraper] = json.loads(daemon.get("/api/v1/scrapers"))["scrapers"]
-    assert scraper["lost"] == {}, step
-
-
-def await_end(server: Prometheus, step: str) -> None:
-    """Wait until all series have ended."""
-    until(lambda: not server.query(SELECTOR), PATIENCE, f"{step}: the stale markers")
-
-
-def kill_at(daemon: Daemon, line: StepLine, step: Step, *, markers: bool = False) -> None:
-    """Store events, and kill the daemon when an exchange with them, or with their markers, is at a step."""
-    line.hold(step, markers=markers)
-    post(daemon)
-    assert line.held.wait(PATIENCE), f"{step}: {daemon.process.tail()}"
-    daemon.kill()
 
 
 @pytest.mark.parametrize("markers", [False, True], ids=["events", "markers"])
@@ -146,9 +94,7 @@ def test_a_kill_at_each_step_of_a_settlement(
 
         def settle(step: str) -> int:
             """Let the daemon have an answer, and return when the store's file had changed before."""
-            line.hold(Step.STORED)
-            post(daemon)
-            assert line.held.wait(PATIENCE), f"{step}: {daemon.process.tail()}"
+            hold(daemon, line, Step.STORED)
             if step == "not written":
                 disk.fault(writes=errno.EIO)
             elif step == "not synced":
