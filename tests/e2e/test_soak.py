@@ -44,5 +44,5 @@ def test_a_campaign_without_a_trial_fails(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A campaign that passes has killed and has sent: it cannot pass by doing nothing."""
-    assert main(["--seconds", "2", *arguments]) == 1
+    assert main(["--seconds", "2", "--no-receiver", *arguments]) == 1
     assert text in capsys.readouterr().err

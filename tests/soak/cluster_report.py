@@ -82,6 +82,8 @@ def report(campaign: ClusterCampaign) -> Report:
 
 
 def _pushed(campaign: ClusterCampaign) -> Iterable[Row]:
+    if campaign.receiver is None:
+        yield f"receiver {RECEIVER}", "requests", "none: there was no receiver"
     if campaign.receiver is not None and campaign.findings is not None:
         yield from push_rows(campaign.findings, len(campaign.receiver.line.pushed), RECEIVER)
         yield (

@@ -55,6 +55,8 @@ def report(campaign: Campaign) -> Report:
 
 
 def _pushed(campaign: Campaign) -> Iterable[Row]:
+    if campaign.receiver is None:
+        yield f"receiver {RECEIVER}", "requests", "none: there was no receiver"
     if campaign.receiver is not None and campaign.findings is not None:
         yield from push_rows(campaign.findings, len(campaign.receiver.line.pushed), RECEIVER)
 
