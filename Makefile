@@ -99,8 +99,9 @@ screenshots: $(VENV)/.test $(VENV)/.installed
 	PYTHONPATH=.:tests $(BIN)/python -m tools.graph_screenshot docs/img/prometheus-graph.png
 
 # Kills the daemon again and again under load and counts every event; see docs/reliability.md. The receiver of
-# remote write is Debian's Prometheus, fetched into .cache/debian/; without apt there is none. Then the same with a wall clock that is set now and then (libfaketime, Debian's): that makes a daemon ten times
-# slower, so it is a campaign of its own.
+# remote write is Debian's Prometheus, fetched into .cache/debian/; without apt there is none. Then the same
+# with a wall clock that is set now and then (libfaketime, Debian's): that makes a daemon ten times slower,
+# so it is a campaign of its own.
 soak: $(VENV)/.test $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 	PYTHONPATH=tests $(BIN)/python -m soak --clock --seconds 90

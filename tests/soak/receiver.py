@@ -39,7 +39,7 @@ KILL, KILL_PUSHED, KILL_STORED, STOP, RESTART = STORE_FAULTS = (
 KINDS = (*STORE_FAULTS, *FAULTS)
 
 #: Seconds between two of them, and seconds of a stop.
-_EVERY, _STOPS = (1.0, 5.0), ((0.05, 0.5), (1.0, 1.5 * TIMEOUT))
+_EVERY, _STOPS = (1.0, 6.0), ((0.05, 0.5), (1.0, 1.5 * TIMEOUT))
 
 #: Seconds that the audit may take; and that the range of a query is longer than the campaign.
 _AUDIT_WITHIN, _MARGIN = 180.0, 60.0
