@@ -13,8 +13,8 @@ SOURCES := setup.py pyproject.toml $(shell find oneshotd twisted -name '*.py' -o
 # Each group of tests is a process, and compiling its modules again would cost it two seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo run check core transport web store delivery rest lint coverage test screenshots soak
-.PHONY: soak-cluster fuzz bench deb deb-test chart-test release-check clean
+.PHONY: help demo run check core transport web store delivery programs rest lint coverage test screenshots soak
+.PHONY: soak-cluster fuzz bench deb deb-test image image-test chart-test release-check clean
 
 help:
 	@echo "make demo    a daemon, a Prometheus that scrapes it, and emitters; Ctrl-C ends all of it"
@@ -42,7 +42,7 @@ demo: $(VENV)/.installed
 	@PYTHONPATH=.:tests $(BIN)/python -m tools.demo $(DEMO)
 
 # All at once: much of their time is waiting. What a part prints comes when it ends.
-AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync transport rest web delivery store lint
+AT_ONCE = @+$(MAKE) --no-print-directory --jobs --output-sync web rest transport delivery programs store lint
 
 # Generated examples for each property: a quarter in `make check`, all of them in `make test`.
 EXAMPLES ?= quick
@@ -50,6 +50,8 @@ UNIT = $(BIN)/python -m pytest --quiet --hypothesis-profile=$(EXAMPLES) -m "not 
 # Tests with a store wait for the disk most of the time. In memory they do not; a gigabyte is room enough.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "TMPDIR=/dev/shm" }')
 WITH_STORE = $(IN_MEMORY) $(UNIT) -o tmp_path_retention_policy=failed
+# To import the e2e tests takes four seconds, so where none is wanted, their folders are left out.
+PROGRAMS := tests/emit tests/ctl tests/daemon
 # Only the files, and the folders of a conftest.py, that name the marker: to collect all tests takes each of
 # the processes ten seconds more. tests/conftest.py refuses a test that has the marker e2e otherwise.
 marked = $(shell grep -rl 'mark\.$(1)' tests --include='test_*.py' --include=conftest.py | sed 's,/conftest\.py$$,,' | sort)
@@ -66,8 +68,11 @@ lint: $(VENV)/.test
 core: $(VENV)/.test
 	$(UNIT) tests/core
 
-store delivery: $(VENV)/.test
-	$(WITH_STORE) tests/$@
+store: $(VENV)/.test
+	$(WITH_STORE) --ignore=tests/store/postgresql tests/store
+
+delivery: $(VENV)/.test
+	$(WITH_STORE) tests/delivery
 
 # Most of these wait for a deadline or for the end of a connection, so they run side by side.
 transport: $(VENV)/.test
@@ -76,19 +81,23 @@ transport: $(VENV)/.test
 web: $(VENV)/.test
 	$(WITH_STORE) --ignore=tests/web/transport tests/web
 
+programs: $(VENV)/.test
+	$(WITH_STORE) $(PROGRAMS)
+
 rest: $(VENV)/.test
-	$(UNIT) --numprocesses=2 --dist=loadfile --ignore=tests/core --ignore=tests/store --ignore=tests/delivery --ignore=tests/web
+	$(UNIT) $(addprefix --ignore=,tests/e2e tests/core tests/store tests/delivery tests/web $(PROGRAMS))
 
 # The same as core, and whether these tests reach all of it.
 coverage: $(VENV)/.test
 	$(BIN)/coverage run -m pytest --quiet tests/core
 	$(BIN)/coverage report
 
+# Of the last group's time, four fifths is waiting: six processes keep two processors busy.
 test: $(VENV)/.test $(VENV)/.installed
 	$(AT_ONCE) coverage EXAMPLES=oneshotd
 	$(E2E) -m "e2e and timed" $(call marked,timed)
 	$(E2E) -m "e2e and campaign" --numprocesses=2 --dist=loadgroup --no-loadscope-reorder $(call marked,campaign)
-	$(E2E) -m "e2e and not timed and not campaign" --numprocesses=4 --dist=loadfile --no-loadscope-reorder $(call marked,e2e)
+	$(E2E) -m "e2e and not timed and not campaign" --numprocesses=6 --dist=loadfile --no-loadscope-reorder $(call marked,e2e)
 
 # The pictures in docs/img/: of the status page, and of Prometheus' graph after five minutes of the
 # demo. The browser is Debian's, fetched into .cache/debian/ with the libraries that this system lacks

@@ -25,6 +25,9 @@ pytest.register_assert_rewrite(
 )
 
 
+#: Folders that `make check` does not look into, because all of their tests are of real processes.
+E2E_FOLDERS = ("e2e", "store/postgresql")
+
 #: The markers by which `make test` chooses the tests of real processes.
 MARKERS = ("e2e", "timed", "campaign")
 
@@ -33,8 +36,13 @@ MARKERS = ("e2e", "timed", "campaign")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse tests with such a marker in a file that does not name it.
 
-    `make test` finds the files by their text, and would leave out the tests of others.
+    `make test` finds the files by their text, and would leave out the tests of others; `make check` leaves
+    out some folders.
     """
+    folders = [Path(__file__).parent / name for name in E2E_FOLDERS]
+    for item in items:
+        if item.get_closest_marker("e2e") is None and any(folder in item.path.parents for folder in folders):
+            raise pytest.UsageError(f"{item.nodeid}: a test in this folder is to be marked e2e")
     for marker in MARKERS:
         name = f"mark.{marker}"
         for path in sorted({item.path for item in items if item.get_closest_marker(marker)}):

@@ -259,8 +259,14 @@ def imports_make_no_circle(modules: Sources) -> Iterator[str]:
         yield "each of these modules needs another of them first: " + ", ".join(sorted(ways))
 
 
+#: The statements that the next rule asks about name a test's module; to parse all tests takes seconds.
+_NAMES_A_TEST = re.compile(r"^[ \t]*(?:from|import)\s[^#\n]*\btest_", re.MULTILINE)
+
+
 def no_test_imports_from_a_test(modules: Sources) -> Iterator[str]:
     for module, source in modules.items():
+        if not _NAMES_A_TEST.search(source):
+            continue
         for name in imports(module, source, modules):
             if any(part.startswith("test_") for part in name.split(".")[:-1]) and not under(name, "testing"):
                 yield f"{module} imports {name}. Put what both need into tests/support/."
