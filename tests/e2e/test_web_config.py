@@ -34,6 +34,9 @@ EVENTS = "sum by (job) (sum_over_time(steady[10m]))"
 SCRAPES = "sum by (job) (count_over_time(up[10m]))"
 FAILED = "sum by (job) (count_over_time(up[10m]) - sum_over_time(up[10m]))"
 
+#: Seconds in which something has happened that takes a few seconds on a machine with nothing else to do.
+PATIENCE = 60.0
+
 RELOADED = "oneshotd_web_config_last_reload_successful"
 
 
@@ -119,14 +122,14 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             stack.push(one)
         with ThreadPoolExecutor(len(servers)) as pool:
             list(pool.map(lambda one: one.start(), servers.values()))
-        until(lambda: len(known(locked)) == len(SCRAPERS) * len(JOBS), 30, lambda: str(known(locked)))
+        until(lambda: len(known(locked)) == len(SCRAPERS) * len(JOBS), PATIENCE, lambda: str(known(locked)))
         steady = Steady(locked)
         with steady.working():
             statuses, readiness = change_everything(locked)
         goal = dict.fromkeys(JOBS, float(steady.sent))
         until(
             lambda: all(by_job(one, EVENTS) == goal for one in servers.values()),
-            30,
+            PATIENCE,
             lambda: f"{goal}: {[by_job(one, EVENTS) for one in servers.values()]}",
         )
         for one in servers.values():
@@ -143,25 +146,25 @@ def change_everything(locked: Locked) -> tuple[dict[str, int], str]:
     log, statuses = locked.daemon.process, {}
     # The key follows the certificate at once, or a moment later, or so late that the daemon has seen that
     # they are no pair.
-    for pause in (no_pause, a_moment, partial(log.await_text, "stays in force", 15)):
-        until(partial(is_served, locked, locked.renew(pause)), 15, "the new certificate")
+    for pause in (no_pause, a_moment, partial(log.await_text, "stays in force", PATIENCE)):
+        until(partial(is_served, locked, locked.renew(pause)), PATIENCE, "the new certificate")
     # SIGHUP reads at once what has changed.
     statuses["bob, before"] = status(locked, basic("bob", "bob's password"))
     locked.passwords["bob"] = "bob's password"
     locked.write_access('[[allow]]\nrole = "look"\nuser = "bob"\n')
     locked.write_web()
     locked.hang_up()
-    log.await_text("SIGHUP: the files", 15)
-    log.await_text("users: bob added", 15)
+    log.await_text("SIGHUP: the files", PATIENCE)
+    log.await_text("users: bob added", PATIENCE)
     statuses["bob"] = status(locked, basic("bob", "bob's password"))
     # A bad file changes nothing.
     del locked.passwords["bob"]
     locked.write_web("basic_auth_user: typing error\n")
-    until(lambda: f"{RELOADED} 0.0" in locked.daemon.look(), 15, "the metric")
+    until(lambda: f"{RELOADED} 0.0" in locked.daemon.look(), PATIENCE, "the metric")
     readiness = locked.daemon.get("/readyz")
     statuses["bob, while the new file is bad"] = status(locked, basic("bob", "bob's password"))
     locked.write_web()
-    until(lambda: f"{RELOADED} 1.0" in locked.daemon.look(), 15, "the metric")
+    until(lambda: f"{RELOADED} 1.0" in locked.daemon.look(), PATIENCE, "the metric")
     statuses["bob, removed"] = status(locked, basic("bob", "bob's password"))
     statuses["no credential"] = status(locked, None)
     statuses["a token that emits"] = status(locked, f"Bearer {token('emitter')}")
@@ -176,13 +179,13 @@ def distrust(locked: Locked, servers: Mapping[str, Prometheus]) -> None:
     down = dict.fromkeys(JOBS, 0.0)
     until(
         lambda: all(by_job(one, "min by (job) (up)") == down for one in servers.values()),
-        30,
+        PATIENCE,
         lambda: f"not down: {[by_job(one, 'up') for one in servers.values()]}",
     )
     locked.renew()
     until(
         lambda: all(one.unhealthy_targets() == [] for one in servers.values()),
-        30,
+        PATIENCE,
         "scrapers that trust the daemon again",
     )
 
