@@ -43,6 +43,9 @@ def main(words: list[str]) -> int:
             inside.run("mount", "--make-rprivate", "/")
             inside.run("mount", "--bind", root, root)
             inside.enter(Path(root))
+            inside.run("mount", "-t", "sysfs", "-o", "ro,nosuid,nodev,noexec", "sysfs", f"{root}/sys")
+            # crun looks which version of cgroups there is, though it is told to use none.
+            inside.run("mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", f"{root}/sys/fs/cgroup")
             return _told(lambda: trial.trial(Path(root), RESULTS))
         case _:
             print(__doc__, file=sys.stderr)

@@ -70,9 +70,9 @@ class Container:
     def start(self) -> None:
         """Start it; come back as soon as crun has its process 1."""
         with self._log.open("ab") as log:
-            command = [*RUNTIME, "run", f"--bundle={self._folder}", self._name]
+            command = self._command("run", f"--bundle={self._folder}", self._name)
             self._child = subprocess.Popen(
-                self._tree.command(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT
             )
         until = time.monotonic() + PATIENCE
         while self._child.poll() is None and self._state() != "running":
@@ -97,16 +97,7 @@ class Container:
 
     def execute(self, *words: str) -> tuple[int, str]:
         """Return the status of a command in the container, and what it says."""
-        done = subprocess.run(
-            self._tree.command([*RUNTIME, "exec", self._name, *words]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            env=ENVIRONMENT,
-        )
-        return done.returncode, done.stdout
+        return self._crun("exec", self._name, *words)
 
     def stop(self) -> tuple[int, float]:
         """Send SIGTERM to its process 1; return the status and the seconds that it took."""
@@ -114,8 +105,9 @@ class Container:
 
     def kill(self) -> None:
         """``kill -9``; nothing where it does not run."""
-        if self._child is not None:
+        if self._child is not None and self._child.poll() is None:
             self._ended("KILL")
+        self._child = None
 
     def wait(self) -> int:
         """Return the status with which it ends by itself."""
@@ -131,22 +123,58 @@ class Container:
     def _ended(self, name: str) -> tuple[int, float]:
         assert self._child is not None
         began = time.monotonic()
-        self._tree.run(*RUNTIME, "kill", self._name, name)
+        status, said = self._crun("kill", self._name, name)
+        if status != 0:
+            raise Failed(f"crun kill {name}: {said}\n{self.log()}")
         try:
-            status = self._child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._child.send_signal(signal.SIGKILL)
-            raise Failed(f"the container does not end at SIG{name}\n{self.log()}") from None
+            while (ended := self._child.poll()) is None:
+                if time.monotonic() > began + PATIENCE:
+                    self._child.send_signal(signal.SIGKILL)
+                    raise Failed(f"the container does not end at SIG{name}\n{self.log()}")
+                self._reap()
+                time.sleep(0.02)
         finally:
-            with suppress(Failed):
-                self._tree.run(*RUNTIME, "delete", "--force", self._name)
+            self._crun("delete", "--force", self._name)
         self._child = None
-        return status, time.monotonic() - began
+        return ended, time.monotonic() - began
+
+    def _reap(self) -> None:
+        """Wait for what `crun exec` has left to this process, which is process 1 of its name space.
+
+        The kernel does not end a container before all of its processes are waited for.
+        """
+        assert self._child is not None
+        for path in self._tree.path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                pid = int(path.parent.name)
+                if state == "Z" and int(parent) == os.getpid() and pid != self._child.pid:
+                    os.waitpid(pid, 0)
 
     def _state(self) -> str:
-        with suppress(Failed, ValueError):
-            return str(json.loads(self._tree.run(*RUNTIME, "state", self._name))["status"])
-        return ""
+        status, said = self._crun("state", self._name)
+        return str(json.loads(said)["status"]) if status == 0 else ""
+
+    def _command(self, *words: str) -> list[str]:
+        """Return how crun is run: with the tree as the root of a mount name space.
+
+        The root of a container is put where the runtime's own was, which is where `crun exec` enters it; below a
+        chroot that would be another place.
+        """
+        enter = 'cd "$0" && mount --move . / && exec chroot . "$@"'
+        return ["unshare", "--mount", "sh", "-c", enter, str(self._tree.root), *RUNTIME, *words]
+
+    def _crun(self, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            self._command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            env=ENVIRONMENT,
+        )
+        return done.returncode, done.stdout
 
 
 def configured(image: Image, line: Run, volumes: Mapping[str, str]) -> dict[str, Any]:
@@ -157,6 +185,7 @@ def configured(image: Image, line: Run, volumes: Mapping[str, str]) -> dict[str,
     settings = json.loads(json.dumps(image.settings))
     process = settings["process"]
     process["terminal"] = False
+    process.pop("rlimits", None)  # umoci's; podman and docker leave more descriptors
     process["args"] = [*image.entry_point, *line.arguments]
     process["env"] += [f"{name}={text}" for name, text in line.environment.items()]
     process["noNewPrivileges"] = line.no_new_privileges
@@ -170,6 +199,9 @@ def configured(image: Image, line: Run, volumes: Mapping[str, str]) -> dict[str,
         {"destination": target, "type": kind, "source": kind, "options": list(options)}
         for target, kind, options in MOUNTS
     ]
+    # Every runtime gives a container the names of this machine.
+    hosts = {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["bind", "ro"]}
+    settings["mounts"].append(hosts)
     for mount in line.mounts:
         options = ["rbind", "nosuid", "nodev", "ro" if mount.read_only else "rw"]
         source = volumes[mount.source]
