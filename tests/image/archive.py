@@ -20,9 +20,10 @@ from image.bom import moment
 from image.layers import Layer
 from oneshotd import __version__
 
+#: -P: nothing is imported from the working directory, which is the volume.
 ENTRY_POINT = (
-    *("/usr/bin/twistd3", "--nodaemon", "--pidfile="),
-    *("oneshot", "--config", "/etc/oneshotd/oneshotd.toml"),
+    *("/usr/bin/python3", "-P", "-m", "oneshotd.daemon"),
+    *("--config", "/etc/oneshotd/oneshotd.toml"),
 )
 ENVIRONMENT = {
     "PATH": "/usr/bin",
@@ -169,9 +170,7 @@ def write(layout: Path, target: Path, name: str, epoch: int) -> None:
             "Layers": [place(row) for row in manifest["layers"]],
         }
     ]
-    files = {
-        str(path.relative_to(layout)): path.read_bytes() for path in layout.rglob("*") if path.is_file()
-    }
+    files = {str(path.relative_to(layout)): path.read_bytes() for path in layout.rglob("*") if path.is_file()}
     files["index.json"] = json.dumps(index).encode()
     files["manifest.json"] = json.dumps(older).encode()
     part = target.with_suffix(".part")

@@ -124,9 +124,7 @@ def choose(root: Path) -> Contents:
 def _made(tree: Tree, chosen: Contents, folder: str, environment: dict[str, str]) -> archive.Made:
     place = tree.path(folder)
     (place / "compiled").mkdir(parents=True)
-    bill = bom.bill(
-        chosen.packages, version=__version__, release=chosen.release, epoch=chosen.epoch
-    )
+    bill = bom.bill(chosen.packages, version=__version__, release=chosen.release, epoch=chosen.epoch)
     sources = [f"/{path}" for path in chosen.paths if path.startswith("usr/lib/") and path.endswith(".py")]
     (place / "sources").write_text("".join(f"{path}\n" for path in sources))
     compiling = f"python3 -I -B /srv/compiling.py {folder}/compiled < {folder}/sources"
@@ -170,7 +168,9 @@ def _library_cache(tree: Tree, chosen: Contents, folder: str) -> bytes:
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(tree.root / path, place / path, follow_symlinks=False)
     (place / "etc").mkdir()
-    folders = sorted({f"/{Path(path).parent}" for path in chosen.paths if re.search(r"/lib[^/]+\.so\.", path)})
+    folders = sorted(
+        {f"/{Path(path).parent}" for path in chosen.paths if re.search(r"/lib[^/]+\.so\.", path)}
+    )
     (place / "etc/ld.so.conf").write_text("".join(f"{name}\n" for name in folders))
     tree.run("ldconfig", "-X", "-r", f"{folder}/libraries")
     return (place / "etc/ld.so.cache").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,22 @@ class Container:
             if time.monotonic() > until:
                 raise Failed(f"the container does not start\n{self.log()}")
             time.sleep(0.02)
+
+    def handles(self, number: signal.Signals) -> None:
+        """Wait until its process 1 has a handler for a signal, which the kernel drops before.
+
+        :raises Failed: it has none in time.
+        """
+        pid = json.loads(self._crun("state", self._name)[1])["pid"]
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            # The numbers of the tree's /proc are those of this process's name space.
+            text = self._tree.path(f"/proc/{pid}/status").read_text()
+            (caught,) = re.findall(r"(?m)^SigCgt:\s+([0-9a-f]+)$", text)
+            if int(caught, 16) >> (number - 1) & 1:
+                return
+            time.sleep(0.005)
+        raise Failed(f"process 1 does not handle {number.name}\n{self.log()}")
 
     def ready(self, *options: str) -> None:
         """Wait until its health check succeeds.
