@@ -119,7 +119,7 @@ class Report:
         yield (
             f"{summary.verdict}: {_amount(summary.events, 'event')} of {sum(summary.series.values())} series"
             f" were delivered to {escape_unprintable(self.scraper)}, {self.store} has"
-            f" {_number(summary.found)}"
+            f" {_shown(summary.found)}"
         )
         yield f"way:     {_WAYS[self.way]}"
         yield f"events:  {moment(window.since)} to {moment(window.until)}"
@@ -157,11 +157,11 @@ def _line(each: Compared) -> str:
     elif not each.known:
         why = "the daemon has no such event: another source of this metric? (--match)"
     elif each.verdict is Verdict.MISSING:
-        why = f"{_number(each.least - (each.found or 0))} missing"
+        why = f"{_shown(each.least - (each.found or 0))} missing"
     else:
-        why = f"{_number((each.found or 0) - each.most)} too many, {each.most} can be there"
+        why = f"{_shown((each.found or 0) - each.most)} too many, {each.most} can be there"
     return (
-        f"{each.verdict.value + ':':<8} {series}: {each.least} delivered, {_number(each.found)} found; {why}"
+        f"{each.verdict.value + ':':<8} {series}: {each.least} delivered, {_shown(each.found)} found; {why}"
     )
 
 
@@ -182,6 +182,12 @@ def _number(found: float | None) -> float | int | None:
     if found is None or found != found or found in (float("inf"), float("-inf")):
         return None
     return int(found) if float(found).is_integer() else found
+
+
+def _shown(found: float | None) -> str:
+    """Return a number as a text, also one that is not finite."""
+    number = _number(found)
+    return f"{found:g}" if number is None and found is not None else str(number)
 
 
 def _amount(count: int, noun: str) -> str:

@@ -17,6 +17,9 @@ from oneshotd.ctl.results import PROTOCOL, UNAVAILABLE, USAGE, Failed
 #: Events of a page: the most that the daemon gives.
 PAGE = 1000
 
+#: The longest hold or lag: no daemon holds an event for a thousand years.
+MAX_SECONDS = 1000 * 366 * 86_400.0
+
 _MATCHER = re.compile(r'[A-Za-z_][A-Za-z0-9_]*(=~|!~|!=|=)"([^"\\\n]|\\.)*"')
 
 
@@ -61,8 +64,8 @@ def read_scraper(daemon: Server, name: str) -> Scraper:
     """
     answer = daemon.get("/api/v1/scrapers", {})
     try:
-        hold = float(answer["hold_seconds"])
-        known = {str(row["name"]): row for row in answer["scrapers"]}
+        hold = _seconds(answer["hold_seconds"])
+        known = {_text(row["name"]): row for row in answer["scrapers"]}
         if name not in known:
             others = ", ".join(map(quoted, sorted(known)[:20])) or "none"
             raise Failed(f"{daemon.name}: there is no scraper {quoted(name)}; known: {others}", USAGE)
@@ -71,12 +74,12 @@ def read_scraper(daemon: Server, name: str) -> Scraper:
         return Scraper(
             name=name,
             way=_way(row.get("way")),
-            cursor=int(row["cursor"]),
-            pending=int(row["pending"]),
-            owed_from=int(oldest) if int(row["owed"]) and oldest is not None else None,
-            lost={str(reason): int(events) for reason, events in row["lost"].items()},
-            lag=None if lag is None else float(lag),
-            lag_since=None if since is None else int(since),
+            cursor=_whole(row["cursor"]),
+            pending=_whole(row["pending"]),
+            owed_from=_whole(oldest) if _whole(row["owed"]) and oldest is not None else None,
+            lost={_text(reason): _whole(events) for reason, events in row["lost"].items()},
+            lag=None if lag is None else _seconds(lag),
+            lag_since=None if since is None else _whole(since),
             hold=hold,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -103,15 +106,14 @@ def read_events(daemon: Server, window: Window, into: Events) -> None:
         page = daemon.get("/api/v1/events", asked if before is None else {**asked, "before": str(before)})
         try:
             for event in page["events"]:
-                if event["seq"] <= known:
+                if (seq := _whole(event["seq"])) <= known:
                     return
-                labels: Mapping[str, str] = event["labels"]
-                valued = event["value"] is not None
-                into.add(event["seq"], event["at"], event["metric"], labels, valued=valued)
+                labels, valued = _labels(event["labels"]), event["value"] is not None
+                into.add(seq, _whole(event["at"]), _text(event["metric"]), labels, valued=valued)
             following = page["next"]
             if following is None:
                 return
-            if not isinstance(following, int) or (before is not None and following >= before):
+            if _whole(following) < 0 or (before is not None and following >= before):
                 raise ValueError(following)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise _strange(daemon, "oneshotd of this version") from None
@@ -138,7 +140,7 @@ def count(
         if answer["status"] != "success" or answer["data"]["resultType"] != "vector":
             raise ValueError
         rows: list[Any] = answer["data"]["result"]
-        found = [Counted(labels=dict(row["metric"]), number=float(row["value"][1])) for row in rows]
+        found = [Counted(labels=_labels(row["metric"]), number=_sample(row["value"])) for row in rows]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise _strange(store, "a store with the query API of Prometheus") from None
     partial = answer.get("isPartial") or answer.get("warnings")
@@ -158,6 +160,41 @@ def query_of(function: Function, metric: str, matchers: Sequence[str], window: W
         # VictoriaMetrics would answer for half a minute ago.
         "nocache": "1",
     }
+
+
+def _whole(value: object) -> int:
+    """Return a whole number of 64 bits, as JSON has it."""
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError(value)
+    return value
+
+
+def _seconds(value: object) -> float:
+    """Return seconds that a date can be moved by."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= MAX_SECONDS:
+        raise ValueError(value)
+    return float(value)
+
+
+def _sample(pair: object) -> float:
+    """Return the value of a sample: the query API has a time, and a text."""
+    if not isinstance(pair, list) or not isinstance(pair[1], str):
+        raise ValueError(pair)
+    return float(pair[1])
+
+
+def _labels(value: object) -> Mapping[str, str]:
+    """Return labels, or the metric's name among them."""
+    if not isinstance(value, dict):
+        raise ValueError(value)
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _text(value: object) -> str:
+    """Return a text; half a surrogate pair, which JSON can have and no output, is a question mark."""
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value.encode(errors="replace").decode()
 
 
 def _strange(server: Server, expected: str) -> Failed:

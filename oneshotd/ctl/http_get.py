@@ -197,7 +197,7 @@ def _let(line: http.client.HTTPConnection, ends: float) -> None:
 def _date(text: str | None) -> float | None:
     try:
         return None if text is None else parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -100,7 +100,14 @@ async def test_retry_after(text: str, seconds: float | None) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"\xff", b"1e99", b"9" * 99, b"", b"Feb 1 99999 00:00:00 99999 +9999", b"Mon, 01 Jan 0001 00:00:00"],
+    [
+        b"\xff",
+        b"1e99",
+        b"9" * 99,
+        b"",
+        b"Feb -5 999999999900:00:00 99999 +9999-0000",
+        b"Mon, 01 Jan 0001 00:00:00",
+    ],
 )
 @pytest.mark.parametrize("status", [204, 503])
 @pytest_twisted.ensureDeferred
