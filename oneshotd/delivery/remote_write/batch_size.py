@@ -68,7 +68,7 @@ class BatchSize:
         if verdict is Verdict.REFUSED:
             return self.refused(seqs)
         if verdict is Verdict.TOO_LARGE:
-            return self.too_large(seqs, size)
+            return self.too_large(len(seqs), size)
         return verdict is Verdict.DOUBTFUL and self.doubtful(seqs)
 
     def refused(self, seqs: list[int]) -> bool:
@@ -88,12 +88,12 @@ class BatchSize:
             self._takes_samples = True
             self.aside.clear()
 
-    def too_large(self, seqs: list[int], size: int) -> bool:
+    def too_large(self, samples: int, size: int) -> bool:
         """Note a request that is too large; return whether its one sample is given up.
 
         :param size: its bytes before compression.
         """
-        if not self.halve(len(seqs)):
+        if not self.halve(samples):
             return True
         self._most, self.bytes = self.samples, max(1, min(self.bytes, size // 2))
         return False

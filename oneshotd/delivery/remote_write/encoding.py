@@ -160,5 +160,16 @@ def request(fields: Iterable[bytes]) -> bytes:
     return block(b"".join(fields))
 
 
+def fitting(fields: Iterable[bytes], most: int) -> list[bytes]:
+    """Return the first fields that have so many bytes together at most; in any case the very first one."""
+    found: list[bytes] = []
+    for encoded in fields:
+        most -= len(encoded)
+        if most < 0 and found:
+            break
+        found.append(encoded)
+    return found
+
+
 def _field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content

@@ -12,6 +12,7 @@ from oneshotd.delivery.remote_write.marker_requests import MarkerRequests
 from oneshotd.delivery.remote_write.markers import Markers
 from oneshotd.delivery.remote_write.recovery import recover
 from oneshotd.delivery.remote_write.replay import Replay, Sample
+from oneshotd.delivery.remote_write.replay_requests import ReplayRequests
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.store.interface import IStore, Reservation
 
@@ -26,6 +27,7 @@ class Memory:
         self.markers = Markers(int(settings.visible * 1000))
         self.marker_requests = MarkerRequests(self.markers, figures)
         self.replay = Replay(settings.replay)
+        self.replay_requests = ReplayRequests(self.replay, encoder, figures)
         self.is_made = False
         self._settings = settings
         self._store = store

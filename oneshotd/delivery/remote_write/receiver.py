@@ -55,8 +55,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.delivery.remote_write.batch_size import BatchSize
-from oneshotd.delivery.remote_write.batching import MAX_SAMPLES, Batch, plan_batch
-from oneshotd.delivery.remote_write.encoding import Encoder
+from oneshotd.delivery.remote_write.batching import MAX_BYTES, Batch, plan_batch
+from oneshotd.delivery.remote_write.encoding import Encoder, fitting
 from oneshotd.delivery.remote_write.exchange import Post
 from oneshotd.delivery.remote_write.figures import Figures, State
 from oneshotd.delivery.remote_write.leadership import Leadership, Role
@@ -66,7 +66,6 @@ from oneshotd.delivery.remote_write.pacing import Pacing
 from oneshotd.delivery.remote_write.pauses import Pauses
 from oneshotd.delivery.remote_write.read_depth import ReadDepth
 from oneshotd.delivery.remote_write.refusals import DISCARDED, Attempts
-from oneshotd.delivery.remote_write.replay import Sample
 from oneshotd.delivery.remote_write.requests import Outcome, Requests
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 from oneshotd.delivery.remote_write.settlements import STORE_PAUSE, Settlements, position_after, position_of
@@ -216,7 +215,7 @@ class Receiver:
         if self._is_late():
             await self._settlements.give_back(token)
             return 0.0
-        if again := self._memory.replay.next(MAX_SAMPLES):
+        if again := self._memory.replay_requests.due():
             return await self._send_again(token, again)
         if self._size.wants_proof:
             return await self._send_nothing(token)
@@ -299,23 +298,21 @@ class Receiver:
 
     async def _send_markers(self, token: int, markers: Sequence[tuple[str, int]]) -> float:
         """Send stale markers; one that is refused is dropped."""
-        outcome = await self._send([self._encoder.marker(series, at) for series, at in markers])
+        encoded = fitting((self._encoder.marker(series, at) for series, at in markers), MAX_BYTES)
+        outcome = await self._send(encoded)
         await self._settlements.give_back(token)
-        is_settled = self._memory.marker_requests.answered(markers, outcome.verdict)
+        is_settled = self._memory.marker_requests.answered(markers[: len(encoded)], outcome.verdict)
         return 0.0 if is_settled else self._requests.pause(outcome)
 
-    async def _send_again(self, token: int, samples: Sequence[Sample]) -> float:
+    async def _send_again(self, token: int, samples: Sequence[bytes]) -> float:
         """Send samples that the receiver accepted, and may have lost."""
-        encoded = [self._encoder.sample(each.series, each.value, each.at) for each in samples]
-        outcome = await self._requests.send(encoded)
+        outcome = await self._requests.send(samples)
         await self._settlements.give_back(token)
-        if outcome.verdict in (Verdict.AGAIN, Verdict.DOUBTFUL, Verdict.MISCONFIGURED):
-            self._memory.replay.was_away()
-            return self._requests.pause(outcome)
         reconnected = outcome.answer is not None and outcome.answer.reconnected
-        self._memory.replay.sent(len(samples), self._clock.seconds(), reconnected=reconnected)
-        self.figures.replayed += len(samples)
-        return 0.0
+        is_settled = self._memory.replay_requests.answered(
+            samples, outcome.verdict, self._clock.seconds(), reconnected=reconnected
+        )
+        return 0.0 if is_settled else self._requests.pause(outcome)
 
     async def _send_nothing(self, token: int) -> float:
         """Send a request without samples: an answer other than 2xx has nothing to do with samples."""

@@ -12,6 +12,7 @@ from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 from support.remote_write_reader import STALE, read
 
 from oneshotd.core.events import Group, NewEvent
+from oneshotd.delivery.remote_write import batch_size
 from oneshotd.delivery.remote_write import receiver as receiver_module
 from oneshotd.delivery.remote_write.figures import State
 from oneshotd.delivery.remote_write.pacing import LINGER
@@ -293,7 +294,7 @@ def test_all_goes_again_if_the_receiver_was_away_once_more(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it took between two crashes is gone with the second one."""
-    monkeypatch.setattr(receiver_module, "MAX_SAMPLES", 1)
+    monkeypatch.setattr(batch_size, "MAX_SAMPLES", 1)
     daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
     driver.append("a", "b", "c")
     driver.serve()
