@@ -285,7 +285,7 @@ class Receiver:
             await self._settle(token, reservation, batch, DISCARDED)
             return 0.0
         if outcome.may_be_stored:
-            self._attempts.unknown(seqs)
+            self._attempts.unknown(seqs, min(reservation.pending.seqs))
         if self._size.gives_up(verdict, seqs, sum(map(len, batch.fields))):
             [seq] = seqs
             self._size.gave_up(seq)

@@ -24,8 +24,13 @@ class Attempts:
         self._seqs.clear()
         self._before = reservation.remaining + pending.cursor - pending.owed_total + len(pending)
 
-    def unknown(self, seqs: Sequence[int]) -> None:
-        """Note an attempt of unknown outcome."""
+    def unknown(self, seqs: Sequence[int], oldest: int) -> None:
+        """Note an attempt of unknown outcome.
+
+        :param oldest: seq of the oldest pending event. Older ones were given up after the hold; what a receiver
+            was sent while it was away for days would be remembered otherwise.
+        """
+        self._seqs = {seq for seq in self._seqs if seq >= oldest}
         self._seqs.update(seqs)
 
     def settled(self, seqs: Sequence[int]) -> None:

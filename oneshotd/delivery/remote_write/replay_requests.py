@@ -15,7 +15,7 @@ class ReplayRequests:
     """Plans the requests of `replay`.
 
     One that is too large is halved. One that is refused is dropped as a whole: a receiver that takes no
-    sample twice has kept them, and to find out which ones would take hundreds of requests before any new
+    sample twice has kept them, and to find out which ones would take hundreds of requests, before any new
     event.
     """
 

@@ -10,7 +10,7 @@ from attrs import evolve
 from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.delivery.remote_write import receiver as receiver_module
+from oneshotd.delivery.remote_write import batch_size
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 
 VISIBLE = 15_000
@@ -125,7 +125,7 @@ def test_all_goes_again_if_the_receiver_was_restarted_in_between(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No request need fail by a restart: the next one is sent over a new connection."""
-    monkeypatch.setattr(receiver_module, "MAX_SAMPLES", 1)
+    monkeypatch.setattr(batch_size, "MAX_SAMPLES", 1)
     daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
     driver.append("a", "b", "c")
     driver.serve()
