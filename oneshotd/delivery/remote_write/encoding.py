@@ -16,8 +16,8 @@ from oneshotd.core.events import labels_of, metric_of
 from oneshotd.core.scrape_limits import EXPORTED
 from oneshotd.delivery.remote_write.settings import ReceiverSettings
 
-#: Series whose encoded labels are kept; some 200 bytes each.
-MAX_KEPT = 50_000
+#: Series whose encoded labels are kept, some 200 bytes each, and the bytes of all of them.
+MAX_KEPT, MAX_KEPT_BYTES = 50_000, 1 << 25
 
 #: Names of labels whose encoding is kept.
 MAX_NAMES = 5000
@@ -72,6 +72,7 @@ class Encoder:
     def __init__(self, settings: ReceiverSettings) -> None:
         self._settings = settings
         self._kept: dict[str, tuple[bytes, bytes] | str] = {}
+        self._kept_bytes = 0
         self._names: dict[str, bytes] = {}
         ours = {"job": settings.job, "instance": settings.instance}
         self._given = {name: value for name, value in ours.items() if value}
@@ -113,9 +114,13 @@ class Encoder:
         return _field(b"\x0a", found[1] + _field(_SAMPLE, sample))
 
     def _keep(self, series: str) -> tuple[bytes, bytes] | str:
-        if len(self._kept) >= MAX_KEPT:
+        found = self._encode(series)
+        size = len(series) + (0 if type(found) is str else len(found[0]) + len(found[1]))
+        if len(self._kept) >= MAX_KEPT or self._kept_bytes + size > MAX_KEPT_BYTES:
             self._kept.clear()
-        found = self._kept[series] = self._encode(series)
+            self._kept_bytes = 0
+        self._kept[series] = found
+        self._kept_bytes += size
         return found
 
     def _encode(self, series: str) -> tuple[bytes, bytes] | str:

@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
-#: Series that wait for their markers at most; events of further series get none.
-MAX_WAITING = 500_000
+#: Series that wait for their markers at most, and the characters of their names; events of further series get
+#: none.
+MAX_WAITING, MAX_CHARACTERS = 500_000, 1 << 26
+
+#: Entries that one call brings to their place at most; all of them take a second, in the reactor's thread.
+MAX_SETTLED = 20_000
 
 #: Milliseconds after its time at which a marker is sent: a store that several daemons share shows an event
 #: that long after it has given it a time.
@@ -37,7 +41,9 @@ class Markers:
         #: Series -> the time of its marker; 0: none. Each series has one entry in the heap, which may be
         #: earlier than that time.
         self._at: dict[str, int] = {}
+        self._characters = 0
         self._heap: list[tuple[int, str]] = []
+        self._may_settle = 0
 
     def delivered(self, series: Sequence[str], ats: Sequence[int]) -> None:
         """Note events that the receiver has stored, and that the store knows as delivered.
@@ -48,9 +54,10 @@ class Markers:
             return
         for name, at in zip(series, ats, strict=True):
             if name not in self._at:
-                if len(self._at) >= MAX_WAITING:
+                if len(self._at) >= MAX_WAITING or self._characters + len(name) > MAX_CHARACTERS:
                     self.dropped += 1
                     continue
+                self._characters += len(name)
                 heappush(self._heap, (at + self._visible, name))
             self._at[name] = at + self._visible
 
@@ -62,7 +69,7 @@ class Markers:
 
     def clear(self) -> None:
         """Forget all markers: another daemon sends them."""
-        self._at, self._heap = {}, []
+        self._at, self._characters, self._heap = {}, 0, []
 
     def due(self, now: int, pending: Mapping[str, int], most: int) -> list[tuple[str, int]]:
         """Return markers that may be sent now, as (series, Unix ms), the earliest first; they stay here.
@@ -73,6 +80,7 @@ class Markers:
         """
         found: list[tuple[str, int]] = []
         seen: list[tuple[int, str]] = []
+        self._may_settle = MAX_SETTLED
         while len(found) < most and self._settle_first() and self._heap[0][0] + GUARD < now:
             at, series = entry = heappop(self._heap)
             seen.append(entry)
@@ -89,18 +97,26 @@ class Markers:
                 self._at[series] = 0
 
     def next_due(self) -> int | None:
-        """Return the time (Unix ms) from which a marker may be sent; None: there is none."""
-        return self._heap[0][0] + GUARD + 1 if self._settle_first() else None
+        """Return the time (Unix ms) from which a marker may be sent, or an earlier one; None: none waits."""
+        self._may_settle = MAX_SETTLED
+        return self._heap[0][0] + GUARD + 1 if self._settle_first() or self._heap else None
 
     def _settle_first(self) -> bool:
-        """Bring the earliest marker to the start of the heap; return whether there is one."""
+        """Bring the earliest marker to the start of the heap; return whether it is there.
+
+        It is not if there is none, or if it takes more steps than this call may take.
+        """
         while self._heap:
             at, series = self._heap[0]
             if self._at[series] == at:
                 return True
+            if not self._may_settle:
+                return False
+            self._may_settle -= 1
             heappop(self._heap)
             if self._at[series]:
                 heappush(self._heap, (self._at[series], series))
             else:
                 del self._at[series]
+                self._characters -= len(series)
         return False

@@ -42,13 +42,16 @@ class Memory:
         """
         self.markers.clear()
         self.replay.clear()
-        found = await recover(self._store, reservation, self._settings.visible, self._settings.replay)
-        latest = [event for event in found.latest.values() if not self._encoder.fault(event.series)]
+        visible, replay = self._settings.visible, self._settings.replay
+        found = await recover(self._store, reservation, visible, replay, self._was_sent)
+        latest = found.latest.values()
         self.markers.delivered([event.series for event in latest], [event.at for event in latest])
-        again = [event for event in found.replay if not self._encoder.fault(event.series)]
-        self.replay.accepted([Sample(event.series, event.value, event.at) for event in again], now)
+        self.replay.accepted([Sample(event.series, event.value, event.at) for event in found.replay], now)
         self.replay.was_away()
         self.is_made = True
+
+    def _was_sent(self, series: str) -> bool:
+        return self._encoder.fault(series) is None
 
     def delivered(self, batch: Batch, now: float) -> None:
         """Note a batch that the receiver has accepted.

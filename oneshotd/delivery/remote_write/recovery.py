@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import frozen
 
 from oneshotd.core.events import Event
@@ -11,8 +13,8 @@ from oneshotd.store.interface import IStore, Reservation
 #: Seconds for which a receiver shows a series after its newest sample: the lookback of Prometheus.
 LOOKBACK = 300.0
 
-#: Events of one page, and of all of them.
-PAGE, MAX_EVENTS = 2000, 200_000
+#: Events of one page, and of all of them; and the characters of the series of those that are returned.
+PAGE, MAX_EVENTS, MAX_CHARACTERS = 2000, 200_000, 1 << 25
 
 
 @frozen
@@ -28,12 +30,19 @@ class Recovered:
     replay: list[Event]
 
 
-async def recover(store: IStore, reservation: Reservation, visible: float, replay: float) -> Recovered:
+async def recover(
+    store: IStore,
+    reservation: Reservation,
+    visible: float,
+    replay: float,
+    was_sent: Callable[[str], bool] = lambda series: True,
+) -> Recovered:
     """Read the events that were delivered lately.
 
     :param reservation: of the receiver, with its pending events.
     :param visible: seconds; 0: no markers are needed.
     :param replay: seconds before the newest delivered event; 0: none are needed.
+    :param was_sent: returns whether a series is one that the receiver gets.
     :raises StoreUnavailable: the store could not be read.
     """
     pending = reservation.pending
@@ -43,14 +52,17 @@ async def recover(store: IStore, reservation: Reservation, visible: float, repla
     again: list[Event] = []
     newest: int | None = None
     before: int | None = None
-    read = 0
-    while read < MAX_EVENTS:
+    read = characters = 0
+    while read < MAX_EVENTS and characters < MAX_CHARACTERS:
         page = await store.recent(Selection(), before, PAGE)
         read += page.looked
         for event in page.events:
             if event.seq > pending.cursor or event.seq in undelivered:
                 continue
             newest = event.at if newest is None else max(newest, event.at)
+            if not was_sent(event.series):
+                continue
+            characters += len(event.series)
             if replay and event.at >= newest - int(replay * 1000):
                 again.append(event)
             if visible and event.at >= since and event.series not in waiting:

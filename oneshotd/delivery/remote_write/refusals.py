@@ -27,8 +27,8 @@ class Attempts:
     def unknown(self, seqs: Sequence[int], oldest: int) -> None:
         """Note an attempt of unknown outcome.
 
-        :param oldest: seq of the oldest pending event. Older ones were given up after the hold; what a receiver
-            was sent while it was away for days would be remembered otherwise.
+        :param oldest: seq of the oldest pending event. Older ones were given up after the hold; all that a
+            receiver was sent while it was away for days would be remembered otherwise.
         """
         self._seqs = {seq for seq in self._seqs if seq >= oldest}
         self._seqs.update(seqs)

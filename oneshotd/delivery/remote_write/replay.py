@@ -13,8 +13,8 @@ from itertools import islice
 
 from attrs import frozen
 
-#: Samples kept at most; the oldest are dropped beyond it.
-MAX_KEPT = 500_000
+#: Samples kept at most, and the characters of their series; the oldest are dropped beyond it.
+MAX_KEPT, MAX_CHARACTERS = 500_000, 1 << 26
 
 
 @frozen
@@ -38,6 +38,7 @@ class Replay:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._kept: deque[tuple[float, Sample]] = deque()
+        self._characters = 0
         self._again: deque[Sample] = deque()
         #: Some were sent again since `was_away`.
         self._is_under_way = False
@@ -49,13 +50,14 @@ class Replay:
         """
         if self._seconds:
             self._kept.extend((now, sample) for sample in samples)
+            self._characters += sum(len(sample.series) for sample in samples)
             self.answered(now)
 
     def answered(self, now: float) -> None:
         """Note an answer. What the receiver accepted `replay` seconds before is on its disk."""
         kept = self._kept
-        while kept and (len(kept) > MAX_KEPT or (not self._again and kept[0][0] < now - self._seconds)):
-            kept.popleft()
+        while kept and (self._is_too_much() or (not self._again and kept[0][0] < now - self._seconds)):
+            self._characters -= len(kept.popleft()[1].series)
 
     def was_away(self) -> None:
         """Note that the receiver did not answer, or over another connection: it may have been restarted."""
@@ -84,4 +86,8 @@ class Replay:
     def clear(self) -> None:
         """Forget all samples: another daemon sends them."""
         self._kept.clear()
+        self._characters = 0
         self._again.clear()
+
+    def _is_too_much(self) -> bool:
+        return len(self._kept) > MAX_KEPT or self._characters > MAX_CHARACTERS

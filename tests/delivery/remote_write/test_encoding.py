@@ -148,3 +148,12 @@ def test_the_kept_labels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         encoder.sample(f"a{number}", None, AT)
         assert len(encoder._kept) <= 3
     assert encoder.sample("a0", None, AT) == first
+    monkeypatch.setattr(encoding, "MAX_KEPT", 1000)
+    monkeypatch.setattr(encoding, "MAX_KEPT_BYTES", 1000)
+    most = 0
+    for number in range(100):
+        encoder.sample(f"a{number}", None, AT)
+        assert sum(len(name) + len(kept[0]) + len(kept[1]) for name, kept in encoder._kept.items()) <= 1000
+        most = max(most, len(encoder._kept))
+    assert most > 3
+    assert encoder.sample("a0", None, AT) == first

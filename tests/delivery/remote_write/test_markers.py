@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heappop
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -80,6 +82,53 @@ def test_markers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert due(markers, 10**6) == []
 
 
+def test_the_characters_of_waiting_series_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a million series of 60 KB would take all the memory."""
+    monkeypatch.setattr(markers_module, "MAX_CHARACTERS", 10)
+    markers = Markers(D)
+    for _ in range(3):  # what was removed has room again
+        markers.delivered(["a" * 6, "b" * 5, "c" * 4], [1, 2, 3])
+        assert due(markers, 10**6) == [("a" * 6, 1 + D), ("c" * 4, 3 + D)]
+        markers.done(due(markers, 10**6))
+        assert markers.next_due() is None
+    assert markers.dropped == 3
+    markers.delivered(["d" * 10], [1])
+    markers.clear()
+    markers.delivered(["d" * 10], [1])
+    assert due(markers, 10**6) == [("d" * 10, 1 + D)]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_no_call_takes_long(ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a backlog nearly all entries are at a wrong place: the daemon would do nothing else meanwhile."""
+    calls = 0
+
+    def counted(heap: list[tuple[int, str]]) -> tuple[int, str]:
+        nonlocal calls
+        calls += 1
+        return heappop(heap)
+
+    monkeypatch.setattr(markers_module, "MAX_SETTLED", 10)
+    monkeypatch.setattr(markers_module, "heappop", counted)
+    markers = Markers(D)
+    names = [f"s{number}" for number in range(100)]
+    markers.delivered(names, range(100))
+    markers.sent(names)
+    if not ends:
+        markers.delivered(names, range(1000, 1100))
+    found: list[str] = []
+    for _ in range(100):
+        calls = 0
+        first = markers.next_due()
+        assert calls <= 10
+        assert first is not None or not markers._heap
+        markers.done(some := due(markers, 10**6, 5))
+        assert calls <= 25
+        found += [name for name, _ in some]
+    assert found == ([] if ends else names)
+    assert markers.next_due() is None
+
+
 def test_without_visible_there_are_none() -> None:
     markers = Markers(0)
     markers.delivered(["a"], [1])
@@ -136,6 +185,14 @@ def test_what_goes_again_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     replay.accepted(samples("a", "b", "c"), 0.0)
     replay.was_away()
     assert replay.next(5) == samples("b", "c")
+    monkeypatch.setattr(replay_module, "MAX_CHARACTERS", 7)
+    replay.accepted(samples("dddd", "eee"), 0.0)
+    replay.was_away()
+    assert replay.next(5) == samples("dddd", "eee")
+    replay.clear()
+    replay.accepted(samples("f" * 7), 0.0)
+    replay.was_away()
+    assert replay.next(5) == samples("f" * 7)
     replay.clear()
     assert replay.next(5) == []
 

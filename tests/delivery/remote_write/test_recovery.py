@@ -99,6 +99,23 @@ def test_what_goes_again_counts_from_the_newest_delivered_event(monkeypatch: pyt
     assert (got.latest, seqs(got.replay)) == ({}, [3, 4])
 
 
+def test_what_was_never_sent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A series beyond `max-labels` has no marker, and is asked for page by page: there may be 200,000."""
+    reservation = Reservation(token=1, pending=PENDING, remaining=1, now=NOW)
+    log = cast(IStore, Log(EVENTS))
+    got = ThreadPump().get(
+        Deferred.fromCoroutine(recover(log, reservation, 15.0, 20.0, lambda series: series != "a"))
+    )
+    assert (list(got.latest), seqs(got.replay)) == (["d"], [4, 5])
+
+
+def test_what_is_found_is_bounded_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 1)
+    monkeypatch.setattr(module, "MAX_CHARACTERS", 10)
+    got = found(Log([event(seq, 10 - seq, "abcd") for seq in range(1, 9)]), pending=Pending(cursor=8))
+    assert seqs(got.replay) == [6, 7, 8]
+
+
 def test_without_markers_and_replay_nothing_is_found() -> None:
     log = Log(EVENTS)
     assert found(log, visible=0.0, replay=0.0, pending=PENDING) == Recovered({}, [])
