@@ -236,8 +236,8 @@ class Receiver:
         return self._until_next(reservation.now, batch)
 
     def _is_late(self) -> bool:
-        """Whether the reservation may end before a request that is sent now."""
-        return self._clock.seconds() - self._asked > MAX_DELAY
+        """Whether it is too late for a request: the daemon stops, or the reservation may end before it."""
+        return self._settlements.stopping or self._clock.seconds() - self._asked > MAX_DELAY
 
     def _plan(self, reservation: Reservation) -> Batch:
         batch = plan_batch(

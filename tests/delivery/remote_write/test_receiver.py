@@ -314,3 +314,17 @@ def test_a_stop_in_a_pause_is_immediate(driver: ReceiverDriver) -> None:
     driver.quiet()
     assert stopped.called
     assert daemon.clock.getDelayedCalls() == []
+
+
+def test_a_stop_while_the_store_is_asked_sends_no_request(driver: ReceiverDriver) -> None:
+    """A receiver that does not answer would hold the stop up, since nothing closes this request any more."""
+    daemon = driver.daemon()
+    driver.withheld = {"reserve"}
+    driver.append("a")
+    stopped = daemon.receiver.stop()
+    driver.let_go()
+    driver.quiet()
+    assert daemon.requests == []
+    assert stopped.called
+    assert driver.stats().scrapers[0].pending == 1
+    assert not driver.stats().scrapers[0].in_flight
