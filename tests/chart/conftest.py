@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -44,8 +44,14 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write it."""
-    for text in TOLD:
+    for text in sorted(set(TOLD)):
         terminalreporter.write_line(f"chart: {text}")
+
+
+def _skip(reason: str) -> NoReturn:
+    """Skip the tests that need this, and say so once, at the end."""
+    TOLD.append(f"tests are skipped: {reason}")
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     try:
         return Helm(tmp_path_factory.mktemp("helm"))
     except Unavailable as reason:
-        pytest.skip(str(reason))
+        _skip(str(reason))
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +69,7 @@ def known_schemas() -> None:
     try:
         schemas.environment()
     except Unavailable as reason:
-        pytest.skip(str(reason))
+        _skip(str(reason))
 
 
 @pytest.fixture(scope="session")
@@ -71,4 +77,4 @@ def pods_run() -> None:
     """Pods can run on this machine."""
     reason = kubelet.missing()
     if reason is not None:
-        pytest.skip(reason)
+        _skip(reason)

@@ -75,6 +75,13 @@ def test_a_digest_and_the_keys_of_secrets_are_used(helm: Helm) -> None:
     assert release.one("CronJob")["spec"]["schedule"] == "*/5 * * * *"
 
 
+def test_helm_runs_the_pod_of_its_test(helm: Helm) -> None:
+    """The pod would be a part of the release, and run at each upgrade."""
+    pod = helm.render({}).one("Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["spec"]["restartPolicy"] == "Never"
+
+
 def test_a_packaged_chart_renders_the_same(helm: Helm, tmp_path: Path) -> None:
     """Rules and dashboard are links to etc/, which an archive cannot have."""
     helm.run("package", str(CHART), "--destination", str(tmp_path))

@@ -95,6 +95,7 @@ def test_the_first_events_arrive(helm: Helm, chart_with_notes: Path, tmp_path: P
     [
         ({"persistence": {"enabled": False}}, "go with the pod"),
         ({"netpol": {"generate": True}}, "NetworkPolicy"),
+        ({**MONITORED, "webConfig": {"secretName": "web", "tls": True}}, "tlsConfig"),
         ({**MONITORED, "receivers": {"secretName": "receivers"}}, "twice"),
     ],
 )
