@@ -56,10 +56,23 @@ def test_one_daemon_with_a_file(helm: Helm, line: Network, tmp_path: Path) -> No
         installed.emitter("Pod", line).run()
         assert events(scrape(installed, first, endpoint, FIRST)) == [TEST_EVENT]
         assert events(scrape(installed, first, endpoint, FIRST)) == []
+        port = first.port("udp", "UDP")
+        done = line.run("bash", "-c", f"echo type=datagram > /dev/udp/127.0.0.1/{port}")
+        assert done.returncode == 0, done.stderr
+        got: list[str] = []
+
+        def arrived() -> bool:
+            got.extend(events(scrape(installed, first, endpoint, FIRST)))
+            return bool(got)
+
+        until(arrived, 30, "the datagram")
+        assert got == ['events_to_metrics{type="datagram"} 1']
+        # The answer to the next scrape shows that the delivery is settled; a crash before would repeat it.
+        assert events(scrape(installed, first, endpoint, FIRST)) == []
         daemon.kill()
     second = installed.pod(line)
     with running(second) as daemon:
-        assert events(scrape(installed, second, endpoint, SECOND)) == [TEST_EVENT]
+        assert sorted(events(scrape(installed, second, endpoint, SECOND))) == [TEST_EVENT, *got]
         assert events(scrape(installed, second, endpoint, FIRST)) == []
         installed.emitter("CronJob", line).run()
         (event,) = events(scrape(installed, second, endpoint, FIRST))
