@@ -17,6 +17,15 @@ from chart.pods import Object
 
 _VARIABLE = re.compile(r"\$\(([a-zA-Z_0-9]+)\)")
 
+#: What the discovery would say of the pod of a release `events`; all pods are on a loopback here.
+TARGET = {
+    "__address__": "127.0.0.1:8090",
+    "__meta_kubernetes_namespace": "monitoring",
+    "__meta_kubernetes_service_name": "events-oneshotd",
+    "__meta_kubernetes_pod_name": "events-oneshotd-0",
+    "__meta_kubernetes_pod_container_name": "oneshotd",
+}
+
 #: The labels of a target that the operator takes from the discovery: label -> label of the discovery.
 _COPIED = {
     "namespace": "__meta_kubernetes_namespace",

@@ -21,9 +21,8 @@ from chart.helm import Helm
 from chart.installation import NAMESPACE, RELEASE, Installation, clean, running
 from chart.kubectl import secret_of, understood
 from chart.kubelet import network
-from chart.operator_config import configuration, reloaded
+from chart.operator_config import TARGET, configuration, reloaded
 from chart.pods import Object
-from chart.test_scraper_names import TARGET
 from chart.user_files import UserFiles, secret
 
 PAGE = REPOSITORY / "docs" / "kubernetes.md"

@@ -6,11 +6,9 @@ rendered monitor (`chart.operator_config`), each with its pod's name in place of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.debian_packages import fetch
@@ -20,20 +18,11 @@ from support.prometheus import Prometheus
 from chart.helm import Helm
 from chart.installation import NAMESPACE, Installation, events, running, scrape
 from chart.kubelet import Network, network
-from chart.operator_config import configuration, reloaded
+from chart.operator_config import TARGET, configuration, reloaded
 
 pytestmark = pytest.mark.usefixtures("pods_run")
 
 REPLICAS = ("prometheus-k8s-0", "prometheus-k8s-1")
-
-#: What the discovery says of the daemon's pod.
-TARGET = {
-    "__address__": "127.0.0.1:8090",
-    "__meta_kubernetes_namespace": NAMESPACE,
-    "__meta_kubernetes_service_name": "events-oneshotd",
-    "__meta_kubernetes_pod_name": "events-oneshotd-0",
-    "__meta_kubernetes_pod_container_name": "oneshotd",
-}
 
 #: Events in each of three bursts.
 COUNT = 20
@@ -59,12 +48,6 @@ def burst(line: Network, name: str) -> None:
     assert done.returncode == 0, done
 
 
-def active_targets(prometheus: Prometheus) -> list[dict[str, Any]]:
-    answer = json.loads(prometheus._get("/api/v1/targets?state=active"))
-    found: list[dict[str, Any]] = answer["data"]["activeTargets"]
-    return found
-
-
 def test_each_replica_gets_each_event_once(helm: Helm, line: Network, tmp_path: Path) -> None:
     """Also while one is away: its pod starts again under the same name, and gets what it has missed."""
     values = {"scrape": {"by": "serviceMonitor", "interval": "1s", "scrapeTimeout": "1s"}}
@@ -77,7 +60,7 @@ def test_each_replica_gets_each_event_once(helm: Helm, line: Network, tmp_path: 
         ]
         for replica, name in zip(replicas, REPLICAS, strict=True):
             until(lambda replica=replica: replica.scrapes() > 0, 30, f"{name} scrapes")  # type: ignore[misc]
-            (target,) = active_targets(replica)
+            (target,) = replica.targets()
             assert f"scraper={name}" in target["scrapeUrl"]
             assert target["labels"]["job"] == "oneshotd"
         burst(line, "both")
@@ -147,14 +130,12 @@ def test_pods_with_one_database_are_one_target_for_the_events(
     ]
     text = reloaded(configuration(monitor, targets), {"POD_NAME": REPLICAS[0]})
     with server(tmp_path, text, line, suite) as prometheus:
-        until(lambda: len(active_targets(prometheus)) == 4, 30, lambda: str(active_targets(prometheus)))
-        found = sorted(
-            (one["labels"]["job"], one["labels"]["instance"]) for one in active_targets(prometheus)
-        )
+        until(lambda: len(prometheus.targets()) == 4, 30, lambda: str(prometheus.targets()))
+        found = sorted((one["labels"]["job"], one["labels"]["instance"]) for one in prometheus.targets())
         assert found == [
             ("oneshotd", "events-oneshotd.monitoring.svc:8090"),
             *(("oneshotd-daemons", f"events-oneshotd-{n}") for n in (1, 2, 3)),
         ]
-        (events_job,) = [one for one in active_targets(prometheus) if one["labels"]["job"] == "oneshotd"]
+        (events_job,) = [one for one in prometheus.targets() if one["labels"]["job"] == "oneshotd"]
         url = "http://events-oneshotd.monitoring.svc:8090/metrics?scraper=prometheus-k8s-0"
         assert events_job["scrapeUrl"] == url

@@ -119,10 +119,16 @@ class Prometheus:
         assert len(result) <= 1, result
         return [(at, float(value)) for at, value in result[0]["values"]] if result else []
 
+    def targets(self) -> list[dict[str, Any]]:
+        """Return the active targets, as the HTTP API gives them."""
+        answer = json.loads(self._get("/api/v1/targets?state=active"))
+        found: list[dict[str, Any]] = answer["data"]["activeTargets"]
+        return found
+
     def unhealthy_targets(self) -> list[str]:
         """Scrape URL and last error of each target that is not up."""
-        targets = json.loads(self._get("/api/v1/targets?state=active"))["data"]["activeTargets"]
-        return [f"{row['scrapeUrl']}: {row['lastError']}" for row in targets if row["health"] != "up"]
+        rows = [row for row in self.targets() if row["health"] != "up"]
+        return [f"{row['scrapeUrl']}: {row['lastError']}" for row in rows]
 
     def scrapes(self) -> int:
         """Return the number of scrapes of the last ten minutes, including failed ones."""
