@@ -24,6 +24,19 @@ def run():
 main(["--hold", "2h"], run)
 """
 
+#: Root may enter every folder, so the system's answer is made up.
+NO_ENTRY = """\
+import os
+from oneshotd.daemon.__main__ import main
+
+def refuse(folder):
+    assert folder == "."
+    raise PermissionError(13, "not here")
+
+os.chdir = refuse
+main([], lambda: os._exit(3))
+"""
+
 
 def process(*words: str) -> tuple[int, str, str]:
     done = subprocess.run(
@@ -42,6 +55,12 @@ def test_a_wrong_option_is_one_line() -> None:
     status, out, err = process("-m", "oneshotd.daemon", "--loud")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("twistd oneshot: option --loud not recognized")
+
+
+def test_a_folder_that_may_not_be_entered_is_one_line() -> None:
+    """A volume with a wrong owner would be a traceback in the log of a container."""
+    status, out, err = process("-c", NO_ENTRY)
+    assert (status, out, err) == (1, "", f"twistd oneshot: the working directory {REPOSITORY}: not here\n")
 
 
 def test_it_can_be_stopped_before_the_reactor_runs() -> None:

@@ -115,7 +115,6 @@ def choose(root: Path) -> Contents:
             owners[str(path.relative_to(root))] = "ca-certificates"
     owners["etc/nsswitch.conf"] = "base-files"
     for path in owners:
-        # The tree is not entered by this process's root: a link that leads out of the image would not be seen.
         assert contents.is_taken(f"/{path}") or contents.is_made(f"/{path}"), path
     (release,) = re.findall(r'(?m)^VERSION_ID="(\d+)"$', (root / "usr/lib/os-release").read_text())
     return Contents(packages=packages, owners=owners, release=release, epoch=epoch())

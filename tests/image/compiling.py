@@ -2,9 +2,9 @@
 
     python3 compiling.py FOLDER < PATHS
 
-Writes FOLDER/PATH of a .pyc for each path of a .py. They are never compared with their sources: the times of
-an image's files mean nothing, and nobody can write there. A plugin cache is written for Twisted as well, or it
-would load every plugin and try to write one at each start.
+Writes FOLDER/PATH of a .pyc for each path of a .py. They are never compared with their sources: the times
+of an image's files mean nothing, and nobody can write there. A plugin cache is written for Twisted as well,
+which would load every plugin and try to write one at each start otherwise.
 """
 
 import importlib.util

@@ -175,8 +175,8 @@ class Container:
     def _command(self, *words: str) -> list[str]:
         """Return how crun is run: with the tree as the root of a mount name space.
 
-        The root of a container is put where the runtime's own was, which is where `crun exec` enters it; below a
-        chroot that would be another place.
+        crun puts the root of a container where its own was, and `crun exec` enters the name space at its
+        root: below a chroot these would be two places.
         """
         enter = 'cd "$0" && mount --move . / && exec chroot . "$@"'
         return ["unshare", "--mount", "sh", "-c", enter, str(self._tree.root), *RUNTIME, *words]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-#: The packages that the image is for. What setup.py calls extras is in: TLS, passwords and PostgreSQL are what
-#: a daemon in a cluster is configured with.
+#: The packages that the image is for, setup.py's extras among them: TLS, passwords and PostgreSQL are what a
+#: daemon in a cluster is configured with.
 ROOTS = (
     "oneshotd",
     *("python3-bcrypt", "python3-openssl", "python3-service-identity", "python3-yaml", "python3-psycopg"),

@@ -35,7 +35,7 @@ PROMPT = 5.0
 IMPORTS = """\
 import importlib, pkgutil, sys
 import oneshotd
-names = [m.name for m in pkgutil.walk_packages(oneshotd.__path__, "oneshotd.") if not m.name.endswith("__main__")]
+names = [found.name for found in pkgutil.walk_packages(oneshotd.__path__, "oneshotd.")]
 for name in names:
     importlib.import_module(name)
 import bcrypt, yaml, OpenSSL, service_identity, psycopg
@@ -267,10 +267,15 @@ def errors(run: Trial) -> str:
         place = volume(run.tree, f"errors-{number}", user)
         line.mounts = [Mount("data", "/data")]
         told.append(_failure(run, line, {"data": place}, expected))
-    foreign = volume(run.tree, "foreign", "0:0")
     line = Run("podman", NAME, user=user, read_only=True)
     line.mounts = [Mount("data", "/data")]
-    told.append(_failure(run, line, {"data": foreign}, "/data"))
+    for mode, expected in (
+        (0o700, "the working directory /data: Permission denied"),
+        (0o755, "/data/oneshotd.sqlite"),
+    ):
+        foreign = volume(run.tree, f"foreign-{mode:o}", "0:0")
+        run.tree.path(foreign).chmod(mode)
+        told.append(_failure(run, line, {"data": foreign}, expected))
     return "; ".join(told)
 
 
