@@ -13,6 +13,7 @@ from support.remote_write_reader import STALE, read
 
 from oneshotd.core.events import Group, NewEvent
 from oneshotd.delivery.remote_write import batch_size
+from oneshotd.delivery.remote_write import batching
 from oneshotd.delivery.remote_write import receiver as receiver_module
 from oneshotd.delivery.remote_write.figures import State
 from oneshotd.delivery.remote_write.pacing import LINGER
@@ -236,7 +237,7 @@ def test_a_fault_of_the_program_ends_no_receiver(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The receiver would get nothing until the next start of the daemon, or until the lease ends."""
-    plan = receiver_module.plan_batch
+    plan = batching.plan_batch
 
     def faulty(*arguments: Any, **more: Any) -> Any:
         monkeypatch.setattr(receiver_module, "plan_batch", plan)
