@@ -12,8 +12,7 @@ from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 from support.remote_write_reader import STALE, read
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.delivery.remote_write import batch_size
-from oneshotd.delivery.remote_write import batching
+from oneshotd.delivery.remote_write import batch_size, batching
 from oneshotd.delivery.remote_write import receiver as receiver_module
 from oneshotd.delivery.remote_write.figures import State
 from oneshotd.delivery.remote_write.pacing import LINGER
