@@ -111,6 +111,7 @@ def test_a_request_without_an_answer_goes_again_at_once_and_then_later(driver: R
     assert daemon.request is None
     driver.run(8)
     assert len(driver.prometheus.times("a")) == 1
+    assert not daemon.receiver._attempts._seqs, "its memory would grow with each lost answer"
 
 
 def test_a_receiver_that_never_answers_is_left_after_the_timeout(driver: ReceiverDriver) -> None:
@@ -238,6 +239,17 @@ def test_202_is_no_receipt(driver: ReceiverDriver) -> None:
     assert driver.lost() == {"discarded": 2}
 
 
+def test_all_reasons_of_a_request_are_counted(driver: ReceiverDriver) -> None:
+    """Events that no request can hold would vanish if the request beside them is thrown away."""
+    daemon = driver.daemon(evolve(SETTINGS, max_labels=4))
+    driver.append('a{x="1",y="2"}', "b")
+    assert daemon.request is not None
+    daemon.request.reply(202)
+    driver.quiet()
+    assert driver.lost() == {"max_labels": 1, "discarded": 1}
+    assert driver.stats().scrapers[0].pending == 0
+
+
 def test_a_request_that_is_too_large_is_halved_and_stays_small(driver: ReceiverDriver) -> None:
     daemon = driver.daemon()
     driver.append(*(f"a{n}" for n in range(8)))
@@ -248,6 +260,19 @@ def test_a_request_that_is_too_large_is_halved_and_stays_small(driver: ReceiverD
     driver.serve()
     driver.append(*(f"b{n}" for n in range(8)))
     assert len(names(daemon)) <= 4
+    driver.serve()
+    assert len(driver.prometheus.samples) == 16
+
+
+def test_a_request_that_is_too_large_halves_the_bytes_too(driver: ReceiverDriver) -> None:
+    """Larger samples would be refused again and again, though there are fewer of them."""
+    daemon = driver.daemon()
+    driver.append(*(f'a{n}{{x="{"v" * 1000}"}}' for n in range(8)))
+    assert daemon.request is not None
+    daemon.request.reply(413)
+    driver.serve()
+    driver.append(*(f'b{n}{{x="{"v" * 2000}"}}' for n in range(8)))
+    assert len(names(daemon)) == 2
     driver.serve()
     assert len(driver.prometheus.samples) == 16
 

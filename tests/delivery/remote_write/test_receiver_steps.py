@@ -12,8 +12,9 @@ from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 from support.remote_write_reader import STALE, read
 
 from oneshotd.core.events import Group, NewEvent
-from oneshotd.delivery.remote_write import batch_size, batching
+from oneshotd.delivery.remote_write import batch_size
 from oneshotd.delivery.remote_write import receiver as receiver_module
+from oneshotd.delivery.remote_write.batching import plan_batch
 from oneshotd.delivery.remote_write.figures import State
 from oneshotd.delivery.remote_write.pacing import LINGER
 from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, MAX_DELAY
@@ -95,6 +96,7 @@ def test_a_daemon_whose_lease_ended_during_its_request_leaves_the_rest_to_the_ot
     request.reply(driver.prometheus.receive(request.body))
     driver.quiet()
     assert daemon.receiver.figures.samples == samples, "the other daemon has counted it"
+    assert daemon.telemetry.tally(SETTINGS.name).superseded == 1
     assert daemon.receiver.figures.state is not State.IDLE
     driver.run(3)
     assert daemon.receiver.figures.state is State.STANDING_BY
@@ -236,10 +238,9 @@ def test_a_fault_of_the_program_ends_no_receiver(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The receiver would get nothing until the next start of the daemon, or until the lease ends."""
-    plan = batching.plan_batch
 
     def faulty(*arguments: Any, **more: Any) -> Any:
-        monkeypatch.setattr(receiver_module, "plan_batch", plan)
+        monkeypatch.setattr(receiver_module, "plan_batch", plan_batch)
         raise ZeroDivisionError
 
     monkeypatch.setattr(receiver_module, "plan_batch", faulty)
