@@ -158,6 +158,23 @@ def is_equal(daemon: Daemon, server: SecuredPrometheus) -> None:
     assert found["events"] == found["found"] > 0
 
 
+def test_a_crash_behind_a_proxy_costs_nothing(tmp_path: Path) -> None:
+    """A proxy answers while VictoriaMetrics is away, which has lost what it accepted just before."""
+    store, port = BY_NAME["victoriametrics"], free_port()
+    with receiver(store, tmp_path / "server") as server:
+        gate = GATE.format(port=port, server=server.port, token="t", tenant="a", site="b")
+        gate = "\n".join(line for line in gate.splitlines() if "http-request" not in line) + "\n"
+        file = File(tmp_path / "receivers.toml", port, store.keys)
+        more = [f"--receivers={file.path}"]
+        with HAProxy(tmp_path / "gate", gate, port), Daemon(tmp_path / "daemon", more=more) as daemon:
+            post(daemon, *lines(0))
+            await_delivered(daemon, server)
+            server.process.kill()
+            send_until(daemon, "HTTP 503")
+            server.start()
+            await_delivered(daemon, server)
+
+
 @pytest.mark.parametrize("name", ["prometheus-sid", "victoriametrics"])
 def test_a_token_and_headers_through_a_proxy(name: str, tmp_path: Path) -> None:
     """A store of several tenants, or one behind a proxy with tokens, would refuse every event."""

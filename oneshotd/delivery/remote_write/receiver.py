@@ -264,7 +264,8 @@ class Receiver:
 
     async def _send(self, fields: Sequence[bytes]) -> Outcome:
         outcome = await self._requests.send(fields)
-        if outcome.answer is None or outcome.answer.reconnected:
+        answer = outcome.answer
+        if answer is None or answer.reconnected or answer.status >= 500:  # 5xx may be a proxy's answer
             self._memory.replay.was_away()
         else:
             self._memory.replay.answered(self._clock.seconds())

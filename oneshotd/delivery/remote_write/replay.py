@@ -60,7 +60,7 @@ class Replay:
             self._characters -= len(kept.popleft()[1].series)
 
     def was_away(self) -> None:
-        """Note that the receiver did not answer, or over another connection: it may have been restarted."""
+        """Note that the receiver may have been restarted: no answer, 5xx, or another connection."""
         self._again = deque(sample for _, sample in self._kept)
         self._is_under_way = False
 

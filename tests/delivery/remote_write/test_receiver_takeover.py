@@ -121,6 +121,22 @@ def test_what_goes_again_waits_for_a_receiver_in_trouble(driver: ReceiverDriver,
     assert daemon.receiver.figures.replayed == 1
 
 
+@pytest.mark.parametrize(("status", "was_away"), [(429, False), (500, True), (502, True), (503, True)])
+def test_a_proxy_answers_for_a_receiver_that_is_away(
+    driver: ReceiverDriver, status: int, was_away: bool
+) -> None:
+    """Behind a proxy neither a request nor the connection ends by a crash of the receiver."""
+    daemon = driver.daemon(evolve(SETTINGS, replay=20.0, visible=0.0))
+    driver.append("a")
+    driver.serve()
+    driver.append("b")
+    assert daemon.request is not None
+    daemon.request.reply(status)
+    driver.run(5)
+    assert daemon.receiver.figures.replayed == int(was_away)
+    assert set(driver.prometheus.samples) == {"a", "b"}
+
+
 def test_all_goes_again_if_the_receiver_was_restarted_in_between(
     driver: ReceiverDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
