@@ -244,6 +244,7 @@ def test_a_daemon_whose_lease_ended_stands_by() -> None:
     one.reserved((5, 0))
     one.lost()
     assert one.stands_by
+    assert [one.looked((5, 0), has_pending) for has_pending in (True, False, True)] == [False, False, True]
 
 
 def test_a_wake_up_during_a_step_ends_the_idle_pause_after_it() -> None:

@@ -32,6 +32,30 @@ def test_a_marker_that_is_refused_is_no_loss(driver: ReceiverDriver) -> None:
     assert daemon.receiver.figures.markers == {"accepted": 2, "refused": 1, "dropped": 0}
 
 
+def test_a_marker_that_is_thrown_away_is_not_sent_again(driver: ReceiverDriver) -> None:
+    """Mimir answers 202 for each request while another replica is elected."""
+    daemon = driver.daemon()
+    driver.append("a")
+    driver.serve()
+    driver.pass_time(17)
+    assert daemon.request is not None
+    daemon.request.reply(202)
+    driver.run(60)
+    assert daemon.receiver.figures.markers["refused"] == 1
+    assert driver.prometheus.marked("a") == []
+
+
+def test_a_marker_that_is_answered_with_500_for_ever_is_given_up(driver: ReceiverDriver) -> None:
+    """Events would wait for the pauses between its attempts, a minute each."""
+    daemon = driver.daemon()
+    driver.append("a", "b", "c")
+    driver.serve()
+    driver.prometheus.bad, driver.prometheus.status = {"b"}, 500
+    driver.run(600, step=5)
+    assert [len(driver.prometheus.marked(name)) for name in "abc"] == [1, 0, 1]
+    assert daemon.receiver.figures.markers == {"accepted": 2, "refused": 1, "dropped": 0}
+
+
 def test_no_marker_goes_before_a_pending_event(driver: ReceiverDriver) -> None:
     """After an outage the second event has to go before the marker of the first, or it is refused."""
     daemon = driver.daemon()

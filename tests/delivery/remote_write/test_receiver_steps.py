@@ -172,6 +172,8 @@ def test_events_that_did_not_fit_into_a_request_follow_at_once(driver: ReceiverD
     driver.time.advance(1)
     daemon = driver.daemon()
     answer(driver, daemon)
+    [sent] = [each for is_delivered, each in driver.settled if is_delivered]
+    assert (sent.events, sent.queueing, sent.cursor) == (2, 1, 3)
     assert daemon.request is not None
     answer(driver, daemon)
     assert daemon.request is None and driver.stats().scrapers[0].pending == 0
