@@ -100,6 +100,13 @@ def test_a_time_to_come_holds_its_series_up_and_no_other() -> None:
     assert list(plan_batch(pending("aabc", ahead=[0, 3]), ENCODER, NOW + 1).seqs) == [1, 3, 4]
 
 
+def test_the_next_time_is_that_of_the_first_event_that_waits_for_its_time() -> None:
+    """An event would be sent later than it could be."""
+    ahead = evolve(pending("abcd"), ats=[NOW + 5, NOW + 2, NOW, NOW + 9])
+    batch = plan_batch(ahead, ENCODER, NOW)
+    assert (list(batch.seqs), batch.next_at, batch.queueing) == ([3], NOW + 2, 0)
+
+
 def test_events_that_no_request_can_hold_are_lost() -> None:
     batch = plan_batch(pending("LaLb", owed=1), ENCODER, NOW)
     assert batch.lost == {MAX_LABELS: [1, 3]}
