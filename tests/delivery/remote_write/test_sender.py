@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 
 from oneshotd import __version__
 from oneshotd.access.tls_settings import PEM
+from oneshotd.core.origin import THIS_HOST
 from oneshotd.delivery.remote_write.bounded_endpoint import MAX_ANSWER_BYTES
 from oneshotd.delivery.remote_write.destination import Destination
 from oneshotd.delivery.remote_write.exchange import Answer, NotSent
@@ -68,6 +69,23 @@ async def test_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
         "authorization": "Bearer abc",
     }
     assert first.connection == second.connection == 1
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_the_host_of_the_connection_is_known(is_tls: bool, tmp_path: Path) -> None:
+    """The status page could not warn of a store that is scraped, too."""
+    authority = Authority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    pair = authority.issue("localhost")
+    tls.load_cert_chain(pair.cert, pair.key)
+    with Server(ACCEPTED, tls=tls if is_tls else None) as server:
+        url = f"http{'s' if is_tls else ''}://localhost:{server.port}/w"
+        sender = Sender(reactor, Destination(url=url, ca=pem(authority.cert) if is_tls else None))
+        assert sender.host == ""
+        await sender(b"x")
+        assert sender.host == THIS_HOST
+        await sender.close()
 
 
 @pytest.mark.parametrize("status", [200, 202, 400, 401, 404, 413, 415, 422, 500, 503])
