@@ -23,6 +23,7 @@ from soak.push_line import (
     PushLine,
 )
 from support.exchange_line import is_whole
+from support.processes import until
 
 REQUEST = b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -129,7 +130,7 @@ def test_an_exchange_is_held_at_a_moment(receiver: Receiver) -> None:
         with line.holding(PUSHED):
             asking = threading.Thread(target=ask, args=(line.port,))
             asking.start()
-            assert books.await_moment(PUSHED, 5) or line.pushed
+            until(lambda: line.pushed, 10, "the request")
             time.sleep(0.1)
             assert line.pushed[0].status == ""
         asking.join(10)

@@ -9,9 +9,9 @@ import pytest
 from soak.campaign import Campaign, Settings
 from soak.exchange import Exchange
 from soak.ledger import DOORS, REFUSED, Books
-from soak.marks import Reading
+from soak.marks import COUNTED, Reading
 from soak.plan import KILLS, TERM, UNDER_LOAD
-from soak.push_judge import Findings
+from soak.push_judge import Findings, Samples
 from soak.report import report
 from soak.result import Report
 from soak.scraper import CUTS, REFUSING, SCRAPERS
@@ -169,3 +169,43 @@ def test_what_the_actors_found_fails_it() -> None:
     kept = books()
     kept.note_wrong("plain-1: 500 b'oh'")
     assert judged(kept).wrong == ["plain-1: 500 b'oh'"]
+
+
+def receiver() -> object:
+    return SimpleNamespace(line=SimpleNamespace(pushed=[]))
+
+
+def stored(*identities: str) -> Samples:
+    """Return the samples of events without a value."""
+    return {
+        frozenset({"__name__": COUNTED, "sender": sender, "n": n}.items()): [(1_800_000_000_000, 1.0)]
+        for sender, n in (identity.split("/") for identity in identities)
+    }
+
+
+def found_by_receiver(record: Samples, found: Samples) -> Findings:
+    number = len(record)
+    audit = {"verdict": "equal", "events": number, "found": number, "pending": 0, "lost": {}}
+    return Findings(record=record, found=found, audit={**audit, "differences": []})
+
+
+def test_what_the_receiver_has_belongs_to_the_campaign() -> None:
+    """The judge of the receiver would never be asked."""
+    there = stored(*(f"s/{i}" for i in range(len(DOORS))))
+    assert judged(books(), receiver=receiver(), findings=found_by_receiver(there, there)).wrong == []
+    less = dict(list(there.items())[1:])
+    wrong = judged(books(), receiver=receiver(), findings=found_by_receiver(there, less)).wrong
+    assert wrong[0] == "receiver: missing: 1 samples"
+    assert judged(books(), receiver=receiver()).wrong == ["nobody has looked at what the receiver has"]
+    rows = judged(books()).rows
+    assert ("receiver prometheus", "requests", "none: there was no receiver") in rows
+
+
+def test_an_event_without_an_answer_is_there_for_all_or_for_none() -> None:
+    """An event that only the receiver has would not be missed anywhere else."""
+    kept = books()
+    kept.send(DOORS[0], {"s/9": 1})
+    there = stored(*(f"s/{i}" for i in range(len(DOORS))), "s/9")
+    wrong = judged(kept, receiver=receiver(), findings=found_by_receiver(there, there)).wrong
+    assert [f"{name}: lost: 1 events, 1 kinds" in wrong for name in SCRAPERS] == [True] * len(SCRAPERS)
+    assert not any(text.startswith("receiver") for text in wrong)
