@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,16 @@ OLDEST = (
 OPTIONS = ("--hypothesis-profile=quick", "-p", "no:cacheprovider")
 
 #: Each in a process of its own, as `make check` does it: some tests of the web count the descriptors of
-#: their process. Of these dependencies the core uses attrs alone, as all the rest does.
-GROUPS = (("tests/web",), ("--ignore=tests/core", "--ignore=tests/web"))
+#: their process. The last one waits for deadlines most of the time, beside the others. Of these
+#: dependencies the core uses attrs alone, as all the rest does.
+GROUPS = (
+    tuple(f"--ignore=tests/{name}" for name in ("core", "web", "e2e", "store/postgresql")),
+    ("--ignore=tests/web/transport", "tests/web"),
+    ("tests/web/transport",),
+)
+
+#: Of these processes, how many run at a time.
+AT_ONCE = 2
 
 #: Seconds for each step; an environment needs some 60 MB of packages, if pip has none of them.
 TIMEOUT = 600
@@ -44,8 +53,10 @@ def test_unit_tests_pass_with_the_oldest_dependencies(tmp_path: Path) -> None:
     python = environment(project)
     run([*python_pip(python), "--no-deps", "--force-reinstall", str(project)], tmp_path)
     # From the copy, so that nothing of this run is written into the working tree.
-    for group in GROUPS:
-        said = run([str(python), "-m", "pytest", "-q", "-m", "not e2e", *group, *OPTIONS], project)
+    command = [str(python), "-m", "pytest", "-q", "-m", "not e2e", *OPTIONS]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outputs = list(pool.map(lambda group: run([*command, *group], project), GROUPS))
+    for said in outputs:
         passed = re.search(r"(\d+) passed", said)
         assert passed, said
         assert int(passed[1]) > 0, said
