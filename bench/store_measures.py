@@ -17,7 +17,7 @@ from oneshotd.core.sampling.plan import Caps
 from oneshotd.core.sampling.scrape_time import plan
 from oneshotd.store.clock import Clock
 from oneshotd.store.sqlite.connection import open_database
-from oneshotd.store.sqlite.figures import census
+from oneshotd.store.sqlite.figures import stats
 from oneshotd.store.sqlite.ledger import Ledger, Limits
 
 #: Commits of one event in the log of `long_log`, and pending events in `trickled`.
@@ -57,16 +57,16 @@ def _deliver(
 
 
 def long_log(rounds: int) -> Measure:
-    """The census that each scrape takes, in the store's thread, with 10 scrapers that have events to come."""
+    """The stats that each scrape takes, in the store's thread, with 10 scrapers that have events to come."""
     pairs = []
     with folder() as place, _ledger(place / "store.sqlite", COMMITS, 1) as ledger:
         for number in range(10):
             _deliver(ledger, "s{}", number, 1, COMMITS - 1000 + 50 * number)
         for _ in range(rounds):
-            assert sum(status.pending > 0 for status in census(ledger).scrapers) == 10
-            pairs.append(Pair(min(timed(lambda: census(ledger)) for _ in range(20)) * 1000, 1.0))
+            assert sum(status.pending > 0 for status in stats(ledger).scrapers) == 10
+            pairs.append(Pair(min(timed(lambda: stats(ledger)) for _ in range(20)) * 1000, 1.0))
     return Measure(
-        name=f"10 scrapers with pending events beside {COMMITS:,} commits of one event: a census",
+        name=f"10 scrapers with pending events beside {COMMITS:,} commits of one event: stats",
         unit="ms",
         rounds=pairs,
         shown=figure_in("ms"),

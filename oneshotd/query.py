@@ -211,7 +211,7 @@ class EventQueries:
 
         :raises StoreUnavailable: the store has no answer.
         """
-        stats = await self._in_time(self._store.census())
+        stats = await self._in_time(self._store.stats())
         known = sorted(stats.scrapers, key=lambda status: status.name)
         now = self._clock.seconds()
         lost: dict[str, dict[str, int]] = {}

@@ -206,7 +206,7 @@ def test_queries_run_one_at_a_time_and_too_many_are_refused(driver: DeliveryDriv
     assert len(page_of(driver, queries).events) == 1
 
 
-@pytest.mark.parametrize("method", ["recent", "census"])
+@pytest.mark.parametrize("method", ["recent", "stats"])
 def test_a_store_without_an_answer_is_a_timeout(driver: DeliveryDriver, method: str) -> None:
     """A browser would load the page for ever."""
     driver.append("a")

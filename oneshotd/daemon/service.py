@@ -287,7 +287,7 @@ class OneshotService(Service):
         """Run one round of upkeep and schedule the next one, also after an error."""
         try:
             if self._state is State.STARTING:
-                self._delivery.learn(await self._store.census())
+                self._delivery.learn(await self._store.stats())
                 self._become_ready()
             else:
                 await self._prune()
@@ -320,7 +320,7 @@ class OneshotService(Service):
                 reason=loss.reason,
             )
         self._telemetry.writable = True
-        self._delivery.learn(await self._store.census())
+        self._delivery.learn(await self._store.stats())
 
     def _background(self, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
         Deferred.fromCoroutine(work()).addErrback(

@@ -333,7 +333,7 @@ class Delivery:
             self._stats = stats or self._stats
             return stats
 
-        return self._or_none(self.store.census()).addCallback(counted)
+        return self._or_none(self.store.stats()).addCallback(counted)
 
     def _store_unavailable(self) -> None:
         self._telemetry.writable = False

@@ -298,7 +298,7 @@ class IStore(Interface):
         repeats a settlement.
         """
 
-    def census() -> Deferred[StoreStats]:
+    def stats() -> Deferred[StoreStats]:
         """Return the figures of the log and of every scraper."""
 
     def recent(selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:

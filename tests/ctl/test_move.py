@@ -149,7 +149,7 @@ def test_a_target_that_a_daemon_has_only_created(source: Path, tmp_path: Path) -
     """The operator would have to delete it first."""
     (tmp_path / "b").mkdir()
     target = SQLiteBackend(tmp_path / "b")
-    assert target.census().events == 0
+    assert target.stats().events == 0
     target.get(target.store.close())
     assert moved(source, tmp_path / "b" / "oneshotd.sqlite") == 0
 

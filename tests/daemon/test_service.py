@@ -101,7 +101,7 @@ def test_a_store_that_fails_at_the_start_is_retried(
 
     def failing(*args: Any, **options: Any) -> TroubledStore:
         store = opened(*args, **options)
-        store.refuse("census")
+        store.refuse("stats")
         return store
 
     monkeypatch.setattr(module, "open_store", failing)

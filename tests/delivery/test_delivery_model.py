@@ -175,7 +175,7 @@ class Deliveries(RuleBasedStateMachine):
             self.driver.quiet()
         self.driver.disk.full = full
 
-    @rule(methods=st.sets(st.sampled_from(["reserve", "settle", "revoke", "census"])))
+    @rule(methods=st.sets(st.sampled_from(["reserve", "settle", "revoke", "stats"])))
     def hang(self, methods: set[str]) -> None:
         self.driver.store.silent |= methods
 

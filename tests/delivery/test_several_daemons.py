@@ -132,7 +132,7 @@ def test_such_looks_are_reported(driver: DeliveryDriver, monkeypatch: pytest.Mon
 # ---- a pause beyond the lease ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("silent", ["reserve", "census"])
+@pytest.mark.parametrize("silent", ["reserve", "stats"])
 def test_a_daemon_that_was_stopped_sends_no_events_when_it_goes_on(
     driver: DeliveryDriver, silent: str
 ) -> None:
@@ -190,7 +190,7 @@ def test_a_settlement_that_is_superseded_is_counted(driver: DeliveryDriver, end:
     [line] = errors(driver, first, "delivered", end)
     assert "twice" in line
     assert superseded(driver) == 1
-    assert driver.pump.get(driver.real.census()).lost == {}
+    assert driver.pump.get(driver.real.stats()).lost == {}
     assert driver.delivery.unsettled() == []
     assert driver.take() == Counter()
     assert b'oneshotd_scraper_superseded_events_total{scraper="ann"} 1.0' in driver.scrape().body
@@ -214,7 +214,7 @@ def test_a_revocation_that_is_too_late_is_a_loss(driver: DeliveryDriver) -> None
     first = overtaken(driver, delivered=True)
     [line] = errors(driver, first, "revoked")
     assert "will never get" in line
-    assert driver.pump.get(driver.real.census()).lost == {("ann", LATE): 1}
+    assert driver.pump.get(driver.real.stats()).lost == {("ann", LATE): 1}
     assert superseded(driver) == 0
     assert driver.take() == Counter()
 

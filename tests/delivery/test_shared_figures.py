@@ -48,7 +48,7 @@ def test_without_an_answer_there_are_no_figures_and_the_events_go_out(
     driver.append("a")
     driver.take()
     driver.append("b")
-    driver.store.refuse("census")
+    driver.store.refuse("stats")
     if kind == "scrape":
         body = driver.scrape().body
     else:
@@ -63,7 +63,7 @@ def test_without_an_answer_there_are_no_figures_and_the_events_go_out(
 
 def test_an_answer_that_comes_too_late_is_none(driver: DeliveryDriver) -> None:
     driver.append("a")
-    driver.store.silent.add("census")
+    driver.store.silent.add("stats")
     answers = answers_of(driver.ask(timeout=4.0))
     driver.quiet()
     driver.clock.advance(2.0)

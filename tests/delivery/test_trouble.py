@@ -34,7 +34,7 @@ def test_a_store_that_hangs_fails_no_scrape(driver: DeliveryDriver, timeout: flo
     """`up` would be 0 and the own metrics missing, while they show what is wrong."""
     driver.take()
     driver.append("a")
-    driver.store.silent.update({"reserve", "census"})
+    driver.store.silent.update({"reserve", "stats"})
     answers = answers_of(driver.ask(timeout=timeout))
     driver.clock.advance(wait - 0.01)
     assert answers == []
@@ -51,7 +51,7 @@ def test_a_store_that_hangs_fails_no_scrape(driver: DeliveryDriver, timeout: flo
 def test_waiting_for_a_settlement_and_for_the_store_is_bounded_together(driver: DeliveryDriver) -> None:
     """A scrape would time out although each single wait was short enough."""
     delivery = with_events(driver)
-    driver.store.silent.update({"settle", "reserve", "census"})
+    driver.store.silent.update({"settle", "reserve", "stats"})
     delivery.delivered()
     delivery.final()
     answers = answers_of(driver.ask(timeout=4.0))
@@ -67,7 +67,7 @@ def test_waiting_for_a_settlement_and_for_the_store_is_bounded_together(driver: 
 def test_events_go_out_without_the_figures_of_the_store(driver: DeliveryDriver) -> None:
     """A slow count would delay the events."""
     driver.append("a")
-    driver.store.silent.add("census")
+    driver.store.silent.add("stats")
     answers = answers_of(driver.ask(timeout=4.0))
     driver.quiet()
     driver.clock.advance(2.0)
@@ -79,14 +79,14 @@ def test_if_the_store_cannot_count_the_last_figures_stay(driver: DeliveryDriver)
     """The number of held events would fall to 0 on a graph whenever the disk fails."""
     driver.append("a", "b", "c")
     driver.take()
-    driver.store.refuse("census")
+    driver.store.refuse("stats")
     body = driver.scrape().body
     assert [s.value for s in parsed(body) if s.name == "oneshotd_held_events"] == [3]
 
 
 def test_a_look_at_a_store_that_hangs_ends(driver: DeliveryDriver) -> None:
     """A browser would load the page for ever."""
-    driver.store.silent.update({"look", "census"})
+    driver.store.silent.update({"look", "stats"})
     done: list[object] = []
     visit = Visit(name="ann", named=True)
     Deferred.fromCoroutine(driver.delivery.look(visit, Wanted())).addBoth(done.append)
@@ -212,11 +212,11 @@ def test_a_cancelled_scrape_leaves_no_lease(driver: DeliveryDriver) -> None:
     """Its scraper would get no events until the lease expires (klein#840)."""
     driver.take()
     driver.append("a")
-    for silent in ({"reserve"}, {"census"}, {"reserve", "census"}, set[str]()):
+    for silent in ({"reserve"}, {"stats"}, {"reserve", "stats"}, set[str]()):
         driver.store.silent |= silent
         asked = driver.ask()
         answers = answers_of(asked)
-        if silent == {"census"}:
+        if silent == {"stats"}:
             driver.quiet()
         asked.cancel()
         [answer] = answers

@@ -27,7 +27,7 @@ async def test_over_http(tmp_path: Path, percent: str) -> None:
         url = f"http://[::1{percent}1]:{cast(Any, server.port.getHost()).port}"
         await deferToThread(emit, {"type": "a"}, url=url)
         await emit_later(reactor, {"type": "b"}, url=url)
-        assert (await server.store.census()).events == 2
+        assert (await server.store.stats()).events == 2
 
 
 @pytest.mark.parametrize("percent", ["%", "%25"])

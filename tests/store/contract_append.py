@@ -86,7 +86,7 @@ class TestAppend:
 
     def test_nothing_to_store_is_nothing_stored(self, backend: Backend) -> None:
         assert backend.append_groups() == []
-        assert backend.census().head == 0
+        assert backend.stats().head == 0
 
 
 class TestTimes:

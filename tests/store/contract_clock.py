@@ -54,7 +54,7 @@ class TestClock:
         backend.append("b")
         assert ats(backend, "b") == [now(backend)]
         assert ats(backend, "a") == [now(backend) + 1]
-        clock = backend.census().clock
+        clock = backend.stats().clock
         assert clock is not None and abs(clock.seconds - 2 * HOURS) < 1
 
     def test_within_the_tolerance_it_stands_still(self, backend: Backend) -> None:
@@ -63,7 +63,7 @@ class TestClock:
         backend.time.wall -= 60
         backend.append("b")
         assert ats(backend, "b") == [before + backend.commit_step]
-        assert backend.census().clock is None
+        assert backend.stats().clock is None
 
     def test_a_floor_that_is_ahead_is_lowered(self, backend: Backend) -> None:
         backend.append("a")

@@ -311,12 +311,12 @@ class TestScrapers:
         backend.scrape("p")
         backend.append("a")
         backend.time.advance(10)
-        before = backend.census()
+        before = backend.stats()
         look = backend.look("p")
         assert series_of(backend.look("stranger")) == ["q", "q", "q", "q", "a"]
-        assert backend.census() == before
+        assert backend.stats() == before
         backend.crash()
-        assert backend.census() == before
+        assert backend.stats() == before
         reservation = backend.reserve("p")
         assert reservation.pending == look.pending
         assert reservation.remaining == look.remaining == 0

@@ -90,21 +90,21 @@ class TestDetails:
 
     def test_what_is_refused_leaves_none(self, backend: Backend) -> None:
         backend.append_groups(Group(events=[NewEvent("a", key="k")]))
-        before = backend.census().size
+        before = backend.stats().size
         refused = Group(events=[with_detail("x"), with_detail("b", key="k")])
         assert backend.append_groups(refused) == [Conflict(key="k")]
-        assert backend.census().size == before
+        assert backend.stats().size == before
         backend.append("c")
         assert shown(backend) == {}
 
     def test_it_counts_as_text_of_the_log(self, backend: Backend) -> None:
         backend.append("a")
-        plain = backend.census().size
+        plain = backend.stats().size
         backend.append_groups(Group(events=[with_detail("a")]))
-        assert backend.census().size == 2 * plain + len(TEXT.encode())
-        size = backend.census().size
+        assert backend.stats().size == 2 * plain + len(TEXT.encode())
+        size = backend.stats().size
         backend.restart()
-        assert backend.census().size == size
+        assert backend.stats().size == size
 
     def test_the_log_stays_within_its_bytes(self, backend: Backend) -> None:
         """Details would fill the disk."""
@@ -112,7 +112,7 @@ class TestDetails:
         long = detail_text({"text": "x" * 2000})
         for _ in range(6):
             backend.append_groups(Group(events=[with_detail("a", long)]))
-            assert backend.census().size <= 5000
+            assert backend.stats().size <= 5000
         assert shown(backend) == {5: long, 6: long}
 
     def test_it_goes_with_its_event(self, backend: Backend) -> None:
@@ -124,7 +124,7 @@ class TestDetails:
         assert shown(backend) == {2: TEXT}
         backend.time.advance(3000)
         backend.prune()
-        assert shown(backend) == {} and backend.census().size == 0
+        assert shown(backend) == {} and backend.stats().size == 0
         backend.append("new")
         assert shown(backend) == {} and backend.logged() == ["new"]
 

@@ -55,18 +55,18 @@ class TestLooking:
 
     def test_looking_at_events_takes_nothing(self, backend: Backend) -> None:
         backend.append("a")
-        before = backend.census()
+        before = backend.stats()
         backend.events()
-        assert backend.census() == before
+        assert backend.stats() == before
 
     def test_the_figures_of_the_log(self, backend: Backend) -> None:
-        assert (backend.census().events, backend.census().size, backend.census().head) == (0, 0, 0)
+        assert (backend.stats().events, backend.stats().size, backend.stats().head) == (0, 0, 0)
         backend.append("abc", ("é" * 100, "1.5"))
-        census = backend.census()
-        assert (census.events, census.head, census.scrapers, census.lost) == (2, 2, (), {})
-        assert 200 <= census.size <= 220
+        stats = backend.stats()
+        assert (stats.events, stats.head, stats.scrapers, stats.lost) == (2, 2, (), {})
+        assert 200 <= stats.size <= 220
         backend.restart()
-        assert backend.census() == census
+        assert backend.stats() == stats
 
     def test_a_store_that_can_write_passes_the_check(self, backend: Backend) -> None:
         backend.get(backend.store.check())
@@ -79,13 +79,13 @@ class TestBackup:
         backend.append(("q", "1"), ("q", "2"), "a", key="k")
         backend.append_groups(keyed(("e", "b")))
         backend.scrape("p")
-        before, log = backend.census(), backend.events()
+        before, log = backend.stats(), backend.events()
         path = backend.backup_path()
         backend.backup(path)
         backend.append("later")
         backend.take("p")
         backend.open_backup(path)
-        assert backend.census() == before
+        assert backend.stats() == before
         assert backend.events() == log
         assert backend.append(("q", "1"), ("q", "2"), "a", key="k") == Stored(stored=3, first=1, again=True)
         assert [sample.value for sample in backend.scrape("p").samples] == ["2"]
@@ -120,7 +120,7 @@ METHODS: dict[str, Callable[[IStore], Deferred[Any]]] = {
     "look": lambda store: store.look(VISIT, 10),
     "settle": lambda store: store.settle(1, True, 1, (), ()),
     "revoke": lambda store: store.revoke(1),
-    "census": lambda store: store.census(),
+    "stats": lambda store: store.stats(),
     "recent": lambda store: store.recent(Selection(), None, 10),
     "prune": lambda store: store.prune(),
     "check": lambda store: store.check(),

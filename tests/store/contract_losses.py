@@ -14,9 +14,9 @@ QUEUE = [("q", "1"), ("q", "2"), ("q", "3"), ("q", "4")]
 
 
 def lost(backend: Backend, name: str = "p") -> Mapping[str, int]:
-    """What is counted as lost for a scraper; the scraper's figures and the census agree."""
-    census = backend.census()
-    mine = {reason: events for (scraper, reason), events in census.lost.items() if scraper == name}
+    """What is counted as lost for a scraper; the scraper's figures and the stats agree."""
+    stats = backend.stats()
+    mine = {reason: events for (scraper, reason), events in stats.lost.items() if scraper == name}
     assert backend.status(name).lost == mine
     return mine
 

@@ -142,9 +142,9 @@ class TestRecent:
 
     def test_looking_back_takes_nothing(self, backend: Backend) -> None:
         backend.append("a", "b")
-        before = backend.census()
+        before = backend.stats()
         pages(backend, Selection())
-        assert backend.census() == before
+        assert backend.stats() == before
         assert backend.take("p") == ["a", "b"]
 
     def test_after_a_restart_it_is_all_there(self, backend: Backend) -> None:

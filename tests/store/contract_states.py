@@ -214,9 +214,9 @@ class TestStates:
 
     def test_states_take_no_room_in_the_log(self, backend: Backend) -> None:
         backend.append("begun")
-        size = backend.census().size
+        size = backend.stats().size
         backend.append_groups(start())
-        assert backend.census().size == 2 * size
+        assert backend.stats().size == 2 * size
 
     def test_a_backup_has_them(self, backend: Backend) -> None:
         if not IBackup.providedBy(backend.store):

@@ -26,8 +26,8 @@ class TestHold:
         backend.time.advance(0.25)
         backend.prune()
         assert backend.logged() == []
-        census = backend.census()
-        assert (census.events, census.size, census.head) == (0, 0, 1)
+        stats = backend.stats()
+        assert (stats.events, stats.size, stats.head) == (0, 0, 1)
 
     def test_it_goes_oldest_first(self, backend: Backend) -> None:
         for series in "abc":
@@ -36,10 +36,10 @@ class TestHold:
         backend.time.advance(HOLD - 2500)
         backend.prune()
         assert backend.logged() == ["b", "c"]
-        size = backend.census().size
+        size = backend.stats().size
         backend.restart()
         assert backend.logged() == ["b", "c"]
-        assert backend.census().size == size > 0
+        assert backend.stats().size == size > 0
 
     @pytest.mark.parametrize("end", ["restart", "crash"])
     def test_nothing_ages_while_the_daemon_is_down_nor_by_a_clock_step(
@@ -130,7 +130,7 @@ class TestHold:
             backend.append("a")
         backend.time.advance(HOLD + 1)
         backend.prune()
-        assert backend.census().events == 0
+        assert backend.stats().events == 0
 
 
 class TestRetirement:
@@ -147,7 +147,7 @@ class TestRetirement:
         assert backend.prune() == [Loss(scraper="p", reason="away", events=3)]
         assert backend.prune() == []
         assert backend.names() == set()
-        assert backend.census().lost == {("p", "away"): 3}
+        assert backend.stats().lost == {("p", "away"): 3}
 
     def test_owed_events_are_missed_as_well(self, backend: Backend) -> None:
         backend.append(("q", "1"), ("q", "2"), ("q", "3"))
@@ -177,7 +177,7 @@ class TestRetirement:
             backend.append("b")
         self.away(backend)
         assert backend.prune() == []
-        assert (backend.names(), backend.census().lost) == (set(), {})
+        assert (backend.names(), backend.stats().lost) == (set(), {})
 
     def test_who_is_seen_is_not_away_even_if_it_gets_nothing(self, backend: Backend) -> None:
         backend.append("a")
@@ -216,10 +216,10 @@ class TestRetirement:
         getattr(backend, end)(away=10 * 86400)
         backend.time.advance(86399 - backend.outage_counts)
         backend.prune()
-        assert backend.census().lost == {("p", "away"): 1}
+        assert backend.stats().lost == {("p", "away"): 1}
         backend.time.advance(2)
         backend.prune()
-        assert backend.census().lost == {}
+        assert backend.stats().lost == {}
 
     def test_the_day_begins_when_the_scraper_is_forgotten(self, backend: Backend) -> None:
         backend.limits = evolve(backend.limits, max_events=2)
@@ -233,7 +233,7 @@ class TestRetirement:
         self.away(backend)
         backend.prune()
         assert backend.names() == set()
-        assert backend.census().lost == {("p", "log full"): 1}
+        assert backend.stats().lost == {("p", "log full"): 1}
 
 
 class TestLogFull:
@@ -247,9 +247,9 @@ class TestLogFull:
         backend.limits = evolve(backend.limits, max_events=10)
         self.fill(backend)
         assert backend.logged()[0] == "s2a"
-        assert backend.census().events == 10
+        assert backend.stats().events == 10
         backend.restart()
-        assert backend.census().events == 10
+        assert backend.stats().events == 10
 
     def test_each_live_scraper_loses_what_it_had_not_read(self, backend: Backend) -> None:
         backend.limits = evolve(backend.limits, max_events=10)
@@ -259,10 +259,10 @@ class TestLogFull:
         backend.take("half", limit=3)
         self.fill(backend)
         backend.take(VISITOR)
-        assert backend.census().lost == {}  # the reservation of "lazy" protects its events still
+        assert backend.stats().lost == {}  # the reservation of "lazy" protects its events still
         backend.time.advance(61)
         self.fill(backend, groups=1)
-        assert backend.census().lost == {("lazy", "log full"): 20, ("half", "log full"): 17}
+        assert backend.stats().lost == {("lazy", "log full"): 20, ("half", "log full"): 17}
         assert len(backend.take("lazy")) == 10
         assert backend.status("lazy").lost == {"log full": 20}
         assert sorted(backend.prune(), key=lambda loss: loss.scraper) == [
@@ -276,15 +276,15 @@ class TestLogFull:
         for _ in range(4):
             self.fill(backend, groups=2)
             assert len(backend.take("p")) == 10
-        assert backend.census().lost == {}
+        assert backend.stats().lost == {}
 
     def test_the_text_is_bounded_too(self, backend: Backend) -> None:
         backend.limits = evolve(backend.limits, max_bytes=5000)
         backend.settle(backend.reserve("p"), delivered=False)
         for number in range(20):
             backend.append(f'm{{a="{number:01000}"}}')
-            assert backend.census().size <= 5000
-        kept = backend.census().events
+            assert backend.stats().size <= 5000
+        kept = backend.stats().events
         assert 3 <= kept <= 4
         assert backend.status("p").lost == {"log full": 20 - kept}
         assert len(backend.take("p")) == kept
@@ -294,7 +294,7 @@ class TestLogFull:
         self.fill(backend, groups=1)
         reservation = backend.reserve("p")
         self.fill(backend)
-        assert backend.census().lost == {}
+        assert backend.stats().lost == {}
         backend.settle(reservation)
         # Had the delivery to be revoked, its events would be wanted again.
         assert backend.logged()[:5] == series_of(reservation)

@@ -78,7 +78,7 @@ class DeliveryDriver:
         """Start a new daemon, which learns from the store before it serves."""
         self.stop()
         self.start()
-        self.delivery.learn(self.pump.get(self.real.census()))
+        self.delivery.learn(self.pump.get(self.real.stats()))
 
     def quiet(self) -> None:
         """Wait until the store has carried out all requests."""
@@ -158,7 +158,7 @@ class DeliveryDriver:
 
     def stats(self) -> StoreStats:
         """Return the store's figures."""
-        return self.pump.get(self.real.census())
+        return self.pump.get(self.real.stats())
 
     def figures(self, name: str) -> dict[str, float]:
         """Return an own metric by name: value of its one label -> figure."""

@@ -196,7 +196,7 @@ class FrailSQLite(FrailBackend, SQLiteBackend):
         if not answered.called:
             # What the thread can say of these it says before it answers a further question.
             with suppress(StoreUnavailable):
-                self.get(self.store.census())
+                self.get(self.store.stats())
 
     def _nothing_to_open(self, error: Exception) -> None:
         if error is self.disk.connecting and not self._stuck.called:  # else that has been mended

@@ -140,8 +140,8 @@ class TroubledStore:
     def release(self, token: int) -> Deferred[None]:
         return self._ask("release", partial(self.store.release, token))
 
-    def census(self) -> Deferred[StoreStats]:
-        return self._ask("census", self.store.census)
+    def stats(self) -> Deferred[StoreStats]:
+        return self._ask("stats", self.store.stats)
 
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._ask("recent", partial(self.store.recent, selection, before, limit))
@@ -162,7 +162,7 @@ class TroubledStore:
 def quiet(pump: ThreadPump, store: IStore) -> None:
     """Wait until the real store has answered everything, and whatever that led to."""
     for _ in range(4):
-        pump.get(store.census().addErrback(lambda _: None))
+        pump.get(store.stats().addErrback(lambda _: None))
 
 
 @contextmanager

@@ -84,10 +84,10 @@ class LateEnds(RuleBasedStateMachine):
         """Wait until the stores have carried out all requests."""
         for _ in range(3):
             for store in self.stores:
-                self.backend.get(store.census())
+                self.backend.get(store.stats())
 
     def stats(self) -> StoreStats:
-        return self.backend.census()
+        return self.backend.stats()
 
     # -- what happens
 

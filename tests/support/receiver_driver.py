@@ -261,7 +261,7 @@ class ReceiverDriver:
 
     def stats(self) -> StoreStats:
         """Return the store's figures."""
-        return self.pump.get(self.store.census())
+        return self.pump.get(self.store.stats())
 
     def lost(self) -> dict[str, int]:
         """Return reason -> events that the receiver will never get."""

@@ -225,9 +225,9 @@ class Backend(ABC):
         self.release(reservation)
         return planned
 
-    def census(self) -> StoreStats:
+    def stats(self) -> StoreStats:
         """The figures."""
-        return self.get(self.store.census())
+        return self.get(self.store.stats())
 
     def status(self, name: str) -> ScraperStatus:
         """The figures of one scraper."""
@@ -237,11 +237,11 @@ class Backend(ABC):
 
     def status_or_none(self, name: str) -> ScraperStatus | None:
         """The figures of one scraper, None if it is not known."""
-        return next((scraper for scraper in self.census().scrapers if scraper.name == name), None)
+        return next((scraper for scraper in self.stats().scrapers if scraper.name == name), None)
 
     def names(self) -> set[str]:
         """Who is known."""
-        return {scraper.name for scraper in self.census().scrapers}
+        return {scraper.name for scraper in self.stats().scrapers}
 
     def backup(self, path: str) -> None:
         """Copy the store into a new file."""

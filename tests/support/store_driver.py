@@ -113,7 +113,7 @@ class Rig:
                 if self.backend.came_through:
                     step.done(None)
             self.backend.crash()
-            if self.model.head - self.backend.census().events > self.model.cut:
+            if self.model.head - self.backend.stats().events > self.model.cut:
                 self.model.up_on_disk = self.model.up  # what cut the log wrote the time, too
         else:
             self.mend()
@@ -160,7 +160,7 @@ class Rig:
     def mend(self) -> None:
         """The disk is well again; all that could not be answered is."""
         self.backend.mend()
-        self.backend.census()
+        self.backend.stats()
         self.model.begin()
         unanswered, self.unanswered = self.unanswered, []
         for step, deferred in unanswered:
@@ -346,7 +346,7 @@ class Rig:
         """The log and the figures, None if the store cannot say."""
         found: list[Any] = []
         # In this order: the first one cuts the log where a lease has lapsed, the second one counts.
-        for ask in (lambda: held_events(self.backend.store), self.backend.store.census):
+        for ask in (lambda: held_events(self.backend.store), self.backend.store.stats):
             trouble = self.backend.in_trouble
             asked = ask()
             self.backend.wait([asked])
@@ -358,26 +358,26 @@ class Rig:
                 return None
         return (found[0], found[1]) if len(found) == 2 else None
 
-    def _hold_against(self, events: list[Event], census: StoreStats) -> None:
+    def _hold_against(self, events: list[Event], stats: StoreStats) -> None:
         """Compare with the model."""
         model = self.model
         cut_before = model.cut
         upkeep = model.upkeep
         for event in events:
             model.see(event, event.detail)
-        model.follow(census)
+        model.follow(stats)
         shown = [event.seq for event in events]
         assert shown == list(range(shown[0], model.head + 1)) if shown else model.cut == model.head
         assert model.head - len(shown) in range(cut_before, model.cut + 1)
-        assert census.head == model.head
-        for status in census.scrapers:
+        assert stats.head == model.head
+        for status in stats.scrapers:
             scraper = model.scrapers[status.name]
             figures = (len(scraper.to_come), len(scraper.owed), scraper.live)
             assert (status.pending, status.owed, status.live) == figures, status
             assert (status.oldest_at is None) == (not scraper.to_come), status
             mine = {reason: count for (name, reason), count in model.lost.items() if name == status.name}
             assert status.lost == mine, status
-        assert dict(census.lost) == dict(model.lost)
+        assert dict(stats.lost) == dict(model.lost)
         if upkeep:
             if self._told is not None and model.unreported is not None:
                 told: Counter[tuple[str, str]] = Counter()

@@ -260,10 +260,10 @@ class Model:
             record.at = event.at
         assert event.at == record.at, event
 
-    def follow(self, census: StoreStats) -> None:
+    def follow(self, stats: StoreStats) -> None:
         """Take over whom the store retired and how far it cut its log, if it had the right to."""
-        self._follow_retirement({status.name for status in census.scrapers})
-        self._follow_cut(self.head - census.events, census.size)
+        self._follow_retirement({status.name for status in stats.scrapers})
+        self._follow_cut(self.head - stats.events, stats.size)
         self.upkeep = self.upkeep_before_death = False
 
     def _follow_retirement(self, known: set[str]) -> None:

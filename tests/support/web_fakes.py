@@ -150,7 +150,7 @@ class FakeStore:
         self.checks += 1
         return self._answer(None)
 
-    def census(self) -> Deferred[StoreStats]:
+    def stats(self) -> Deferred[StoreStats]:
         return self._answer(StoreStats(events=1234, size=98765, head=2000, scrapers=self.scrapers, lost={}))
 
     def _answer(self, result: Any) -> Deferred[Any]:

@@ -40,7 +40,6 @@ from oneshotd.store.interface import (
 from oneshotd.store.limits import Limits
 from oneshotd.store.postgresql.appender import Appender
 from oneshotd.store.postgresql.batches import Appended, Batch
-from oneshotd.store.postgresql.census import census, recent
 from oneshotd.store.postgresql.clock_corrections import watch_clock
 from oneshotd.store.postgresql.connecting import library, reason_of, unavailable
 from oneshotd.store.postgresql.delivery import Deliveries
@@ -49,6 +48,7 @@ from oneshotd.store.postgresql.link import NOW, CommitUnknown, Link
 from oneshotd.store.postgresql.presence import Presence
 from oneshotd.store.postgresql.retention import heartbeat, make_room, prune
 from oneshotd.store.postgresql.schema import Schema, shipped
+from oneshotd.store.postgresql.stats import recent, stats
 from oneshotd.store.postgresql.timelines import Timelines
 from oneshotd.store.postgresql.tokens import new_token
 from oneshotd.store.postgresql.watchdog import Watchdog
@@ -297,8 +297,8 @@ class PostgreSQLStore:
 
     # -- figures and upkeep
 
-    def census(self) -> Deferred[StoreStats]:
-        return self._others.submit(lambda link, in_doubt: census(link, self._limits))
+    def stats(self) -> Deferred[StoreStats]:
+        return self._others.submit(lambda link, in_doubt: stats(link, self._limits))
 
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         def work(link: Link, in_doubt: bool) -> LogPage:

@@ -10,8 +10,8 @@ from oneshotd.store.sqlite.scrapers import Scraper
 from oneshotd.store.sqlite.segments import accepted_at
 
 
-def census(ledger: Ledger) -> StoreStats:
-    """Return all figures; see `IStore.census`."""
+def stats(ledger: Ledger) -> StoreStats:
+    """Return all figures; see `IStore.stats`."""
     ledger.flush()
     rows = ledger.connection.execute("SELECT scraper, reason, events FROM loss").fetchall()
     lost = {(scraper, reason): events for scraper, reason, events in rows}

@@ -33,7 +33,7 @@ from oneshotd.store.interface import (
 from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.backup import aside, copy_pages, put_in_place
 from oneshotd.store.sqlite.connection import Connect, plain_connect
-from oneshotd.store.sqlite.figures import census
+from oneshotd.store.sqlite.figures import stats
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import prune
@@ -120,8 +120,8 @@ class SQLiteStore:
     def release(self, token: int) -> Deferred[None]:
         return self._worker.submit_memory_job(lambda: self._ledger.release(token))
 
-    def census(self) -> Deferred[StoreStats]:
-        return self._worker.submit(lambda: census(self._ledger))
+    def stats(self) -> Deferred[StoreStats]:
+        return self._worker.submit(lambda: stats(self._ledger))
 
     def recent(self, selection: Selection, before: int | None, limit: int) -> Deferred[LogPage]:
         return self._worker.submit(lambda: recent(self._ledger, selection, before, limit))

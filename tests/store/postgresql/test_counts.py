@@ -27,7 +27,7 @@ def settle(pair: Pair, store: IStore, got: Reservation, delivered: bool, **sent:
 
 def counts(pair: Pair, store: IStore) -> ScraperCounts:
     """The counts without the times, which other tests look at."""
-    [status] = pair.backend.get(store.census()).scrapers
+    [status] = pair.backend.get(store.stats()).scrapers
     assert status.counts is not None
     return evolve(status.counts, interval=None, shared=False)
 
@@ -80,7 +80,7 @@ def test_the_interval_is_that_of_all_scrapes(pair: Pair) -> None:
     for number in range(9):
         pair.take((pair.ann, pair.bob)[number % 2])
         backend.time.advance(120 if number == 6 else 15)
-    [status] = backend.get(pair.bob.census()).scrapers
+    [status] = backend.get(pair.bob.stats()).scrapers
     assert status.counts is not None and status.counts.interval == pytest.approx(15, abs=0.5)
 
 

@@ -75,11 +75,11 @@ def test_details_of_events_that_an_older_daemon_has_deleted(
     monkeypatch.setattr(details, "DETAILS_A_TURN", 4)
     backend.append_groups(*[detailed(str(number)) for number in range(10)])
     backend.append_groups(detailed("young"))
-    size = backend.census().size
+    size = backend.stats().size
     rows(backend, "UPDATE state SET pruned = 10, pruned_size = (SELECT min(total_size) FROM segment)")
     rows(backend, "DELETE FROM segment WHERE first <= 10")
     assert shown(backend) == {11: detail_text({"text": "young"})}
-    assert backend.census().size < size
+    assert backend.stats().size < size
     backend.time.wall += 11
     copied = contents(PostgreSQLExport(backend.address, NOW))[DetailRecord]
     assert copied == [DetailRecord(11, detail_text({"text": "young"}))]
@@ -109,7 +109,7 @@ def test_a_turn_of_retention_deletes_a_bounded_number_of_rows(
     finally:
         link.close()
     assert left == [(15, 5), (5, 2), (0, 0)]
-    assert backend.census().events == 0
+    assert backend.stats().events == 0
 
 
 def test_states_beyond_their_number_go_a_bounded_number_at_a_time(

@@ -158,9 +158,9 @@ def test_retention_is_right_wherever_its_connection_is_lost(
     proxy.arm(cut, after=after)
     again(backend, store.prune)
     again(backend, store.prune)
-    census = backend.census()
-    assert (census.events, census.head) == (1, 3)
-    assert census.lost == {("p", "away"): 3}
+    stats = backend.stats()
+    assert (stats.events, stats.head) == (1, 3)
+    assert stats.lost == {("p", "away"): 3}
     assert backend.logged() == ["new"]
 
 
@@ -188,7 +188,7 @@ def test_kill_9_of_the_server_during_keyed_appends_and_retention() -> None:
                 stop.set()
                 killed.join(60)
             backend.time.reconnect()
-            again(backend, backend.store.census)
+            again(backend, backend.store.stats)
             logged = Counter(backend.logged())
             assert [logged.pop(each) for each in ("counted", "begun", "ended")] == [sent + 1, sent, sent]
             assert logged == Counter(f"s{number}" for number in range(sent))
@@ -282,7 +282,7 @@ def test_no_transaction_is_open_while_a_scrape_is_rendered_and_sent(
         assert open_ones() == 0
         backend.release(got)
         backend.look("q")
-        backend.census()
+        backend.stats()
         assert open_ones() == 0
 
 

@@ -53,7 +53,7 @@ def test_no_statement_scans_a_table_that_was_small_when_it_was_planned(backend: 
             backend.append(f"s{number}")
             backend.append_groups(*details_and_states(f"s{number}"))
             backend.take("p")
-            backend.census()
+            backend.stats()
             backend.prune()
             if number == 1:
                 beside.execute("VACUUM ANALYZE")
@@ -76,7 +76,7 @@ def test_no_statement_scans_a_table_that_was_small_when_it_was_planned(backend: 
             backend.append(f"t{number}")
             backend.append_groups(*details_and_states(f"t{number}"))
             backend.take("q")
-            backend.census()
+            backend.stats()
             backend.prune()
         backend.get(backend.store.close())
         backend.open_anew()

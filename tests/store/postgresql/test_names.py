@@ -111,7 +111,7 @@ def test_what_was_delivered_stays_delivered(pair: Pair) -> None:
     again = start_again(pair)
     assert list(pair.reserved(again).pending.values) == ["2"]
     assert pair.revoke(pair.ann, got, Sent(scraper="p", events=1)) is Settled.SUPERSEDED
-    assert pair.backend.census().lost == {("p", "late"): 1}
+    assert pair.backend.stats().lost == {("p", "late"): 1}
 
 
 def test_a_daemon_without_a_name_ends_nothing(pair: Pair) -> None:

@@ -41,7 +41,7 @@ def test_an_old_daemon_works_on_beside_a_new_one(backend: PostgreSQLBackend) -> 
     backend.opened_besides(backend.another(None))  # an old one starts again
     assert backend.take("p") == ["b", "c"]
     backend.prune()
-    assert backend.census().events == 3
+    assert backend.stats().events == 3
 
 
 def test_several_new_daemons_upgrade_once(backend: PostgreSQLBackend) -> None:
@@ -93,7 +93,7 @@ def test_a_layout_for_newer_daemons_only_stops_the_older_ones(
     with pytest.raises(StoreRefused, match=told):
         backend.another(None)
     assert backend.get(new.append([group("c")]))
-    assert backend.get(new.census()).events == 2
+    assert backend.get(new.stats()).events == 2
 
 
 def test_an_upgrade_that_fails_changes_nothing(backend: PostgreSQLBackend) -> None:

@@ -61,7 +61,7 @@ class TestLateEnds:
         for _ in range(2):
             assert pair.revoke(pair.ann, first, sent) is SUPERSEDED
         assert pair.settle(pair.bob, second) is SETTLED
-        assert pair.backend.census().lost == {("p", "late"): 2}
+        assert pair.backend.stats().lost == {("p", "late"): 2}
         assert pair.backend.status("p").lost == {"late": 2}
 
     def test_a_late_revocation_of_a_scraper_that_is_gone_is_counted(self, pair: Pair) -> None:
@@ -73,7 +73,7 @@ class TestLateEnds:
         pair.backend.get(pair.bob.prune())
         assert pair.backend.names() == set()
         assert pair.revoke(pair.ann, first, sent) is SUPERSEDED
-        assert pair.backend.census().lost == {("p", "late"): 1}
+        assert pair.backend.stats().lost == {("p", "late"): 1}
 
     @pytest.mark.parametrize("how", ["returned", "revoked"])
     def test_an_end_that_is_repeated_after_further_deliveries_was_done(self, pair: Pair, how: str) -> None:
@@ -95,7 +95,7 @@ class TestLateEnds:
             pair.backend.get(pair.bob.append([group(f"c{number}")]))
             assert pair.take(pair.bob) == [f"c{number}"]
         assert end() is Settled.ALREADY
-        assert pair.backend.census().lost == {}
+        assert pair.backend.stats().lost == {}
 
     def test_a_revocation_before_the_next_delivery_undoes_it_however_late(self, pair: Pair) -> None:
         """A daemon that was stopped would lose what its scraper has not read."""
@@ -104,7 +104,7 @@ class TestLateEnds:
         assert pair.settle(pair.ann, first, sent=sent) is SETTLED
         pair.backend.time.advance(10 * LEASE)
         assert pair.revoke(pair.ann, first, sent) is SETTLED
-        assert pair.backend.census().lost == {}
+        assert pair.backend.stats().lost == {}
         assert pair.take(pair.bob) == ["a"]
 
 

@@ -113,7 +113,7 @@ def test_what_only_a_database_keeps_goes_to_another_one(
     backend.reserve("p")
     backend.time.wall -= 7200
     backend.append("b")
-    clock = backend.census().clock
+    clock = backend.stats().clock
     assert clock is not None and clock.seconds > 7000
     backend.get(backend.store.close())
     backend.time.wall += 11

@@ -38,7 +38,7 @@ def test_a_source_that_a_daemon_works_on(backend: PostgreSQLBackend, tmp_path: P
 
 def test_a_target_that_a_daemon_works_on(backend: PostgreSQLBackend) -> None:
     """The daemon's events and the copied ones would get the same seqs."""
-    assert backend.census().events == 0
+    assert backend.stats().events == 0
     with pytest.raises(StoreInUse):
         PostgreSQLImport(backend.address, NOW)
     backend.get(backend.store.close())

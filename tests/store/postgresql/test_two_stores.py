@@ -165,7 +165,7 @@ class TestTwoStores:
         asked = [store.prune() for store in (pair.ann, pair.bob)]
         losses = [loss for deferred in asked for loss in get(deferred)]
         assert [(loss.scraper, loss.events) for loss in losses] == [("p", 2)]
-        assert pair.backend.census().lost == {("p", "away"): 2}
+        assert pair.backend.stats().lost == {("p", "away"): 2}
 
 
 class TestDetailsAndStatesOfTwoStores:

@@ -20,7 +20,7 @@ from oneshotd.core.filters import Selection
 from oneshotd.core.identity import Visit
 from oneshotd.store.limits import Limits
 from oneshotd.store.sqlite.connection import open_database
-from oneshotd.store.sqlite.figures import census
+from oneshotd.store.sqlite.figures import stats
 from oneshotd.store.sqlite.ledger import Ledger
 from oneshotd.store.sqlite.lookback import recent
 from oneshotd.store.sqlite.retention import make_room, prune
@@ -66,13 +66,13 @@ class Log:
             self.ledger.release(token)
 
     def scrape(self) -> None:
-        """A scrape that is delivered, and the census that goes with it."""
+        """A scrape that is delivered, and the stats that go with it."""
         reservation = self.ledger.reserve(visit(0), 60.0, 20)
         assert reservation.token is not None
         pending = reservation.pending
         self.ledger.settle(reservation.token, True, pending.seqs[-1], pending.seqs[:5], ())
         self.ledger.revoke(reservation.token)
-        census(self.ledger)
+        stats(self.ledger)
 
     def first_scrape(self) -> None:
         """A scrape of a scraper that was never seen before."""
@@ -86,7 +86,7 @@ def visit(number: int) -> Visit:
 
 #: Everything that is asked while the daemon works.
 WORK: dict[str, Callable[[Log], object]] = {
-    "census": lambda log: census(log.ledger),
+    "stats": lambda log: stats(log.ledger),
     "scrape": Log.scrape,
     "first scrape": Log.first_scrape,
     "look": lambda log: log.ledger.look(visit(0), 20),
@@ -179,9 +179,9 @@ def test_the_work_does_not_grow_with_the_log(logs: tuple[Log, Log], name: str) -
     assert long <= 1.1 * short + 200, (short, long)
 
 
-def test_a_census_costs_a_scraper_with_pending_events_a_look_up(logs: tuple[Log, Log]) -> None:
+def test_stats_cost_a_scraper_with_pending_events_a_look_up(logs: tuple[Log, Log]) -> None:
     """With 200 scrapers each scrape would take the store's thread for milliseconds."""
     log = logs[1]
-    pending = [status for status in census(log.ledger).scrapers if status.pending]
+    pending = [status for status in stats(log.ledger).scrapers if status.pending]
     assert len(pending) >= SCRAPERS
-    assert instructions(log, lambda log: census(log.ledger)) <= 60 * len(pending) + 60
+    assert instructions(log, lambda log: stats(log.ledger)) <= 60 * len(pending) + 60

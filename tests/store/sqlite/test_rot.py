@@ -87,7 +87,7 @@ def use(store: SQLiteStore, pump: ThreadPump) -> list[str]:
     if page is not None:
         for event in page.events:
             assert labels_of(event.series) and rfc3339(event.at) and details_of(event.detail)
-    ask("census", store.census)
+    ask("stats", store.stats)
     ask("prune", store.prune)
     return refused
 

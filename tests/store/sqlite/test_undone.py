@@ -52,7 +52,7 @@ def test_a_scraper_waits_for_no_lease_because_the_disk_was_full_when_its_deliver
     backend.disk.fail(Fault("DELETE FROM segment", FULL))
     backend.release(reservation)
     with suppress(StoreUnavailable):
-        backend.census()  # it may have been in that transaction, too
+        backend.stats()  # it may have been in that transaction, too
     assert series_of(backend.reserve("p")) == ["c"]
 
 
@@ -68,7 +68,7 @@ def test_nor_because_nothing_could_be_opened_at_that_moment(tmp_path: Path, trou
     backend.wait([in_doubt])
     backend.release(reservation)
     with pytest.raises(StoreUnavailable):
-        backend.census()
+        backend.stats()
     assert not in_doubt.called
     backend.mend()
     backend.append("b", key="k")

@@ -37,14 +37,14 @@ METHODS: dict[str, Callable[[Scene], Deferred[Any]]] = {
     ),
     "return": lambda scene: scene.store.settle(scene.first, False, 0, [], []),
     "revoke": lambda scene: scene.store.revoke(scene.second),
-    "census": lambda scene: scene.store.census(),
+    "stats": lambda scene: scene.store.stats(),
     "recent": lambda scene: scene.store.recent(Selection(), None, 10),
     "prune": lambda scene: scene.store.prune(),
     "check": lambda scene: scene.store.check(),
 }
 
 #: Those that write nothing, so that nothing of theirs can be in doubt.
-READING = ("look", "return", "census", "recent")
+READING = ("look", "return", "stats", "recent")
 
 ANSWERS: dict[str, object] = {
     "append": [Stored(stored=1, first=5)],
@@ -77,9 +77,9 @@ class Scene:
 
     def state(self) -> object:
         """All that can be seen of it."""
-        census = self.backend.census()
-        pending = [self.backend.look(scraper.name).pending for scraper in census.scrapers]
-        return census, pending, self.backend.events()
+        stats = self.backend.stats()
+        pending = [self.backend.look(scraper.name).pending for scraper in stats.scrapers]
+        return stats, pending, self.backend.events()
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_left_out(backend: FaultyBac
 
 def test_commits_are_timed_and_readings_are_not(backend: FaultyBackend) -> None:
     backend.append("a")
-    backend.census()
+    backend.stats()
     backend.look("p")
     assert len(backend.commits) == 1
     backend.disk.fail(Fault("COMMIT", FULL))

@@ -103,7 +103,7 @@ async def test_the_certificate_of_each_connection_decides(tmp_path: Path, more: 
                     if not more:
                         assert await ask(post("a=1")) == status
             assert len(clients.taken) == (2 if more else 4)
-            assert (await server.store.census()).events == len(clients.taken)
+            assert (await server.store.stats()).events == len(clients.taken)
         finally:
             await maybeDeferred(clients.port.stopListening)
 

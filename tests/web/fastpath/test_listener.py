@@ -110,7 +110,7 @@ async def test_a_request_whose_event_is_refused_goes_to_the_routes(tmp_path: Pat
             ingest.room = 0
             ingest.callbacks.pop().on_failed()
             assert b" 200 OK" in await client.rest()
-        assert (await server.store.census()).events == 1
+        assert (await server.store.stats()).events == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -184,7 +184,7 @@ async def test_clients_in_the_backlog_at_shutdown_are_answered(tmp_path: Path) -
             assert b" 200 OK" in await client.rest()
             client.close()
         await finished
-        assert (await server.store.census()).events == len(crowd)
+        assert (await server.store.stats()).events == len(crowd)
 
 
 @pytest_twisted.ensureDeferred

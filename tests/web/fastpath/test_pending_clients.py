@@ -119,7 +119,7 @@ async def test_if_there_is_no_room_for_all_events_some_are_taken(tmp_path: Path)
         await ingest.hold(3)  # half of half of them, and one that a channel took
         ingest.stored()
         assert all(b" 200 OK" in answer for answer in await answers(clients))
-        assert (await server.store.census()).events == 5
+        assert (await server.store.stats()).events == 5
 
 
 # Twisted leaves its duplicate of a socket that has gone to the interpreter.

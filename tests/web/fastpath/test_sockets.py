@@ -59,7 +59,7 @@ async def test_an_event_is_answered_over_every_transport(tmp_path: Path, where: 
         last = await _emit(server, where, post("a=1"), post("a=2"), post("a=3", "Connection: close"))
         assert last.startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
         assert last.endswith(b"\r\n\r\nok\n")
-        assert (await server.store.census()).events == 3
+        assert (await server.store.stats()).events == 3
 
 
 @pytest_twisted.ensureDeferred
@@ -68,7 +68,7 @@ async def test_what_stands_behind_a_request_to_close_resets_nothing(tmp_path: Pa
     async with open_server(tmp_path, where) as server:
         answer = await _emit(server, where, post("a=1", "Connection: close") + b"\r\n" + post("a=2"))
         assert answer.count(b"200 OK") == 1
-        assert (await server.store.census()).events == 1
+        assert (await server.store.stats()).events == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -109,7 +109,7 @@ async def test_answers_that_do_not_fit_the_socket_all_arrive(tmp_path: Path) -> 
             answers = await client.rest()
         whole = len(sent) // len(ORDINARY)
         assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"\r\n\r\nok\n") == whole
-        assert (await server.store.census()).events == whole
+        assert (await server.store.stats()).events == whole
 
 
 @pytest.mark.parametrize(("members", "status"), [(["unix"], 200), (["192.0.2.0/24"], 403), ([], 200)])
@@ -125,7 +125,7 @@ async def test_a_unix_socket_is_admitted_by_name(
         server.site.matcher = RequestMatcher(server.site.matcher.ingest, Rules(), server.doors.access)
         answer = await _emit(server, where, post("a=1", more, "Connection: close"))
         assert answer.startswith(b"HTTP/1.1 %d " % status)
-        assert (await server.store.census()).events == (status == 200)
+        assert (await server.store.stats()).events == (status == 200)
 
 
 @pytest_twisted.ensureDeferred

@@ -109,7 +109,7 @@ async def test_a_request_that_cannot_be_parsed_gets_a_reason(tmp_path: Path, cas
                 client.send(data)
                 await _refusal(client, status, says)
             assert counted(server) == {reason: 1}
-            assert (await server.store.census()).events == 0
+            assert (await server.store.stats()).events == 0
     (line,) = lines
     assert says in line["text"] and line["peer"] == "127.0.0.1" and line["reason"] == reason
 
@@ -143,7 +143,7 @@ async def test_nothing_is_obeyed_behind_a_request_that_cannot_be_parsed(tmp_path
                 client.finish_sending()
                 answer = await client.rest()
                 assert answer.startswith(b"HTTP/1.1 %d" % status) and answer.count(b"\r\nServer: ") == 1
-        assert (await server.store.census()).events == 0
+        assert (await server.store.stats()).events == 0
 
 
 @pytest.mark.parametrize("part", [b"GET /healthz HT", HEAD, HEAD + b"Content-Length: 3\r\n\r\na"])
@@ -269,7 +269,7 @@ async def test_lines_ended_by_lf_alone_and_raw_utf_8_are_events(
             client.send(data.encode())
             answer = await client.rest()
         assert answer.count(b" 200 OK\r\n") == data.count("POST")
-        assert (await server.store.census()).events == stored
+        assert (await server.store.stats()).events == stored
 
 
 @pytest_twisted.ensureDeferred
@@ -311,14 +311,14 @@ async def test_a_client_that_half_closes_behind_the_proxy_protocol_is_answered(t
         HEAD + b"\r\n" + HEAD + b"\n",
     ):
         async with open_server(tmp_path, f"haproxy:{TWISTEDS_OWN}") as server:
-            before = (await server.store.census()).events
+            before = (await server.store.stats()).events
             with server.scraper() as client:
                 client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n" + data)
                 client.sock.shutdown(socket.SHUT_WR)
                 answer = await client.rest()
             wanted = data.count(b"POST")
             assert answer.count(b"HTTP/1.1 200 OK") == wanted
-            assert (await server.store.census()).events == before + wanted
+            assert (await server.store.stats()).events == before + wanted
 
 
 def test_twisted_still_asks_where_we_answer() -> None:

@@ -89,17 +89,17 @@ async def test_a_line_that_it_cannot_parse_costs_that_event_alone(tmp_path: Path
         events = [*good[:7], NewEvent('seen{n="☃"}'), *good[7:]]
         await server.store.append([Group(events=events)])
         found, resets, number = Counter[str](), 0, 0
-        while not (await server.store.census()).lost:
+        while not (await server.store.stats()).lost:
             await store(server, f"later=y{number}")
             answer = await scrape(server)
             resets, number = resets + (answer is None), number + 1
             found += answer or Counter()
             assert number < 40, "it is never found"
-        while next(s.pending for s in (await server.store.census()).scrapers):
+        while next(s.pending for s in (await server.store.stats()).scrapers):
             found += await scrape(server) or Counter()
         assert found == Counter(
             [*(event.series for event in good), *(f'seen{{later="y{each}"}}' for each in range(number))]
         )
-        assert (await server.store.census()).lost == {("one", REFUSED): 1}
+        assert (await server.store.stats()).lost == {("one", REFUSED): 1}
         assert resets <= 12
         assert 'seen{n="☃"}' in [event.series for event in await held_events(server.store)]

@@ -37,8 +37,8 @@ def _snapshot(link: Link) -> Iterator[None]:
         link.roll_back()
 
 
-def census(link: Link, limits: Limits) -> StoreStats:
-    """Return all figures; see `IStore.census`."""
+def stats(link: Link, limits: Limits) -> StoreStats:
+    """Return all figures; see `IStore.stats`."""
     try:
         _, [now], losses, owed, logged, rows, [corrected], _ = link.script(
             [
