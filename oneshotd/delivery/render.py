@@ -73,7 +73,7 @@ def respond(
             turn.caps,
             wanted=mode,
             several=wanted.several,
-            history=reservation.past,
+            history=reservation.history,
             now_ms=now_ms,
             shown=shown,
             ahead=reservation.ahead,

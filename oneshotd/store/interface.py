@@ -88,7 +88,7 @@ class Reservation:
     :param busy: why no event was read: another delivery to this scraper is in flight ("in flight"), there
         are too many scrapers ("too many"), or the request lacks the timeout header that this scraper sends
         ("look"); None otherwise.
-    :param past: timestamps of the samples that the scraper got so far.
+    :param history: timestamps of the samples that the scraper got so far.
     :param ahead: timestamps that it got while the clock was ahead.
     :param now: Unix ms by the store's clock, at the reading; 0 if no event was read.
     :param holder: of the delivery in flight ("in flight").
@@ -98,7 +98,7 @@ class Reservation:
     pending: Pending
     remaining: int = 0
     busy: str | None = None
-    past: TimestampHistory = NO_HISTORY
+    history: TimestampHistory = NO_HISTORY
     ahead: Ahead = NOT_AHEAD
     now: int = 0
     holder: Holder = Holder.HERE
@@ -265,7 +265,7 @@ class IStore(Interface):
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
@@ -274,7 +274,7 @@ class IStore(Interface):
         :param cursor: the scraper's new cursor.
         :param newly_owed: seqs behind the new cursor that were not in the response.
         :param went_out: owed seqs that were in the response.
-        :param past: timestamps of the samples that the scraper has got now; None: as before.
+        :param history: timestamps of the samples that the scraper has got now; None: as before.
         :param lost: reason -> reserved seqs that this scraper will never get: owed ones, or ones up to
             `cursor`, in neither of the other lists. The same transaction counts them in
             `StoreStats.lost`; `prune` does not report them.

@@ -24,7 +24,7 @@ class Lease:
 
     :param until: monotonic seconds at which it lapses if it is not settled.
     :param cursor: the scraper's cursor at the reservation.
-    :param past: timestamps of the samples that it had got by then.
+    :param history: timestamps of the samples that it had got by then.
     :param answered: number of its scrapes delivered by then.
     :param timed: the visit carried X-Prometheus-Scrape-Timeout-Seconds.
     :param delivered: it was settled as delivered; the parameters that follow are there to undo it.
@@ -37,7 +37,7 @@ class Lease:
     until: float
     cursor: int
     timed: bool
-    past: TimestampHistory = NO_HISTORY
+    history: TimestampHistory = NO_HISTORY
     answered: int = 0
     pending: Pending = Pending()
     delivered: bool = False
@@ -101,7 +101,7 @@ class Leases:
         until: float,
         pending: Pending,
         timed: bool,
-        past: TimestampHistory = NO_HISTORY,
+        history: TimestampHistory = NO_HISTORY,
         answered: int = 0,
     ) -> Lease:
         """Grant a lease to a scraper that has none."""
@@ -112,7 +112,7 @@ class Leases:
             until=until,
             cursor=pending.cursor,
             timed=timed,
-            past=past,
+            history=history,
             answered=answered,
             pending=pending,
         )

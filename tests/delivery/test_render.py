@@ -59,7 +59,7 @@ def response(
     **facts: Any,
 ) -> Response:
     given: dict[str, Any] = {"caps": Caps(), "default": SCRAPE, "shown": {}} | facts
-    reservation = Reservation(token=1, pending=rows, past=history)
+    reservation = Reservation(token=1, pending=rows, history=history)
     return respond(reservation, wanted, telemetry=Telemetry(), stats=stats, now_ms=NOW, **given)
 
 

@@ -22,11 +22,11 @@ def ats(backend: Backend, series: str) -> list[int]:
 def take_all(backend: Backend, name: str, floor: int = 0, moved: dict[str, int] | None = None) -> None:
     """A scrape in event-time mode that takes all there is."""
     got = backend.reserve(name)
-    past = TimestampHistory(
+    history = TimestampHistory(
         event_time=True, floor=floor, latest=max([*got.pending.ats, floor]), moved=moved or {}
     )
     assert got.token is not None
-    settled = backend.get(backend.store.settle(got.token, True, got.pending.end, [], [], past))
+    settled = backend.get(backend.store.settle(got.token, True, got.pending.end, [], [], history))
     assert settled is Settled.SETTLED
     backend.release(got)
 
@@ -69,9 +69,9 @@ class TestClock:
         backend.append("a")
         take_all(backend, "p", floor=now(backend) - 1000)
         backend.time.wall -= 2 * HOURS
-        past = backend.reserve("p").past
-        assert past.event_time
-        assert (past.floor, past.latest) == (now(backend), now(backend))
+        history = backend.reserve("p").history
+        assert history.event_time
+        assert (history.floor, history.latest) == (now(backend), now(backend))
 
     def test_what_a_scraper_has_that_is_ahead_is_told(self, backend: Backend) -> None:
         backend.append("a", "b", "b")
@@ -103,13 +103,13 @@ class TestClock:
         later = now(backend)
         got = backend.reserve("p")
         backend.time.wall -= 2 * HOURS
-        past = TimestampHistory(event_time=True, floor=later, latest=later)
+        history = TimestampHistory(event_time=True, floor=later, latest=later)
         assert got.token is not None
-        assert backend.get(backend.store.settle(got.token, True, 3, [3], [], past)) is Settled.SETTLED
+        assert backend.get(backend.store.settle(got.token, True, 3, [3], [], history)) is Settled.SETTLED
         backend.release(got)
         again = backend.reserve("p")
         assert again.ahead.times == {"a": later, "b": later}
-        assert (again.past.floor, again.past.latest) == (now(backend), now(backend))
+        assert (again.history.floor, again.history.latest) == (now(backend), now(backend))
         assert list(again.pending.ats) == [now(backend) + 2]
 
     def test_a_delivery_that_is_revoked_after_it(self, backend: Backend) -> None:

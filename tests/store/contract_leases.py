@@ -133,7 +133,7 @@ class TestLeases:
     def test_the_settlement_of_a_response_that_changes_nothing_ends_the_lease(self, backend: Backend) -> None:
         first = backend.reserve("p")
         final = Sent(scraper="p", is_final=True)
-        settle = partial(backend.store.settle, first.token or 0, True, 0, (), (), first.past, sent=final)
+        settle = partial(backend.store.settle, first.token or 0, True, 0, (), (), first.history, sent=final)
         assert backend.get(settle()) is OK
         assert backend.get(settle()) is ALREADY
         backend.append("a")

@@ -121,12 +121,12 @@ class TroubledStore:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         self._keep(token)
-        ask = partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, past, lost, sent)
+        ask = partial(self.store.settle, token, delivered, cursor, newly_owed, went_out, history, lost, sent)
         return self._ask("settle", ask)
 
     def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:

@@ -192,7 +192,7 @@ class Backend(ABC):
             ]
         return self.get(
             self.store.settle(
-                reservation.token, delivered, cursor, newly_owed, went_out, reservation.past, lost
+                reservation.token, delivered, cursor, newly_owed, went_out, reservation.history, lost
             )
         )
 

@@ -56,7 +56,7 @@ class InFlightDelivery:
     lease: Lease
     planned: Plan
     went: set[int]
-    past: TimestampHistory | None
+    history: TimestampHistory | None
     delivered: bool = False
     says: str | None = None
 
@@ -186,7 +186,7 @@ class Rig:
         limit: int,
         caps: Caps,
         seconds: float = 30.0,
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lose: Collection[int] = (),
     ) -> Step:
         """A scraper comes; what it gets is then among the shipments.
@@ -205,7 +205,7 @@ class Rig:
                 return
             self._compare(name, answer, to_come, limit)
             assert answer.token is not None
-            self.shipments.append(self._load(name, answer.token, lease, answer.pending, caps, past, lose))
+            self.shipments.append(self._load(name, answer.token, lease, answer.pending, caps, history, lose))
 
         return Step(
             lambda: self.backend.store.reserve(visit, seconds, limit), done, lambda: self.model.tried(visit)
@@ -218,7 +218,7 @@ class Rig:
         assert answer.remaining == len(to_come) - len(pending)
         scraper = self.model.scrapers.get(name)
         owed = len(scraper.owed) if scraper is not None else 0
-        assert answer.past == (scraper.past if scraper is not None else NO_HISTORY)
+        assert answer.history == (scraper.history if scraper is not None else NO_HISTORY)
         assert (pending.owed, pending.owed_total) == (min(owed, limit), owed)
         for row in zip(pending.seqs, pending.ats, pending.series, pending.values, strict=True):
             self.model.see(Event(*row))
@@ -230,7 +230,7 @@ class Rig:
         lease: Lease,
         pending: Pending,
         caps: Caps,
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
         lose: Collection[int],
     ) -> InFlightDelivery:
         lost = {seq for row, seq in enumerate(pending.seqs) if row in lose}
@@ -254,7 +254,7 @@ class Rig:
         assert {sample.series: sample.value for sample in planned.samples} == shown
         assert planned.events == len(went)
         lease.lost = reasons
-        return InFlightDelivery(name, token, lease, planned, went, past)
+        return InFlightDelivery(name, token, lease, planned, went, history)
 
     def look(self, name: str, limit: int) -> Step:
         """Somebody looks at what would come."""
@@ -282,7 +282,7 @@ class Rig:
                 planned.cursor,
                 planned.newly_owed,
                 planned.went_out,
-                shipment.past,
+                shipment.history,
                 {reason: sorted(seqs) for reason, seqs in lease.lost.items()},
             )
 
@@ -295,7 +295,7 @@ class Rig:
             elif says == "delivered":
                 assert answer in (Settled.SETTLED, None)
                 newly_owed = set(planned.newly_owed)
-                model.deliver(name, lease, shipment.went, planned.cursor, newly_owed, shipment.past)
+                model.deliver(name, lease, shipment.went, planned.cursor, newly_owed, shipment.history)
                 shipment.delivered = True
                 return
             else:

@@ -84,7 +84,7 @@ CAPS = st.builds(Caps, owed=st.sampled_from([2, 9])) | st.builds(
     owed=st.sampled_from([0, 2, 9]),
 )
 #: The mode of a response and its times: what the store keeps of them is the same as was settled.
-PASTS = st.none() | st.builds(
+HISTORIES = st.none() | st.builds(
     TimestampHistory, event_time=st.booleans(), floor=st.integers(0, 2), latest=st.integers(0, 2)
 )
 READ = st.sampled_from([1, 2, 100])
@@ -128,17 +128,17 @@ class Ledger(RuleBasedStateMachine):
 
     # -- scrapers
 
-    @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES, past=PASTS, lose=LOSE)
+    @rule(name=WHO, limit=READ, caps=CAPS, seconds=LEASES, history=HISTORIES, lose=LOSE)
     def a_scrape_begins(
         self,
         name: str,
         limit: int,
         caps: Caps,
         seconds: float,
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
         lose: tuple[int, ...],
     ) -> None:
-        self.rig.do(self.rig.reserve(name, limit, caps, seconds, past, lose))
+        self.rig.do(self.rig.reserve(name, limit, caps, seconds, history, lose))
 
     @rule(name=WHO, limit=READ)
     def somebody_looks(self, name: str, limit: int) -> None:
@@ -189,7 +189,7 @@ class Ledger(RuleBasedStateMachine):
         caps=CAPS,
         before=st.integers(0, 3),
         end=st.sampled_from(["final", "final", "revoked", "open", "told in vain"]),
-        past=PASTS,
+        history=HISTORIES,
         lose=LOSE,
     )
     def a_scraper_comes_regularly(
@@ -198,19 +198,19 @@ class Ledger(RuleBasedStateMachine):
         caps: Caps,
         before: int,
         end: str,
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
         lose: tuple[int, ...],
     ) -> None:
         """Some scrapes that end well, and one that may not."""
         for _ in range(before):
             self.scrape(name, caps, "final", None)
-        self.scrape(name, caps, end, past, lose)
+        self.scrape(name, caps, end, history, lose)
 
     def scrape(
-        self, name: str, caps: Caps, end: str, past: TimestampHistory | None, lose: tuple[int, ...] = ()
+        self, name: str, caps: Caps, end: str, history: TimestampHistory | None, lose: tuple[int, ...] = ()
     ) -> None:
         before = len(self.rig.shipments)
-        self.rig.do(self.rig.reserve(name, 100, caps, past=past, lose=lose))
+        self.rig.do(self.rig.reserve(name, 100, caps, history=history, lose=lose))
         if len(self.rig.shipments) == before:
             return
         shipment = self.rig.shipments[-1]

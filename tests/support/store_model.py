@@ -183,7 +183,7 @@ class Model:
         went: set[int],
         cursor: int,
         newly_owed: set[int],
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
     ) -> None:
         """A delivery is settled: these went out, and those in `Lease.lost` never will."""
         scraper, got = self.scrapers[name], self.got.setdefault(name, set())
@@ -198,7 +198,7 @@ class Model:
             assert not later, f"{seq} went out after {later} of its series"
         lease.delivered, lease.asked = frozenset(went), False
         lease.was_owed, lease.was_ahead = frozenset(scraper.owed), frozenset(scraper.ahead)
-        lease.was_past, scraper.past = scraper.past, past or scraper.past
+        lease.earlier_history, scraper.history = scraper.history, history or scraper.history
         scraper.ahead = {seq for seq in scraper.ahead if seq > cursor}
         scraper.owed = (scraper.owed | newly_owed) - went - missed
         scraper.delivered |= went
@@ -212,7 +212,7 @@ class Model:
         scraper = self.scrapers[name]
         scraper.ahead |= lease.was_ahead
         scraper.owed = set(lease.was_owed)
-        scraper.past = lease.was_past
+        scraper.history = lease.earlier_history
         scraper.delivered -= lease.delivered
         scraper.lost -= frozenset[int]().union(*lease.lost.values())
         self.lost -= Counter({(name, reason): len(seqs) for reason, seqs in lease.lost.items()})

@@ -49,7 +49,7 @@ class Lease:
     lost: Mapping[str, frozenset[int]] = field(factory=dict)
     was_owed: frozenset[int] = frozenset()
     was_ahead: frozenset[int] = frozenset()
-    was_past: TimestampHistory = NO_HISTORY
+    earlier_history: TimestampHistory = NO_HISTORY
 
     def lapsed(self, now: float) -> bool:
         """Whether the scraper may be served anew although nobody has ended this."""
@@ -65,7 +65,7 @@ class Scraper:
     :ivar seen: up-time (ms) of its last visit.
     :ivar surely_seen: the least that the store knows of it: a kill forgets what upkeep has not
         written.
-    :ivar past: in which mode it was served last, and up to when; the store only keeps it.
+    :ivar history: in which mode it was served last, and up to when; the store only keeps it.
     """
 
     named: bool
@@ -78,7 +78,7 @@ class Scraper:
     delivered: set[int] = field(factory=set)
     lost: set[int] = field(factory=set)
     answered: int = 0
-    past: TimestampHistory = NO_HISTORY
+    history: TimestampHistory = NO_HISTORY
     lease: Lease | None = None
 
     @property

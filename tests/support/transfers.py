@@ -121,8 +121,8 @@ def fill(backend: Backend) -> None:
     backend.take("192.0.2.8 curl", limit=1)
     by_time = backend.reserve("by time", limit=3)
     assert by_time.token is not None
-    past = TimestampHistory(event_time=True, floor=1, latest=2, moved={"old": 7, NASTY[0]: 9})
-    settled = backend.store.settle(by_time.token, True, by_time.pending.end, [], [], past)
+    history = TimestampHistory(event_time=True, floor=1, latest=2, moved={"old": 7, NASTY[0]: 9})
+    settled = backend.store.settle(by_time.token, True, by_time.pending.end, [], [], history)
     assert backend.get(settled) is Settled.SETTLED
     backend.release(by_time)
     backend.time.wall -= 100.0  # the clock was ahead, and is corrected

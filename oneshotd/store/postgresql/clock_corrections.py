@@ -90,11 +90,11 @@ def mark_ahead(link: Link, now: int) -> None:
     link.execute(_MARK, (now,))
 
 
-def lowered(past: TimestampHistory, now: int) -> TimestampHistory:
+def lowered(history: TimestampHistory, now: int) -> TimestampHistory:
     """Return a timestamp history whose times are at most the clock's (Unix ms)."""
-    if max(past.floor, past.latest) <= now + MAX_AHEAD:
-        return past
-    return evolve(past, floor=min(past.floor, now), latest=min(past.latest, now))
+    if max(history.floor, history.latest) <= now + MAX_AHEAD:
+        return history
+    return evolve(history, floor=min(history.floor, now), latest=min(history.latest, now))
 
 
 def _note_shown(link: Link, rows: list[Row], at: Present) -> None:

@@ -184,7 +184,7 @@ class Deliveries:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
         lost: Mapping[str, Sequence[int]],
         sent: Sent,
     ) -> Settled:
@@ -193,7 +193,7 @@ class Deliveries:
         :param in_doubt: this may have been done already.
         """
         changes_more = newly_owed or went_out or any(lost.values())
-        if delivered and not changes_more and self._settle_at_once(link, token, cursor, past, sent):
+        if delivered and not changes_more and self._settle_at_once(link, token, cursor, history, sent):
             self._reserved.pop(token, None)
             return Settled.SETTLED
         with link.transaction((LEASE, {"token": token}), (CORRECTED_AT, ())) as (rows, [[corrected]]):
@@ -211,25 +211,25 @@ class Deliveries:
                 link.at_commit(_RETURN, {"id": number, **figures(sent)})
             else:
                 self._deliver(
-                    link, number, name, token, corrected, cursor, newly_owed, went_out, past, lost, sent
+                    link, number, name, token, corrected, cursor, newly_owed, went_out, history, lost, sent
                 )
         self._reserved.pop(token, None)
         return Settled.SETTLED
 
     def _settle_at_once(
-        self, link: Link, token: int, cursor: int, past: TimestampHistory | None, sent: Sent
+        self, link: Link, token: int, cursor: int, history: TimestampHistory | None, sent: Sent
     ) -> bool:
         """Settle a delivery of which nothing but the scraper's row changes, in one message.
 
         :returns: False if that is not possible, which has changed nothing.
         """
         reserved = self._reserved.get(token)
-        if reserved is None or (past is not None and past.moved):
+        if reserved is None or (history is not None and history.moved):
             return False
         values = {
             "token": token,
             "corrected": reserved.corrected,
-            **_delivered(cursor, 0, past, {}, sent),
+            **_delivered(cursor, 0, history, {}, sent),
         }
         script: list[tuple[str, Values]] = [(LEASE, {"token": token}), (_DELIVER_AT_ONCE, values)]
         if sent.is_final:
@@ -248,7 +248,7 @@ class Deliveries:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None,
+        history: TimestampHistory | None,
         lost: Mapping[str, Sequence[int]],
         sent: Sent,
     ) -> None:
@@ -257,8 +257,8 @@ class Deliveries:
         # Without a reservation here, another daemon has made it, or this one before it was restarted.
         events = reserved.pending.rows(set(newly_owed)) if reserved.pending else events_at(link, newly_owed)
         if corrected != reserved.corrected:
-            past = None if past is None else lowered(past, corrected)
-            if past is not None and past.event_time:
+            history = None if history is None else lowered(history, corrected)
+            if history is not None and history.event_time:
                 waiting = {*newly_owed, *chain.from_iterable(lost.values())}
                 self._show_ahead(link, number, reserved, cursor, waiting, corrected)
             now = {event.seq: event for event in events_at(link, newly_owed)}
@@ -269,8 +269,8 @@ class Deliveries:
         )
         gone = sorted({*went_out, *chain.from_iterable(lost.values())})
         taken = link.execute(_TAKE, (token, number, gone)).rowcount if gone else 0
-        link.at_commit(_DELIVER, {"id": number, **_delivered(cursor, added - taken, past, missed, sent)})
-        moved = past.moved if past is not None else {}
+        link.at_commit(_DELIVER, {"id": number, **_delivered(cursor, added - taken, history, missed, sent)})
+        moved = history.moved if history is not None else {}
         if missed or moved:
             up = present(link).up
             show(link, number, moved, up, ahead=False)
@@ -326,16 +326,16 @@ class Deliveries:
 
 
 def _delivered(
-    cursor: int, owed: int, past: TimestampHistory | None, lost: Mapping[str, int], sent: Sent
+    cursor: int, owed: int, history: TimestampHistory | None, lost: Mapping[str, int], sent: Sent
 ) -> dict[str, object]:
     """Return the values of `_DELIVERED`."""
     return {
         "state": FREE if sent.is_final else DELIVERED,
         "cursor": cursor,
         "owed": owed,
-        "event_time": None if past is None else past.event_time,
-        "floor": None if past is None else past.floor,
-        "latest": None if past is None else past.latest,
+        "event_time": None if history is None else history.event_time,
+        "floor": None if history is None else history.floor,
+        "latest": None if history is None else history.latest,
         "lost": json.dumps(lost),
         **figures(sent),
     }

@@ -47,7 +47,7 @@ def read_pending(
         token=token,
         pending=pending,
         remaining=at.head - row.cursor + row.owed - len(pending),
-        past=row.past,
+        history=row.history,
         ahead=Ahead(
             times={bytes(series).decode(): time for series, time in ahead},
             hold_ms=int(limits.hold * 1000),

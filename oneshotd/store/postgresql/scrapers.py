@@ -103,7 +103,7 @@ class Row:
         return self.named or self.answered >= LIVE_AFTER
 
     @property
-    def past(self) -> TimestampHistory:
+    def history(self) -> TimestampHistory:
         """The timestamps of the samples that it got."""
         return TimestampHistory(event_time=self.event_time, floor=self.floor_at, latest=self.latest_at)
 
@@ -176,8 +176,8 @@ def all_rows(link: Link, lock: bool = False) -> list[Row]:
 
 def newcomer(visit: Visit, at: Present, cursor: int) -> Row:
     """Return the row that a new scraper gets."""
-    past = (False, 0, 0)
-    return Row(0, visit.name, visit.named, False, 0, cursor, 0, at.up, at.now, *past)
+    history = (False, 0, 0)
+    return Row(0, visit.name, visit.named, False, 0, cursor, 0, at.up, at.now, *history)
 
 
 def first_cursor(link: Link, limits: Limits, at: Present) -> int:

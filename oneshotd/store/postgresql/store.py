@@ -262,13 +262,13 @@ class PostgreSQLStore:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         def work(link: Link, in_doubt: bool) -> Settled:
             settled = self._deliveries.settle(
-                link, in_doubt, token, delivered, cursor, newly_owed, went_out, past, lost, sent
+                link, in_doubt, token, delivered, cursor, newly_owed, went_out, history, lost, sent
             )
             if not delivered:
                 self._cut(link)

@@ -69,7 +69,7 @@ class ClockCorrections:
         self._scrapers.mark_ahead(now)
         self._note_shown(connection, now, up)
         for scraper in self._scrapers.by_name.values():
-            scraper.past = _lowered(scraper.past, now)
+            scraper.history = _lowered(scraper.history, now)
             self._scrapers.write(scraper)
         ats = self._redate(connection, pruned, now)
         connection.execute("UPDATE state SET clock_at = ?", (now,))
@@ -103,17 +103,17 @@ class ClockCorrections:
             return list(events)
         return [event._replace(at=last.ats.get(event.seq, event.at)) for event in events]
 
-    def past(self, token: int, past: TimestampHistory) -> TimestampHistory:
+    def history(self, token: int, history: TimestampHistory) -> TimestampHistory:
         """Return a reservation's timestamp history, corrected."""
         last = self._since(token)
-        return past if last is None else _lowered(past, last.at)
+        return history if last is None else _lowered(history, last.at)
 
-    def show(self, scraper: Scraper, past: TimestampHistory) -> TimestampHistory:
+    def show(self, scraper: Scraper, history: TimestampHistory) -> TimestampHistory:
         """Write the times to which a delivery moved samples; return the history without them."""
-        if not past.moved:
-            return past
-        self._scrapers.show(scraper, past.moved, self._times.up(), ahead=False)
-        return evolve(past, moved={})
+        if not history.moved:
+            return history
+        self._scrapers.show(scraper, history.moved, self._times.up(), ahead=False)
+        return evolve(history, moved={})
 
     def settled(self, scraper: Scraper, lease: Lease, waiting: set[int]) -> None:
         """Write the times in a delivery that was planned before the last correction.
@@ -122,7 +122,7 @@ class ClockCorrections:
         :param waiting: seqs of reserved events that were not in the response.
         """
         last = self._since(lease.token)
-        if last is None or not scraper.past.event_time:
+        if last is None or not scraper.history.event_time:
             return
         pending = lease.pending
         times = {
@@ -139,7 +139,7 @@ class ClockCorrections:
 
     def _note_shown(self, connection: sqlite3.Connection, now: int, up: int) -> None:
         """Write the series whose latest sample is ahead, for each scraper, from the log behind its cursor."""
-        scrapers = [one for one in self._scrapers.by_name.values() if one.past.event_time]
+        scrapers = [one for one in self._scrapers.by_name.values() if one.history.event_time]
         owed = {one.name: {event.seq for event in self._scrapers.owed(one)} for one in scrapers}
         times: dict[str, dict[str, int]] = {one.name: {} for one in scrapers}
         for segment in decoded(connection, now) if scrapers else ():
@@ -172,11 +172,11 @@ class ClockCorrections:
         return ats
 
 
-def _lowered(past: TimestampHistory, now: int) -> TimestampHistory:
+def _lowered(history: TimestampHistory, now: int) -> TimestampHistory:
     """Return a timestamp history whose times are at most the clock's.
 
     :param now: Unix ms.
     """
-    if max(past.floor, past.latest) <= now + MAX_CLOCK_AHEAD * 1000:
-        return past
-    return evolve(past, floor=min(past.floor, now), latest=min(past.latest, now))
+    if max(history.floor, history.latest) <= now + MAX_CLOCK_AHEAD * 1000:
+        return history
+    return evolve(history, floor=min(history.floor, now), latest=min(history.latest, now))

@@ -173,7 +173,7 @@ class Ledger:
         scraper.cursor = self.start(scraper)
         pending = self._pending(scraper, limit)
         granted = self.leases.grant(
-            visit.name, now + lease, pending, visit.timed, scraper.past, scraper.answered
+            visit.name, now + lease, pending, visit.timed, scraper.history, scraper.answered
         )
         return self._reservation(granted.token, scraper, pending)
 
@@ -188,7 +188,7 @@ class Ledger:
             token=token,
             pending=pending,
             remaining=self.head - pending.cursor + scraper.owed - len(pending),
-            past=scraper.past,
+            history=scraper.history,
             ahead=Ahead(times=scraper.ahead, hold_ms=int(self.limits.hold * 1000)),
             now=self.times.wall(),
         )
@@ -229,7 +229,7 @@ class Ledger:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
         sent: Sent = NOTHING_SENT,
     ) -> Settled:
@@ -251,13 +251,13 @@ class Ledger:
         newly, gone = self.corrections.events(token, newly), self.corrections.events(token, gone)
         self.leases.delivered(lease, tuple(newly_owed), tuple(gone), missed)
         was_live = scraper.live
-        before = scraper.cursor, scraper.timed, scraper.past
+        before = scraper.cursor, scraper.timed, scraper.history
         scraper.cursor = cursor
-        if past is not None:
-            scraper.past = self.corrections.show(scraper, self.corrections.past(token, past))
+        if history is not None:
+            scraper.history = self.corrections.show(scraper, self.corrections.history(token, history))
         scraper.timed = lease.timed
         scraper.answered += 1
-        changed = before != (scraper.cursor, scraper.timed, scraper.past)
+        changed = before != (scraper.cursor, scraper.timed, scraper.history)
         if newly or gone or missed or not was_live or changed:
             # Otherwise `answered` is written by the next transaction that writes anyway.
             self.scrapers.unowe(scraper, [event.seq for event in gone])
@@ -282,7 +282,7 @@ class Ledger:
         scraper = self.scrapers.by_name[lease.scraper]
         self.scrapers.unowe(scraper, lease.newly_owed)
         self.scrapers.owe(scraper, self.corrections.events(token, lease.went_out))
-        scraper.cursor, scraper.past = lease.cursor, self.corrections.past(token, lease.past)
+        scraper.cursor, scraper.history = lease.cursor, self.corrections.history(token, lease.history)
         scraper.answered = lease.answered  # the count after `settle` may be lost by a rollback
         self.scrapers.write(scraper)
         for reason, events in lease.lost.items():

@@ -32,7 +32,7 @@ class Scraper:
     cursor: int
     seen_up: int
     seen_at: int
-    past: TimestampHistory = NO_HISTORY
+    history: TimestampHistory = NO_HISTORY
     owed: int = 0
     ahead: Mapping[str, int] = field(factory=dict)
 
@@ -74,7 +74,7 @@ class ScraperTable:
                 cursor=cursor,
                 seen_up=seen_up,
                 seen_at=seen_at,
-                past=TimestampHistory(event_time=bool(event_time), floor=floor, latest=latest),
+                history=TimestampHistory(event_time=bool(event_time), floor=floor, latest=latest),
                 owed=owed.get(number, 0),
             )
             for (
@@ -172,9 +172,9 @@ class ScraperTable:
                 scraper.cursor,
                 scraper.seen_up,
                 scraper.seen_at,
-                scraper.past.event_time,
-                scraper.past.floor,
-                scraper.past.latest,
+                scraper.history.event_time,
+                scraper.history.floor,
+                scraper.history.latest,
             ),
         )
 

@@ -90,13 +90,13 @@ class SQLiteStore:
         cursor: int,
         newly_owed: Sequence[int],
         went_out: Sequence[int],
-        past: TimestampHistory | None = None,
+        history: TimestampHistory | None = None,
         lost: Mapping[str, Sequence[int]] = MappingProxyType({}),
         sent: Sent = NOTHING_SENT,
     ) -> Deferred[Settled]:
         return self._end(
             token,
-            lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, past, lost, sent),
+            lambda: self._ledger.settle(token, delivered, cursor, newly_owed, went_out, history, lost, sent),
         )
 
     def revoke(self, token: int, sent: Sent = NOTHING_SENT) -> Deferred[Settled]:
