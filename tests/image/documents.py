@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import attrs
 from deb.build import REPOSITORY, Unfit
 from deb.inside import Tree
 from support.certificates import Authority
@@ -73,18 +74,11 @@ def quadlet(tree: Tree, documented: Run) -> str:
     if len(started) != 1 or "error" in said.lower():
         raise Unfit(f"quadlet: {said}")
     # What the generator adds: how podman and systemd work together.
-    own = ("--replace", "--rm", "--cgroups=split", "--sdnotify=conmon", "-d", "--detach")
-    words = [word for word in shlex.split(started[0]) if word not in own]
+    own = re.compile(r"--replace|--rm|--cgroups=.+|--sdnotify=.+|--cidfile=.+")
+    words = [word for word in shlex.split(started[0]) if not own.fullmatch(word)]
     words[0] = Path(words[0]).name
     line = parse_run(words)
-    differing = [
-        name
-        for name in ("image", "arguments", "user", "read_only", "drops_capabilities", "no_new_privileges")
-        if getattr(line, name) != getattr(documented, name)
-    ]
-    for name in ("publish", "mounts", "health", "stop_timeout"):
-        if getattr(line, name) != getattr(documented, name):
-            differing.append(name)
-    if differing:
-        raise Unfit(f"the unit's command differs from the page's in {differing}: {line}, {documented}")
+    # Starting it again is systemd's here.
+    if attrs.evolve(line, restart=documented.restart) != documented:
+        raise Unfit(f"the unit's command differs from the page's: {line}, {documented}")
     return f"{UNIT.name} makes the page's command"
