@@ -26,7 +26,9 @@ def main(words: Sequence[str], run: Callable[[], object] | None = None) -> None:
         sys.exit(f"twistd oneshot: the working directory {os.getcwd()}: {error.strerror}")
     sys.argv[:] = ["twistd", "--nodaemon", "--pidfile=", "oneshot", *words]
     if run is None:
-        from twisted.scripts.twistd import run  # here: this takes the time
+        from twisted.scripts.twistd import run as twistd  # here: this takes the time
+
+        run = twistd
     run()
 
 

@@ -31,8 +31,8 @@ CONFIG = "etc/oneshotd/oneshotd.toml"
 PLUGIN_CACHE = "usr/lib/python3/dist-packages/twisted/plugins/dropin.cache"
 
 #: Folder in the tree, and what else differs between the two.
-FIRST = ("/image/one", {})
-SECOND = (
+FIRST: tuple[str, dict[str, str]] = ("/image/one", {})
+SECOND: tuple[str, dict[str, str]] = (
     "/srv/somewhere-else/two",
     {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "HOME": "/nonexistent", "GOMAXPROCS": "1"},
 )
@@ -110,9 +110,8 @@ def choose(root: Path) -> Contents:
             found = root / path.lstrip("/")
             if os.path.lexists(found) and (found.is_symlink() or not found.is_dir()):
                 owners[path.lstrip("/")] = package.name
-    for folder in ("etc/ssl/certs",):
-        for path in (root / folder).rglob("*"):
-            owners[str(path.relative_to(root))] = "ca-certificates"
+    for certificate in (root / "etc/ssl/certs").rglob("*"):
+        owners[str(certificate.relative_to(root))] = "ca-certificates"
     owners["etc/nsswitch.conf"] = "base-files"
     for path in owners:
         assert contents.is_taken(f"/{path}") or contents.is_made(f"/{path}"), path
@@ -134,10 +133,10 @@ def _made(tree: Tree, chosen: Contents, folder: str, environment: dict[str, str]
     own = Layer(chosen.epoch)
     for path in chosen.paths:
         (own if chosen.owners[path] == "oneshotd" else whole).add(path, tree.root / path)
-    for path in sorted((place / "compiled").rglob("*.pyc")):
-        name = str(path.relative_to(place / "compiled"))
+    for compiled in sorted((place / "compiled").rglob("*.pyc")):
+        name = str(compiled.relative_to(place / "compiled"))
         source = re.sub(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$", r"\1.py", name)
-        (own if chosen.owners[source] == "oneshotd" else whole).file(name, path.read_bytes())
+        (own if chosen.owners[source] == "oneshotd" else whole).file(name, compiled.read_bytes())
     _add_records(whole, own, chosen.packages)
     _add_places(whole)
     whole.file("etc/ld.so.cache", libraries)

@@ -22,6 +22,11 @@ PATIENCE = 30.0
 
 RUNTIME = ("crun", "--cgroup-manager=disabled", "--root=/run/crun")
 
+#: Before the place of a tree and a command: that is run with the tree as the root of a mount name space. A
+#: runtime puts the root of a container where its own was, and a further process enters the name space at its
+#: root: below a chroot alone these would be two places.
+ROOTED = ("unshare", "--mount", "sh", "-c", 'cd "$0" && mount --move . / && exec chroot . "$@"')
+
 #: What a runtime mounts beside the volumes; there is neither a cgroup nor a network of its own here.
 MOUNTS: tuple[tuple[str, str, Sequence[str]], ...] = (
     ("/proc", "proc", ("nosuid", "nodev", "noexec")),
@@ -173,13 +178,8 @@ class Container:
         return str(json.loads(said)["status"]) if status == 0 else ""
 
     def _command(self, *words: str) -> list[str]:
-        """Return how crun is run: with the tree as the root of a mount name space.
-
-        crun puts the root of a container where its own was, and `crun exec` enters the name space at its
-        root: below a chroot these would be two places.
-        """
-        enter = 'cd "$0" && mount --move . / && exec chroot . "$@"'
-        return ["unshare", "--mount", "sh", "-c", enter, str(self._tree.root), *RUNTIME, *words]
+        """Return how crun is run."""
+        return [*ROOTED, str(self._tree.root), *RUNTIME, *words]
 
     def _crun(self, *words: str) -> tuple[int, str]:
         done = subprocess.run(

@@ -76,8 +76,8 @@ def needed(packages: Mapping[str, Package], roots: Iterable[str], left_out: Iter
     refused = set(left_out)
     provided: dict[str, str] = {}
     for package in packages.values():
-        for name in _names(package.fields.get("Provides", "")):
-            provided.setdefault(name[0], package.name)
+        for virtual in _names(package.fields.get("Provides", "")):
+            provided.setdefault(virtual[0], package.name)
     taken: dict[str, Package] = {}
     wanted = [(root, "the image") for root in roots]
     while wanted:

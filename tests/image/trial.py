@@ -20,7 +20,7 @@ from deb.inside import Tree
 from deb.tree import Unable
 from support.container_lines import Mount, Run, commands, parse_run
 
-from image import archive, bom, documents
+from image import archive, bom, documents, under_podman
 from image.build import MOST_BYTES, NAME
 from image.container import Container, Image, volume
 from oneshotd import __version__
@@ -57,17 +57,16 @@ def check_built(results: Path) -> None:
         raise Unable(f"there is no {packed(results)}; `make image` builds it")
 
 
-def documented(*, arguments: bool) -> Run:
-    """Return the first line of the page that runs the image, without or with options of the daemon."""
+def page_line(*, arguments: bool) -> list[str]:
+    """Return the words of the page's line that runs the image, without or with options of the daemon."""
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", INSTALL.read_text(encoding="utf-8"))
-    lines = [
-        words
-        for block in blocks
-        for words in commands(block)
-        if words[0] in ("podman", "docker") and words[1] == "run"
-    ]
-    found = [parse_run(words) for words in lines]
-    return next(line for line in found if bool(line.arguments) is arguments)
+    lines = [words for block in blocks for words in commands(block) if words[:2] == ["podman", "run"]]
+    return next(words for words in lines if bool(parse_run(words).arguments) is arguments)
+
+
+def documented(*, arguments: bool) -> Run:
+    """Return what that line asks for."""
+    return parse_run(page_line(arguments=arguments))
 
 
 class Trial:
@@ -98,6 +97,7 @@ def trial(root: Path, results: Path) -> None:
     tell("SIGTERM", stops, run)
     tell("errors", errors, run)
     tell("TLS and a client's certificate", documents.tls, run.image)
+    tell("podman", under_podman.trial, run.tree, packed(results), page_line(arguments=True))
     tell("quadlet", documents.quadlet, run.tree, documented(arguments=True))
 
 
@@ -262,8 +262,8 @@ def errors(run: Trial) -> str:
         "--store postgresql:host=127.0.0.1\\ user=oneshotd": 'connection to server at "127.0.0.1"',
     }
     told = []
-    for number, (words, expected) in enumerate(cases.items()):
-        line = Run("podman", NAME, shlex.split(words), user=user, read_only=True)
+    for number, (options, expected) in enumerate(cases.items()):
+        line = Run("podman", NAME, shlex.split(options), user=user, read_only=True)
         place = volume(run.tree, f"errors-{number}", user)
         line.mounts = [Mount("data", "/data")]
         told.append(_failure(run, line, {"data": place}, expected))
