@@ -33,8 +33,9 @@ class Figures:
     """Counters since the daemon's start, and the present state.
 
     :ivar status: of the last answer; None: there was none yet, or no answer to the last request.
-    :ivar trouble: why the last request was not accepted; empty: it was.
-    :ivar failing_since: reactor time (seconds) of the first of the attempts that failed in a row.
+    :ivar trouble: why the last request was not accepted; empty: it was, or nothing waits.
+    :ivar failing_since: reactor time (seconds) of the first of the attempts that failed in a row; None: the
+        last one did not, or nothing waits.
     :ivar accepted_at: reactor time of the last request that was accepted.
     :ivar requests: `Verdict` value or `NO_ANSWER` -> requests.
     :ivar samples: events that were accepted.

@@ -232,7 +232,7 @@ class Receiver:
             await self._settle(token, reservation, batch)
             return 0.0
         await self._settlements.give_back(token)
-        self.figures.state = State.IDLE
+        self._requests.nothing_waits()
         return self._until_next(reservation.now, batch)
 
     def _is_late(self) -> bool:

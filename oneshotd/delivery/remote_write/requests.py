@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from oneshotd.delivery.remote_write import encoding
@@ -59,6 +59,7 @@ class Requests:
         self._log = log
         self._retry = RetrySchedule(dice)
         self._under_way: Deferred[Answer] | None = None
+        self._has_paused = False  # since the last request that was accepted
 
     async def send(self, fields: Sequence[bytes]) -> Outcome:
         """Send one request."""
@@ -81,6 +82,11 @@ class Requests:
             Outcome(verdict=verdict, answer=answer, trouble=f"HTTP {answer.status} {answer.text}".rstrip())
         )
 
+    def nothing_waits(self) -> None:
+        """Note that there is nothing to send: the receiver does not fail, whatever its last answer was."""
+        self._figures.state = State.IDLE
+        self._figures.trouble, self._figures.failing_since = "", None
+
     def abort(self) -> None:
         """Close the connection of the request that is under way."""
         if self._under_way is not None:
@@ -88,6 +94,7 @@ class Requests:
 
     def pause(self, outcome: Outcome) -> float:
         """Return the seconds before the next attempt after a request that was not accepted."""
+        self._has_paused = True
         if outcome.verdict is Verdict.MISCONFIGURED:
             self._figures.state = State.MISCONFIGURED
             self._log.misconfigured(outcome.trouble)
@@ -100,7 +107,8 @@ class Requests:
 
     def _accepted(self) -> None:
         self._retry.succeeded()
-        if self._figures.trouble:
+        if self._has_paused:
+            self._has_paused = False
             self._log.accepts_again()
         self._figures.trouble, self._figures.failing_since = "", None
         self._figures.accepted_at = self._clock.seconds()
@@ -108,8 +116,12 @@ class Requests:
     def _unanswered(self, error: Exception) -> Outcome:
         self._figures.status = None
         self._figures.requests[NO_ANSWER] += 1
-        trouble = f"{type(error).__name__}: {error}".rstrip(": ")
         was_sent = not isinstance(error, NotSent)
+        trouble = f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, TimeoutError):
+            trouble = f"no answer within {self._timeout:g} s"
+        elif isinstance(error, NotSent | ConnectionError) and str(error):
+            trouble = str(error)
         return self._not_accepted(Outcome(verdict=Verdict.AGAIN, was_sent=was_sent, trouble=trouble))
 
     def _not_accepted(self, outcome: Outcome) -> Outcome:

@@ -9,7 +9,6 @@ import pytest
 from attrs import evolve
 from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 from support.remote_write_reader import read
-from twisted.internet.error import ConnectionRefusedError
 
 from oneshotd.delivery.remote_write.exchange import NotSent
 from oneshotd.delivery.remote_write.figures import State
@@ -123,14 +122,16 @@ def test_a_receiver_that_never_answers_is_left_after_the_timeout(driver: Receive
     driver.pass_time(2)
     assert daemon.request is not None and daemon.request is not first
     assert daemon.receiver.figures.requests["no answer"] == 1
+    assert daemon.receiver.figures.trouble == "no answer within 30 s"
 
 
 def test_no_connection_is_tried_again_after_a_pause(driver: ReceiverDriver) -> None:
     daemon = driver.daemon()
     driver.append("a")
     assert daemon.request is not None
-    daemon.request.fail(NotSent(str(ConnectionRefusedError())))
+    daemon.request.fail(NotSent("no connection: refused"))
     driver.quiet()
+    assert daemon.receiver.figures.trouble == "no connection: refused", "people read it"
     assert daemon.request is None
     driver.run(2)
     assert driver.prometheus.times("a") != []

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from support.fake_store import logged
 from support.receiver_driver import SETTINGS, ReceiverDriver
+from support.service_in_memory import lines
 
 from oneshotd.delivery.remote_write.figures import State
 
@@ -147,3 +149,44 @@ def test_of_two_daemons_one_sends_and_the_other_takes_over(driver: ReceiverDrive
         "also those of the daemon that died"
     )
     assert driver.lost() == {}
+
+
+@pytest.mark.parametrize("is_marker", [False, True])
+def test_a_receiver_that_has_refused_the_last_sample_is_not_failing(
+    driver: ReceiverDriver, is_marker: bool
+) -> None:
+    """Nothing waits for it. An alert would last until the next event, and say that events wait."""
+    daemon = driver.daemon()
+    driver.append("a")
+    driver.serve()
+    if not is_marker:
+        driver.append("b")
+    driver.prometheus.bad = {"a", "b"}
+    driver.run(20)
+    assert driver.lost() == ({} if is_marker else {"refused": 1})
+    assert daemon.receiver.figures.requests["refused"] > 0
+    assert daemon.receiver.figures.failing_since is None
+    assert daemon.receiver.figures.state is State.IDLE
+
+
+def test_only_a_receiver_that_took_no_events_takes_them_again(driver: ReceiverDriver) -> None:
+    """The line is the end of another one; it means nothing after a refusal."""
+    daemon = driver.daemon()
+    with logged() as entries:
+        driver.append("a", "b")
+        driver.run(1)
+        driver.prometheus.bad = {"b"}
+        driver.append("b")
+        driver.run(1)
+        driver.append("a")
+        driver.run(1)
+        driver.append("a")
+        driver.pass_time(0.1)
+        assert daemon.request is not None
+        daemon.request.reply(503)
+        driver.run(3)
+    assert [line for line in lines(entries, "info", "warn") if "again" in line] == [
+        "receiver prometheus-a takes no events, and gets them again later: HTTP 503 (1 attempts)",
+        "receiver prometheus-a takes events again",
+    ]
+    assert driver.lost() == {"refused": 1}
