@@ -4,11 +4,11 @@ Receivers refuse a whole request for one sample, and most do not say which. A re
 same pending events give its first half, then the first half of that, until a single sample is refused.
 After each success the size doubles again. So k bad samples in a request cost about 2 k log2(size) requests.
 
-A single sample is given up only if the receiver takes others. One that has taken nothing since the start may
-be configured wrongly (VictoriaMetrics answers 400 for a wrong path): then a request without samples shows
-whether the answer has to do with the sample. One that answers 500 may be in trouble. Where that leaves a
-doubt, the sample is put *aside*, and others are tried; when one of them is taken, those aside are tried
-again, `CHANCES` times in all.
+A single sample is given up only if the receiver takes others. It may refuse all of them: VictoriaMetrics
+answers 400 for a wrong path, and so does a server that speaks TLS since its last restart. So a request
+without samples goes first, and shows whether the answer has to do with the sample; `PROVEN` of them are given
+up then. A receiver that answers 500 may be in trouble. Where that leaves a doubt, the sample is put *aside*,
+and others are tried; when one of them is taken, those aside are tried again, `CHANCES` times in all.
 
 Some receivers (Prometheus 2.42) answer 500 for a bad sample. After `DOUBTS` such answers in a row the
 request is halved, too.
@@ -22,9 +22,12 @@ from oneshotd.delivery.remote_write.verdicts import Verdict
 #: Doubtful answers in a row after which requests are halved.
 DOUBTS = 5
 
-#: Attempts of a single sample that are answered doubtfully, or refused by a receiver that has taken nothing
-#: yet, before it is given up; before each but the first the receiver has taken another sample.
+#: Attempts of a single sample before it is given up, if they are answered doubtfully, or if a request without
+#: samples is refused, too; before each but the first the receiver has taken another sample.
 CHANCES = 3
+
+#: Samples that are given up after a request without samples was accepted, until another one is sent.
+PROVEN = 20
 
 #: Samples aside at most; then all of them are tried again.
 MAX_ASIDE = 50
@@ -48,14 +51,14 @@ class BatchSize:
         self._failed: dict[int, tuple[int, int]] = {}
         self._doubts = 0
         self._taken = 0  # requests accepted
-        self._takes_samples = False
+        self._may_give_up = 0  # samples that are refused, one after the other
 
     def accepted(self, seqs: list[int]) -> None:
         """Note a request that was accepted."""
         self.samples = min(self._most, 2 * self.samples)
         self._doubts = 0
         self._taken += 1
-        self._takes_samples = True
+        self._may_give_up = 0
         self.aside.clear()
         for seq in seqs if self._failed else ():
             self._failed.pop(seq, None)
@@ -76,7 +79,8 @@ class BatchSize:
         self._doubts = 0
         if self.halve(len(seqs)):
             return False
-        if self._takes_samples:
+        if self._may_give_up:
+            self._may_give_up -= 1
             return True
         self.wants_proof = True
         return self._put_aside(seqs[0])
@@ -85,7 +89,7 @@ class BatchSize:
         """Note the answer to a request without samples."""
         self.wants_proof = False
         if accepted:
-            self._takes_samples = True
+            self._may_give_up = PROVEN
             self.aside.clear()
 
     def too_large(self, samples: int, size: int) -> bool:

@@ -192,6 +192,23 @@ def test_a_receiver_that_refuses_everything_costs_no_event(driver: ReceiverDrive
     assert sorted(driver.prometheus.samples) == ["a", "b", "c"]
 
 
+def test_a_receiver_that_comes_to_refuse_everything_costs_no_event(driver: ReceiverDriver) -> None:
+    """A Prometheus that speaks TLS from a restart on answers 400 to a request without it."""
+    daemon = driver.daemon()
+    driver.append("before")
+    driver.serve()
+    for number in range(100):
+        driver.append(f"m{number}")
+        driver.pass_time(10)
+        while daemon.request is not None:
+            daemon.request.reply(400)
+            driver.quiet()
+    assert driver.lost() == {}
+    assert daemon.receiver.figures.failing_since is not None
+    driver.run(120)
+    assert len(driver.prometheus.samples) == 101
+
+
 def test_events_that_are_too_old_are_refused_also_right_after_the_start(driver: ReceiverDriver) -> None:
     """A request without samples shows that the receiver takes requests; then a refusal counts."""
     driver.append("old1", "old2")

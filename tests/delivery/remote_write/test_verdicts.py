@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from oneshotd.delivery.remote_write.batch_size import CHANCES, DOUBTS, BatchSize
+from oneshotd.delivery.remote_write.batch_size import CHANCES, DOUBTS, PROVEN, BatchSize
 from oneshotd.delivery.remote_write.batching import MAX_BYTES, MAX_SAMPLES
 from oneshotd.delivery.remote_write.retry import LAST, MAX_RETRY_AFTER, RetrySchedule
 from oneshotd.delivery.remote_write.verdicts import Verdict, verdict_of
@@ -90,9 +90,9 @@ def search(bad: set[int], events: int, size: BatchSize, status: int = 400) -> tu
     ("bad", "most"),
     [
         (set(), 2),
-        ({0}, 45),
-        ({1999}, 45),
-        ({777, 778, 779}, 90),
+        ({0}, 47),
+        ({1999}, 47),
+        ({777, 778, 779}, 92),
         (set(range(100)), 400),
         ({5, 500, 1000, 1500, 3999}, 250),
     ],
@@ -145,7 +145,17 @@ def test_without_proof_a_refused_sample_is_kept() -> None:
     assert not size.refused([2]) and size.wants_proof
     size.proof(True)
     assert not size.aside
-    assert size.refused([1])
+    for number in range(PROVEN):
+        assert size.refused([number])
+    assert not size.refused([PROVEN]) and size.wants_proof
+
+
+def test_what_was_accepted_before_is_no_proof() -> None:
+    """The receiver may have been restarted with other settings."""
+    size = BatchSize()
+    size.proof(True)
+    size.accepted([1])
+    assert not size.refused([2]) and size.wants_proof
 
 
 def test_a_smaller_size_is_kept_after_413() -> None:
