@@ -73,7 +73,7 @@ def lay_out(root: Path, folder: str) -> str:
     for name in files:
         target = place / top / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, target)
+        shutil.copy(REPOSITORY / name, target, follow_symlinks=False)  # as the archive has it
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name in files:
