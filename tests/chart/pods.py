@@ -41,9 +41,13 @@ class Pod:
         ]
 
     def has_port(self, wanted: str | int, protocol: str) -> bool:
-        """Return whether a container has the port, by its name or number."""
-        field = "name" if isinstance(wanted, str) else "containerPort"
-        return any(port.get(field) == wanted and port["protocol"] == protocol for port in self.ports)
+        """Return whether a container has the port, by its name or number.
+
+        A number needs no entry of its protocol: the daemon has UDP, if at all, at the number of HTTP.
+        """
+        if isinstance(wanted, int):
+            return any(port["containerPort"] == wanted for port in self.ports)
+        return any(port.get("name") == wanted and port["protocol"] == protocol for port in self.ports)
 
     def chosen_by(self, labels: dict[str, str]) -> bool:
         """Return whether these labels of a selector choose it."""

@@ -69,7 +69,7 @@ FAULTS: list[tuple[dict[str, str], str, str, Any, str]] = [
     (ALONE, "StatefulSet", f"{CONTAINER}.args", ["--web-config=/etc/oneshotd/web/other"], "is not mounted"),
     (ALONE, "StatefulSet", f"{CONTAINER}.args", ["--daemon-name=$(POD_NAME)"], "POD_NAME, which is not set"),
     (ALONE, "StatefulSet", f"{CONTAINER}.ports[0].name", "web", "which no container has"),
-    (ALONE, "StatefulSet", f"{CONTAINER}.ports[1].protocol", "TCP", "leads to UDP"),
+    (ALONE, "Service", "spec.ports[1].targetPort", 8091, "leads to UDP 8091"),
     (ALONE, "StatefulSet", f"{CONTAINER}.ports[0].name", 16 * "p", "more than 15 characters"),
     (ALONE, "StatefulSet", f"{CONTAINER}.securityContext.readOnlyRootFilesystem", False, "root is writable"),
     (ALONE, "StatefulSet", f"{CONTAINER}.securityContext.capabilities", {}, "drop all capabilities"),

@@ -27,4 +27,25 @@ its use is turned off. */ -}}
 {{- if and $v.ingress.enabled (not $v.ingress.host) -}}
 {{- fail "ingress.host: an Ingress without a host would take the requests of every name" -}}
 {{- end -}}
+{{- include "oneshotd.checkPorts" . -}}
+{{- end -}}
+
+{{- /* Refuse an upgrade that would lose a port of the Service without a word. helm 3 and `kubectl apply` know a port by
+its number alone when they make a patch, and TCP and UDP have the same one. Without a cluster nothing is compared. */ -}}
+{{- define "oneshotd.checkPorts" -}}
+{{- $name := include "oneshotd.fullname" . -}}
+{{- $there := list -}}
+{{- range (lookup "v1" "Service" .Release.Namespace $name | default dict | dig "spec" "ports" list) -}}
+{{- $node := empty $.Values.service.nodePort | ternary 0 (.nodePort | default 0 | int) -}}
+{{- $there = append $there (printf "%s %d %v %d" (.protocol | default "TCP") (int .port) .targetPort $node) -}}
+{{- end -}}
+{{- $port := int .Values.service.port -}}
+{{- $node := .Values.service.nodePort | default 0 | int -}}
+{{- $wanted := list (printf "TCP %d http %d" $port $node) -}}
+{{- if .Values.server.udp -}}
+{{- $wanted = append $wanted (printf "UDP %d %d %d" $port (int .Values.server.port) $node) -}}
+{{- end -}}
+{{- if and $there (ne (join "," (sortAlpha $there)) (join "," $wanted)) (or (gt (len $there) 1) (gt (len $wanted) 1)) -}}
+{{- fail (printf "service.port, service.nodePort, server.port, server.udp: helm cannot change the ports of a Service that has TCP and UDP under one number, and would lose one: run `kubectl --namespace %s delete service %s`, and then this upgrade, which makes it anew" .Release.Namespace $name) -}}
+{{- end -}}
 {{- end -}}

@@ -83,14 +83,14 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with .Values.serviceAccountName }}
-  serviceAccountName: {{ . }}
+  serviceAccountName: {{ . | quote }}
   {{- end }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   terminationGracePeriodSeconds: {{ add (int .Values.terminationGracePeriodSeconds) (include "oneshotd.preStop" . | int) }}
   securityContext:
@@ -164,11 +164,8 @@ spec:
         - name: http
           containerPort: {{ .Values.server.port }}
           protocol: TCP
-        {{- if .Values.server.udp }}
-        - name: udp
-          containerPort: {{ .Values.server.port }}
-          protocol: UDP
-        {{- end }}
+        {{- /* Not the UDP port of the same number, which needs no entry: a patch by helm 3 knows the entries of this list by
+        their numbers alone, and would lose one of the two. */}}
       startupProbe:
         {{- $timing := dict "periodSeconds" ($byCommand | ternary 5 1) "timeoutSeconds" 5 "failureThreshold" ($byCommand | ternary 24 120) }}
         {{- include "oneshotd.probe" (dict "root" . "path" "/healthz" "timing" $timing "values" .Values.probes.startup) | nindent 8 }}
@@ -208,7 +205,7 @@ spec:
   volumes:
     - name: options
       configMap:
-        name: {{ include "oneshotd.fullname" . }}
+        name: {{ include "oneshotd.fullname" . | quote }}
     {{- range include "oneshotd.secretMounts" . | fromYamlArray }}
     - name: {{ .name }}
       secret:
