@@ -31,7 +31,7 @@ containers:
       {{- end }}
       - --retry=20s
       - type={{ $.type }}
-      - release={{ .Release.Name }}
+      - {{ printf "release=%s" .Release.Name | quote }}
     securityContext:
       {{- toYaml .Values.securityContext | nindent 6 }}
     resources:

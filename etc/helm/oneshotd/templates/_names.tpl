@@ -7,21 +7,28 @@ characters, as a StatefulSet needs it: the labels of its pods add 11. */ -}}
 {{- .Values.serviceName -}}
 {{- else -}}
 {{- $release := .Release.Name | replace "." "-" -}}
-{{- if not (contains "oneshotd" $release) }}{{ $release = printf "%s-oneshotd" $release }}{{ end -}}
+{{- $name := include "oneshotd.name" . | lower | replace "." "-" | replace "_" "-" -}}
+{{- if not (contains $name $release) }}{{ $release = printf "%s-%s" $release $name }}{{ end -}}
 {{- if not (regexMatch "^[a-z]" $release) }}{{ $release = printf "oneshotd-%s" $release }}{{ end -}}
 {{- $release | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
+{{- /* "oneshotd", or the alias by which another chart depends on this one: two in one release have names and pods of
+their own. */ -}}
+{{- define "oneshotd.name" -}}
+{{- .Chart.Name | trunc 63 -}}
+{{- end -}}
+
 {{- define "oneshotd.selector" -}}
-app.kubernetes.io/name: oneshotd
+app.kubernetes.io/name: {{ include "oneshotd.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: daemon
 {{- end -}}
 
 {{- /* Labels of objects that are no pods of the daemon. */ -}}
 {{- define "oneshotd.commonLabels" -}}
-app.kubernetes.io/name: oneshotd
+app.kubernetes.io/name: {{ include "oneshotd.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
