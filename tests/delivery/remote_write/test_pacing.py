@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.receiver_driver import ReceiverDriver
 
+from oneshotd.delivery.remote_write.figures import State
 from oneshotd.delivery.remote_write.pacing import ENOUGH, LINGER, LONGEST, Pacing
 
 
@@ -117,3 +118,22 @@ def test_a_receiver_pauses_while_clients_keep_the_processor_busy(driver: Receive
     daemon.clock.advance(0.1)
     driver.quiet()
     assert daemon.request is not None
+
+
+def test_a_pause_between_two_requests_delays_no_stop(driver: ReceiverDriver) -> None:
+    """A daemon, or a change of the file, would wait for it."""
+    daemon = driver.daemon()
+    driver.append("a", "a")
+    driver.time.advance(1)
+    assert daemon.request is not None
+    driver.append("b")
+    daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+    driver.quiet()
+    if daemon.request is not None:
+        daemon.request.reply(driver.prometheus.receive(daemon.request.body))
+        driver.quiet()
+    assert daemon.request is None and daemon.clock.getDelayedCalls(), "it pauses"
+    assert daemon.receiver.figures.state is not State.IDLE
+    stopped = daemon.receiver.stop()
+    driver.quiet()
+    assert stopped.called and daemon.clock.getDelayedCalls() == []
