@@ -22,6 +22,8 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"server": {"options": {"holds": "2h"}}}, ("server.options", "holds")),
     ({"server": {"options": {"hold": "2 hours"}}}, ("server.options.hold",)),
     ({"server": {"options": {"hold": 3600}}}, ("server.options.hold",)),
+    ({"server": {"options": {"hold": "1..5h"}}}, ("server.options.hold",)),
+    ({"server": {"options": {"max-events": 20000000000000000000}}}, ("server.options.max-events",)),
     ({"server": {"options": {"http": ["8091"]}}}, ("server.options", "http")),
     ({"server": {"options": {"store": "sqlite:/tmp/x"}}}, ("server.options", "store")),
     ({"server": {"options": {"allow-emit": "10.0.0.0/8"}}}, ("server.options.allow-emit",)),
@@ -43,6 +45,7 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"store": {"kind": "postgresql", "secretName": "x", "address": "host=db"}}, ("store", "address")),
     ({"store": {"leaseMargin": "soon"}}, ("store.leaseMargin",)),
     ({"persistence": {"size": "lots"}}, ("persistence.size",)),
+    ({"persistence": {"size": "1..5Gi"}}, ("persistence.size",)),
     ({"persistence": {"accessModes": ["ReadWriteSometimes"]}}, ("persistence.accessModes",)),
     ({"webConfig": {"tls": True}}, ("webConfig.secretName",)),
     ({"webConfig": {"secretName": "web", "clientCertificates": True}}, ("webConfig.tls",)),
@@ -72,6 +75,8 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({**POSTGRESQL, "podDisruptionBudget": {"maxUnavailable": 0}}, ("podDisruptionBudget.maxUnavailable",)),
     ({"podDisruptionBudget": {"minAvailable": 1}}, ("podDisruptionBudget", "minAvailable")),
     ({"probes": {"liveness": {"httpGet": {"path": "/metrics"}}}}, ("probes.liveness", "httpGet")),
+    ({"terminationGracePeriodSeconds": None}, ("terminationGracePeriodSeconds is required",)),
+    ({"store": {"kind": None}, "replicaCount": 3}, ("store", "kind is required")),
     ({"terminationGracePeriodSeconds": 0}, ("terminationGracePeriodSeconds",)),
 ]
 

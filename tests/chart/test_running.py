@@ -56,7 +56,9 @@ def test_one_daemon_with_a_file(helm: Helm, line: Network, tmp_path: Path) -> No
         installed.emitter("Pod", line).run()
         assert events(scrape(installed, first, endpoint, FIRST)) == [TEST_EVENT]
         assert events(scrape(installed, first, endpoint, FIRST)) == []
-        (port,) = [each["targetPort"] for each in installed.service["spec"]["ports"] if each["protocol"] == "UDP"]
+        (port,) = [
+            each["targetPort"] for each in installed.service["spec"]["ports"] if each["protocol"] == "UDP"
+        ]
         done = line.run("bash", "-c", f"echo type=datagram > /dev/udp/127.0.0.1/{port}")
         assert done.returncode == 0, done.stderr
         got: list[str] = []

@@ -1,7 +1,7 @@
 """An upgrade loses nothing without a word: what helm's patch cannot change is refused.
 
-helm 3 changes an object by a strategic merge patch, which knows an entry of a list by one field: ports by their
-number, whatever their protocol.
+helm 3 changes an object by a strategic merge patch, which knows an entry of a list by one field: ports by
+their number, whatever their protocol.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def test_ports_that_a_patch_would_lose_are_refused(
         if possible:
             assert helm.render(after, more=more).of("Service")
         else:
-            with pytest.raises(Refused, match="kubectl --namespace monitoring delete service events-oneshotd"):
+            with pytest.raises(
+                Refused, match="kubectl --namespace monitoring delete service events-oneshotd"
+            ):
                 helm.render(after, more=more)
 
 

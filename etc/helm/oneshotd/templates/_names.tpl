@@ -43,6 +43,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 app.kubernetes.io/component: daemon
 {{- end -}}
 
+{{- /* Labels with further ones, which win: a list of both. A key would stand twice otherwise. */ -}}
+{{- define "oneshotd.with" -}}
+{{- mergeOverwrite (first . | fromYaml) (last . | default dict | deepCopy) | toYaml -}}
+{{- end -}}
+
 {{- define "oneshotd.image" -}}
 {{- with .Values.server -}}
 {{- if .digest -}}

@@ -58,7 +58,7 @@ exec:
 
 {{- define "oneshotd.probe" -}}
 {{- $base := include "oneshotd.ask" . | fromYaml -}}
-{{- toYaml (merge (deepCopy .values) .timing $base) -}}
+{{- toYaml (merge (.values | default dict | deepCopy) .timing $base) -}}
 {{- end -}}
 
 {{- define "oneshotd.podTemplate" -}}
@@ -66,10 +66,7 @@ exec:
 {{- $byCommand := .Values.webConfig.clientCertificates -}}
 metadata:
   labels:
-    {{- include "oneshotd.labels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "oneshotd.with" (list (include "oneshotd.labels" .) .Values.podLabels) | nindent 4 }}
   annotations:
     # A change of options needs a restart.
     checksum/options: {{ include "oneshotd.options" . | sha256sum }}

@@ -2,7 +2,7 @@
 
 {{- /* The parameters of a scrape of /metrics. */ -}}
 {{- define "oneshotd.scrapeParams" -}}
-{{- $params := deepCopy .Values.scrape.params -}}
+{{- $params := .Values.scrape.params | default dict | deepCopy -}}
 {{- if not .Values.scrape.events -}}
 {{- $_ := set $params "events" (list "0") -}}
 {{- else if .Values.scrape.scraper -}}
@@ -33,9 +33,9 @@ which Prometheus scrapes once. Each pod has its own figures at /metrics/daemon. 
 {{- if $shared -}}
 {{- $relabelings = concat $relabelings (list (dict "targetLabel" "__address__" "replacement" $instance) (dict "action" "labeldrop" "regex" "pod|container|node")) -}}
 {{- end -}}
-{{- $more := .Values.scrape.endpoint.relabelings | default list -}}
+{{- $more := .Values.scrape.endpoint | default dict | dig "relabelings" list -}}
 {{- $_ := set $events "relabelings" (concat $relabelings $more) -}}
-{{- $given := omit .Values.scrape.endpoint "relabelings" -}}
+{{- $given := omit (.Values.scrape.endpoint | default dict) "relabelings" -}}
 {{- $endpoints := list (merge (deepCopy $given) $events $base) -}}
 {{- if $shared -}}
 {{- $relabelings = list (dict "targetLabel" "job" "replacement" "oneshotd-daemons") (dict "targetLabel" "instance" "sourceLabels" (list "__meta_kubernetes_pod_name")) -}}
