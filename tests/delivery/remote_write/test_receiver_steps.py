@@ -191,7 +191,9 @@ def test_the_store_counts_what_was_sent_and_not_accepted(driver: ReceiverDriver)
     driver.append("bad")
     driver.run(5)
     sent = [(delivered, each.events) for delivered, each in driver.settled if each.events]
-    assert sent == [(False, 3), (True, 3)], "the lost one is counted as lost"
+    # A refused one is returned until a request without samples was accepted, and then counts as lost.
+    assert sent == [(False, 3), (True, 3), (False, 1)]
+    assert driver.lost() == {"refused": 1}
     assert driver.lost() == {"refused": 1}
 
 
