@@ -242,15 +242,28 @@ class _Archive:
 
 def mirror() -> str:
     """The mirror from which the system takes Debian itself, not its security updates."""
-    targets = _run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
-    )
     own = {_own_suite(), "oldstable", "stable", "testing", "unstable", "sid"}
-    for line in targets.stdout.splitlines():
-        uri, release, component = line.split()
+    for uri, release, component in _indexes():
         if release in own and component == "main":
             return uri
     raise PackageUnavailable("apt-get indextargets names no mirror of this Debian release")
+
+
+def security_mirror() -> str | None:
+    """The mirror from which the system takes security updates, if it does."""
+    for uri, release, component in _indexes():
+        if release.endswith("-security") and component == "main":
+            return uri
+    return None
+
+
+def _indexes() -> Iterator[tuple[str, str, str]]:
+    """Mirror, release and component of each list of packages that the system's apt reads."""
+    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    targets = _run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+    for line in targets.stdout.splitlines():
+        uri, release, component = line.split()
+        yield uri, release, component
 
 
 def _run(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.debian_packages import KEYRING, PackageUnavailable, cache_folder, mirror
+from support.debian_packages import KEYRING, PackageUnavailable, cache_folder, mirror, security_mirror
 
 SUITE = "trixie"
 #: Seconds for which a tree is good; a point release comes every two months.
@@ -46,20 +46,22 @@ def check_machine() -> None:
         raise Unable(f"no namespaces here: {tried.stderr.strip()}")
 
 
-def archive(packages: Sequence[str]) -> Path:
+def archive(packages: Sequence[str], *, security: bool = False) -> Path:
     """A tar archive of a tree with these packages and what they need, made if there is none.
 
+    :param security: with security updates that are in no point release yet, where the machine has a mirror.
     :raises Unable: the mirror is not reached, and there is no older archive.
     """
     folder = cache_folder() / "trees"
     folder.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
-    key = hashlib.sha256("\n".join([SUITE, *sorted(packages)]).encode()).hexdigest()[:12]
+    suites = [SUITE, f"{SUITE}-security"] if security else [SUITE]
+    key = hashlib.sha256("\n".join([*suites, *sorted(packages)]).encode()).hexdigest()[:12]
     made = folder / f"{SUITE}-{key}.tar"
     if made.exists() and time.time() - made.stat().st_mtime < AGE:
         return made
     try:
-        _make(packages, made)
+        _make(packages, made, security)
     except (Unable, PackageUnavailable, subprocess.TimeoutExpired) as error:
         if not made.exists():
             raise Unable(str(error)) from error
@@ -77,7 +79,7 @@ def _tidy(folder: Path) -> None:
             path.unlink()
 
 
-def _make(packages: Sequence[str], target: Path) -> None:
+def _make(packages: Sequence[str], target: Path, security: bool) -> None:
     print(f"deb: makes a tree of {SUITE} with {len(packages)} packages and what they need")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="making-") as name:
         work = Path(name)
@@ -88,6 +90,9 @@ def _make(packages: Sequence[str], target: Path) -> None:
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--aptopt={work / 'apt.conf'}"),
             *(f"--include={','.join(packages)}", SUITE, str(fresh), f"deb {signed}{mirror()} {SUITE} main"),
         ]
+        updates = security_mirror() if security else None
+        if updates is not None:
+            command.append(f"deb {signed}{updates} {SUITE}-security main")
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,

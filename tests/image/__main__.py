@@ -72,7 +72,7 @@ def _apart(task: str) -> int:
                 return status
         else:
             trial.check_built(RESULTS)
-        with tree.unpacked(tree.archive(PACKAGES)) as root:
+        with tree.unpacked(tree.archive(PACKAGES, security=True)) as root:
             status = inside.apart("image", "inside", task, str(root))
     except tree.Unable as reason:
         print(f"image: {task} is skipped: {reason}")

@@ -21,6 +21,7 @@ from tools.debian_archive import (
     PackageUnavailable,
     cache_folder,
     mirror,
+    security_mirror,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "fetch",
     "fetch_with_libraries",
     "mirror",
+    "security_mirror",
 ]
 
 
