@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -30,10 +29,11 @@ DATA = "data"
 CONFIG = "etc/oneshotd/oneshotd.toml"
 PLUGIN_CACHE = "usr/lib/python3/dist-packages/twisted/plugins/dropin.cache"
 
-#: Folder in the tree, and what else differs between the two.
-FIRST: tuple[str, dict[str, str]] = ("/image/one", {})
-SECOND: tuple[str, dict[str, str]] = (
+#: Folder in the tree, the mask of files' modes, and what else differs between the two.
+FIRST: tuple[str, int, dict[str, str]] = ("/image/one", 0o022, {})
+SECOND: tuple[str, int, dict[str, str]] = (
     "/srv/somewhere-else/two",
+    0o077,
     {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "HOME": "/nonexistent", "GOMAXPROCS": "1"},
 )
 
@@ -74,8 +74,13 @@ def build(root: Path, package: Path, target: Path) -> None:
     tree.run(*install, f"/srv/{package.name}")
     chosen = choose(root)
     tree.path("/srv/compiling.py").write_bytes((Path(__file__).parent / "compiling.py").read_bytes())
-    with ThreadPoolExecutor() as pool:
-        made = list(pool.map(lambda how: _made(tree, chosen, *how), (FIRST, SECOND)))
+    made = []
+    for folder, mask, environment in (FIRST, SECOND):
+        began = time.monotonic()
+        usual = os.umask(mask)
+        made.append(_made(tree, chosen, folder, environment))
+        os.umask(usual)
+        print(f"image: made in {time.monotonic() - began:.0f} s: {made[-1].digest}")
     if made[0].digest != made[1].digest:
         raise Unfit(f"built twice, the images differ: {made[0].difference(made[1])}")
     (size, told) = tell(made[0].layers, chosen)
