@@ -34,6 +34,7 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"server": {"logLevel": "verbose"}}, ("server.logLevel",)),
     ({"server": {"pullPolicy": "Sometimes"}}, ("server.pullPolicy",)),
     ({"server": {"digest": "latest"}}, ("server.digest",)),
+    ({"server": {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}}, ("server.env.0.name",)),
     ({"serviceName": "Events"}, ("serviceName",)),
     ({"serviceName": 53 * "o"}, ("serviceName",)),
     ({"extraLabels": {"team": "a team"}}, ("extraLabels.team",)),
