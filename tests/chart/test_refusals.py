@@ -66,6 +66,7 @@ WRONG: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"scrape": {"scraper": "${POD_NAME}"}}, ("scrape.scraper",)),
     ({"scrape": {"interval": "often"}}, ("scrape.interval",)),
     ({"scrape": {"params": {"timestamps": "event"}}}, ("scrape.params.timestamps",)),
+    ({"scrape": {"by": "annotations", "params": {"a b: c": ["d"]}}}, ("scrape.params", "a b: c")),
     (
         {"netpol": {"ingress": {"allowedNamespaceMatchLabels": "monitoring"}}},
         ("allowedNamespaceMatchLabels",),
