@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
