@@ -19,10 +19,10 @@ FULL = 0.8
 
 #: The part of the time that a receiver gets in any case, and the largest one while events arrive: without a
 #: pause there is no measure.
-LEAST, MOST = 0.1, 0.95
+LEAST, MOST = 0.05, 0.95
 
 #: The longest pause, and the shortest time that is a measure, in seconds.
-LONGEST, ENOUGH = 0.5, 0.02
+LONGEST, ENOUGH = 1.0, 0.02
 
 
 class Pacing:

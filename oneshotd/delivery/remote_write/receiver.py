@@ -271,6 +271,11 @@ class Receiver:
             self._memory.replay.answered(self._clock.seconds())
         return outcome
 
+    def _pause(self, *, has_more: bool = True) -> float:
+        """Return the seconds until the next step after a request that was accepted."""
+        now, is_fed = self._clock.seconds(), self._pauses.was_woken
+        return self._pacing.pause(self._asked, now, has_more=has_more, is_fed=is_fed)
+
     async def _send_events(self, token: int, reservation: Reservation, batch: Batch) -> float:
         outcome = await self._send(batch.fields)
         verdict, seqs = outcome.verdict, list(batch.seqs)
@@ -279,9 +284,7 @@ class Receiver:
         if verdict is Verdict.ACCEPTED:
             self._size.accepted(seqs)
             await self._settle(token, reservation, batch)
-            has_more = len(batch) < len(reservation.pending) or reservation.remaining > 0
-            now, is_fed = self._clock.seconds(), self._pauses.was_woken
-            return self._pacing.pause(self._asked, now, has_more=has_more, is_fed=is_fed)
+            return self._pause(has_more=len(batch) < len(reservation.pending) or reservation.remaining > 0)
         if verdict is Verdict.DISCARDED:
             await self._settle(token, reservation, batch, DISCARDED)
             return 0.0
@@ -303,7 +306,7 @@ class Receiver:
         outcome = await self._send(encoded)
         await self._settlements.give_back(token)
         is_settled = self._memory.marker_requests.answered(markers[: len(encoded)], outcome.verdict)
-        return 0.0 if is_settled else self._requests.pause(outcome)
+        return self._pause() if is_settled else self._requests.pause(outcome)
 
     async def _send_again(self, token: int, samples: Sequence[bytes]) -> float:
         """Send samples that the receiver accepted, and may have lost."""
@@ -313,7 +316,7 @@ class Receiver:
         is_settled = self._memory.replay_requests.answered(
             samples, outcome.verdict, self._clock.seconds(), reconnected=reconnected
         )
-        return 0.0 if is_settled else self._requests.pause(outcome)
+        return self._pause() if is_settled else self._requests.pause(outcome)
 
     async def _send_nothing(self, token: int) -> float:
         """Send a request without samples: an answer other than 2xx has nothing to do with samples."""

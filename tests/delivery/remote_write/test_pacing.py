@@ -44,7 +44,7 @@ def share(process: Process, *, took: float = 0.04, steps: int = 200) -> float:
 
 @pytest.mark.parametrize(
     ("clients", "least", "most"),
-    [(0.0, 0.9, 0.96), (0.2, 0.7, 0.8), (0.4, 0.45, 0.55), (0.75, 0.09, 0.15), (1.1, 0.09, 0.12)],
+    [(0.0, 0.9, 0.96), (0.2, 0.7, 0.8), (0.4, 0.45, 0.55), (0.75, 0.05, 0.08), (1.1, 0.04, 0.06)],
 )
 def test_clients_keep_what_they_use(clients: float, least: float, most: float) -> None:
     assert least <= share(Process(clients)) <= most
@@ -114,8 +114,8 @@ def test_a_receiver_pauses_while_clients_keep_the_processor_busy(driver: Receive
     driver.append("a", "a", "a", "a")
     driver.time.advance(1)  # no time is one to come
     assert request_after(0.05), "nothing is measured yet"
-    assert not request_after(0.1)  # a tenth of the time is the receiver's: it goes on after 180 ms
-    daemon.clock.advance(0.1)
+    assert not request_after(0.1)  # a twentieth of the time is the receiver's: it goes on after 380 ms
+    daemon.clock.advance(0.3)
     driver.quiet()
     assert daemon.request is not None
 

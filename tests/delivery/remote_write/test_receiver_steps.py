@@ -229,6 +229,7 @@ def test_events_go_between_two_requests_of_markers(driver: ReceiverDriver) -> No
     driver.append("new")
     daemon.request.reply(driver.prometheus.receive(daemon.request.body))
     driver.quiet()
+    driver.pass_time(1)  # a part of the time is the clients'
     assert daemon.request is not None and not is_of_markers(daemon)
     daemon.request.reply(driver.prometheus.receive(daemon.request.body))
     driver.quiet()
