@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from support.receiver_driver import ReceiverDriver
 
@@ -85,13 +82,6 @@ def test_pauses_that_are_too_short_to_measure_are_added_up() -> None:
         steps += 1
         assert steps < 10_000, "the clients' part is never found"
     assert steps * 0.001 / 0.95 * 0.05 >= ENOUGH / 2
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
-    made = ReceiverDriver(tmp_path / "store.sqlite")
-    yield made
-    made.stop()
 
 
 def test_a_receiver_pauses_while_clients_keep_the_processor_busy(driver: ReceiverDriver) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from attrs import evolve
 from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
@@ -14,13 +11,6 @@ from oneshotd.delivery.remote_write.exchange import NotSent
 from oneshotd.delivery.remote_write.figures import State
 
 VISIBLE = 15_000
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
-    made = ReceiverDriver(tmp_path / "store.sqlite")
-    yield made
-    made.stop()
 
 
 def names(daemon: Daemon) -> list[str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from attrs import evolve
 from support.fake_store import logged
@@ -14,13 +11,6 @@ from support.service_in_memory import lines
 from oneshotd.delivery.remote_write.figures import State
 
 VISIBLE = 15_000
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
-    made = ReceiverDriver(tmp_path / "store.sqlite")
-    yield made
-    made.stop()
 
 
 def test_a_marker_that_is_refused_is_no_loss(driver: ReceiverDriver) -> None:

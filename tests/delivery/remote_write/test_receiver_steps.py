@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +18,6 @@ from oneshotd.delivery.remote_write.pacing import LINGER
 from oneshotd.delivery.remote_write.receiver import LEASE_MARGIN, MAX_DELAY
 
 VISIBLE = 15_000
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
-    made = ReceiverDriver(tmp_path / "store.sqlite")
-    yield made
-    made.stop()
 
 
 def paused(driver: ReceiverDriver, daemon: Daemon, seconds: float) -> None:

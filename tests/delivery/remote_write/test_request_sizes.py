@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from attrs import evolve
 from support.receiver_driver import SETTINGS, Daemon, ReceiverDriver
 from support.remote_write_reader import decompress
@@ -18,13 +14,6 @@ REPLAYING = evolve(SETTINGS, replay=20.0, visible=0.0)
 LARGE = [
     f'm{{a="{number}",' + ",".join(f'l{n}="{"x" * 4000}"' for n in range(15)) + "}" for number in range(40)
 ]
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[ReceiverDriver]:
-    made = ReceiverDriver(tmp_path / "store.sqlite")
-    yield made
-    made.stop()
 
 
 def sizes(daemon: Daemon) -> list[int]:
