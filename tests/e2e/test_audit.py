@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from support.daemon import BROWSER, Daemon, environment
+from support.audit_command import audit_json, run_audit
+from support.daemon import BROWSER, Daemon
 from support.debian_packages import fetch
 from support.processes import until
 from support.prometheus import Prometheus, scrape_config
@@ -42,24 +42,10 @@ class Stage:
 
     def audit(self, name: str, *words: str) -> tuple[int, dict[str, Any]]:
         """Return the exit status, and what is printed with --json."""
-        done = self.run(name, "--json", *words)
-        assert done.returncode in (0, 1), done.stderr
-        assert done.stderr == ""
-        found: dict[str, Any] = json.loads(done.stdout)
-        return done.returncode, found
+        return audit_json(self.daemon, name, self.servers[name].url, "--wait", "4s", *words)
 
     def run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            (
-                *(sys.executable, "-m", "oneshotd.ctl", "audit", "--daemon", self.daemon.url),
-                *("--scraper", name, "--prometheus", self.servers[name].url, "--wait", "4s", *words),
-            ),
-            cwd=self.folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_audit(self.daemon, name, self.servers[name].url, "--wait", "4s", *words)
 
     def send(self, *lines: str) -> None:
         request = urllib.request.Request(

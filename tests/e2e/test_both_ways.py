@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.daemon import Daemon, environment
+from support.audit_command import audit_json
+from support.daemon import Daemon
 from support.processes import until
-from support.prometheus import Prometheus, scrape_config
+from support.prometheus import scrape_config
 from support.pushed_events import SERIES, lines, pending, post
 from support.receivers import STORES, receiver, receivers_file
 
@@ -26,21 +23,6 @@ WARNING = (
 
 def warnings(daemon: Daemon) -> int:
     return html.unescape(daemon.get("/", "text/html")).count(WARNING)
-
-
-def audit(daemon: Daemon, server: Prometheus) -> dict[str, Any]:
-    command = (sys.executable, "-m", "oneshotd.ctl", "audit", "--json", "--wait", "4s", "--scraper", "r")
-    done = subprocess.run(
-        (*command, "--daemon", daemon.url, "--prometheus", server.url),
-        cwd=daemon.process.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode in (0, 1) and done.stderr == "", done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -63,6 +45,6 @@ def test_a_store_that_is_scraped_and_pushed_to(
             until(lambda: not pending(daemon), 30, "the delivery")
             server.await_scrapes(2)
             until(lambda: warnings(daemon) == factor - 1, 10, lambda: f"{warnings(daemon)} warnings")
-            found = audit(daemon, server)
+            _, found = audit_json(daemon, "r", server.url, "--wait", "4s")
             assert (found["verdict"], found["events"], found["found"]) == (verdict, SERIES, SERIES * factor)
             assert daemon.errors() == []

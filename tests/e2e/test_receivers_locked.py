@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.audit_command import audit_json
 from support.certificates import Authority
-from support.daemon import Daemon, environment
+from support.daemon import Daemon
 from support.haproxy import HAProxy
 from support.processes import free_port, until
 from support.prometheus import Prometheus
@@ -139,21 +137,12 @@ def test_a_locked_prometheus(name: str, tmp_path: Path) -> None:
 def is_equal(daemon: Daemon, server: SecuredPrometheus) -> None:
     """Check with `oneshotctl audit`, as a user does, that each event is there once."""
     url = server.url.replace("https://", f"https://{USER}:{PASSWORD.replace(' ', '%20')}@")
-    done = subprocess.run(
-        (
-            *(sys.executable, "-m", "oneshotd.ctl", "audit", "--json", "--scraper", "r"),
-            *("--daemon", daemon.url, "--prometheus", url),
-            *(f"--prometheus-ca-file={server.authority.cert}", f"--prometheus-cert={server.client.cert}"),
-            f"--prometheus-key={server.client.key}",
-        ),
-        cwd=daemon.process.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
+    locks = (
+        *(f"--prometheus-ca-file={server.authority.cert}", f"--prometheus-cert={server.client.cert}"),
+        f"--prometheus-key={server.client.key}",
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
+    status, found = audit_json(daemon, "r", url, *locks)
+    assert status == 0
     assert (found["verdict"], found["way"]) == ("equal", "push")
     assert found["events"] == found["found"] > 0
 

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +16,8 @@ from soak.actor import Actor, Bag
 from soak.ledger import Books
 from soak.push_judge import Findings, Sample, Samples, Series
 from soak.push_line import FAULTS, PUSHED, STORED, TIMEOUT, PushLine
-from support.daemon import Daemon, environment
+from support.audit_command import run_audit
+from support.daemon import Daemon
 from support.prometheus import Prometheus
 from support.receivers import receivers_file
 
@@ -128,18 +127,8 @@ def record(daemon: Daemon) -> Samples:
 
 def audit(daemon: Daemon, server: Prometheus, seconds: float) -> tuple[int, dict[str, Any]]:
     """Run `oneshotctl audit` over so many seconds until now; its exit status, and what it printed."""
-    command = (
-        *(sys.executable, "-m", "oneshotd.ctl", "audit", "--daemon", daemon.url, "--scraper", RECEIVER),
-        *("--prometheus", server.url, "--way", "push", "--json", "--last", f"{math.ceil(seconds)}s"),
-    )
-    done = subprocess.run(
-        command,
-        cwd=daemon.process.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=_AUDIT_WITHIN,
-    )
+    words = ("--way", "push", "--json", "--last", f"{math.ceil(seconds)}s")
+    done = run_audit(daemon, RECEIVER, server.url, *words, within=_AUDIT_WITHIN)
     try:
         return done.returncode, json.loads(done.stdout)
     except ValueError:
