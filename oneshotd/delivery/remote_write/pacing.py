@@ -36,13 +36,15 @@ class Pacing:
         self._free = MOST
         self._paused = 0.0
         self._used = 0.0
+        self._began = 0.0
         self._since: tuple[float, float] | None = None
 
     def step_begins(self, now: float) -> None:
-        """Note the end of a pause.
+        """Note the begin of a step, and so the end of a pause.
 
         :param now: steady seconds, here and below.
         """
+        self._began = now
         if self._since is None:
             return
         since, used = self._since
@@ -53,14 +55,13 @@ class Pacing:
             self._free = min(MOST, max(LEAST, 1 - self._used / self._paused / FULL))
             self._paused = self._used = 0.0
 
-    def pause(self, began: float, now: float, *, has_more: bool, is_fed: bool) -> float:
+    def pause(self, now: float, *, has_more: bool, is_fed: bool) -> float:
         """Return the seconds until the next step, which begin now.
 
-        :param began: when the step began.
         :param has_more: another request could go at once.
         :param is_fed: events were stored since the step began.
         """
         self._since = now, self._processor()
-        took = now - began
+        took = now - self._began
         share = min(LONGEST, took / self._free - took) if is_fed else 0.0
         return share if has_more else max(share, LINGER - took)

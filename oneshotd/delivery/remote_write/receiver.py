@@ -273,8 +273,7 @@ class Receiver:
 
     def _pause(self, *, has_more: bool = True) -> float:
         """Return the seconds until the next step after a request that was accepted."""
-        now, is_fed = self._clock.seconds(), self._pauses.was_woken
-        return self._pacing.pause(self._asked, now, has_more=has_more, is_fed=is_fed)
+        return self._pacing.pause(self._clock.seconds(), has_more=has_more, is_fed=self._pauses.was_woken)
 
     async def _send_events(self, token: int, reservation: Reservation, batch: Batch) -> float:
         outcome = await self._send(batch.fields)

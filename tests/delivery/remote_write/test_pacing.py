@@ -23,7 +23,7 @@ class Process:
         self.pacing.step_begins(began)
         self.now += took
         self.used += took
-        pause = self.pacing.pause(began, self.now, has_more=has_more, is_fed=is_fed)
+        pause = self.pacing.pause(self.now, has_more=has_more, is_fed=is_fed)
         self.now += pause
         self.used += pause * self.clients
         return pause
