@@ -28,19 +28,22 @@ def main(words: list[str]) -> int:
         case ["inside", task, root]:
             inside.enter(Path(root))
             if task == "build":
-                return _told(lambda: build.build(Path(root), RESULTS))
-            return _told(lambda: trial.trial(Path(root), RESULTS))
+                return told("deb", lambda: build.build(Path(root), RESULTS))
+            return told("deb", lambda: trial.trial(Path(root), RESULTS))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
 
 
-def _told(step: Callable[[], None]) -> int:
-    """The status of it; what is wrong is said without a traceback, it is not about this program."""
+def told(name: str, step: Callable[[], None]) -> int:
+    """Return the status of a step; a fault of what is tested is said without a traceback.
+
+    :param name: of the program that says it.
+    """
     try:
         step()
     except (build.Unfit, inside.Failed) as fault:
-        print(f"deb: {fault}")
+        print(f"{name}: {fault}")
         return 1
     return 0
 
@@ -60,7 +63,7 @@ def _apart(task: str, packages: Sequence[str]) -> int:
             status = inside.apart("deb", "inside", task, str(root))
         if task == "test" and status == 0:
             with tree.unpacked(tree.archive(packages)) as root:
-                status = _told(lambda: _boot(root))
+                status = told("deb", lambda: _boot(root))
     except tree.Unable as reason:
         print(f"deb: {task} is skipped: {reason}")
         return 0

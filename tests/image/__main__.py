@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import deb.__main__ as package
@@ -37,7 +36,7 @@ def main(words: list[str]) -> int:
             return _apart(task)
         case ["inside", "build", root]:
             inside.enter(Path(root))
-            return _told(lambda: build.build(Path(root), package_file(RESULTS), RESULTS))
+            return package.told("image", lambda: build.build(Path(root), package_file(RESULTS), RESULTS))
         case ["inside", "test", root]:
             # A runtime changes its root, which the kernel refuses where that is no mount.
             inside.run("mount", "--make-rprivate", "/")
@@ -46,20 +45,10 @@ def main(words: list[str]) -> int:
             inside.run("mount", "-t", "sysfs", "-o", "ro,nosuid,nodev,noexec", "sysfs", f"{root}/sys")
             # crun looks which version of cgroups there is, though it is told to use none.
             inside.run("mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", f"{root}/sys/fs/cgroup")
-            return _told(lambda: trial.trial(Path(root), RESULTS))
+            return package.told("image", lambda: trial.trial(Path(root), RESULTS))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
-
-
-def _told(step: Callable[[], None]) -> int:
-    """Return the status of a step; what is wrong is said without a traceback."""
-    try:
-        step()
-    except (packaging.Unfit, inside.Failed) as fault:
-        print(f"image: {fault}")
-        return 1
-    return 0
 
 
 def _apart(task: str) -> int:
