@@ -194,7 +194,7 @@ def doors(rounds: int) -> Measure:
             ours = wrk(attached.port, LOAD)
             stored += ours.requests
             check_stored(attached, stored, 64 * rounds)
-            # What it has yet to send would slow down the other daemon in the next round.
+            # A backlog of the receiver would slow down its daemon in the next round.
             until(partial(_has, server, stored), 120, "all events have arrived")
             pairs.append(Pair(ours.rate, without.rate))
     return Measure(

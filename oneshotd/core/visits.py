@@ -37,7 +37,7 @@ def interval(visits: Sequence[float]) -> float | None:
 
 
 def habit_lasts(interval: float | None) -> float:
-    """Return the seconds within which a scraper is expected to send the timeout header again.
+    """Return the seconds for which a habit of a scraper counts after its last visit.
 
     :param interval: seconds between the scrapes; None if not known.
     """

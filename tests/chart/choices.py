@@ -36,7 +36,7 @@ CHOICES: Choices = {
     "rest": ("no", "yes"),
 }
 
-#: Those of which every combination is rendered; of the others, each three.
+#: Dimensions of which every combination is rendered. Of all dimensions, every pair of choices is rendered.
 WHOLE = ("store", "persistence", "scrape", "locks")
 
 #: Mappings whose keys the user chooses.

@@ -1,4 +1,4 @@
-"""What these tests are given. They run where this folder is named: `make chart-test`."""
+"""Fixtures of the chart tests. pytest runs these tests only where this folder is named: `make chart-test`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(FOLDER in (path, *path.parents) for path in named) else True
 
 
-#: What the tests tell of a run, for its end.
+#: Lines that the tests add to the summary of the run.
 TOLD: list[str] = []
 
 

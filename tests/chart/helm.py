@@ -86,7 +86,7 @@ def _unpack(package: Path, target: Path) -> None:
 
 @frozen(kw_only=True)
 class Release:
-    """What one rendering gives.
+    """The objects that one rendering of the chart gives.
 
     :ivar objects: the objects, those of hooks included, in the order of helm.
     """

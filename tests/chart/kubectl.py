@@ -21,7 +21,7 @@ contexts: [{name: none, context: {cluster: none, user: none}}]
 users: [{name: none, user: {}}]
 """
 
-#: What it says when all is well but the cluster.
+#: Texts of kubectl's error where it understands the command and reaches no cluster.
 NOT_REACHED = ("was refused", "connection refused")
 
 

@@ -1,4 +1,4 @@
-"""What one receiver remembers of the samples that it has sent: markers to come, samples to send again.
+"""Keep what one receiver has sent: the series that need a marker, and the samples that may go again.
 
 All of it is in memory. After a start, or where another daemon sent meanwhile, it is made again from the log.
 """
